@@ -1,0 +1,428 @@
+"""What the daemon, the SIP workers and the media server say to each other.
+
+Both kinds of server listen on Unix stream sockets in a run folder: ``worker-<n>.sock`` (one per SIP worker)
+and ``media-<n>.sock``. A frame is a 4-byte big-endian length followed by one msgpack map of a tagged msgspec struct.
+The first frame in each direction is `Hello`; the server's second frame is its snapshot. A server accepts one
+daemon connection at a time: a new one replaces the old one (a daemon that was killed leaves a half-open socket).
+Either side may vanish at any instant; the server then keeps its legs and channels (see `OrphanPolicy`).
+
+Times are CLOCK_MONOTONIC seconds (``time.monotonic()``), which on one Linux host is the same clock in all processes.
+Identifiers (``leg_id``, ``channel_id``) are chosen by the daemon and are unique for ever.
+"""
+
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+import msgspec
+
+PROTOCOL_VERSION: Final = 1
+MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
+HEARTBEAT_S: Final = 2.0
+"""Both sides send `Ping` this often; a peer silent for four of them is taken for dead."""
+
+ORPHAN_GRACE_S: Final = 20.0
+"""How long a server without a daemon keeps legs that are not conversations before it hangs them up."""
+
+
+class ContractError(Exception):
+    """The peer broke the contract: wrong version, unknown message, oversized or malformed frame."""
+
+
+# --- both directions --------------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """First frame each way. ``role`` is "daemon", "worker" or "media"."""
+
+    role: str
+    version: int = PROTOCOL_VERSION
+    pid: int = 0
+    name: str = ""
+
+
+class Ping(msgspec.Struct, frozen=True, tag=True):
+    seq: int
+
+
+class Pong(msgspec.Struct, frozen=True, tag=True):
+    seq: int
+
+
+# --- SIP worker: commands ---------------------------------------------------------------------------------------
+
+
+class PlaceCall(msgspec.Struct, frozen=True, tag=True):
+    """Send an INVITE. The media address is that of an open channel of the media server.
+
+    ``uri`` is the request URI (``sip:+15550100@host:port``), ``from_uri`` the From address (caller ID inside).
+    ``proxy`` is the SIP host:port to send through when it differs from the URI's; empty for none.
+    ``headers`` are extra headers (P-Asserted-Identity, X-...). ``no_answer_s``: CANCEL after this many seconds.
+    """
+
+    leg_id: str
+    uri: str
+    from_uri: str
+    rtp_host: str
+    rtp_port: int
+    no_answer_s: float
+    display_name: str = ""
+    proxy: str = ""
+    username: str = ""
+    password: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class HangUp(msgspec.Struct, frozen=True, tag=True):
+    """CANCEL or BYE, whichever fits the state; harmless when the leg is gone."""
+
+    leg_id: str
+    reason: str = ""
+
+
+class Protect(msgspec.Struct, frozen=True, tag=True):
+    """Mark a leg as part of a conversation: it outlives a lost daemon (see `ORPHAN_GRACE_S`)."""
+
+    leg_id: str
+    protected: bool
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag=True):
+    """Hang everything up and exit cleanly."""
+
+
+# --- SIP worker: events -----------------------------------------------------------------------------------------
+
+
+class LegState(StrEnum):
+    CALLING = "calling"  # INVITE sent, nothing but 100 back
+    EARLY = "early"  # 18x received
+    ANSWERED = "answered"  # 200 received, ACK sent
+    ENDED = "ended"
+
+
+class LegSnapshot(msgspec.Struct, frozen=True, tag=True):
+    """One leg as it is now; also a leg that ended while no daemon listened (state ENDED, kept 10 minutes)."""
+
+    leg_id: str
+    state: LegState
+    placed_at_s: float
+    answered_at_s: float | None = None
+    remote_rtp_host: str = ""
+    remote_rtp_port: int = 0
+    protected: bool = False
+    sip_status: int = 0
+    q850_cause: int | None = None
+    ended_by: str = ""
+
+
+class WorkerSnapshot(msgspec.Struct, frozen=True, tag=True):
+    """Second frame of a worker. ``capacity`` is the number of legs it can hold at once."""
+
+    capacity: int
+    legs: tuple[LegSnapshot, ...]
+
+
+class LegProgress(msgspec.Struct, frozen=True, tag=True):
+    """A provisional response above 100. ``remote_rtp_port`` is 0 when it carried no SDP."""
+
+    leg_id: str
+    sip_status: int
+    at_s: float
+    remote_rtp_host: str = ""
+    remote_rtp_port: int = 0
+
+
+class LegAnswered(msgspec.Struct, frozen=True, tag=True):
+    leg_id: str
+    at_s: float
+    remote_rtp_host: str
+    remote_rtp_port: int
+
+
+class LegEnded(msgspec.Struct, frozen=True, tag=True):
+    """The leg is gone. ``sip_status`` is the final response to the INVITE, or 200 for a leg that was answered.
+
+    ``ended_by`` is "local" (our CANCEL, BYE or no-answer limit), "remote" (their BYE or failure response) or "error"
+    (no transaction: could not send, malformed SDP...). ``no_answer`` is True when the no-answer limit ran out.
+    ``redirect_to`` holds the Contact of a 3xx, which is not followed. ``q850_cause`` is from a Reason header.
+    """
+
+    leg_id: str
+    at_s: float
+    sip_status: int
+    ended_by: str
+    was_answered: bool
+    no_answer: bool = False
+    q850_cause: int | None = None
+    reason_text: str = ""
+    redirect_to: str = ""
+
+
+class CommandFailed(msgspec.Struct, frozen=True, tag=True):
+    """The command had no effect at all: no INVITE left. ``retryable`` when another worker may do it."""
+
+    leg_id: str
+    why: str
+    retryable: bool = False
+
+
+WorkerCommand: TypeAlias = Hello | Ping | Pong | PlaceCall | HangUp | Protect | Shutdown
+WorkerEvent: TypeAlias = (
+    Hello | Ping | Pong | WorkerSnapshot | LegProgress | LegAnswered | LegEnded | CommandFailed
+)
+
+
+# --- media server: commands -------------------------------------------------------------------------------------
+
+
+class OpenChannel(msgspec.Struct, frozen=True, tag=True):
+    """Bind an RTP/RTCP socket pair. ``local_port`` 0 lets the server choose (even port of its range)."""
+
+    channel_id: str
+    local_port: int = 0
+
+
+class CloseChannel(msgspec.Struct, frozen=True, tag=True):
+    channel_id: str
+
+
+class SetRemote(msgspec.Struct, frozen=True, tag=True):
+    """Where the far end wants its RTP (from SDP); the real source is learned from the first fitting packet.
+
+    Outgoing packets use ``payload_type`` (0 PCMU, 8 PCMA).
+    """
+
+    channel_id: str
+    host: str
+    port: int
+    payload_type: int = 0
+
+
+class AnalysisSettings(msgspec.Struct, frozen=True):
+    """How call progress analysis behaves on one channel. Durations in ms."""
+
+    tone_plan: str = "US"
+    detect_machine: bool = True
+    detect_tones: bool = True
+    timeguard_ms: int = 8000
+    """Longest analysis after connect; when it runs out the verdict is TIMEGUARD, which counts as answered."""
+    human_silence_ms: int = 600
+    """Silence after a greeting that is needed to call it a person."""
+    initial_silence_ms: int = 4500
+    """Nothing heard for this long after connect: verdict SILENCE."""
+
+
+class StartAnalysis(msgspec.Struct, frozen=True, tag=True):
+    """Begin listening. ``connected`` False: early media (tones before answer); call again with True at the answer."""
+
+    channel_id: str
+    connected: bool
+    settings: AnalysisSettings = AnalysisSettings()
+
+
+class StopAnalysis(msgspec.Struct, frozen=True, tag=True):
+    channel_id: str
+
+
+class Bridge(msgspec.Struct, frozen=True, tag=True):
+    """Join the audio of two channels both ways; stops prompts on both. Ends when either closes or `Unbridge`."""
+
+    channel_id: str
+    other_channel_id: str
+
+
+class Unbridge(msgspec.Struct, frozen=True, tag=True):
+    channel_id: str
+
+
+class Play(msgspec.Struct, frozen=True, tag=True):
+    """Play a prompt once: a built-in name ("drop", "tone") or the path of a u-law 8 kHz file in the prompt folder."""
+
+    channel_id: str
+    prompt: str
+
+
+class StopPlaying(msgspec.Struct, frozen=True, tag=True):
+    channel_id: str
+
+
+class GetStats(msgspec.Struct, frozen=True, tag=True):
+    seq: int
+
+
+# --- media server: events ---------------------------------------------------------------------------------------
+
+
+class VerdictKind(StrEnum):
+    """What call progress analysis heard. Final verdicts come once, later ones revise (see `Verdict.revises`)."""
+
+    HUMAN = "human"
+    MACHINE = "machine"
+    FAX = "fax"
+    BUSY = "busy"
+    REORDER = "reorder"
+    SIT_INTERCEPT = "sit_ic"
+    SIT_VACANT = "sit_vc"
+    SIT_REORDER = "sit_ro"
+    SIT_NO_CIRCUIT = "sit_nc"
+    SIT_INEFFECTIVE = "sit_io"
+    SIT_UNKNOWN = "sit"
+    RINGBACK = "ringback"  # information, not final: the network rings
+    BEEP = "beep"  # information, after MACHINE: the recording began
+    SILENCE = "silence"
+    TIMEGUARD = "timeguard"
+
+
+class ChannelSnapshot(msgspec.Struct, frozen=True, tag=True):
+    channel_id: str
+    local_port: int
+    remote_host: str = ""
+    remote_port: int = 0
+    bridged_to: str = ""
+    analysing: bool = False
+    verdict: VerdictKind | None = None
+    verdict_at_s: float = 0.0
+
+
+class MediaSnapshot(msgspec.Struct, frozen=True, tag=True):
+    """Second frame of the media server. ``host`` is the address it puts into SDP."""
+
+    host: str
+    capacity: int
+    channels: tuple[ChannelSnapshot, ...]
+
+
+class ChannelOpened(msgspec.Struct, frozen=True, tag=True):
+    channel_id: str
+    host: str
+    port: int
+
+
+class ChannelFailed(msgspec.Struct, frozen=True, tag=True):
+    channel_id: str
+    why: str
+
+
+class Verdict(msgspec.Struct, frozen=True, tag=True):
+    """``cause`` says in a few words why; ``evidence`` holds the figures (seconds, dBFS, Hz, probabilities).
+
+    ``speech_end_s`` is the monotonic end of the called person's greeting (start of the legal two seconds), 0 if none.
+    """
+
+    channel_id: str
+    kind: VerdictKind
+    cause: str
+    at_s: float
+    connected: bool
+    speech_end_s: float = 0.0
+    revises: bool = False
+    evidence: dict[str, float] = {}
+
+
+class PromptFinished(msgspec.Struct, frozen=True, tag=True):
+    channel_id: str
+    prompt: str
+
+
+class ChannelClosed(msgspec.Struct, frozen=True, tag=True):
+    """Totals of a channel's life; packets dropped are counted by reason (``bad_version``, ``unknown_payload``...)."""
+
+    channel_id: str
+    packets_in: int
+    packets_out: int
+    lost: int
+    bridged_frames_in: int
+    dropped: dict[str, int] = {}
+
+
+class MediaStats(msgspec.Struct, frozen=True, tag=True):
+    """Answer to `GetStats`. Lateness is how long after its due time a 20 ms tick began, over the last 1000 ticks."""
+
+    seq: int
+    channels: int
+    analysing: int
+    bridged: int
+    tick_late_p50_ms: float
+    tick_late_p99_ms: float
+    tick_work_p50_ms: float
+    tick_work_p99_ms: float
+    cpu_s: float
+
+
+MediaCommand: TypeAlias = (
+    Hello
+    | Ping
+    | Pong
+    | OpenChannel
+    | CloseChannel
+    | SetRemote
+    | StartAnalysis
+    | StopAnalysis
+    | Bridge
+    | Unbridge
+    | Play
+    | StopPlaying
+    | GetStats
+    | Shutdown
+)
+MediaEvent: TypeAlias = (
+    Hello
+    | Ping
+    | Pong
+    | MediaSnapshot
+    | ChannelOpened
+    | ChannelFailed
+    | Verdict
+    | PromptFinished
+    | ChannelClosed
+    | MediaStats
+)
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode_frame(message: msgspec.Struct) -> bytes:
+    """Length prefix plus msgpack. Raises ContractError when the message is longer than MAX_FRAME_BYTES."""
+    body = _encoder.encode(message)
+    if len(body) > MAX_FRAME_BYTES:
+        raise ContractError(f"{type(message).__name__} is {len(body)} bytes, the limit is {MAX_FRAME_BYTES}")
+    return len(body).to_bytes(4, "big") + body
+
+
+class FrameDecoder:
+    """Bytes in, messages out; pure. ``FrameDecoder(WorkerEvent)`` decodes what a worker sends, and so on.
+
+    `feed` raises ContractError for an oversized frame or one that is not of the given union.
+    """
+
+    def __init__(self, union: object) -> None:
+        self._decoder = msgspec.msgpack.Decoder(union)
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[msgspec.Struct]:
+        self._buffer += data
+        messages: list[msgspec.Struct] = []
+        while len(self._buffer) >= 4:
+            length = int.from_bytes(self._buffer[:4], "big")
+            if length > MAX_FRAME_BYTES:
+                raise ContractError(f"frame of {length} bytes, the limit is {MAX_FRAME_BYTES}")
+            if len(self._buffer) < 4 + length:
+                break
+            body = bytes(self._buffer[4 : 4 + length])
+            del self._buffer[: 4 + length]
+            try:
+                messages.append(self._decoder.decode(body))
+            except msgspec.DecodeError as error:  # ValidationError is one too
+                raise ContractError(f"malformed frame: {error}") from error
+        return messages
+
+
+def check_hello(hello: msgspec.Struct, expected_role: str) -> Hello:
+    """Return the peer's Hello; ContractError when it is something else, another version or another role."""
+    if not isinstance(hello, Hello):
+        raise ContractError(f"expected Hello, got {type(hello).__name__}")
+    if hello.version != PROTOCOL_VERSION:
+        raise ContractError(f"peer speaks version {hello.version}, we speak {PROTOCOL_VERSION}: restart both")
+    if hello.role != expected_role:
+        raise ContractError(f"expected a {expected_role}, got a {hello.role}")
+    return hello
