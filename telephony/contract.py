@@ -167,9 +167,7 @@ class CommandFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 WorkerCommand: TypeAlias = Hello | Ping | Pong | PlaceCall | HangUp | Protect | Shutdown
-WorkerEvent: TypeAlias = (
-    Hello | Ping | Pong | WorkerSnapshot | LegProgress | LegAnswered | LegEnded | CommandFailed
-)
+WorkerEvent: TypeAlias = Hello | Ping | Pong | WorkerSnapshot | LegProgress | LegAnswered | LegEnded | CommandFailed
 
 
 # --- media server: commands -------------------------------------------------------------------------------------

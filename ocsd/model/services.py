@@ -1,0 +1,85 @@
+"""What the protocol edges (HTTP, desktops) ask of the sessions, as protocols, so that neither imports the other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
+
+
+class CampaignRequest(Enum):
+    """The requests of the Communication DN API that control a campaign group (HTTP ``req`` values)."""
+
+    LOAD = "Load"
+    START_DIALING = "StartDialing"
+    SET_DIALING_MODE = "SetDialingMode"
+    STOP_DIALING = "StopDialing"
+    UNLOAD = "Unload"
+    FORCE_UNLOAD = "ForceUnload"
+    LAUNCH = "Launch"
+    STAGE = "Stage"
+    COMPLETE = "Complete"
+
+
+@dataclass(frozen=True, slots=True)
+class DialParameters:
+    """Parameters of Load, StartDialing, SetDialingMode, Launch; None: not given (the configured value applies)."""
+
+    dial_mode: DialMode | None = None
+    optimize_by: OptimizeBy | None = None
+    optimize_goal: int | None = None
+    auto_completion: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """One campaign group as GET /campaigngroups shows it; ``dial_mode`` etc. are None while it is not loaded."""
+
+    dbid: int
+    name: str
+    campaign_dbid: int
+    group_dbid: int
+    status: GroupCampStatus
+    dial_mode: DialMode | None
+    optimize_by: OptimizeBy | None
+    optimize_goal: int | None
+    switch_dbid: int
+    version: int
+    """Changes whenever anything above does; becomes the Etag."""
+    statistics: Mapping[str, float | int | None]
+    """Live figures for GET ...?req=statistics and `ocsd ctl status`: agents, calls, busy factor, overdial rate..."""
+
+
+class CampaignService(Protocol):
+    async def request(self, dbid: int, request: CampaignRequest, parameters: DialParameters) -> None:
+        """Carry out one request; raises CampaignRequestError with the manual's error number. Returns when accepted."""
+        ...
+
+    def status(self, dbid: int) -> GroupStatus | None:
+        """None when no such campaign group is configured."""
+        ...
+
+    def statuses(self) -> list[GroupStatus]: ...
+
+
+class DesktopConnection(Protocol):
+    """One open WebSocket of a desktop, as the sessions see it."""
+
+    peer: str
+
+    def send(self, message: Mapping[str, object]) -> None:
+        """Queue one JSON object; never blocks. A desktop that reads too slowly is disconnected (bounded queue)."""
+        ...
+
+
+class DesktopService(Protocol):
+    """Called by the WebSocket endpoint; messages are already validated by ocsd.protocols.desktop."""
+
+    def connected(self, connection: DesktopConnection) -> None: ...
+
+    async def received(self, connection: DesktopConnection, message: object) -> None:
+        """One typed request of ocsd.protocols.desktop; answers and errors go out through ``connection.send``."""
+        ...
+
+    def disconnected(self, connection: DesktopConnection) -> None: ...
