@@ -1,4 +1,4 @@
-"""What sessions ask of the calling lists; `postgres` and `memory` both keep this contract (one test suite runs on both).
+"""What sessions ask of the calling lists; `postgres` and `memory` both keep it (one test suite runs on both).
 
 Durability (style, "the path of one record"): `claim_chains` returns after the claims are committed,
 `begin_attempts` after the attempt rows are, `finish_attempt` after result, record, claim and end of attempt are, in
