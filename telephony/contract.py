@@ -113,17 +113,33 @@ class LegSnapshot(msgspec.Struct, frozen=True, tag=True):
     sip_status: int = 0
     q850_cause: int | None = None
     ended_by: str = ""
+    no_answer: bool = False
+    ended_at_s: float | None = None
+    redirect_to: str = ""
 
 
 class WorkerSnapshot(msgspec.Struct, frozen=True, tag=True):
-    """Second frame of a worker. ``capacity`` is the number of legs it can hold at once."""
+    """Second frame of a worker. ``capacity`` is the number of legs it can hold at once.
+
+    Sent again with capacity 0 by a worker that is about to exit (recycling, SIGTERM): place no more calls there.
+    """
 
     capacity: int
     legs: tuple[LegSnapshot, ...]
 
 
+class LegPlaced(msgspec.Struct, frozen=True, tag=True):
+    """The INVITE has left: the other possible answer to `PlaceCall` beside `CommandFailed`."""
+
+    leg_id: str
+    at_s: float
+
+
 class LegProgress(msgspec.Struct, frozen=True, tag=True):
-    """A provisional response above 100. ``remote_rtp_port`` is 0 when it carried no SDP."""
+    """A provisional response above 100. ``remote_rtp_port`` is 0 when it carried no SDP.
+
+    A far end that moves its RTP address in an answered leg (re-INVITE, UPDATE) is reported with ``sip_status`` 200.
+    """
 
     leg_id: str
     sip_status: int
@@ -167,7 +183,9 @@ class CommandFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 WorkerCommand: TypeAlias = Hello | Ping | Pong | PlaceCall | HangUp | Protect | Shutdown
-WorkerEvent: TypeAlias = Hello | Ping | Pong | WorkerSnapshot | LegProgress | LegAnswered | LegEnded | CommandFailed
+WorkerEvent: TypeAlias = (
+    Hello | Ping | Pong | WorkerSnapshot | LegPlaced | LegProgress | LegAnswered | LegEnded | CommandFailed
+)
 
 
 # --- media server: commands -------------------------------------------------------------------------------------

@@ -1,0 +1,91 @@
+"""The little of SDP (RFC 4566, RFC 3264) that steering audio needs: our offer, the far end's address. Pure."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final
+
+_ORIGIN: Final = re.compile(r"(?m)^o=(\S+ \d+ \d+ IN IP[46] \S+)\s*$")
+_CONNECTION: Final = re.compile(r"c=IN IP[46] (\S+?)(?:/\d+)*$")
+_AUDIO: Final = re.compile(r"m=audio (\d{1,5})(?:/\d+)? RTP/AVP\s")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaAddress:
+    """Where somebody wants RTP. ``port`` 1..65535; ``host`` as the SDP or the stack gives it."""
+
+    host: str
+    port: int
+
+
+def parse_address(text: str) -> MediaAddress | None:
+    """``"192.0.2.1:4000"`` or ``"[2001:db8::1]:4000"`` as a MediaAddress; None when it is none."""
+    host, colon, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not port.isdigit() or not 0 < int(port) <= 65535 or not host:
+        return None
+    return MediaAddress(host, int(port))
+
+
+def remote_audio(sdp: str) -> MediaAddress | None:
+    """The address of the first active audio stream of a session description; None without one.
+
+    A c= line of the stream wins over the session's (RFC 4566 5.7); port 0 is a refused stream (RFC 3264 6).
+    """
+    session_host = stream_host = ""
+    port = 0
+    in_audio = in_media = False
+    for line in sdp.replace("\r\n", "\n").split("\n"):
+        line = line.rstrip()
+        if line.startswith("m="):
+            if port:
+                break
+            in_media = True
+            audio = _AUDIO.match(line + " ")
+            in_audio = audio is not None
+            port = int(audio.group(1)) if audio else 0
+            stream_host = ""
+        elif found := _CONNECTION.match(line):
+            if in_audio:
+                stream_host = found.group(1)
+            elif not in_media:
+                session_host = found.group(1)
+    host = stream_host or session_host
+    return MediaAddress(host, port) if host and 0 < port <= 65535 else None
+
+
+def steer(stack_sdp: str, local: MediaAddress) -> str:
+    """The session description to send instead of the stack's: our codecs, our media server's address.
+
+    The stack's own o= line stays, because the stack counts its version (RFC 3264 8). Every payload type has its
+    rtpmap: pjsua aborts the process on one that has not.
+
+    Raises:
+        ValueError: the o= line is missing, or ``local`` is no IP address and port. Nothing may be handed to the stack.
+    """
+    origin = _ORIGIN.search(stack_sdp)
+    if origin is None:
+        raise ValueError("the stack's SDP has no usable o= line")
+    address = check_media_address(local)
+    lines = (
+        "v=0",
+        f"o={origin.group(1)}",
+        "s=-",
+        f"c=IN IP{address.version} {address}",
+        "t=0 0",
+        f"m=audio {local.port} RTP/AVP 0 8 101",
+        "a=rtpmap:0 PCMU/8000",
+        "a=rtpmap:8 PCMA/8000",
+        "a=rtpmap:101 telephone-event/8000",
+        "a=fmtp:101 0-15",
+        "a=ptime:20",
+        "a=sendrecv",
+    )
+    return "\r\n".join(lines) + "\r\n"
+
+
+def check_media_address(local: MediaAddress) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The host as an IP address; ValueError unless it is one and the port is in 1..65535."""
+    if not 0 < local.port <= 65535:
+        raise ValueError(f"RTP port {local.port} is not in 1..65535")
+    return ipaddress.ip_address(local.host)
