@@ -1,0 +1,331 @@
+"""What one object cannot know of another: unique names, references, shared tables, ranges that span keys.
+
+Pure: located objects in, sentences out. An object that failed its own validation (``value`` None) is skipped here, but
+its name still counts as defined, so that one fault is not reported twice.
+"""
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
+
+from ocsd.config import objects as o
+from ocsd.model.enums import DialMode, OptimizeBy
+
+MANDATORY_COLUMNS: Final = (
+    "record_id",
+    "contact_info",
+    "contact_info_type",
+    "record_type",
+    "record_status",
+    "call_result",
+    "attempt",
+    "dial_sched_time",
+    "call_time",
+    "daily_from",
+    "daily_till",
+    "tz_dbid",
+    "campaign_id",
+    "agent_id",
+    "chain_id",
+    "chain_n",
+    "group_id",
+    "app_id",
+    "treatments",
+    "media_ref",
+    "email_subject",
+    "email_template_id",
+    "switch_id",
+)
+"""The manual's default format ("Outbound Contact Mandatory Fields in the Default Format")."""
+
+POSTGRES_SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+"""Names that no column may have (PostgreSQL manual, "System Columns")."""
+
+TONE_PLANS: Final = ("US", "UK", "EU")
+"""Plans of call progress tones that the analysis knows."""
+
+SUPPORTED_DIAL_MODES: Final = (DialMode.PREDICTIVE, DialMode.PROGRESSIVE)
+MAX_LOGIN_ID_CHARACTERS: Final = 32
+"""Width of the mandatory column ``agent_id``."""
+FIRST_APPLICATION_DBID: Final = 101
+"""Manual, GSW_APPLICATION_ID: "Valid values begin at 101"."""
+
+_HOST_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_SIP_URI: Final = re.compile(
+    r"sip:(?P<user>[A-Za-z0-9\-_.!~*'()&=+$,;?/%]+)@(?P<host>\[[^\]]*\]|[^:\[\]@]+)(:(?P<port>\d+))?"
+)
+_DIGITS: Final = re.compile(r"(\+?[0-9]{1,30})?")
+_PREFIX: Final = re.compile(r"\+?[0-9*#]{0,20}")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An object and where it stands (``file: kind[index]``); ``value`` is None when it is not valid by itself."""
+
+    where: str
+    raw: Mapping[str, Any]
+    value: BaseModel | None
+
+    def problem(self, key: str, sentence: str) -> str:
+        name = self.raw.get("login_id", self.raw.get("name"))
+        of = f' (of "{name}")' if isinstance(name, str) and name else ""
+        return f"{self.where}{'.' if key else ''}{key}{of}: {sentence}."
+
+
+Objects = Mapping[str, Sequence[Located]]
+M = TypeVar("M", bound=BaseModel)
+
+
+def problems(objects: Objects, sections: Mapping[str, Located]) -> list[str]:
+    """Every problem between objects, one sentence each."""
+    return [
+        *_duplicates(objects),
+        *_sections(sections),
+        *_trunks(objects),
+        *_agents(objects),
+        *_formats(objects),
+        *_tables(objects),
+        *_calling_lists(objects),
+        *_campaigns(objects),
+        *_campaign_groups(objects),
+    ]
+
+
+def _valid(objects: Objects, kind: str, model: type[M]) -> list[tuple[Located, M]]:
+    return [(located, located.value) for located in objects.get(kind, ()) if isinstance(located.value, model)]
+
+
+def _names(objects: Objects, kind: str) -> list[str]:
+    key = "login_id" if kind == "agents" else "name"
+    return [located.raw[key] for located in objects.get(kind, ()) if isinstance(located.raw.get(key), str)]
+
+
+def _reference(located: Located, key: str, name: str, kind: str, objects: Objects) -> Iterable[str]:
+    defined = _names(objects, kind)
+    if name not in defined:
+        known = ", ".join(f'"{other}"' for other in defined[:10]) + (", ..." if len(defined) > 10 else "")
+        yield located.problem(key, f'no [[{kind}]] is called "{name}"; defined are: {known or "none"}')
+
+
+def _duplicates(objects: Objects) -> Iterable[str]:
+    for kind, rows in objects.items():
+        for key in ("dbid", "login_id" if kind == "agents" else "name"):
+            first: dict[object, str] = {}
+            for located in rows:
+                value = located.raw.get(key)
+                if not isinstance(value, (int, str)) or isinstance(value, bool):
+                    continue  # missing or of the wrong type: reported by the object's own validation
+                if value in first:
+                    yield located.problem(key, f"{value!r} is taken by {first[value]}; it must be unique")
+                else:
+                    first[value] = located.where
+
+
+def _sections(sections: Mapping[str, Located]) -> Iterable[str]:
+    http, desktop = sections.get("http"), sections.get("desktop")
+    http_value = http.value if http else o.HttpListener()
+    desktop_value = desktop.value if desktop else o.DesktopListener()
+    if isinstance(http_value, o.HttpListener) and isinstance(desktop_value, o.DesktopListener):
+        same = (http_value.host, http_value.port) == (desktop_value.host, desktop_value.port)
+        located = desktop or http
+        if same and http_value.port and located:
+            yield located.problem("port", f"http and desktop both listen on {http_value.host} port {http_value.port}")
+    application = sections.get("application")
+    if application and isinstance(application.value, o.Application) and application.value.dbid < FIRST_APPLICATION_DBID:
+        yield application.problem("dbid", f"must be at least {FIRST_APPLICATION_DBID}, got {application.value.dbid}")
+    telephony = sections.get("telephony")
+    if telephony and isinstance(telephony.value, o.Telephony):
+        yield from _port_range(telephony, telephony.value)
+
+
+def _port_range(located: Located, telephony: o.Telephony) -> Iterable[str]:
+    pairs = (telephony.rtp_port_last - telephony.rtp_port_first + 1) // 2
+    if telephony.rtp_port_last <= telephony.rtp_port_first:
+        yield located.problem("rtp_port_last", f"must be above rtp_port_first ({telephony.rtp_port_first})")
+    elif pairs < telephony.max_legs:
+        yield located.problem(
+            "rtp_port_last",
+            f"ports {telephony.rtp_port_first} to {telephony.rtp_port_last} serve {pairs} legs (RTP and RTCP each), "
+            f"max_legs is {telephony.max_legs}",
+        )
+
+
+def _trunks(objects: Objects) -> Iterable[str]:
+    for located, trunk in _valid(objects, "trunks", o.Trunk):
+        yield from _reference(located, "tenant", trunk.tenant, "tenants", objects)
+        if not _is_host(trunk.host):
+            yield located.problem("host", f"must be a host name or an IP address, got {trunk.host!r}")
+        if trunk.port == 0:
+            yield located.problem("port", "must be a port from 1 to 65535, got 0")
+        if trunk.tone_plan not in TONE_PLANS:
+            yield located.problem("tone_plan", f"must be one of {', '.join(TONE_PLANS)}, got {trunk.tone_plan!r}")
+        if not _DIGITS.fullmatch(trunk.caller_id):
+            yield located.problem("caller_id", "must be digits, with or without a leading +")
+        if not _PREFIX.fullmatch(trunk.dial_prefix):
+            yield located.problem("dial_prefix", "must be at most 20 digits, * or #, with or without a leading +")
+        if trunk.password and not trunk.username:
+            yield located.problem("username", "is required where a password is given")
+
+
+def _agents(objects: Objects) -> Iterable[str]:
+    for located, agent in _valid(objects, "agents", o.Agent):
+        if not is_sip_uri(agent.dn):
+            yield located.problem("dn", f"must be a SIP URI, sip:user@host or sip:user@host:port, got {agent.dn!r}")
+        if len(agent.login_id) > MAX_LOGIN_ID_CHARACTERS:
+            yield located.problem(
+                "login_id", f"must have at most {MAX_LOGIN_ID_CHARACTERS} characters (column agent_id)"
+            )
+    for located, group in _valid(objects, "agent_groups", o.AgentGroup):
+        for index, login_id in enumerate(group.agents):
+            yield from _reference(located, f"agents[{index}]", login_id, "agents", objects)
+        yield from _repeated(located, "agents", group.agents)
+
+
+def _formats(objects: Objects) -> Iterable[str]:
+    for located, form in _valid(objects, "formats", o.Format):
+        yield from _repeated(located, "fields", [field.name for field in form.fields])
+        yield from _repeated(located, "fields", [field.send_attribute for field in form.fields if field.send_attribute])
+        for index, field in enumerate(form.fields):
+            key = f"fields[{index}]"
+            if field.name in MANDATORY_COLUMNS:
+                yield located.problem(
+                    f"{key}.name", f'"{field.name}" is one of the 23 mandatory columns, which every list has anyway'
+                )
+            if field.name in POSTGRES_SYSTEM_COLUMNS:
+                yield located.problem(f"{key}.name", f'"{field.name}" is a system column of PostgreSQL')
+            if field.send_attribute.upper().startswith("GSW_"):
+                yield located.problem(
+                    f"{key}.send_attribute",
+                    f'"{field.send_attribute}" is reserved: keys that begin with GSW_ belong to the protocol, and the '
+                    "mandatory fields are attached under theirs anyway",
+                )
+
+
+def _tables(objects: Objects) -> Iterable[str]:
+    format_of: dict[str, tuple[str, str]] = {}
+    for located, access in _valid(objects, "table_accesses", o.TableAccess):
+        yield from _reference(located, "format", access.format, "formats", objects)
+        other, form = format_of.setdefault(access.table, (access.name, access.format))
+        if form != access.format:
+            yield located.problem("format", f'table {access.table} has format "{form}" by table access "{other}"')
+
+
+def _calling_lists(objects: Objects) -> Iterable[str]:
+    tables = {access.name: access.table for _, access in _valid(objects, "table_accesses", o.TableAccess)}
+    criteria = {found.name: found.criteria.strip() for _, found in _valid(objects, "filters", o.Filter)}
+    lists = _valid(objects, "calling_lists", o.CallingList)
+    for located, calling_list in lists:
+        yield from _reference(located, "table_access", calling_list.table_access, "table_accesses", objects)
+        if calling_list.filter:
+            yield from _reference(located, "filter", calling_list.filter, "filters", objects)
+        if calling_list.time_zone:
+            yield from _reference(located, "time_zone", calling_list.time_zone, "time_zones", objects)
+        if calling_list.daily_from >= calling_list.daily_till:
+            yield located.problem(
+                "daily_till",
+                f"must be after daily_from ({calling_list.daily_from} s), got {calling_list.daily_till} s",
+            )
+    yield from _shared_tables(lists, tables, criteria)
+
+
+def _shared_tables(
+    lists: Sequence[tuple[Located, o.CallingList]], tables: Mapping[str, str], criteria: Mapping[str, str]
+) -> Iterable[str]:
+    """Lists that share a table need filters that tell their rows apart: a row taken by two lists is dialed twice."""
+    sharing = Counter(tables.get(calling_list.table_access) for _, calling_list in lists)
+    used_by: dict[tuple[str, str], str] = {}
+    for located, calling_list in lists:
+        table = tables.get(calling_list.table_access)
+        if table is None or sharing[table] < 2:
+            continue
+        shared = f"table {table} is shared by {sharing[table]} lists"
+        if not calling_list.filter:
+            yield located.problem("filter", f"is required: {shared}, so each needs its own filter")
+        elif calling_list.filter in criteria:  # else the reference itself is wrong, and reported
+            wanted = criteria[calling_list.filter]
+            other = used_by.setdefault((table, wanted), calling_list.name)
+            if not wanted:
+                yield located.problem("filter", f'{shared}, and filter "{calling_list.filter}" has no criteria')
+            elif other != calling_list.name:
+                yield located.problem("filter", f'{shared}, and calling list "{other}" takes the same rows of it')
+
+
+def _campaigns(objects: Objects) -> Iterable[str]:
+    for located, campaign in _valid(objects, "campaigns", o.Campaign):
+        yield from _reference(located, "tenant", campaign.tenant, "tenants", objects)
+        for index, entry in enumerate(campaign.lists):
+            yield from _reference(located, f"lists[{index}].calling_list", entry.calling_list, "calling_lists", objects)
+        yield from _repeated(located, "lists", [entry.calling_list for entry in campaign.lists])
+
+
+def _campaign_groups(objects: Objects) -> Iterable[str]:
+    tenant_of_campaign = {found.name: found.tenant for _, found in _valid(objects, "campaigns", o.Campaign)}
+    tenant_of_trunk = {found.name: found.tenant for _, found in _valid(objects, "trunks", o.Trunk)}
+    pairs: dict[tuple[str, str], str] = {}
+    for located, group in _valid(objects, "campaign_groups", o.CampaignGroup):
+        yield from _reference(located, "campaign", group.campaign, "campaigns", objects)
+        yield from _reference(located, "group", group.group, "agent_groups", objects)
+        if not group.trunks:
+            yield located.problem("trunks", "must name at least one trunk")
+        yield from _repeated(located, "trunks", group.trunks)
+        for index, trunk in enumerate(group.trunks):
+            yield from _reference(located, f"trunks[{index}]", trunk, "trunks", objects)
+            tenant = tenant_of_campaign.get(group.campaign)
+            if tenant and tenant_of_trunk.get(trunk, tenant) != tenant:
+                yield located.problem(
+                    f"trunks[{index}]", f'trunk "{trunk}" belongs to another tenant than campaign "{group.campaign}"'
+                )
+        other = pairs.setdefault((group.campaign, group.group), group.name)
+        if other != group.name:
+            yield located.problem(
+                "group", f'campaign "{group.campaign}" and group "{group.group}" are joined by "{other}" already'
+            )
+        yield from _dialing(located, group)
+
+
+def _dialing(located: Located, group: o.CampaignGroup) -> Iterable[str]:
+    if group.dial_mode not in SUPPORTED_DIAL_MODES:
+        names = " and ".join(f'"{mode.name.lower()}" ({mode.value})' for mode in SUPPORTED_DIAL_MODES)
+        yield located.problem(
+            "dial_mode", f'"{group.dial_mode.name.lower()}" is not supported by this version; {names} are'
+        )
+    if group.optimize_by is OptimizeBy.WAIT_TIME:
+        if group.optimize_goal < 1:
+            yield located.problem("optimize_goal", "must be at least 1 second for wait_time, got 0")
+    elif not 1 <= group.optimize_goal <= 100:
+        goal = group.optimize_by.name.lower()
+        yield located.problem("optimize_goal", f"must be 1 to 100 percent for {goal}, got {group.optimize_goal}")
+    if group.opt_rec_buff_size <= group.min_rec_buff_size:
+        yield located.problem(
+            "opt_rec_buff_size",
+            f"must be greater than min_rec_buff_size ({group.min_rec_buff_size}), got {group.opt_rec_buff_size}",
+        )
+
+
+def _repeated(located: Located, key: str, names: Sequence[str]) -> Iterable[str]:
+    for name, times in Counter(names).items():
+        if times > 1:
+            yield located.problem(key, f'"{name}" stands there {times} times; once is enough')
+
+
+def is_sip_uri(text: str) -> bool:
+    """Whether ``text`` is ``sip:user@host[:port]`` without parameters or headers (RFC 3261, 19.1.1)."""
+    found = _SIP_URI.fullmatch(text)
+    return bool(
+        found and _is_host(found["host"].strip("[]")) and (found["port"] is None or 0 < int(found["port"]) < 65536)
+    )
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        # A last label of digits only would be a malformed IPv4 address, not a name (RFC 1123, 2.1).
+        labels = text.removesuffix(".").split(".")
+        return len(text) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+    return True

@@ -1,0 +1,359 @@
+"""The options that ocsd supports: their meaning, range and default, and the look-up over levels.
+
+An option stands in the ``options`` table of an object and is looked up from the most specific object to the least:
+calling list, campaign group, campaign, application, built-in default. Names are the Outbound Contact manual's;
+defaults are ours, because the manual gives few. The vendor's section names (``default``, ``OCServer``, ...) have no
+counterpart in TOML: an object has one options table.
+
+An option that nobody knows, one that the manual knows but this version does not act upon, and one at a level where it
+may not stand are errors: an option that is accepted is obeyed.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, overload
+
+from ocsd.config.objects import Application, CallingList, Campaign, CampaignGroup, Configuration
+from telephony.contract import AnalysisSettings
+
+OptionValue: TypeAlias = bool | int | float | str
+T = TypeVar("T", bound=OptionValue)
+
+
+class Level(Enum):
+    """Objects that carry options, weakest first."""
+
+    APPLICATION = "application"
+    CAMPAIGN = "campaign"
+    CAMPAIGN_GROUP = "campaign group"
+    CALLING_LIST = "calling list"
+
+
+class TakesEffect(Enum):
+    """When a changed value is obeyed, counted from the moment the daemon has read the new configuration."""
+
+    IMMEDIATELY = "at once"
+    NEXT_ATTEMPT = "from the next call that is started"
+    NEXT_LOAD = "when the campaign group is next loaded"
+
+
+ACG: Final = frozenset({Level.APPLICATION, Level.CAMPAIGN, Level.CAMPAIGN_GROUP})
+ACGL: Final = frozenset(Level)
+
+_BOOLEANS: Final[Mapping[str, bool]] = MappingProxyType({"yes": True, "true": True, "no": False, "false": False})
+
+
+@dataclass(frozen=True, slots=True)
+class Option(Generic[T]):
+    """One supported option.
+
+    Attributes:
+        default: our default (not the vendor's); its type is the type of the option.
+        unit: unit of a number, empty for others.
+        minimum, maximum: inclusive range of a number.
+        choices: allowed values of a text option; empty: any text of at most ``maximum`` characters.
+        digits: a text option that holds a telephone number (digits, with or without a leading +).
+        ours: True for a name that is not the manual's.
+    """
+
+    name: str
+    default: T
+    levels: frozenset[Level]
+    takes_effect: TakesEffect
+    meaning: str
+    unit: str = ""
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    choices: tuple[str, ...] = ()
+    digits: bool = False
+    ours: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words, e.g. ``a whole number of ms from 500 to 60000``."""
+        if isinstance(self.default, bool):
+            return "yes, no, true or false"
+        if isinstance(self.default, (int, float)):
+            kind = "a whole number" if isinstance(self.default, int) else "a number"
+            unit = f" of {self.unit}" if self.unit else ""
+            return f"{kind}{unit} from {self.minimum:g} to {self.maximum:g}"
+        if self.choices:
+            return " or ".join(self.choices)
+        if self.digits:
+            return "at most 30 digits, with or without a leading +"
+        return f"text of at most {self.maximum:g} characters without quotation marks and backslashes"
+
+    def parse(self, value: object) -> T:
+        """Return ``value`` in the option's type; ValueError (naming what is allowed) when it does not fit."""
+        parsed = self._converted(value)
+        if parsed is None:
+            raise ValueError(f"must be {self.allowed}, got {value!r}")
+        return cast(T, parsed)  # each branch below goes by the type of the default
+
+    def _converted(self, value: object) -> OptionValue | None:
+        # A bool is an int to Python, never to an operator; and numbers may be written as text, as vendor exports do.
+        if isinstance(self.default, bool):
+            return value if isinstance(value, bool) else _BOOLEANS.get(str(value).strip().lower())
+        if isinstance(self.default, (int, float)):
+            number = self._number(value)
+            return number if number is not None and self.minimum <= number <= self.maximum else None
+        if isinstance(value, (bool, float)):
+            return None
+        text = str(value).strip()
+        if self.choices:
+            return text if text in self.choices else None
+        if self.digits:
+            return text if re.fullmatch(r"(\+?[0-9]{1,30})?", text) else None
+        # It goes into a quoted string of a SIP header, where these would need escapes or start a header of their own.
+        fits = text.isprintable() and len(text) <= self.maximum and not set(text) & {'"', "\\"}
+        return text if fits else None
+
+    def _number(self, value: object) -> int | float | None:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            return None
+        kind = type(self.default)
+        if kind is int and isinstance(value, float):
+            return int(value) if value.is_integer() else None
+        try:
+            return int(value) if kind is int else float(value)
+        except ValueError:
+            return None
+
+
+CALL_TIMEGUARD_TIMEOUT: Final = Option(
+    "call_timeguard_timeout", 8000, ACG, TakesEffect.NEXT_ATTEMPT,
+    "Longest call progress analysis after the call is answered; when it runs out the call counts as answered by a "
+    "person.",
+    unit="ms", minimum=500, maximum=60_000,
+)  # fmt: skip
+CALL_WAIT_CONNECTED_TIMEOUT: Final = Option(
+    "call_wait_connected_timeout", 25, ACG, TakesEffect.NEXT_ATTEMPT,
+    "How long a called number may ring before the call is given up as No Answer. At least 15 s (four rings), as the "
+    "United States' Telemarketing Sales Rule demands (16 CFR 310.4(b)(4)(ii)).",
+    unit="s", minimum=15, maximum=180,
+)  # fmt: skip
+CALL_WAIT_IN_QUEUE_TIMEOUT: Final = Option(
+    "call_wait_in_queue_timeout", 2.0, ACG, TakesEffect.NEXT_ATTEMPT,
+    "How long an answered person may wait for an agent before the announcement is played and the call is dropped. "
+    "More than 2 s counts as abandoned under 16 CFR 310.4(b)(1)(iv).",
+    unit="s", minimum=0.5, maximum=60,
+)  # fmt: skip
+CALL_WAIT_AGENT_CONNECTED_TIMEOUT: Final = Option(
+    "call_wait_agent_connected_timeout", 5.0, ACG, TakesEffect.NEXT_ATTEMPT,
+    "How long an agent's phone may take to answer; then the agent becomes not ready.",
+    unit="s", minimum=0.5, maximum=60,
+)  # fmt: skip
+CALL_ANSWER_TYPE_RECOGNITION: Final = Option(
+    "call_answer_type_recognition", "positive_am_detection", ACG, TakesEffect.NEXT_ATTEMPT,
+    "What call progress analysis looks for. no_am_detection: tones and fax only, a machine counts as a person; "
+    "positive_am_detection: also answering machines, and what is not positively a machine is a person.",
+    choices=("no_am_detection", "positive_am_detection"),
+)  # fmt: skip
+CPD_ON_CONNECT: Final = Option(
+    "cpd-on-connect", False, frozenset({Level.APPLICATION, Level.CAMPAIGN_GROUP}), TakesEffect.NEXT_ATTEMPT,
+    "yes: analysis begins when the call is answered, for networks that play music instead of ringing; no: tones "
+    "before the answer are recognised too.",
+)  # fmt: skip
+CPN_DIGITS: Final = Option(
+    "CPNDigits", "", ACGL, TakesEffect.NEXT_ATTEMPT,
+    "Caller number shown to the called person, and attached for desktops as GSW_CPN_DIGITS. Empty: the trunk's "
+    "caller_id.",
+    digits=True,
+)  # fmt: skip
+CPN_DISPLAY_NAME: Final = Option(
+    "CPNDisplayName", "", ACG, TakesEffect.NEXT_ATTEMPT,
+    "Caller name shown to the called person. Empty: none is sent.",
+    maximum=64,
+)  # fmt: skip
+DIALING_RATE_LIMIT: Final = Option(
+    "dialing_rate_limit", 0.0, frozenset({Level.APPLICATION, Level.CAMPAIGN_GROUP}), TakesEffect.IMMEDIATELY,
+    "Most calls that one campaign group starts in a second; 0: no limit. A trunk's calls_per_second holds besides.",
+    unit="calls/s", minimum=0, maximum=10_000,
+)  # fmt: skip
+PROGRESSIVE_DIAL_FACTOR: Final = Option(
+    "progressive_dial_factor", 1.0, ACG, TakesEffect.IMMEDIATELY,
+    "Lines per agent in Progressive mode; 1 can leave nobody without an agent.",
+    unit="lines per ready agent", minimum=1, maximum=10,
+)  # fmt: skip
+MAX_OVERDIAL_RATE: Final = Option(
+    "max_overdial_rate", 3.0, ACG, TakesEffect.IMMEDIATELY,
+    "Hard bound on the share of answered people who find no agent, whatever goal the group optimizes for. 3 % is the "
+    "safe harbour of 16 CFR 310.4(b)(4)(i).",
+    unit="percent", minimum=0.1, maximum=100, ours=True,
+)  # fmt: skip
+RECORD_PROCESSED: Final = Option(
+    "record_processed", False, ACGL, TakesEffect.NEXT_ATTEMPT,
+    "true: a record that reached an agent is finished only by the desktop's RecordProcessed; false: it is finished "
+    "when the call is released, unless the desktop has finished it before.",
+)  # fmt: skip
+STALE_CLEAN_TIMEOUT: Final = Option(
+    "stale_clean_timeout", 30, ACG, TakesEffect.NEXT_ATTEMPT,
+    "How long a record may wait for its RecordProcessed before it becomes Stale; requests about it then answer with "
+    "error 112.",
+    unit="minutes", minimum=1, maximum=1440,
+)  # fmt: skip
+CAMPAIGNGROUP_AUTO_COMPLETE: Final = Option(
+    "campaigngroup-auto-complete", False, frozenset({Level.CAMPAIGN_GROUP}), TakesEffect.IMMEDIATELY,
+    "yes: dialing stops and the group is unloaded when every record is finished, unless a request says otherwise by "
+    "GSW_AUTO_COMPLETION.",
+)  # fmt: skip
+UPDATE_ALL_RECORDS: Final = Option(
+    "update_all_records", False, frozenset({Level.APPLICATION, Level.CALLING_LIST}), TakesEffect.NEXT_ATTEMPT,
+    "yes: the call result is written to every record of the chain, not only to the one that was dialed.",
+)  # fmt: skip
+
+AnyOption: TypeAlias = Option[bool] | Option[int] | Option[float] | Option[str]
+
+_ALL: Final[tuple[AnyOption, ...]] = (
+    CALL_ANSWER_TYPE_RECOGNITION,
+    CALL_TIMEGUARD_TIMEOUT,
+    CALL_WAIT_AGENT_CONNECTED_TIMEOUT,
+    CALL_WAIT_CONNECTED_TIMEOUT,
+    CALL_WAIT_IN_QUEUE_TIMEOUT,
+    CAMPAIGNGROUP_AUTO_COMPLETE,
+    CPD_ON_CONNECT,
+    CPN_DIGITS,
+    CPN_DISPLAY_NAME,
+    DIALING_RATE_LIMIT,
+    MAX_OVERDIAL_RATE,
+    PROGRESSIVE_DIAL_FACTOR,
+    RECORD_PROCESSED,
+    STALE_CLEAN_TIMEOUT,
+    UPDATE_ALL_RECORDS,
+)
+OPTIONS: Final[Mapping[str, AnyOption]] = MappingProxyType({option.name: option for option in _ALL})
+
+UNSUPPORTED_OPTIONS: Final = frozenset(
+    """
+    action-queue-quota agent-assignment agent-assignment-max-num agent-assignment-min-num agent-assignment-priority
+    agent-reassignment-if-waiting-ports agent-reassignment-if-waiting-ports-timeout
+    agent-reassignment-if-waiting-records agent-reassignment-if-waiting-records-timeout agent_logout_preview_call_result
+    agent_preview_mode_start am-beep-detection am-detection-map am-drop-field asm_channel_num
+    asm_drop_am_announcement_data asm_drop_announcement_data assured-connect assured-connect-field beep-on-merge
+    call_transfer_type call_wait_original_establish_timeout callback-observe-campaign callback-observe-group
+    caller-id-rotation caller-id-sets campaign-callback-distr campaign_name_field campaigngroup-preload-uri
+    campaigngroup-states-interval campaigngroup-states-uri cancel-on-desktop channel_num check_dnc_callback
+    check_dnc_list contact-processed-notification contact-processed-notification-uri conversion cpd-recording CPNPlan
+    CPNPresentation CPNScreening CPNType criteria customer_id db-stat-recalc-interval default_campaigncallback_priority
+    default_campaignrescheduled_priority default_general_priority desktop-chains-limit dial_log_buffer
+    dial_log_delimiter dial_log_destination dialer-num-attempts dialer-ttl digital-dialer-uri digits-detection expire
+    history_length http-connection-pool-size http-response-timeout inbound_agent_assignment_support ivr_group
+    ivr_update_on_release log_call_stats merge-method order_by outbound_answer_action outbound_contact_server
+    outbound_release_action pre-dial-validation predictive_algorithm predictive_callback predictive_hard_limits
+    predictive_min_overdial_rate predictive_min_overdial_rate_calls progressive_blending_reserved_agents
+    report_procedure segment send-campaigngroup-states send_attribute small_group_size
+    treatment-preferred-contact-field treatment-uri treatment_sched_threshold validation-timeout-call-result
+    validation-uri
+    """.split()  # noqa: SIM905 - ninety names read better so
+)
+"""Options of the vendor's product that this version does not act upon. Some stand elsewhere in our configuration
+(`INSTEAD`)."""
+
+INSTEAD: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "channel_num": "use num_of_channels of the campaign group and max_calls of the trunk",
+        "criteria": "use criteria of a filter",
+        "order_by": "use order_by of a filter",
+        "send_attribute": "use send_attribute of a format's field",
+    }
+)
+
+
+def check_option(name: str, value: object, level: Level) -> str | None:
+    """Return what is wrong with an option at a level, in words that follow a key path; None when nothing is."""
+    option = OPTIONS.get(name)
+    if option is None:
+        if name in UNSUPPORTED_OPTIONS:
+            instead = f"; {INSTEAD[name]}" if name in INSTEAD else ""
+            return f"this option of the manual is not supported by this version{instead}"
+        return f"unknown option{did_you_mean(name, (*OPTIONS, *UNSUPPORTED_OPTIONS))}"
+    if level not in option.levels:
+        return f"this option may not stand on a {level.value}; it may stand on: {levels_in_words(option)}"
+    try:
+        option.parse(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def did_you_mean(name: str, known: tuple[str, ...]) -> str:
+    """``; did you mean a or b?`` for names close to ``name``, else nothing. Case, ``-`` and ``_`` do not count."""
+    plain = {_plain(candidate): candidate for candidate in known}
+    close = difflib.get_close_matches(_plain(name), plain, n=2, cutoff=0.75)
+    return f"; did you mean {' or '.join(plain[match] for match in close)}?" if close else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def levels_in_words(option: AnyOption) -> str:
+    return ", ".join(level.value for level in Level if level in option.levels)
+
+
+@overload
+def lookup(
+    configuration: Configuration,
+    option: Option[T],
+    *,
+    group: CampaignGroup | None = None,
+    campaign: Campaign | None = None,
+    calling_list: CallingList | None = None,
+) -> T: ...
+
+
+@overload
+def lookup(
+    configuration: Configuration,
+    option: str,
+    *,
+    group: CampaignGroup | None = None,
+    campaign: Campaign | None = None,
+    calling_list: CallingList | None = None,
+) -> Any: ...
+
+
+def lookup(
+    configuration: Configuration,
+    option: Any,
+    *,
+    group: CampaignGroup | None = None,
+    campaign: Campaign | None = None,
+    calling_list: CallingList | None = None,
+) -> Any:
+    """
+    Return the value of an option where it stands most specifically, in the option's type.
+
+    Args:
+        option: one of this module's options (typed result), or a name (``Any``; KeyError when it is not supported).
+        group: its campaign is looked at too, unless ``campaign`` names another one.
+    """
+    found: AnyOption = OPTIONS[option] if isinstance(option, str) else option
+    if campaign is None and group is not None:
+        campaign = configuration.campaign(group.campaign)
+    holders: tuple[CallingList | CampaignGroup | Campaign | Application | None, ...] = (
+        calling_list,
+        group,
+        campaign,
+        configuration.application,
+    )
+    for holder in holders:
+        if holder is not None and found.name in holder.options:
+            return found.parse(holder.options[found.name])
+    return found.default
+
+
+def analysis_settings(configuration: Configuration, group: CampaignGroup, tone_plan: str) -> AnalysisSettings:
+    """Call progress analysis as the group's options ask for it, with the tone plan of the trunk dialed on."""
+    recognition = lookup(configuration, CALL_ANSWER_TYPE_RECOGNITION, group=group)
+    return AnalysisSettings(
+        tone_plan=tone_plan,
+        detect_machine=recognition == "positive_am_detection",
+        detect_tones=True,
+        timeguard_ms=lookup(configuration, CALL_TIMEGUARD_TIMEOUT, group=group),
+    )
