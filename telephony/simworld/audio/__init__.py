@@ -1,0 +1,1 @@
+"""Speech clips (data) and the script that makes them."""
