@@ -1,0 +1,302 @@
+"""Online estimates of what happens to calls and agents, each with a prior so that the first decision is sound.
+
+All ages and durations are seconds. Distributions live on one grid of :data:`STEP_S`; the prediction looks
+:data:`HORIZON_STEPS` steps ahead. Objects here are mutable and belong to one :class:`pacing.pacer.Pacer`.
+
+Three effects would bias naive counts, and each has its remedy:
+
+* Quick outcomes come in first after a change of volume, so an outcome enters the hit ratio only a fixed lag after
+  its *launch* (:class:`HitRatio`), and calls older than the lag that still ring count by their posterior.
+* Hit ratios drift; a fast average takes over from a slow one once they differ beyond chance.
+* Short talks end first, so the earliest durations are weighted by Kaplan and Meier's estimator with the talks still
+  under way as censored observations (JASA 53, 1958) until enough talks have ended.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+Floats = NDArray[np.float64]
+
+STEP_S = 0.5
+"""Width of one bin of age or horizon: a quarter of the usual two seconds a person may be kept waiting."""
+AGE_BINS = 120
+"""Ages at answer or failure up to 60 s; nobody lets a campaign call ring longer. Later ones count in the last bin."""
+HORIZON_STEPS = 56
+"""The prediction covers 28 s: longer than nearly all rings, and what happens later can still be decided later."""
+SLOW_CALLS = 1500
+FAST_CALLS = 120
+JUMP_STANDARD_ERRORS = 4.0
+"""The fast average replaces the slow one at this distance: by chance less than once in ten thousand calls."""
+HANDLED_KEPT = 600
+"""Pairs of talk and wrap-up time kept: about an hour of thirty agents, so shifts of the day are followed."""
+RESIDUAL_KNOTS = 96
+CENSORED_UNTIL = 150
+"""Handled calls after which the short ones that end first no longer distort the residual times noticeably."""
+
+
+class HitRatio:
+    """Share of launched calls that are answered, counted by launch cohort.
+
+    ``prior_ratio`` counts as ``prior_calls`` calls. A high prior is the careful one: it launches less.
+    """
+
+    def __init__(self, prior_ratio: float = 0.5, prior_calls: float = 4.0) -> None:
+        self.total = 0
+        self._prior_calls = prior_calls
+        self._slow = prior_ratio
+        self._fast = prior_ratio
+        self._slow_n = prior_calls
+        self._immature: list[tuple[float, int]] = []
+
+    def observe(self, hit: bool, due_s: float) -> None:
+        """Note an outcome that counts from ``due_s`` on (launch plus lag, in the pacer's running seconds)."""
+        heapq.heappush(self._immature, (due_s, int(hit)))
+
+    def advance(self, now_s: float) -> None:
+        """Count every outcome whose lag is over at ``now_s``."""
+        while self._immature and self._immature[0][0] <= now_s:
+            self._count(heapq.heappop(self._immature)[1])
+
+    def _count(self, hit: int) -> None:
+        self.total += 1
+        self._slow_n = min(self._slow_n + 1.0, SLOW_CALLS)
+        self._slow += (hit - self._slow) / self._slow_n
+        self._fast += (hit - self._fast) / min(self.total + self._prior_calls, FAST_CALLS)
+        if self.total > FAST_CALLS:
+            spread = max(self._slow * (1.0 - self._slow), 1e-4)
+            if abs(self._fast - self._slow) > JUMP_STANDARD_ERRORS * (spread / FAST_CALLS) ** 0.5:
+                self._slow, self._slow_n = self._fast, FAST_CALLS
+
+    def estimate(self, overdue: int = 0, overdue_hits: float = 0.0) -> tuple[float, float]:
+        """Mean and standard error of the hit ratio.
+
+        ``overdue`` calls are past the lag without an outcome; ``overdue_hits`` of them are expected to be answered.
+        Their weight fades, because in the long run each of them has been counted when it ended.
+        """
+        counted = self.total + self._prior_calls
+        ratio = (self._slow * counted + overdue_hits) / (counted + overdue)
+        ratio = min(max(ratio, 1e-3), 1.0)
+        return ratio, (max(ratio * (1.0 - ratio), 1e-3) / self._slow_n) ** 0.5
+
+    def state(self, now_s: float) -> dict[str, Any]:
+        return {
+            "total": self.total,
+            "slow": self._slow,
+            "fast": self._fast,
+            "slow_n": self._slow_n,
+            "immature": [[due_s - now_s, hit] for due_s, hit in sorted(self._immature)],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over a :meth:`state`; running seconds start again at 0."""
+        self.total = int(state["total"])
+        self._slow, self._fast, self._slow_n = float(state["slow"]), float(state["fast"]), float(state["slow_n"])
+        self._immature = [(float(due_s), int(hit)) for due_s, hit in state["immature"]]
+        heapq.heapify(self._immature)
+
+
+class AgeHistogram:
+    """Distribution of an age with exponential forgetting; starts from ``prior``, a mass per bin."""
+
+    def __init__(self, prior: Floats, memory: float = SLOW_CALLS) -> None:
+        self._mass: Floats = prior.astype(np.float64)
+        self._keep = 1.0 - 1.0 / memory
+        self.count = 0
+
+    def add(self, age_s: float) -> None:
+        self._mass *= self._keep
+        self._mass[min(max(int(age_s / STEP_S), 0), len(self._mass) - 1)] += 1.0
+        self.count += 1
+
+    def density(self) -> Floats:
+        """Probability per bin, float64 (bins,), sums to 1."""
+        density: Floats = self._mass / self._mass.sum()
+        return density
+
+    def quantile_s(self, ratio: float) -> float:
+        """Upper edge of the bin in which the cumulative probability reaches ``ratio``."""
+        return float(STEP_S * (1 + np.searchsorted(np.cumsum(self.density()), ratio - 1e-12)))
+
+    def state(self) -> dict[str, Any]:
+        return {"mass": self._mass.tolist(), "count": self.count}
+
+    def load(self, state: dict[str, Any]) -> None:
+        mass = np.asarray(state["mass"], dtype=np.float64)
+        if mass.shape != self._mass.shape:
+            raise ValueError(f"histogram has {mass.size} bins, expected {self._mass.size}")
+        self._mass, self.count = mass, int(state["count"])
+
+
+def lognormal_mass(mean_s: float, cv: float, weight: float, bins: int = AGE_BINS) -> Floats:
+    """Mass ``weight`` spread like a lognormal of that mean and coefficient of variation over the grid, (bins,)."""
+    variance = np.log1p(cv * cv)
+    edges = np.log(np.maximum(np.arange(bins + 1) * STEP_S, 1e-9))
+    cumulative = ndtr((edges - np.log(mean_s) + variance / 2.0) / variance**0.5)
+    cumulative[-1] = 1.0
+    mass: Floats = weight * np.diff(cumulative)
+    return mass
+
+
+def answer_prior(weight: float = 4.0) -> Floats:
+    """Ages at answer before any call: broad around 8 s, what set-up and two rings take."""
+    return lognormal_mass(8.0, 0.6, weight)
+
+
+def ending_prior(weight: float = 4.0) -> Floats:
+    """Ages of other endings before any call: half fail within seconds, half ring until somebody gives up."""
+    return lognormal_mass(3.0, 0.6, weight / 2) + lognormal_mass(26.0, 0.3, weight / 2)
+
+
+class AnswerAnalysis:
+    """What analysis makes of answered calls: share of people, and seconds until the verdict for either kind."""
+
+    MEMORY = 500.0
+    DELAY_BINS = 40  # 20 s, beyond any analysis
+
+    def __init__(self) -> None:
+        # Four in five answers people, as careful as plausible: a high share launches less.
+        self._people, self._others = 4.0, 1.0
+        self.person_delay = AgeHistogram(lognormal_mass(1.5, 0.5, 2.0, self.DELAY_BINS))
+        self.other_delay = AgeHistogram(lognormal_mass(3.0, 0.5, 2.0, self.DELAY_BINS))
+
+    def person(self, delay_s: float) -> None:
+        self._count(1.0, 0.0)
+        self.person_delay.add(delay_s)
+
+    def other(self, delay_s: float) -> None:
+        self._count(0.0, 1.0)
+        self.other_delay.add(delay_s)
+
+    def _count(self, people: float, others: float) -> None:
+        keep = 1.0 - 1.0 / self.MEMORY
+        self._people = self._people * keep + people
+        self._others = self._others * keep + others
+
+    @property
+    def person_ratio(self) -> float:
+        return self._people / (self._people + self._others)
+
+    @property
+    def count(self) -> int:
+        return self.person_delay.count + self.other_delay.count
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "people": self._people,
+            "others": self._others,
+            "person_delay": self.person_delay.state(),
+            "other_delay": self.other_delay.state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._people, self._others = float(state["people"]), float(state["others"])
+        self.person_delay.load(state["person_delay"])
+        self.other_delay.load(state["other_delay"])
+
+
+class ResidualLife:
+    """P(stage and rest are over within h | the stage has lasted a), from weighted pairs (stage, rest).
+
+    ``prior_mean_s`` and ``prior_weight`` add an exponential remainder at every age; it is all there is at ages that
+    nobody has reached yet.
+    """
+
+    def __init__(
+        self, stage_s: Floats, rest_s: Floats, weights: Floats, prior_mean_s: float, prior_weight: float, steps: int
+    ) -> None:
+        horizons_s = np.arange(steps + 1) * STEP_S
+        prior = prior_weight * -np.expm1(-horizons_s / prior_mean_s)
+        if stage_s.size:
+            picks = np.linspace(0, stage_s.size - 1, min(stage_s.size, RESIDUAL_KNOTS)).astype(np.int64)
+            knots = np.unique(np.concatenate([[0.0], np.sort(stage_s)[picks]]))
+        else:
+            knots = np.zeros(1)
+        alive = stage_s[None, :] > knots[:, None] - 1e-9
+        left_s = (stage_s + rest_s)[None, :] - knots[:, None]
+        bins = np.clip(np.ceil(left_s / STEP_S - 1e-9), 0, steps + 1).astype(np.int64)
+        rows = np.arange(len(knots))[:, None] * (steps + 2)
+        mass = np.broadcast_to(weights[None, :], alive.shape) * alive
+        counted = np.bincount((rows + bins).ravel(), mass.ravel(), len(knots) * (steps + 2))
+        released = np.cumsum(counted.reshape(len(knots), steps + 2), axis=1)
+        self._knots_s = knots
+        self._table: Floats = (released[:, :-1] + prior) / (released[:, -1:] + prior_weight)
+        self._steps = steps
+
+    def released(self, ages_s: Iterable[float]) -> Floats:
+        """Probabilities by horizon 0, STEP_S, ... for each age: float64 (n_ages, steps + 1)."""
+        ages = np.asarray(tuple(ages_s), dtype=np.float64)
+        low = np.clip(np.searchsorted(self._knots_s, ages, side="right") - 1, 0, len(self._knots_s) - 1)
+        high = np.minimum(low + 1, len(self._knots_s) - 1)
+        gap = np.where(high > low, self._knots_s[high] - self._knots_s[low], 1.0)
+        share = np.clip((ages - self._knots_s[low]) / gap, 0.0, 1.0)[:, None]
+        rows: Floats = self._table[low] * (1.0 - share) + self._table[high] * share
+        return rows
+
+
+class HandlingTimes:
+    """The last pairs of talk and wrap-up seconds, and residual-life tables made from them."""
+
+    PRIOR_WEIGHT = 1.0
+    PRIOR_TALK_S = 120.0
+    PRIOR_WRAP_S = 20.0
+
+    def __init__(self) -> None:
+        self._pairs: deque[tuple[float, float]] = deque(maxlen=HANDLED_KEPT)
+        self.count = 0
+
+    def add(self, talk_s: float, wrap_up_s: float) -> None:
+        self._pairs.append((max(talk_s, 0.0), max(wrap_up_s, 0.0)))
+        self.count += 1
+
+    def mean_s(self) -> tuple[float, float]:
+        """Mean talk and wrap-up seconds, priors included."""
+        n = len(self._pairs) + self.PRIOR_WEIGHT
+        talk = sum(pair[0] for pair in self._pairs) + self.PRIOR_WEIGHT * self.PRIOR_TALK_S
+        wrap = sum(pair[1] for pair in self._pairs) + self.PRIOR_WEIGHT * self.PRIOR_WRAP_S
+        return talk / n, wrap / n
+
+    def tables(self, talking_s: Iterable[float], steps: int) -> tuple[ResidualLife, ResidualLife]:
+        """Residual tables (talk then wrap-up, wrap-up alone) over ``steps``; ``talking_s``: talks under way."""
+        pairs = np.asarray(self._pairs, dtype=np.float64).reshape(-1, 2)
+        talk_s, wrap_s = pairs[:, 0], pairs[:, 1]
+        weights = np.ones(len(pairs))
+        if self.count < CENSORED_UNTIL:
+            weights = kaplan_meier_weights(talk_s, np.asarray(tuple(talking_s), dtype=np.float64), self.PRIOR_WEIGHT)
+        talk_mean_s, wrap_mean_s = self.mean_s()
+        talk = ResidualLife(talk_s, wrap_s, weights, talk_mean_s + wrap_mean_s, self.PRIOR_WEIGHT, steps)
+        wrap = ResidualLife(wrap_s, np.zeros_like(wrap_s), np.ones(len(pairs)), wrap_mean_s, self.PRIOR_WEIGHT, steps)
+        return talk, wrap
+
+    def state(self) -> dict[str, Any]:
+        return {"pairs": [list(pair) for pair in self._pairs], "count": self.count}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._pairs = deque(((float(t), float(w)) for t, w in state["pairs"]), maxlen=HANDLED_KEPT)
+        self.count = int(state["count"])
+
+
+def kaplan_meier_weights(ended_s: Floats, under_way_s: Floats, tail_weight: float) -> Floats:
+    """Weight of each ended duration so that they and ``tail_weight`` at infinity stand for all, float64 (n_ended,).
+
+    The mass of every duration still under way goes to the longer ones (Efron's redistribution to the right).
+    Weights and tail keep the tail's share of the estimator: they are scaled so that the tail weighs ``tail_weight``
+    plus nothing else when no duration is under way, which gives each ended one exactly 1.
+    """
+    if not ended_s.size:
+        return np.zeros(0)
+    order = np.argsort(ended_s, kind="stable")
+    ended = ended_s[order]
+    later_ended = np.arange(len(ended), 0, -1, dtype=np.float64)
+    later_under_way = len(under_way_s) - np.searchsorted(np.sort(under_way_s), ended, side="left")
+    at_risk = later_ended + later_under_way + tail_weight
+    surviving = np.cumprod(1.0 - 1.0 / at_risk)
+    drop = np.concatenate([[1.0], surviving[:-1]]) / at_risk
+    weights = np.empty(len(ended))
+    weights[order] = drop * tail_weight / surviving[-1]
+    return weights
