@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from ocsd.config import objects as o
 from ocsd.model.enums import DialMode, OptimizeBy
+from telephony.cpa import tone_plan
 
 MANDATORY_COLUMNS: Final = (
     "record_id",
@@ -45,9 +46,6 @@ MANDATORY_COLUMNS: Final = (
 
 POSTGRES_SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Names that no column may have (PostgreSQL manual, "System Columns")."""
-
-TONE_PLANS: Final = ("US", "UK", "EU")
-"""Plans of call progress tones that the analysis knows."""
 
 SUPPORTED_DIAL_MODES: Final = (DialMode.PREDICTIVE, DialMode.PROGRESSIVE)
 MAX_LOGIN_ID_CHARACTERS: Final = 32
@@ -162,8 +160,10 @@ def _trunks(objects: Objects) -> Iterable[str]:
             yield located.problem("host", f"must be a host name or an IP address, got {trunk.host!r}")
         if trunk.port == 0:
             yield located.problem("port", "must be a port from 1 to 65535, got 0")
-        if trunk.tone_plan not in TONE_PLANS:
-            yield located.problem("tone_plan", f"must be one of {', '.join(TONE_PLANS)}, got {trunk.tone_plan!r}")
+        try:
+            tone_plan(trunk.tone_plan)
+        except ValueError as error:
+            yield located.problem("tone_plan", str(error))
         if not _DIGITS.fullmatch(trunk.caller_id):
             yield located.problem("caller_id", "must be digits, with or without a leading +")
         if not _PREFIX.fullmatch(trunk.dial_prefix):
@@ -264,8 +264,10 @@ def _campaigns(objects: Objects) -> Iterable[str]:
 
 
 def _campaign_groups(objects: Objects) -> Iterable[str]:
-    tenant_of_campaign = {found.name: found.tenant for _, found in _valid(objects, "campaigns", o.Campaign)}
-    tenant_of_trunk = {found.name: found.tenant for _, found in _valid(objects, "trunks", o.Trunk)}
+    tenants = set(_names(objects, "tenants"))  # others are reported where they are named
+    campaigns, trunks = _valid(objects, "campaigns", o.Campaign), _valid(objects, "trunks", o.Trunk)
+    tenant_of_campaign = {found.name: found.tenant for _, found in campaigns if found.tenant in tenants}
+    tenant_of_trunk = {found.name: found.tenant for _, found in trunks if found.tenant in tenants}
     pairs: dict[tuple[str, str], str] = {}
     for located, group in _valid(objects, "campaign_groups", o.CampaignGroup):
         yield from _reference(located, "campaign", group.campaign, "campaigns", objects)

@@ -113,7 +113,7 @@ def test_given_an_allowed_value_when_parsed_then_it_has_the_type_of_the_option(o
     ],
 )
 def test_given_a_value_out_of_type_or_range_when_parsed_then_the_error_says_what_is_allowed(option, given):
-    with pytest.raises(ValueError, match="^must be ") as caught:
+    with pytest.raises(ValueError, match=r"^must be ") as caught:
         option.parse(given)
 
     assert option.allowed in str(caught.value)
