@@ -1,0 +1,452 @@
+"""The shell of one attempt: owns its legs, channels and deadlines, and does what the machine says."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+import trio
+
+from ocsd.lists.store import ListStore
+from ocsd.model.enums import CallResult, RecordType
+from ocsd.model.records import AttemptTimes, CallingRecord, Chain, FinishedAttempt, RecordStatus
+from ocsd.sessions import attempt as machine_events
+from ocsd.sessions.attempt import AttemptMachine, AttemptState, Do, Event
+from ocsd.sessions.clock import Clock, utc_of
+from telephony.api import Channel, Leg, MediaApi, MediaLost, NoCapacity, TelephonyApi, TelephonyError
+from telephony.client import ChannelLost, LegLost
+from telephony.contract import (
+    AnalysisSettings,
+    LegAnswered,
+    LegEnded,
+    LegProgress,
+    PlaceCall,
+    PromptFinished,
+    Verdict,
+)
+
+log = structlog.get_logger()
+
+FINAL_WRITE_LIMIT_S = 10.0
+"""A cancelled attempt still gets this long to write its result; start-up settles what is left."""
+
+LEG_END_LIMIT_S = 4.0
+"""How long to wait for the far end to confirm a hang-up before the attempt's ports count as free."""
+
+EVENT_QUEUE = 64
+"""Bound of an attempt's event queue; legs and channels send a handful of events each."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialPlan:
+    """How to reach the customer: everything of PlaceCall that does not depend on the leg."""
+
+    uri: str
+    from_uri: str
+    display_name: str = ""
+    username: str = ""
+    password: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class AttemptContext:
+    """What is known about an attempt besides its machine; the desk and the statistics read it."""
+
+    attempt_id: int
+    guid: str
+    chain: Chain
+    record: CallingRecord
+    plan: DialPlan
+    trunk: str
+    switch_dbid: int
+    analysis: AnalysisSettings
+    updates: dict[str, object] = field(default_factory=dict)
+    """Columns changed by the desktop, validated."""
+    evidence: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def leg_id(self) -> str:
+        return f"a{self.attempt_id}-{self.guid[:8]}-customer"
+
+    @property
+    def agent_leg_id(self) -> str:
+        return f"a{self.attempt_id}-{self.guid[:8]}-agent"
+
+
+class AttemptHost(Protocol):
+    """What an attempt asks of its session."""
+
+    store: ListStore
+    telephony: TelephonyApi
+    media: MediaApi
+    clock: Clock
+    agent_from_uri: str
+
+    def seek_agent(self, task: "AttemptTask") -> None: ...
+
+    def stop_seeking(self, task: "AttemptTask") -> None: ...
+
+    def agent_dn(self, agent_id: str) -> str: ...
+
+    def agent_ringing(self, task: "AttemptTask") -> None: ...
+
+    def agent_connected(self, task: "AttemptTask") -> None: ...
+
+    def agent_released(self, task: "AttemptTask") -> None: ...
+
+    def agent_failed(self, task: "AttemptTask", agent_id: str) -> None: ...
+
+    def agent_back(self, task: "AttemptTask", agent_id: str) -> None: ...
+
+    def attempt_changed(self, task: "AttemptTask") -> None:
+        """Called after each event: feeds pacing and statistics, wakes the dialing loop."""
+        ...
+
+    def attempt_finished(self, task: "AttemptTask") -> None: ...
+
+
+class AttemptTask:
+    """
+    Runs one attempt from the INVITE to the written result. `run` is started in the session's attempts nursery.
+
+    `post` hands an event in from outside (the roster reserved an agent, the desktop released the call).
+    """
+
+    def __init__(self, host: AttemptHost, context: AttemptContext, machine: AttemptMachine) -> None:
+        self.host = host
+        self.context = context
+        self.machine = machine
+        self.leg: Leg | None = None
+        self.agent_leg: Leg | None = None
+        self.channel: Channel | None = None
+        self.agent_channel: Channel | None = None
+        self.customer_gone = False
+        self._send, self._receive = trio.open_memory_channel[Event](EVENT_QUEUE)
+        self._nursery: trio.Nursery | None = None
+        self._agent_scope: trio.CancelScope | None = None
+        self._reserved_agent: str | None = None
+
+    def post(self, event: Event) -> None:
+        """Queue an event; a full queue means a bug or a flooding peer, and the event is dropped loudly."""
+        try:
+            self._send.send_nowait(event)
+        except trio.WouldBlock:
+            log.error("attempt.queue_full", attempt_id=self.context.attempt_id, event_type=type(event).__name__)
+        except trio.BrokenResourceError:
+            pass  # the attempt is over
+
+    async def run(self) -> None:
+        """Dial, and see it through. Cancelling writes the result as interrupted within FINAL_WRITE_LIMIT_S."""
+        with structlog.contextvars.bound_contextvars(
+            attempt_id=self.context.attempt_id, record_id=self.context.record.record_id
+        ):
+            try:
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    if self.leg is None:
+                        await self._place()
+                    else:
+                        self._listen_to_adopted(nursery)
+                    await self._loop()
+                    nursery.cancel_scope.cancel()
+            finally:
+                with trio.move_on_after(FINAL_WRITE_LIMIT_S, shield=True) as final:
+                    await self._shut_down()
+                if final.cancelled_caught:
+                    log.error("attempt.result_unsaved", limit_s=FINAL_WRITE_LIMIT_S)
+                self._receive.close()
+                self.host.attempt_finished(self)
+
+    async def _loop(self) -> None:
+        while self.machine.state is not AttemptState.FINISHED:
+            wait_s = self.machine.deadline_s - self.host.clock.now_s()
+            event: Event = machine_events.DeadlinePassed()
+            if math.isinf(wait_s):
+                event = await self._receive.receive()
+            else:
+                with trio.move_on_after(max(0.0, wait_s)):
+                    event = await self._receive.receive()
+            await self._handle(event)
+
+    async def _handle(self, event: Event) -> None:
+        for do in self.machine.on(event, self.host.clock.now_s()):
+            await self._do(do)
+        self.host.attempt_changed(self)
+
+    # --- placing the call -----------------------------------------------------------------------------------------
+
+    async def _place(self) -> None:
+        assert self._nursery is not None
+        context = self.context
+        try:
+            self.channel = await self.host.media.open_channel(f"{context.leg_id}-rtp")
+            self.leg = await self.host.telephony.place_call(
+                PlaceCall(
+                    leg_id=context.leg_id,
+                    uri=context.plan.uri,
+                    from_uri=context.plan.from_uri,
+                    rtp_host=self.channel.host,
+                    rtp_port=self.channel.port,
+                    no_answer_s=self.machine.rules.no_answer_s,
+                    display_name=context.plan.display_name,
+                    username=context.plan.username,
+                    password=context.plan.password,
+                    headers=context.plan.headers,
+                )
+            )
+        except NoCapacity:
+            await self._handle(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
+            return
+        except TelephonyError as error:
+            log.warning("attempt.not_placed", error=str(error))
+            await self._handle(machine_events.NotPlaced(CallResult.DIAL_ERROR))
+            return
+        self._nursery.start_soon(self._follow_customer, self.leg)
+        self._nursery.start_soon(self._follow_channel, self.channel)
+
+    def _listen_to_adopted(self, nursery: trio.Nursery) -> None:
+        assert self.leg is not None
+        nursery.start_soon(self._follow_customer, self.leg)
+        if self.channel is not None:
+            nursery.start_soon(self._follow_channel, self.channel)
+        if self.agent_leg is not None:
+            nursery.start_soon(self._follow_agent, self.agent_leg)
+
+    async def _follow_customer(self, leg: Leg) -> None:
+        async for event in leg.events:
+            match event:
+                case LegProgress():
+                    if event.remote_rtp_port and self.channel is not None:
+                        await self._quietly(self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port))
+                    self.post(machine_events.Progress(has_media=bool(event.remote_rtp_port)))
+                case LegAnswered():
+                    if self.channel is not None:
+                        await self._quietly(self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port))
+                    self.post(machine_events.Answered())
+                case LegEnded():
+                    self.customer_gone = True
+                    self.context.evidence.update(
+                        {"ended_by": event.ended_by, "reason": event.reason_text}
+                        | ({"redirect_to": event.redirect_to} if event.redirect_to else {})
+                    )
+                    self.post(
+                        machine_events.CustomerEnded(event.sip_status, event.q850_cause, no_answer=event.no_answer)
+                    )
+                case LegLost():
+                    self.customer_gone = True
+                    self.context.evidence["ended_by"] = "lost worker"
+                    self.post(machine_events.CustomerEnded(lost=True))
+
+    async def _follow_channel(self, channel: Channel) -> None:
+        async for event in channel.events:
+            match event:
+                case Verdict():
+                    self.context.evidence["cpa"] = {
+                        "kind": str(event.kind),
+                        "cause": event.cause,
+                        "connected": event.connected,
+                    } | event.evidence
+                    self.post(machine_events.Heard(event.kind, event.connected, event.speech_end_s))
+                case PromptFinished():
+                    self.post(machine_events.PromptFinished())
+                case ChannelLost():
+                    log.warning("attempt.media_lost")
+                case _:
+                    pass
+
+    # --- doing what the machine says --------------------------------------------------------------------------------
+
+    async def _do(self, do: Do) -> None:
+        context, machine, host = self.context, self.machine, self.host
+        match do:
+            case Do.START_EARLY_ANALYSIS | Do.START_ANALYSIS:
+                if self.channel is not None:
+                    connected = do is Do.START_ANALYSIS
+                    await self._quietly(self.channel.start_analysis(connected, context.analysis))
+            case Do.MARK_ANSWERED:
+                answered_at = utc_of(host.clock, machine.marks["answered"])
+                assert answered_at is not None
+                await host.store.mark_answered(context.attempt_id, answered_at)
+            case Do.SEEK_AGENT:
+                host.seek_agent(self)
+            case Do.STOP_SEEKING:
+                host.stop_seeking(self)
+            case Do.DIAL_AGENT:
+                assert machine.agent_id is not None
+                assert self._nursery is not None
+                self._reserved_agent = machine.agent_id
+                self._nursery.start_soon(self._ring_agent, machine.agent_id)
+            case Do.BRIDGE:
+                if self.channel is not None and self.agent_channel is not None:
+                    await self._quietly(self.channel.stop_analysis())
+                    await self._quietly(self.channel.bridge(self.agent_channel))
+                for leg in (self.leg, self.agent_leg):
+                    if leg is not None:
+                        await self._quietly(leg.protect(True))
+                host.agent_connected(self)
+            case Do.MARK_CONNECTED:
+                connected_at = utc_of(host.clock, machine.marks["agent_answered"])
+                assert connected_at is not None
+                assert machine.agent_id is not None
+                await host.store.mark_connected(context.attempt_id, connected_at, machine.agent_id)
+            case Do.PLAY_DROP:
+                if self.channel is None:
+                    self.post(machine_events.PromptFinished())
+                else:
+                    await self._quietly(self.channel.play("drop"))
+            case Do.HANG_UP_CUSTOMER:
+                if self.leg is not None:
+                    await self._quietly(self.leg.hang_up())
+            case Do.HANG_UP_AGENT:
+                await self._hang_up_agent()
+            case Do.AGENT_BACK_TO_READY:
+                agent_id, self._reserved_agent = self._reserved_agent, None
+                if agent_id is not None:
+                    host.agent_back(self, agent_id)
+            case Do.AGENT_NOT_READY:
+                agent_id, self._reserved_agent = self._reserved_agent, None
+                if agent_id is not None:
+                    await self._hang_up_agent()
+                    host.agent_failed(self, agent_id)
+            case Do.AGENT_TO_WRAP_UP:
+                self._reserved_agent = None
+                host.agent_released(self)
+            case Do.CLOSE_RECORD:
+                await self._write_result()
+            case Do.FINISH:
+                pass
+
+    async def _ring_agent(self, agent_id: str) -> None:
+        """Dial the agent's phone, follow its leg to the end. Cancelled when the call no longer needs it."""
+        host, context = self.host, self.context
+        with trio.CancelScope() as scope:
+            self._agent_scope = scope
+            # A phone that failed once in this attempt must not share the leg id of the next one.
+            leg_id = f"{context.agent_leg_id}-{agent_id}-{host.clock.now_s():.3f}"
+            try:
+                channel = await host.media.open_channel(f"{leg_id}-rtp")
+                self.agent_channel = channel
+                leg = await host.telephony.place_call(
+                    PlaceCall(
+                        leg_id=leg_id,
+                        uri=host.agent_dn(agent_id),
+                        from_uri=host.agent_from_uri,
+                        rtp_host=channel.host,
+                        rtp_port=channel.port,
+                        no_answer_s=self.machine.rules.agent_answer_s,
+                        display_name=context.record.contact_info,
+                        headers=(("X-Call-Attempt-GUID", context.guid),),
+                    )
+                )
+            except TelephonyError as error:
+                log.warning("attempt.agent_not_dialed", agent_id=agent_id, error=str(error))
+                self.post(machine_events.AgentEnded())
+                return
+            self.agent_leg = leg
+            host.agent_ringing(self)
+            await self._follow_agent(leg)
+
+    async def _follow_agent(self, leg: Leg) -> None:
+        async for event in leg.events:
+            match event:
+                case LegProgress() | LegAnswered():
+                    if event.remote_rtp_port and self.agent_channel is not None:
+                        await self._quietly(self.agent_channel.set_remote(event.remote_rtp_host, event.remote_rtp_port))
+                    if isinstance(event, LegAnswered):
+                        self.post(machine_events.AgentAnswered())
+                case LegEnded() | LegLost():
+                    if self.agent_leg is leg:
+                        self.post(machine_events.AgentEnded())
+
+    async def _hang_up_agent(self) -> None:
+        leg, channel = self.agent_leg, self.agent_channel
+        self.agent_leg = self.agent_channel = None
+        if self._agent_scope is not None:
+            self._agent_scope.cancel()
+            self._agent_scope = None
+        if leg is not None:
+            await self._quietly(leg.hang_up())
+            await self._quietly(leg.aclose())
+        if channel is not None:
+            await self._quietly(channel.close())
+
+    async def _quietly(self, command: object) -> None:
+        """Await a telephony command; a server that is away answers with an event of its own."""
+        try:
+            await command  # type: ignore[misc]
+        except TelephonyError as error:
+            log.debug("attempt.command_lost", error=str(error))
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def times(self) -> AttemptTimes:
+        marks, clock = self.machine.marks, self.host.clock
+        return AttemptTimes(
+            dialing_at=utc_of(clock, self.machine.started_s),
+            answered_at=utc_of(clock, marks.get("answered")),
+            cpd_completed_at=utc_of(clock, marks.get("cpd_completed")),
+            agent_answered_at=utc_of(clock, marks.get("agent_answered")),
+            agent_released_at=utc_of(clock, marks.get("agent_released")),
+            released_at=utc_of(clock, marks.get("released")),
+            acw_completed_at=utc_of(clock, marks.get("acw_completed")),
+            abandoned_at=utc_of(clock, marks.get("abandoned")),
+        )
+
+    async def _write_result(self) -> None:
+        context, machine = self.context, self.machine
+        result = machine.result if machine.result is not None else CallResult.STALE
+        verdict = machine.verdict or machine.early_verdict
+        updates: Mapping[str, object] = context.updates
+        finished = FinishedAttempt(
+            attempt_id=context.attempt_id,
+            list_dbid=context.record.list_dbid,
+            record_id=context.record.record_id,
+            chain_id=context.record.chain_id,
+            call_result=int(result),
+            record_status=machine.record_status,
+            record_type=RecordType(context.record.record_type),
+            finished_at=self.host.clock.utc(),
+            times=self.times(),
+            sip_status=machine.sip_status,
+            q850_cause=machine.q850_cause,
+            cpa_verdict=str(verdict) if verdict is not None else None,
+            agent_id=machine.agent_id,
+            switch_dbid=context.switch_dbid,
+            sibling_status=RecordStatus.UPDATED,
+            interrupted=machine.interrupted,
+            count_attempt=machine.count_attempt,
+            updates=updates,
+            evidence=context.evidence,
+        )
+        await self.host.store.finish_attempt(finished)
+        log.info(
+            "attempt.finished",
+            result=int(result),
+            sip_status=machine.sip_status,
+            q850_cause=machine.q850_cause,
+            verdict=finished.cpa_verdict,
+            agent_id=machine.agent_id,
+            interrupted=machine.interrupted,
+        )
+
+    async def _shut_down(self) -> None:
+        """Release what is still up. A cancelled attempt is settled as forced, except a conversation: that one stays."""
+        if self.machine.state is not AttemptState.FINISHED:
+            if self.machine.state in (AttemptState.TALKING, AttemptState.WRAP_UP):
+                return  # the next daemon adopts the legs and closes the record
+            for do in self.machine.on(machine_events.Forced(), self.host.clock.now_s()):
+                await self._do(do)
+        await self._hang_up_agent()
+        if self.leg is not None:
+            with trio.move_on_after(LEG_END_LIMIT_S):
+                while not self.customer_gone:
+                    event = await self.leg.events.receive()
+                    self.customer_gone = isinstance(event, LegEnded | LegLost)
+            await self._quietly(self.leg.aclose())
+        if self.channel is not None:
+            await self._quietly(self.channel.close())
+
+
+__all__ = ["AttemptContext", "AttemptHost", "AttemptTask", "DialPlan", "MediaLost"]

@@ -1,0 +1,192 @@
+"""All campaign groups of the daemon: requests in, sessions started and ended, what runs remembered across restarts."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+import trio
+
+from ocsd.config.objects import CampaignGroup, Configuration
+from ocsd.lists.store import ListStore
+from ocsd.model.enums import CmError, GroupCampStatus
+from ocsd.model.errors import CampaignRequestError, StoreUnavailable
+from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
+from ocsd.sessions.clock import Clock
+from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
+from ocsd.sessions.roster import AgentSeat, Roster
+from ocsd.sessions.session import Session, SessionListener
+from telephony.api import MediaApi, TelephonyApi
+
+log = structlog.get_logger()
+
+
+class SessionMemory(Protocol):
+    """Where the wanted state of each group survives the daemon."""
+
+    async def remember(self, dbid: int, status: GroupCampStatus, settings: DialSettings) -> None: ...
+
+    async def recall(self) -> dict[int, tuple[GroupCampStatus, DialSettings]]: ...
+
+
+class Campaigns:
+    """Implements CampaignService. Sessions run in ``nursery``; rosters share one seat per agent."""
+
+    def __init__(
+        self,
+        config: Configuration,
+        nursery: trio.Nursery,
+        *,
+        store: ListStore,
+        memory: SessionMemory,
+        telephony: TelephonyApi,
+        media: MediaApi,
+        clock: Clock,
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self._nursery = nursery
+        self.store = store
+        self._memory = memory
+        self._telephony = telephony
+        self._media = media
+        self.groups: dict[int, CampaignGroup] = {group.dbid: group for group in config.campaign_groups}
+        self.sessions: dict[int, Session] = {}
+        self.seats: dict[str, AgentSeat] = {
+            agent.login_id: AgentSeat(agent.login_id, agent.dn) for agent in config.agents
+        }
+        self.rosters: dict[str, Roster] = {
+            group.name: Roster([self.seats[login_id] for login_id in group.agents]) for group in config.agent_groups
+        }
+        self._versions: dict[int, int] = dict.fromkeys(self.groups, 0)
+        self._locks: dict[int, trio.Lock] = {dbid: trio.Lock() for dbid in self.groups}
+        self.listener: SessionListener | None = None
+        self.on_remember_failed: Callable[[int], None] = lambda dbid: None
+
+    # --- CampaignService ------------------------------------------------------------------------------------------
+
+    async def request(self, dbid: int, request: CampaignRequest, parameters: DialParameters) -> None:
+        group = self.groups.get(dbid)
+        if group is None:
+            raise CampaignRequestError(CmError.CAMPAIGN_NOT_FOUND, f"no campaign group has DBID {dbid}")
+        async with self._locks[dbid]:  # one request at a time per group: opening a session awaits
+            session = self.sessions.get(dbid)
+            status = session.status if session is not None else GroupCampStatus.NOT_LOADED
+            step = step_request(status, request, group.name)
+            current = session.settings if session is not None else self._configured(group)
+            running = current.dial_mode if status is GroupCampStatus.RUNNING else None
+            settings = apply_parameters(current, parameters, running_mode=running)
+            if Effect.START in step.effects:
+                self._check_startable(group)
+            if Effect.OPEN in step.effects:
+                session = await self._open(group, settings)
+            assert session is not None
+            session.settings = settings
+            await self._remember(dbid, step.status, settings)
+            session.obey(step)
+            log.info("group.requested", campaign_group=group.name, request=request.value, status=int(step.status))
+
+    def status(self, dbid: int) -> GroupStatus | None:
+        group = self.groups.get(dbid)
+        return None if group is None else self._status_of(group)
+
+    def statuses(self) -> list[GroupStatus]:
+        return [self._status_of(group) for group in self.groups.values()]
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _configured(self, group: CampaignGroup) -> DialSettings:
+        return DialSettings(group.dial_mode, group.optimize_by, group.optimize_goal)
+
+    def _check_startable(self, group: CampaignGroup) -> None:
+        """One campaign in automatic dialing per agent group (manual: "Campaign Status Notification")."""
+        for other in self.sessions.values():
+            if (
+                other.group.dbid != group.dbid
+                and other.group.group == group.group
+                and other.status is GroupCampStatus.RUNNING
+            ):
+                raise CampaignRequestError(
+                    CmError.CAMPAIGN_ALREADY_STARTED,
+                    f"agent group {group.group!r} is already dialing for campaign group {other.group.name!r}",
+                )
+
+    async def _open(self, group: CampaignGroup, settings: DialSettings) -> Session:
+        assert self.listener is not None
+        session = Session(
+            self.config,
+            group,
+            settings,
+            store=self.store,
+            telephony=self._telephony,
+            media=self._media,
+            clock=self.clock,
+            roster=self.rosters[group.group],
+            listener=self.listener,
+        )
+        self.sessions[group.dbid] = session
+        await self._nursery.start(self._run_session, session)
+        return session
+
+    async def _run_session(
+        self, session: Session, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        try:
+            await session.run(task_status)
+        except Exception:
+            # A bug ends the smallest thing that can be started anew: this group. Its attempts were settled on the way.
+            log.exception("group.failed", campaign_group=session.group.name)
+            session.status = GroupCampStatus.NOT_LOADED
+            if self.sessions.get(session.group.dbid) is session:
+                self.closed(session)
+
+    def closed(self, session: Session) -> None:
+        """The session is unloaded (its conversations may go on)."""
+        dbid = session.group.dbid
+        self._versions[dbid] += session.version + 1
+        if self.sessions.get(dbid) is session:
+            del self.sessions[dbid]
+        self._nursery.start_soon(self._remember, dbid, GroupCampStatus.NOT_LOADED, session.settings)
+
+    async def _remember(self, dbid: int, status: GroupCampStatus, settings: DialSettings) -> None:
+        try:
+            await self._memory.remember(dbid, status, settings)
+        except StoreUnavailable as error:
+            log.warning("group.state_unsaved", dbid=dbid, error=str(error))
+
+    async def resume(self) -> None:
+        """Bring back the sessions that were loaded or dialing when the daemon ended."""
+        for dbid, (status, settings) in (await self._memory.recall()).items():
+            group = self.groups.get(dbid)
+            if group is None or status not in (
+                GroupCampStatus.ACTIVE,
+                GroupCampStatus.RUNNING,
+                GroupCampStatus.WAITING_UNLOAD,
+            ):
+                continue
+            session = await self._open(group, settings)
+            effects = {
+                GroupCampStatus.ACTIVE: (Effect.OPEN,),
+                GroupCampStatus.RUNNING: (Effect.OPEN, Effect.START),
+                GroupCampStatus.WAITING_UNLOAD: (Effect.OPEN, Effect.BEGIN_UNLOAD),
+            }[status]
+            session.obey(Step(status, effects))
+            log.info("group.resumed", campaign_group=group.name, status=int(status))
+
+    def _status_of(self, group: CampaignGroup) -> GroupStatus:
+        session = self.sessions.get(group.dbid)
+        loaded = session is not None and session.status is not GroupCampStatus.NOT_LOADED
+        settings = session.settings if session is not None and loaded else None
+        version = self._versions[group.dbid] + (session.version if session is not None else 0)
+        return GroupStatus(
+            dbid=group.dbid,
+            name=group.name,
+            campaign_dbid=self.config.campaign(group.campaign).dbid,
+            group_dbid=self.config.agent_group(group.group).dbid,
+            status=session.status if session is not None else GroupCampStatus.NOT_LOADED,
+            dial_mode=settings.dial_mode if settings else None,
+            optimize_by=settings.optimize_by if settings else None,
+            optimize_goal=settings.optimize_goal if settings else None,
+            switch_dbid=self.config.trunk(group.trunks[0]).dbid,
+            version=version,
+            statistics=session.statistics() if session is not None else {},
+        )

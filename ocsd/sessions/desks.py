@@ -1,0 +1,338 @@
+"""The desktops: who is logged in on which connection, what they ask, what they are told."""
+
+from collections.abc import Iterable
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from ocsd.config.objects import Configuration, FormatField
+from ocsd.model.enums import DialMode, GroupCampStatus, GswError, OptimizeBy
+from ocsd.model.errors import DesktopRequestError
+from ocsd.model.services import DesktopConnection
+from ocsd.protocols import desktop as requests
+from ocsd.protocols import desktop_events as events
+from ocsd.protocols.desktop_events import DesktopEvent, Message
+from ocsd.sessions import attempt as machine
+from ocsd.sessions.attempt import AttemptState
+from ocsd.sessions.attempt_task import AttemptTask
+from ocsd.sessions.campaigns import Campaigns
+from ocsd.sessions.group import Effect
+from ocsd.sessions.roster import AgentState
+from ocsd.sessions.session import Session, SessionListener
+
+log = structlog.get_logger()
+
+
+def conn_id(attempt_id: int) -> str:
+    """ConnID of an attempt's call, 16 hexadecimal digits as the T-Library writes it; stable across restarts."""
+    return f"{attempt_id:016x}"
+
+
+class Desks:
+    """Implements DesktopService, and listens to every session."""
+
+    def __init__(self, config: Configuration, campaigns: Campaigns, http_host: str) -> None:
+        self._config = config
+        self._campaigns = campaigns
+        self._http_host = http_host
+        self.http_port = config.http.port
+        """The bound port, once the listener is open (it may be chosen by the system)."""
+        self._agent_of: dict[DesktopConnection, str] = {}
+        self._connection_of: dict[str, DesktopConnection] = {}
+        self._shared_dbid = config.application.dbid
+        campaigns.listener = SessionListener(
+            on_status=self._on_status,
+            on_ringing=self._on_ringing,
+            on_established=self._on_established,
+            on_released=self._on_released,
+            on_agent_changed=self._on_agent_changed,
+        )
+
+    # --- DesktopService -------------------------------------------------------------------------------------------
+
+    def connected(self, connection: DesktopConnection) -> None:
+        log.debug("desktop.connected", peer=connection.peer)
+
+    def disconnected(self, connection: DesktopConnection) -> None:
+        """The desktop went away: its agent gets no further call, and keeps the one it has (its phone is still up)."""
+        agent_id = self._agent_of.pop(connection, None)
+        if agent_id is None or self._connection_of.get(agent_id) is not connection:
+            return
+        del self._connection_of[agent_id]
+        self._log_out(agent_id)
+        log.info("agent.disconnected", agent_id=agent_id)
+
+    async def received(self, connection: DesktopConnection, message: object) -> None:
+        try:
+            match message:
+                case requests.RequestAgentLogin():
+                    self._log_in(connection, message)
+                case requests.RequestAgentReady():
+                    self._ready(connection, message)
+                case requests.RequestAgentNotReady():
+                    self._not_ready(connection, message)
+                case requests.RequestAgentLogout():
+                    agent_id = self._agent(connection, message.agent_id)
+                    self._log_out(agent_id)
+                    connection.send(events.agent_event(DesktopEvent.AGENT_LOGOUT, agent_id, message.reference_id))
+                    del self._agent_of[connection]
+                    del self._connection_of[agent_id]
+                case requests.RequestReleaseCall():
+                    self._release(connection, message)
+                case requests.CampaignStatusRequest():
+                    self._campaign_status(connection, message)
+                case requests.UpdateCallCompletionStats() | requests.RecordProcessed():
+                    self._record_request(connection, message)
+                case _:
+                    raise DesktopRequestError(GswError.INVALID_REQUEST, f"{type(message).__name__} is not supported")
+        except DesktopRequestError as error:
+            answer = events.refusal_of(message, error, self._shared_dbid)  # type: ignore[arg-type]
+            if answer is not None:
+                connection.send(answer)
+
+    # --- agent states ---------------------------------------------------------------------------------------------
+
+    def _agent(self, connection: DesktopConnection, named: str | None) -> str:
+        agent_id = self._agent_of.get(connection)
+        if agent_id is None:
+            raise DesktopRequestError(GswError.AGENT_NOT_FOUND, "no agent is logged in on this connection")
+        if named is not None and named != agent_id:
+            raise DesktopRequestError(
+                GswError.INVALID_ATTRIBUTE_VALUE, f"AgentID {named!r} is not the agent of this connection"
+            )
+        return agent_id
+
+    def _sessions_of(self, agent_id: str) -> Iterable[Session]:
+        return [s for s in self._campaigns.sessions.values() if agent_id in s.roster.seats]
+
+    def _log_in(self, connection: DesktopConnection, request: requests.RequestAgentLogin) -> None:
+        seat = self._campaigns.seats.get(request.agent_id)
+        if seat is None:
+            raise DesktopRequestError(GswError.AGENT_NOT_FOUND, f"no agent has the login ID {request.agent_id!r}")
+        already = self._agent_of.get(connection)
+        if already is not None and already != request.agent_id:
+            raise DesktopRequestError(GswError.INVALID_REQUEST, f"{already!r} is logged in on this connection")
+        old = self._connection_of.get(request.agent_id)
+        if old is not None and old is not connection:
+            # The newest desktop wins: a crashed one leaves a half-open socket behind.
+            self._agent_of.pop(old, None)
+            old.send(events.agent_event(DesktopEvent.AGENT_LOGOUT, request.agent_id))
+        self._agent_of[connection] = request.agent_id
+        self._connection_of[request.agent_id] = connection
+        seat.log_in(self._campaigns.clock.now_s())
+        log.info("agent.logged_in", agent_id=request.agent_id)
+        connection.send(events.agent_event(DesktopEvent.AGENT_LOGIN, request.agent_id, request.reference_id))
+        for session in self._sessions_of(request.agent_id):
+            self._tell_status(connection, session)
+            task = session.attempts.get(seat.attempt_id) if seat.attempt_id is not None else None
+            if task is not None and task.machine.state is AttemptState.TALKING:
+                self._call(session, task, request.agent_id, DesktopEvent.ESTABLISHED)
+
+    def _log_out(self, agent_id: str) -> None:
+        self._campaigns.seats[agent_id].ask_for(AgentState.LOGGED_OUT, self._campaigns.clock.now_s())
+        for session in self._sessions_of(agent_id):
+            for task in session.attempts.values():
+                if task.machine.agent_id == agent_id:
+                    task.post(machine.AgentGone())
+            session.wake()
+        log.info("agent.logged_out", agent_id=agent_id)
+
+    def _ready(self, connection: DesktopConnection, request: requests.RequestAgentReady) -> None:
+        agent_id = self._agent(connection, request.agent_id)
+        seat = self._campaigns.seats[agent_id]
+        now_s = self._campaigns.clock.now_s()
+        sessions = list(self._sessions_of(agent_id))
+        if seat.state is AgentState.WRAP_UP:
+            for session in sessions:
+                session.handled(seat.talked_s, now_s - seat.since_s)
+        seat.ask_for(AgentState.READY, now_s)
+        connection.send(events.agent_event(DesktopEvent.AGENT_READY, agent_id, request.reference_id))
+        for session in sessions:
+            session.agent_ready(agent_id)
+
+    def _not_ready(self, connection: DesktopConnection, request: requests.RequestAgentNotReady) -> None:
+        agent_id = self._agent(connection, request.agent_id)
+        self._campaigns.seats[agent_id].ask_for(AgentState.NOT_READY, self._campaigns.clock.now_s())
+        connection.send(
+            events.agent_event(DesktopEvent.AGENT_NOT_READY, agent_id, request.reference_id, request.reason)
+        )
+
+    # --- calls and records ------------------------------------------------------------------------------------------
+
+    def _release(self, connection: DesktopConnection, request: requests.RequestReleaseCall) -> None:
+        agent_id = self._agent(connection, request.agent_id)
+        for session in self._all_sessions():
+            for task in session.attempts.values():
+                if (
+                    task.machine.agent_id == agent_id
+                    and conn_id(task.context.attempt_id) == request.conn_id
+                    and task.machine.state is AttemptState.TALKING
+                ):
+                    task.post(machine.ReleaseRequested())
+                    return
+        raise DesktopRequestError(
+            GswError.INVALID_ATTRIBUTE_VALUE, f"ConnID {request.conn_id!r} is no call of agent {agent_id!r}"
+        )
+
+    def _all_sessions(self) -> list[Session]:
+        return list(self._campaigns.sessions.values())
+
+    def _record_request(self, connection: DesktopConnection, request: requests.RecordRequest) -> None:
+        self._agent(connection, None)
+        if request.application_dbid != self._shared_dbid:
+            return  # addressed to another OCS (manual: only the matching one responds)
+        for session in self._all_sessions():
+            task = session.attempts.get(request.record_handle)
+            if task is not None and not task.machine.record_closed and not task.machine.processed:
+                break
+        else:
+            raise DesktopRequestError(
+                GswError.NO_CALL_FOUND, f"record handle {request.record_handle} is unknown or already processed"
+            )
+        if request.campaign_name != session.campaign.name:
+            raise DesktopRequestError(
+                GswError.INVALID_ATTRIBUTE_VALUE,
+                f"GSW_CAMPAIGN_NAME {request.campaign_name!r}: the record belongs to {session.campaign.name!r}",
+            )
+        if request.campaign_group_name not in (None, session.group.name):
+            raise DesktopRequestError(
+                GswError.CAMPAIGN_GROUP_NOT_FOUND,
+                f"GSW_CAMPAIGN_GROUP_NAME {request.campaign_group_name!r}: the record is of {session.group.name!r}",
+            )
+        calling_list = self._config.calling_list_by_dbid(task.context.record.list_dbid)
+        if request.calling_list not in (None, calling_list.name):
+            raise DesktopRequestError(
+                GswError.INVALID_ATTRIBUTE_VALUE,
+                f"GSW_CALLING_LIST {request.calling_list!r}: the record is of {calling_list.name!r}",
+            )
+        updates = requests.column_updates(request, self._fields(task), task.context.record)
+        result = updates.pop("call_result", None)
+        task.context.updates |= updates
+        corrected = int(str(result)) if result is not None else None
+        if isinstance(request, requests.RecordProcessed):
+            task.post(machine.RecordProcessed(corrected))
+        else:
+            task.post(machine.RecordUpdated(corrected))
+        connection.send(events.acknowledgement(request, self._shared_dbid, calling_list.name, session.campaign.name))
+
+    def _fields(self, task: AttemptTask) -> tuple[FormatField, ...]:
+        calling_list = self._config.calling_list_by_dbid(task.context.record.list_dbid)
+        return self._config.format_of_list(calling_list).fields
+
+    # --- campaign notifications -----------------------------------------------------------------------------------
+
+    def _names(self, session: Session) -> events.CampaignNames:
+        return events.CampaignNames(
+            self._shared_dbid,
+            session.campaign.name,
+            session.campaign.description,
+            session.group.name,
+            session.group.description,
+        )
+
+    def _tell_status(
+        self, connection: DesktopConnection, session: Session, reference_id: requests.ReferenceId = None
+    ) -> None:
+        if session.status is GroupCampStatus.RUNNING:
+            mode = session.settings.dial_mode
+            connection.send(events.campaign_started(self._names(session), mode, reference_id))
+        elif session.status is not GroupCampStatus.NOT_LOADED:
+            connection.send(events.campaign_loaded(self._names(session), reference_id))
+
+    def _campaign_status(self, connection: DesktopConnection, request: requests.CampaignStatusRequest) -> None:
+        if request.application_dbid not in (None, self._shared_dbid):
+            return
+        agent_id = self._agent_of.get(connection)
+        if agent_id is not None:
+            for session in self._sessions_of(agent_id):
+                self._tell_status(connection, session, request.reference_id)
+
+    def _on_status(self, session: Session, effect: Effect) -> None:
+        names, mode = self._names(session), session.settings.dial_mode
+        message: Message | None = None
+        match effect:
+            case Effect.OPEN:
+                message = events.campaign_loaded(names)
+            case Effect.START:
+                message = events.campaign_started(names, mode)
+            case Effect.SET_MODE:
+                message = events.campaign_mode_changed(names, mode)
+            case Effect.STOP:
+                message = events.campaign_stopped(names)
+            case Effect.CLOSED:
+                message = events.campaign_unloaded(names)
+                self._campaigns.closed(session)
+            case _:
+                pass
+        if message is not None:
+            for agent_id in session.roster.seats:
+                if (connection := self._connection_of.get(agent_id)) is not None:
+                    connection.send(message)
+
+    # --- call events ------------------------------------------------------------------------------------------------
+
+    def _on_ringing(self, session: Session, task: AttemptTask) -> None:
+        if task.machine.agent_id is not None:
+            self._call(session, task, task.machine.agent_id, DesktopEvent.RINGING)
+
+    def _on_established(self, session: Session, task: AttemptTask) -> None:
+        if task.machine.agent_id is not None:
+            self._call(session, task, task.machine.agent_id, DesktopEvent.ESTABLISHED)
+
+    def _on_released(self, session: Session, task: AttemptTask, agent_id: str) -> None:
+        self._call(session, task, agent_id, DesktopEvent.RELEASED)
+
+    def _on_agent_changed(self, session: Session, agent_id: str) -> None:
+        connection = self._connection_of.get(agent_id)
+        if connection is not None and session.roster.seats[agent_id].state is AgentState.NOT_READY:
+            connection.send(
+                events.agent_event(DesktopEvent.AGENT_NOT_READY, agent_id, reason="the phone did not answer")
+            )
+
+    def _call(self, session: Session, task: AttemptTask, agent_id: str, event: DesktopEvent) -> None:
+        connection = self._connection_of.get(agent_id)
+        if connection is None:
+            return
+        connection.send(
+            events.call_event(
+                event,
+                agent_id=agent_id,
+                conn_id=conn_id(task.context.attempt_id),
+                this_dn=session.roster.seats[agent_id].dn,
+                other_dn=task.context.record.contact_info,
+                user_data=self._user_data(session, task),
+            )
+        )
+
+    def _user_data(self, session: Session, task: AttemptTask) -> Message:
+        record = task.context.record
+        zone = next((z for z in self._config.time_zones if z.dbid == record.tz_dbid), None)
+        offset = self._campaigns.clock.utc().astimezone(ZoneInfo(zone.zone)).utcoffset() if zone else None
+        mode: DialMode = session.settings.dial_mode
+        optimize_by: OptimizeBy = session.settings.optimize_by
+        handle = task.context.attempt_id
+        return events.user_data(
+            events.AttachedRecord(
+                application_dbid=self._shared_dbid,
+                tenant_name=session.campaign.tenant,
+                campaign_name=session.campaign.name,
+                campaign_description=session.campaign.description,
+                campaign_group_dbid=session.group.dbid,
+                campaign_group_name=session.group.name,
+                campaign_group_description=session.group.description,
+                calling_list=self._config.calling_list_by_dbid(record.list_dbid).name,
+                switch_dbid=task.context.switch_dbid,
+                record=record,
+                record_handle=handle,
+                record_uri=events.record_uri(self._http_host, self.http_port, handle),
+                attempt_guid=task.context.guid,
+                tz_offset_s=int(offset.total_seconds()) if offset is not None else 0,
+                tz_name=zone.name if zone is not None else "",
+                call_result=task.machine.result,
+                dial_mode=mode,
+                optimize_by=optimize_by,
+                optimize_goal=session.settings.optimize_goal,
+                times=task.times(),
+                fields=self._fields(task),
+            )
+        )

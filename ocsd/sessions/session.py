@@ -1,0 +1,571 @@
+"""One loaded campaign group: its buffer, its dialing loop, its attempts, in a nursery of its own."""
+
+import math
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import structlog
+import trio
+
+from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Trunk
+from ocsd.config.options import analysis_settings, lookup
+from ocsd.lists.buffer import RecordBuffer
+from ocsd.lists.gates import local_times, why_not_dialable
+from ocsd.lists.store import ListStore
+from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.errors import StoreUnavailable
+from ocsd.model.records import Chain, NewAttempt, OpenAttempt
+from ocsd.sessions.attempt import AgentReserved, AttemptMachine, AttemptRules, AttemptState, Forced
+from ocsd.sessions.attempt_task import AttemptContext, AttemptTask, DialPlan
+from ocsd.sessions.clock import Clock
+from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
+from ocsd.sessions.outcome import ended_as
+from ocsd.sessions.roster import AgentState, Roster
+from ocsd.sessions.tally import Tally
+from pacing import Goal, GroupSnapshot, Mode, Pacer, PacingTarget
+from telephony.api import MediaApi, TelephonyApi
+from telephony.contract import AnalysisSettings
+
+log = structlog.get_logger()
+
+PACING_PERIOD_S = 0.2
+"""The dialing loop decides at least this often; events that free an agent or a port wake it earlier."""
+
+REFILL_PERIOD_S = 0.5
+EXHAUSTED_RETRY_S = 5.0
+"""A list that had nothing to claim is asked again after this long: windows open, records come due."""
+
+DATABASE_RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionListener:
+    """Where the session reports: campaign notifications and desktop events."""
+
+    on_status: Callable[["Session", Effect], None]
+    on_ringing: Callable[["Session", AttemptTask], None]
+    on_established: Callable[["Session", AttemptTask], None]
+    on_released: Callable[["Session", AttemptTask, str], None]
+    on_agent_changed: Callable[["Session", str], None]
+
+
+def target_of(settings: DialSettings, max_overdial_percent: float, lines_per_agent: float) -> PacingTarget:
+    """Translate the manual's parameters into the pacing's."""
+    mode = Mode.PREDICTIVE if settings.dial_mode is DialMode.PREDICTIVE else Mode.PROGRESSIVE
+    bound = max_overdial_percent / 100.0
+    match settings.optimize_by:
+        case OptimizeBy.BUSY_FACTOR:
+            return PacingTarget(mode, Goal.BUSY_FACTOR, settings.optimize_goal / 100.0, bound, lines_per_agent)
+        case OptimizeBy.WAIT_TIME:
+            return PacingTarget(mode, Goal.WAIT_TIME, float(settings.optimize_goal), bound, lines_per_agent)
+        case OptimizeBy.OVERDIAL_RATE:
+            goal = min(settings.optimize_goal / 100.0, bound)
+            return PacingTarget(mode, Goal.OVERDIAL_RATE, goal, bound, lines_per_agent)
+
+
+class Session:
+    """
+    A campaign group from Load to Unload. Implements AttemptHost.
+
+    `run` must be started in a nursery; it returns when the group is unloaded and its last attempt has ended.
+    """
+
+    def __init__(
+        self,
+        config: Configuration,
+        group: CampaignGroup,
+        settings: DialSettings,
+        *,
+        store: ListStore,
+        telephony: TelephonyApi,
+        media: MediaApi,
+        clock: Clock,
+        roster: Roster,
+        listener: SessionListener,
+    ) -> None:
+        self.config = config
+        self.group = group
+        self.campaign: Campaign = config.campaign(group.campaign)
+        self.settings = settings
+        self.store = store
+        self.telephony = telephony
+        self.media = media
+        self.clock = clock
+        self.roster = roster
+        self.listener = listener
+        self.status = GroupCampStatus.NOT_LOADED
+        self.version = 0
+        self.tally = Tally()
+        self.attempts: dict[int, AttemptTask] = {}
+        self.trunks: tuple[Trunk, ...] = tuple(config.trunk(name) for name in group.trunks)
+        self.agent_from_uri = f"sip:{config.application.name.lower()}@{config.telephony.sip_host}"
+        self.last_decision: dict[str, float | str] = {}
+        lists = [entry for entry in self.campaign.lists if entry.active]
+        self.buffer = RecordBuffer(
+            {config.calling_list(entry.calling_list).dbid: entry.share for entry in lists},
+            group.min_rec_buff_size,
+            group.opt_rec_buff_size,
+        )
+        self._list_dbids = tuple(config.calling_list(entry.calling_list).dbid for entry in lists)
+        self._exhausted_until: dict[int, float] = {}
+        self._wake = trio.Event()
+        self._closed = trio.Event()
+        self._attempt_nursery: trio.Nursery | None = None
+        self._tokens = 1.0
+        self._tokens_at_s = clock.now_s()
+        self._agent_started: dict[int, float] = {}
+        self._seen_state: dict[int, AttemptState] = {}
+        self._seen_person: set[int] = set()
+        self._settling = 0
+        self.pacer = Pacer(self._target())
+
+    # --- options ----------------------------------------------------------------------------------------------------
+
+    def option(self, name: str, list_dbid: int | None = None) -> str | int | float | bool:
+        calling_list = self.config.calling_list_by_dbid(list_dbid) if list_dbid is not None else None
+        value: str | int | float | bool = lookup(
+            self.config, name, campaign=self.campaign, group=self.group, calling_list=calling_list
+        )
+        return value
+
+    def _target(self) -> PacingTarget:
+        return target_of(
+            self.settings, float(self.option("max_overdial_rate")), float(self.option("progressive_dial_factor"))
+        )
+
+    def _rules(self, list_dbid: int) -> AttemptRules:
+        return AttemptRules(
+            no_answer_s=float(self.option("call_wait_connected_timeout", list_dbid)),
+            timeguard_s=float(self.option("call_timeguard_timeout", list_dbid)) / 1000.0,
+            max_wait_s=float(self.option("call_wait_in_queue_timeout", list_dbid)),
+            agent_answer_s=float(self.option("call_wait_agent_connected_timeout", list_dbid)),
+            record_processed=bool(self.option("record_processed", list_dbid)),
+            stale_s=float(self.option("stale_clean_timeout", list_dbid)) * 60.0,
+            early_analysis=not bool(self.option("cpd-on-connect", list_dbid)),
+        )
+
+    def _analysis(self, trunk: Trunk) -> AnalysisSettings:
+        return analysis_settings(self.config, self.group, trunk.tone_plan)
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the buffer filled and dial while running; returns once unloaded and drained."""
+        with structlog.contextvars.bound_contextvars(campaign_group=self.group.name):
+            async with trio.open_nursery() as nursery:
+                async with trio.open_nursery() as attempts:
+                    self._attempt_nursery = attempts
+                    nursery.start_soon(self._keep_filled)
+                    nursery.start_soon(self._keep_dialing)
+                    task_status.started()
+                    await self._closed.wait()
+                    # Leaving the block waits for conversations that outlive a forced unload.
+                nursery.cancel_scope.cancel()
+
+    def obey(self, step: Step) -> None:
+        """Carry out a transition of the group machine."""
+        self.status = step.status
+        self.version += 1
+        for effect in step.effects:
+            log.info("group." + effect.value, status=int(self.status))
+            match effect:
+                case Effect.START:
+                    self.pacer.set_target(self._target())
+                    self.tally.dialing_started(self.roster, self.clock.now_s())
+                case Effect.SET_MODE:
+                    self.pacer.set_target(self._target())
+                case Effect.STOP:
+                    self.tally.stopped_s = self.clock.now_s()
+                case Effect.FORCE:
+                    for task in list(self.attempts.values()):
+                        task.post(Forced())
+                case _:
+                    pass
+            self.listener.on_status(self, effect)
+        self.wake()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def _keep_dialing(self) -> None:
+        while True:
+            with trio.move_on_after(PACING_PERIOD_S):
+                await self._wake.wait()
+            self._wake = trio.Event()
+            match self.status:
+                case GroupCampStatus.RUNNING:
+                    await self._dial()
+                    await self._complete_when_done()
+                case GroupCampStatus.WAITING_UNLOAD if not self.attempts:
+                    self._event(GroupEvent.DRAINED)
+                case GroupCampStatus.UNLOAD_IN_PROGRESS:
+                    await self._give_back(self.buffer.empty())
+                    self._event(GroupEvent.FLUSHED)
+                    self._closed.set()
+                    return
+                case _:
+                    pass
+
+    def _event(self, event: GroupEvent) -> None:
+        step = step_event(self.status, event)
+        if step is not None:
+            self.obey(step)
+
+    async def _give_back(self, chains: list[Chain]) -> None:
+        while chains:
+            try:
+                await self.store.give_back(chains)
+                return
+            except StoreUnavailable as error:
+                log.warning("group.give_back_waits", chains=len(chains), error=str(error))
+                await trio.sleep(DATABASE_RETRY_S)
+
+    async def _complete_when_done(self) -> None:
+        """GSW_AUTO_COMPLETION: stop and unload once every chain has been dialed."""
+        now_s = self.clock.now_s()
+        if not self.settings.auto_completion or self.attempts or self._settling or len(self.buffer):
+            return
+        if any(self._exhausted_until.get(dbid, 0.0) <= now_s for dbid in self._list_dbids):
+            return
+        try:
+            for dbid in self._list_dbids:
+                if (await self.store.counts(dbid, self.clock.utc())).ready_chains:
+                    return
+        except StoreUnavailable:
+            return
+        log.info("group.completed")
+        self.obey(Step(GroupCampStatus.WAITING_UNLOAD, (Effect.STOP, Effect.BEGIN_UNLOAD)))
+
+    # --- the buffer -------------------------------------------------------------------------------------------------
+
+    async def _keep_filled(self) -> None:
+        while True:
+            if self.status in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING):
+                await self._refill()
+            await trio.sleep(REFILL_PERIOD_S)
+
+    async def _refill(self) -> None:
+        now_s = self.clock.now_s()
+        exhausted = frozenset(dbid for dbid, until_s in self._exhausted_until.items() if until_s > now_s)
+        agents = sum(seat.state is not AgentState.LOGGED_OUT for seat in self.roster.seats.values())
+        for refill in self.buffer.refills(agents, exhausted):
+            try:
+                chains = await self.store.claim_chains(
+                    refill.list_dbid, self.group.dbid, refill.limit, self.clock.utc()
+                )
+            except StoreUnavailable as error:
+                log.warning("group.refill_failed", list_dbid=refill.list_dbid, error=str(error))
+                return
+            if len(chains) < refill.limit:
+                self._exhausted_until[refill.list_dbid] = self.clock.now_s() + EXHAUSTED_RETRY_S
+            if self.status not in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING):
+                await self._give_back(chains)  # unloaded while the claim was under way
+                return
+            self.buffer.put(refill.list_dbid, chains)
+            if chains:
+                self.wake()
+
+    # --- dialing ----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> GroupSnapshot:
+        """The group as the pacing sees it now."""
+        now_s = self.clock.now_s()
+        dialing, analysing = [], []
+        customers = 0
+        for task in self.attempts.values():
+            state = task.machine.state
+            if state in (AttemptState.DIALING, AttemptState.ALERTING):
+                dialing.append(now_s - task.machine.started_s)
+            elif state is AttemptState.ANALYSING:
+                analysing.append(now_s - task.machine.marks["answered"])
+            if state is not AttemptState.WRAP_UP:
+                customers += 1
+        seats = self.roster.seats.values()
+        on_phone = sum(seat.state in (AgentState.RESERVED, AgentState.TALKING) for seat in seats)
+        logged_in = sum(seat.state is not AgentState.LOGGED_OUT for seat in seats)
+        # Every agent who may be needed keeps a leg in reserve.
+        legs_free = self.telephony.capacity - self.telephony.in_use - (logged_in - on_phone)
+        trunk_ports = sum(trunk.max_calls for trunk in self.trunks)
+        return GroupSnapshot(
+            now_s=now_s,
+            agents_idle_s=tuple(now_s - seat.since_s for seat in seats if seat.state is AgentState.READY),
+            agents_talking_s=tuple(
+                now_s - seat.since_s if seat.state is AgentState.TALKING else 0.0
+                for seat in seats
+                if seat.state in (AgentState.TALKING, AgentState.RESERVED)
+            ),
+            agents_wrapping_s=tuple(
+                (seat.talked_s, now_s - seat.since_s) for seat in seats if seat.state is AgentState.WRAP_UP
+            ),
+            attempts_age_s=tuple(dialing),
+            analysing_age_s=tuple(analysing),
+            people_waiting=self.roster.people_waiting,
+            ports_free=max(0, min(self.group.num_of_channels - customers, trunk_ports - customers, legs_free)),
+            records_ready=len(self.buffer),
+            starts_allowed=self._starts_allowed(now_s),
+        )
+
+    def _starts_allowed(self, now_s: float) -> int:
+        """A token bucket of one second over dialing_rate_limit and the trunks' own limits."""
+        limits = [float(self.option("dialing_rate_limit"))]
+        per_trunk = [trunk.calls_per_second for trunk in self.trunks]
+        if per_trunk and all(per_trunk):
+            limits.append(sum(per_trunk))
+        rate = min((limit for limit in limits if limit > 0.0), default=0.0)
+        if rate <= 0.0:
+            return 1_000_000
+        self._tokens = min(max(1.0, rate), self._tokens + rate * (now_s - self._tokens_at_s))
+        self._tokens_at_s = now_s
+        return math.floor(self._tokens)
+
+    async def _dial(self) -> None:
+        decision = self.pacer.decide(self.snapshot())
+        self.last_decision = {"launch": decision.launch, "because": decision.because} | decision.inputs
+        if decision.launch <= 0:
+            return
+        log.info(
+            "pacing.decided",
+            launch=decision.launch,
+            because=decision.because,
+            predicted_overdial_ratio=round(decision.predicted_overdial_ratio, 5),
+            inputs=decision.inputs,
+        )
+        chains = self._still_dialable(self.buffer.take(decision.launch))
+        if not chains:
+            return
+        try:
+            started = await self._begin(chains)
+        except StoreUnavailable as error:
+            # Nothing left the house: the chains stay ours and wait in the buffer for the database.
+            log.warning("group.attempts_not_begun", chains=len(chains), error=str(error))
+            for chain in chains:
+                self.buffer.put(chain.list_dbid, [chain])
+            await trio.sleep(DATABASE_RETRY_S)
+            return
+        self._tokens -= len(started)
+        self.tally.launched(len(started), self.clock.now_s())
+        self.pacer.launched(len(started), self.clock.now_s())
+        assert self._attempt_nursery is not None
+        for context in started:
+            machine = AttemptMachine(self._rules(context.record.list_dbid), self.clock.now_s())
+            self._attempt_nursery.start_soon(self._run_attempt, AttemptTask(self, context, machine))
+
+    def _still_dialable(self, chains: list[Chain]) -> list[Chain]:
+        """The last gate before the INVITE: what was dialable when it was claimed may not be any more."""
+        now = self.clock.utc()
+        dialable: list[Chain] = []
+        refused: list[Chain] = []
+        for chain in chains:
+            calling_list = self.config.calling_list_by_dbid(chain.list_dbid)
+            times = local_times(self.config, calling_list, now)
+            why = why_not_dialable(chain.records[0], calling_list.max_attempts, times, now)
+            if why is None:
+                dialable.append(chain)
+            else:
+                log.info("record.held_back", record_id=chain.records[0].record_id, why=why)
+                refused.append(chain)
+        if refused:
+            assert self._attempt_nursery is not None
+            self._attempt_nursery.start_soon(self._give_back, refused)
+        return dialable
+
+    async def _begin(self, chains: list[Chain]) -> list[AttemptContext]:
+        """Write the attempt rows; returns only when they are on disk."""
+        ids = await self.store.next_attempt_ids(len(chains))
+        contexts = [self._context(attempt_id, chain) for attempt_id, chain in zip(ids, chains, strict=True)]
+        now = self.clock.utc()
+        await self.store.begin_attempts(
+            [
+                NewAttempt(
+                    attempt_id=context.attempt_id,
+                    guid=context.guid,
+                    list_dbid=context.record.list_dbid,
+                    record_id=context.record.record_id,
+                    chain_id=context.record.chain_id,
+                    campaign_dbid=self.campaign.dbid,
+                    campaign_group_dbid=self.group.dbid,
+                    phone=context.record.contact_info,
+                    leg_id=context.leg_id,
+                    started_at=now,
+                )
+                for context in contexts
+            ]
+        )
+        return contexts
+
+    def _context(self, attempt_id: int, chain: Chain) -> AttemptContext:
+        record = chain.records[0]
+        trunk = self._trunk_for(attempt_id)
+        caller_id = str(self.option("CPNDigits", record.list_dbid)) or trunk.caller_id
+        host = f"{trunk.host}:{trunk.port}"
+        return AttemptContext(
+            attempt_id=attempt_id,
+            guid=uuid.uuid4().hex,
+            chain=chain,
+            record=record,
+            plan=DialPlan(
+                uri=f"sip:{trunk.dial_prefix}{record.contact_info}@{host}",
+                from_uri=f"sip:{caller_id or 'anonymous'}@{self.config.telephony.sip_host}",
+                display_name=str(self.option("CPNDisplayName", record.list_dbid)),
+                username=trunk.username,
+                password=trunk.password,
+                headers=((("P-Asserted-Identity", f"<sip:{caller_id}@{host}>"),) if caller_id else ()),
+            ),
+            trunk=trunk.name,
+            switch_dbid=trunk.dbid,
+            analysis=self._analysis(trunk),
+        )
+
+    def _trunk_for(self, attempt_id: int) -> Trunk:
+        """The trunk with the most free ports; ties by turn."""
+        in_use = dict.fromkeys((trunk.name for trunk in self.trunks), 0)
+        for task in self.attempts.values():
+            if task.machine.state is not AttemptState.WRAP_UP:
+                in_use[task.context.trunk] += 1
+        turn = attempt_id % len(self.trunks)
+        order = self.trunks[turn:] + self.trunks[:turn]
+        return max(order, key=lambda trunk: trunk.max_calls - in_use[trunk.name])
+
+    async def _run_attempt(self, task: AttemptTask) -> None:
+        self.attempts[task.context.attempt_id] = task
+        self._seen_state[task.context.attempt_id] = task.machine.state
+        await task.run()
+
+    # --- recovery ---------------------------------------------------------------------------------------------------
+
+    def adopt(self, task: AttemptTask) -> None:
+        """Take over an attempt whose legs outlived the daemon."""
+        assert self._attempt_nursery is not None
+        machine = task.machine
+        if machine.state is AttemptState.TALKING and machine.agent_id is not None:
+            self.roster.adopt(machine.agent_id, task.context.attempt_id, machine.marks["agent_answered"])
+            self._agent_started[task.context.attempt_id] = machine.marks["agent_answered"]
+            self._seen_person.add(task.context.attempt_id)
+        self._attempt_nursery.start_soon(self._run_attempt, task)
+
+    def context_of(self, attempt: OpenAttempt, record_chain: Chain) -> AttemptContext:
+        """The context of an attempt found open at start-up, with its old identity."""
+        return replace(self._context(attempt.attempt_id, record_chain), guid=attempt.guid)
+
+    def rules_for(self, list_dbid: int) -> AttemptRules:
+        return self._rules(list_dbid)
+
+    # --- AttemptHost ------------------------------------------------------------------------------------------------
+
+    def seek_agent(self, task: AttemptTask) -> None:
+        self.roster.seek(task.context.attempt_id)
+        self.match_agents()
+
+    def stop_seeking(self, task: AttemptTask) -> None:
+        self.roster.stop_seeking(task.context.attempt_id)
+
+    def match_agents(self) -> None:
+        """Pair waiting people with ready agents; called whenever either changes."""
+        for attempt_id, seat in self.roster.match(self.clock.now_s()):
+            self.attempts[attempt_id].post(AgentReserved(seat.agent_id))
+
+    def agent_dn(self, agent_id: str) -> str:
+        return self.roster.seats[agent_id].dn
+
+    def agent_ringing(self, task: AttemptTask) -> None:
+        self.listener.on_ringing(self, task)
+
+    def agent_connected(self, task: AttemptTask) -> None:
+        machine, now_s = task.machine, self.clock.now_s()
+        assert machine.agent_id is not None
+        self.roster.bridged(machine.agent_id, now_s)
+        self._agent_started[task.context.attempt_id] = now_s
+        wait_s = max(0.0, now_s - (machine.person_at_s if machine.person_at_s is not None else now_s))
+        self.tally.connected += 1
+        self.tally.waits_s.append(wait_s)
+        self.pacer.bridged(wait_s)
+        self.listener.on_established(self, task)
+
+    def agent_released(self, task: AttemptTask) -> None:
+        agent_id = task.machine.agent_id
+        assert agent_id is not None
+        self.roster.wrap_up(agent_id, self.clock.now_s())
+        self.listener.on_released(self, task, agent_id)
+        self.match_agents()
+
+    def agent_failed(self, task: AttemptTask, agent_id: str) -> None:
+        self.roster.phone_failed(agent_id, self.clock.now_s())
+        log.warning("agent.phone_failed", agent_id=agent_id)
+        self.listener.on_released(self, task, agent_id)
+        self.listener.on_agent_changed(self, agent_id)
+
+    def agent_back(self, task: AttemptTask, agent_id: str) -> None:
+        self.roster.back_to_ready(agent_id, self.clock.now_s())
+        self.listener.on_released(self, task, agent_id)
+        self.match_agents()
+
+    def agent_ready(self, agent_id: str) -> None:
+        """Called by the desk when an agent became ready: closes the handling-time measurement and matches."""
+        self.match_agents()
+        self.wake()
+
+    def handled(self, talk_s: float, wrap_up_s: float) -> None:
+        self.pacer.handled(talk_s, wrap_up_s)
+
+    def attempt_changed(self, task: AttemptTask) -> None:
+        attempt_id, machine = task.context.attempt_id, task.machine
+        before = self._seen_state.get(attempt_id)
+        if before is machine.state:
+            return
+        self._seen_state[attempt_id] = machine.state
+        if before in (AttemptState.DIALING, AttemptState.ALERTING) and machine.answered:
+            self.tally.answered += 1
+            self.pacer.answered(machine.marks["answered"] - machine.started_s)
+        if machine.person_at_s is not None and attempt_id not in self._seen_person:
+            self._seen_person.add(attempt_id)
+            self.tally.people += 1
+            self.pacer.person(self.clock.now_s() - machine.marks["answered"])
+        if machine.state is AttemptState.ANNOUNCING or (
+            machine.state is AttemptState.FINISHED and machine.result == CallResult.ABANDONED
+        ):
+            self.tally.abandoned += 1
+            self.pacer.abandoned()
+        elif machine.state is AttemptState.FINISHED and attempt_id not in self._seen_person:
+            self.pacer.ended(
+                self.clock.now_s() - machine.started_s,
+                ended_as(machine.result if machine.result is not None else CallResult.STALE),
+            )
+        self.wake()
+
+    def attempt_finished(self, task: AttemptTask) -> None:
+        attempt_id = task.context.attempt_id
+        self.attempts.pop(attempt_id, None)
+        self._seen_state.pop(attempt_id, None)
+        self._seen_person.discard(attempt_id)
+        self._agent_started.pop(attempt_id, None)
+        if task.machine.result is not None:
+            self.tally.ended(task.machine.result)
+        self.wake()
+
+    # --- figures ----------------------------------------------------------------------------------------------------
+
+    def statistics(self) -> dict[str, float | int | None]:
+        now_s = self.clock.now_s()
+        states = [task.machine.state for task in self.attempts.values()]
+        figures: dict[str, float | int | None] = {
+            "agents_logged_in": sum(s.state is not AgentState.LOGGED_OUT for s in self.roster.seats.values()),
+            "agents_ready": len(self.roster.in_state(AgentState.READY)),
+            "agents_reserved": len(self.roster.in_state(AgentState.RESERVED)),
+            "agents_talking": len(self.roster.in_state(AgentState.TALKING)),
+            "agents_wrap_up": len(self.roster.in_state(AgentState.WRAP_UP)),
+            "calls_dialing": sum(s in (AttemptState.DIALING, AttemptState.ALERTING) for s in states),
+            "calls_analysing": states.count(AttemptState.ANALYSING),
+            "people_waiting": self.roster.people_waiting,
+            "attempts": self.tally.attempts,
+            "answered": self.tally.people,
+            "connected": self.tally.connected,
+            "abandoned": self.tally.abandoned,
+            "overdial_rate": self.tally.overdial_ratio,
+            "busy_factor": self.tally.busy_ratio(self.roster, now_s),
+            "mean_wait_s": self.tally.mean_wait_s,
+            "call_starts_per_s": self.tally.starts_per_s(now_s),
+            "records_in_buffer": len(self.buffer),
+        }
+        figures |= {f"result_{code}": count for code, count in sorted(self.tally.results.items())}
+        return figures
