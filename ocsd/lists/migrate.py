@@ -1,0 +1,79 @@
+"""Brings schema ``ocsd`` of a database up to this version: forward only, one daemon at a time, safe to repeat.
+
+Migrations are the files ``migrations/NNNN_name.sql``, applied in order, all in one transaction. They add first and
+remove a release later, so an older daemon keeps working while a newer one migrates (rolling restart); a database that
+is ahead of us is therefore accepted.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from ocsd.model.errors import ConfigError
+
+log = structlog.get_logger(__name__)
+
+MIGRATION_LOCK: Final = 0x6F637364  # "ocsd"; key of the advisory lock
+FILE_NAME: Final = re.compile(r"(\d{4})_(\w+)\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    version: int
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def migrations() -> list[Migration]:
+    """The migrations shipped with this version, in order."""
+    found = [
+        Migration(int(match[1]), match[2], entry.read_text(encoding="utf-8"))
+        for entry in resources.files("ocsd.lists.migrations").iterdir()
+        if (match := FILE_NAME.fullmatch(entry.name))
+    ]
+    return sorted(found, key=lambda migration: migration.version)
+
+
+def migrate(conn: psycopg.Connection[Any]) -> list[int]:
+    """
+    Apply what is missing and return the versions applied; everything or nothing.
+
+    Raises ConfigError when a migration already applied differs from ours: the database belongs to another product
+    version than its number says.
+    """
+    applied: list[int] = []
+    with conn.transaction():
+        # Until the end of the transaction; a second daemon waits here and then finds nothing to do.
+        conn.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+        conn.execute("CREATE SCHEMA IF NOT EXISTS ocsd")
+        conn.execute(
+            "CREATE TABLE IF NOT EXISTS ocsd.migration ("
+            " version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,"
+            " applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        present = {row[0]: row[1] for row in conn.execute("SELECT version, checksum FROM ocsd.migration")}
+        for migration in migrations():
+            if (checksum := present.get(migration.version)) is None:
+                conn.execute(sql.SQL(migration.text))  # our own file
+                conn.execute(
+                    "INSERT INTO ocsd.migration (version, name, checksum) VALUES (%s, %s, %s)",
+                    (migration.version, migration.name, migration.checksum),
+                )
+                applied.append(migration.version)
+            elif checksum != migration.checksum:
+                raise ConfigError(
+                    [f"database migration {migration.version:04d} differs from this version's file {migration.name}"]
+                )
+    if applied:
+        log.info("database.migrated", versions=applied)
+    return applied
