@@ -1,0 +1,279 @@
+"""The HTTP control port: h11 on trio (shell around `answers`).
+
+Wire behaviour, from the manual's "Guidelines for Client Connections" unless said otherwise:
+
+- Connections are persistent. ``Connection: close`` from the client is ignored (option ``ignore_connection_close``):
+  each request gets an h11 parser of its own, so that h11's view of the connection never outlives a request. HTTP/1.0
+  clients, who wait for the end of the connection, are always closed.
+- Pipelined requests are not promised, but work: they are carried out one after the other.
+- Bounds: header bytes (431), body bytes (413), time from a request's first byte to its end (408), time between
+  requests (closed without a word), time to take an answer, and connections (503 and closed: a client that is told can
+  go elsewhere, one that waits in the accept queue cannot tell us from a dead server).
+- Whatever is no HTTP gets 400 with the reason, and the connection is closed: after a broken message the start of the
+  next one is anybody's guess. Conflicting lengths are refused by h11, which keeps one client's bytes from becoming
+  another one's request behind a proxy.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import Final, NoReturn
+
+import h11
+import structlog
+import trio
+
+import ocsd
+from ocsd.config.objects import Application, HttpListener
+from ocsd.http.answers import HttpRequest, answer
+from ocsd.http.messages import Answer, negative, serialise, server_header
+from ocsd.model.services import CampaignService
+
+log = structlog.get_logger(__name__)
+
+RECEIVE_BYTES: Final = 16_384
+ANSWER_LIMIT_S: Final = 30.0
+"""A client that does not take an answer within this time is cut off; answers are small, so only a stuck one is."""
+LINGER_LIMIT_S: Final = 1.0
+"""How long a closing connection waits for the client's own close: closing over unread bytes would send a reset, and
+the reset may overtake the answer that says why."""
+LINGER_BYTES: Final = 262_144
+MAX_REFUSED_CONNECTIONS: Final = 64
+"""Connections past the bound that are being told 503 at once; more are dropped without a word."""
+
+_LONG_NUMBER: Final = re.compile(r"[0-9]{5,}(?=[0-9]{2})", re.ASCII)
+
+
+class _Unacceptable(Exception):
+    """The request cannot be read on; answer and close."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status.phrase)
+        self.answer = answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    request: HttpRequest
+    last: bool
+    """The connection ends with this request's answer."""
+
+
+class HttpEndpoint:
+    """Serves connections; `serve_http` feeds it with those of a TCP listener."""
+
+    def __init__(self, config: HttpListener, application: Application, service: CampaignService) -> None:
+        self.config = config
+        self.application_dbid = application.dbid
+        self.service = service
+        self.server = server_header(application.name, application.version or ocsd.__version__)
+        self.connections = 0
+        self._refused = 0
+
+    async def handle(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Serve one connection until either side ends it. Only a cancel passes; a bug of ours costs one connection."""
+        try:
+            async with stream:
+                if self.connections >= self.config.max_connections:
+                    await self._turn_away(stream)
+                    return
+                self.connections += 1
+                try:
+                    await _Connection(self, stream).run()
+                finally:
+                    self.connections -= 1
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            log.debug("http.connection_lost")
+        except Exception:
+            log.exception("http.connection_failed")
+
+    async def _turn_away(self, stream: trio.abc.HalfCloseableStream) -> None:
+        log.warning("http.connection_refused", limit=self.config.max_connections)
+        if self._refused >= MAX_REFUSED_CONNECTIONS:
+            return
+        self._refused += 1
+        try:
+            text = f"all {self.config.max_connections} connections are in use"
+            said = serialise(negative(HTTPStatus.SERVICE_UNAVAILABLE, text), self.server, close=True)
+            with trio.move_on_after(LINGER_LIMIT_S):
+                await stream.send_all(said)
+                await _linger(stream)
+        finally:
+            self._refused -= 1
+
+
+class _Connection:
+    """One client. Its task is the only one that touches it."""
+
+    def __init__(self, endpoint: HttpEndpoint, stream: trio.abc.HalfCloseableStream) -> None:
+        self._endpoint = endpoint
+        self._config = endpoint.config
+        self._stream = stream
+        self._unread = b""
+        """Bytes of the next request that came with the last one."""
+
+    async def run(self) -> None:
+        while True:
+            try:
+                received = await self._receive()
+            except _Unacceptable as unacceptable:
+                log.debug("http.request_refused", status=unacceptable.answer.status.value)
+                if await self._send(unacceptable.answer, close=True):
+                    await _linger(self._stream)
+                return
+            if received is None:
+                return
+            request = received.request
+            started_s = trio.current_time()
+            answered = await answer(request, self._endpoint.service, self._endpoint.application_dbid)
+            log.debug(
+                "http.request_answered",
+                method=request.method,
+                target=_LONG_NUMBER.sub(lambda run: "*" * len(run[0]), request.target),
+                status=answered.status.value,
+                duration_s=round(trio.current_time() - started_s, 6),
+            )
+            sent = await self._send(answered, close=received.last, head=request.method == "HEAD")
+            if not sent:
+                return
+            if received.last:
+                await _linger(self._stream)
+                return
+
+    async def _send(self, answered: Answer, *, close: bool, head: bool = False) -> bool:
+        """Send an answer; False when the client did not take it in time."""
+        with trio.move_on_after(ANSWER_LIMIT_S) as limit:
+            await self._stream.send_all(serialise(answered, self._endpoint.server, close=close, head=head))
+        if limit.cancelled_caught:
+            log.warning("http.answer_untaken", limit_s=ANSWER_LIMIT_S)
+        return not limit.cancelled_caught
+
+    async def _receive(self) -> _Received | None:
+        """Read the next request; None when the client has ended the connection or was idle too long."""
+        data, self._unread = self._unread, b""
+        if not data:
+            with trio.move_on_after(self._config.idle_timeout_s):
+                data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
+            if not data:
+                return None
+        with trio.move_on_after(self._config.header_timeout_s):
+            return await self._receive_rest(data)
+        text = f"the request was not complete within {self._config.header_timeout_s:g} s"
+        raise _Unacceptable(negative(HTTPStatus.REQUEST_TIMEOUT, text))
+
+    async def _receive_rest(self, data: bytes) -> _Received | None:
+        # RFC 9112 2.2: empty lines before the request line are to be passed over; old clients send one after a body.
+        while not (data := data.lstrip(b"\r\n")):
+            data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
+            if not data:
+                return None
+        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=self._config.max_header_bytes)
+        parser.receive_data(data)
+        head: h11.Request | None = None
+        body = bytearray()
+        while True:
+            try:
+                event = parser.next_event()
+            except h11.RemoteProtocolError as error:
+                raise _Unacceptable(_malformed(error)) from None
+            if event is h11.NEED_DATA:
+                if parser.they_are_waiting_for_100_continue:
+                    go_on = parser.send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+                    await self._stream.send_all(go_on or b"")
+                parser.receive_data(bytes(await self._stream.receive_some(RECEIVE_BYTES)))
+            elif isinstance(event, h11.Request):
+                head = event
+                self._check_sizes(head)
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > self._config.max_body_bytes:
+                    self._refuse_body()
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                self._unread = bytes(parser.trailing_data[0])
+                return self._received(head, bytes(body))
+            else:
+                return None  # the client ended the connection
+
+    def _check_sizes(self, head: h11.Request) -> None:
+        size = len(head.target) + sum(len(name) + len(value) + 4 for name, value in head.headers)
+        if size > self._config.max_header_bytes:  # h11 itself bounds only headers that come in several pieces
+            text = f"the request headers are longer than {self._config.max_header_bytes} bytes"
+            raise _Unacceptable(negative(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text))
+        length = _header(head, b"content-length")
+        if length is not None and int(length) > self._config.max_body_bytes:
+            self._refuse_body()
+
+    def _refuse_body(self) -> NoReturn:
+        text = f"the request body is longer than {self._config.max_body_bytes} bytes"
+        raise _Unacceptable(negative(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text))
+
+    def _received(self, head: h11.Request, body: bytes) -> _Received:
+        last = head.http_version < b"1.1"
+        if not last and not self._config.ignore_connection_close:
+            tokens = (_header(head, b"connection") or "").lower().split(",")
+            last = "close" in (token.strip() for token in tokens)
+        request = HttpRequest(
+            method=head.method.decode("ascii"),
+            target=head.target.decode("ascii"),
+            content_type=_header(head, b"content-type") or "",
+            if_none_match=_header(head, b"if-none-match"),
+            origin=_header(head, b"origin"),
+            host=_header(head, b"host"),
+            body=body,
+        )
+        return _Received(request, last)
+
+
+def _header(head: h11.Request, name: bytes) -> str | None:
+    """Value of a header (h11 has lower-cased the names), several joined by commas; None when absent."""
+    values = [value.decode("latin-1") for key, value in head.headers if key == name]
+    return ",".join(values) if values else None
+
+
+def _malformed(error: h11.RemoteProtocolError) -> Answer:
+    try:
+        status = HTTPStatus(error.error_status_hint)
+    except ValueError:
+        status = HTTPStatus.BAD_REQUEST
+    return negative(status, f"not a valid HTTP request: {error}")
+
+
+async def _linger(stream: trio.abc.HalfCloseableStream) -> None:
+    """Close our direction and read on until the client closes too, within bounds."""
+    with trio.move_on_after(LINGER_LIMIT_S):
+        await stream.send_eof()
+        discarded = 0
+        while discarded < LINGER_BYTES:
+            data = await stream.receive_some(RECEIVE_BYTES)
+            if not data:
+                return
+            discarded += len(data)
+
+
+async def serve_http(
+    config: HttpListener,
+    application: Application,
+    service: CampaignService,
+    *,
+    task_status: trio.TaskStatus[tuple[int, ...]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """
+    Serve the control port until cancelled; ``nursery.start`` returns the bound ports (one per address of the host).
+
+    Raises OSError when the address cannot be bound. A cancel closes the connections at once; what the service has
+    been asked by then is the service's to finish.
+    """
+    endpoint = HttpEndpoint(config, application, service)
+    listeners = await trio.open_tcp_listeners(config.port, host=config.host)
+    ports = tuple(listener.socket.getsockname()[1] for listener in listeners)
+
+    async def serve(stream: trio.SocketStream) -> None:
+        # A client that vanished without a FIN would otherwise hold its place for the whole idle time.
+        stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
+        await endpoint.handle(stream)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(trio.serve_listeners, serve, listeners))
+        log.info("http.listening", host=config.host, ports=ports)
+        task_status.started(ports)
