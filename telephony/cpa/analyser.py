@@ -1,0 +1,178 @@
+"""The analyser of many channels: array work once per 20 ms, per-channel Python only where something changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from telephony.contract import AnalysisSettings, VerdictKind
+from telephony.cpa.activity import SpeechTracker, level_dbfs
+from telephony.cpa.bursts import FRAME_S, BurstTracker
+from telephony.cpa.listener import NEVER, Finding, Listener
+from telephony.cpa.spectrum import FRAME_SAMPLES, WINDOW_SAMPLES, ToneBank
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictData:
+    """
+    One verdict. ``at_s`` and ``speech_end_s`` are on the clock of the caller's ``now_s``.
+
+    ``speech_end_s`` is the end of the called person's greeting, 0.0 when nobody spoke. ``done``: analysis of this
+    channel ended with it.
+    """
+
+    kind: VerdictKind
+    cause: str
+    at_s: float
+    connected: bool
+    speech_end_s: float
+    revises: bool
+    evidence: dict[str, float]
+    done: bool
+
+
+class Analyser:
+    """
+    Call progress analysis of up to ``n_channels`` channels, addressed by index.
+
+    Every channel under analysis must get a frame every 20 ms (silence where nothing arrived): frames are its clock.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        self._bank = ToneBank()
+        self._bursts = BurstTracker(n_channels)
+        self._speech = SpeechTracker(n_channels)
+        self._listeners: list[Listener | None] = [None] * n_channels
+        self._on = np.zeros(n_channels, dtype=np.bool_)
+        self._frame = np.zeros(n_channels, dtype=np.int32)
+        self._due = np.full(n_channels, NEVER, dtype=np.int64)
+        self._window = np.zeros((n_channels, WINDOW_SAMPLES), dtype=np.float32)
+
+    @property
+    def analysing(self) -> npt.NDArray[np.bool_]:
+        """(n_channels,) mask of channels under analysis; read only."""
+        return self._on
+
+    def start(self, channel: int, settings: AnalysisSettings, connected: bool) -> None:
+        """
+        Begin, or go on from early media to the connected call, which keeps the tones heard so far.
+
+        Raises ValueError for an unknown tone plan, a channel index out of range, or durations that are not positive.
+        """
+        if not 0 <= channel < len(self._listeners):
+            raise ValueError(f"channel {channel} is not in 0..{len(self._listeners) - 1}")
+        for name in ("timeguard_ms", "human_silence_ms", "initial_silence_ms"):
+            if getattr(settings, name) < FRAME_S * 1000:
+                raise ValueError(f"{name} must be at least 20, got {getattr(settings, name)}")
+        listener = Listener(settings, connected)
+        earlier = self._listeners[channel]
+        if earlier is not None and connected and not earlier.connected and self._on[channel]:
+            earlier.connect(int(self._frame[channel]), settings)
+            self._speech.silence(channel)
+            listener = earlier
+        else:
+            self._bursts.reset(channel)
+            self._speech.reset(channel)
+            self._frame[channel] = 0
+            self._window[channel] = 0.0
+        self._listeners[channel] = listener
+        self._on[channel] = True
+        self._due[channel] = listener.due_frame
+
+    def stop(self, channel: int) -> None:
+        """End the analysis of a channel; harmless when none runs."""
+        self._listeners[channel] = None
+        self._on[channel] = False
+        self._due[channel] = NEVER
+
+    def verdict(self, channel: int) -> VerdictKind | None:
+        """The standing verdict of a channel under analysis."""
+        listener = self._listeners[channel]
+        return listener.verdict if listener is not None else None
+
+    def step(
+        self, pcm: npt.NDArray[np.int16] | npt.NDArray[np.float32], active: npt.NDArray[np.bool_], now_s: float
+    ) -> list[tuple[int, VerdictData]]:
+        """
+        Take 20 ms of audio.
+
+        Args:
+            pcm: (n_channels, 160) int16 or float32 in sample units; full scale is 32768.
+            active: (n_channels,) bool: rows that hold a frame.
+            now_s: monotonic time of the end of these frames.
+
+        Returns: (channel, verdict) in order of decision.
+        """
+        rows = np.nonzero(self._on & active)[0]
+        if not len(rows):
+            return []
+        window = self._window[rows]
+        window[:, :FRAME_SAMPLES] = window[:, FRAME_SAMPLES:]
+        window[:, FRAME_SAMPLES:] = pcm[rows]
+        self._window[rows] = window
+        frame = self._frame[rows]
+        self._frame[rows] = frame + 1
+
+        ended, begun, sounding = self._bursts.step(rows, frame, self._bank.measure(window))
+        level = level_dbfs(window[:, FRAME_SAMPLES:])
+        talking, quieted = self._speech.step(rows, frame, level, sounding)
+
+        verdicts: list[tuple[int, VerdictData]] = []
+        for channel, burst in ended:
+            if (listener := self._listeners[channel]) is not None:
+                self._collect(verdicts, channel, listener.burst_ended(burst, self._now(channel)), now_s)
+        for channel, burst in begun:
+            if (listener := self._listeners[channel]) is not None:
+                start = self._speech.start_of_spurt(channel)
+                if start is not None and start >= burst.start - 1:
+                    self._speech.silence(channel)
+                    listener.speech_was_tone()
+                self._collect(verdicts, channel, listener.burst_began(burst, self._now(channel)), now_s)
+        for channel, spurt in quieted:
+            if (listener := self._listeners[channel]) is not None:
+                self._collect(verdicts, channel, listener.speech_ended(spurt, self._now(channel)), now_s)
+        for channel in talking:
+            start = self._speech.start_of_spurt(channel)
+            if (listener := self._listeners[channel]) is not None and start is not None:
+                self._collect(verdicts, channel, listener.speech_began(start, self._now(channel)), now_s)
+        for channel in rows[self._due[rows] <= frame + 1].tolist():
+            if (listener := self._listeners[channel]) is not None:
+                now = self._now(channel)
+                self._collect(verdicts, channel, listener.evaluate(now, self._bursts.current(channel)), now_s)
+        return verdicts
+
+    def _now(self, channel: int) -> int:
+        return int(self._frame[channel])
+
+    def _collect(
+        self, into: list[tuple[int, VerdictData]], channel: int, found: Sequence[Finding], now_s: float
+    ) -> None:
+        listener = self._listeners[channel]
+        assert listener is not None
+        now = self._now(channel)
+        for finding in found:
+            end_s = now_s - (now - finding.speech_end_frame) * FRAME_S if finding.speech_end_frame >= 0 else 0.0
+            evidence = {
+                **{name: round(value, 3) for name, value in finding.evidence.items()},
+                "floor_dbfs": round(float(self._speech.floor_dbfs[channel]), 1),
+                "peak_dbfs": round(float(self._speech.peak_dbfs[channel]), 1),
+            }
+            into.append(
+                (
+                    channel,
+                    VerdictData(
+                        finding.kind,
+                        finding.cause,
+                        now_s,
+                        finding.connected,
+                        end_s,
+                        finding.revises,
+                        evidence,
+                        listener.done,
+                    ),
+                )
+            )
+        self._due[channel] = listener.due_frame
+        if listener.done:
+            self.stop(channel)
