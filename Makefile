@@ -37,7 +37,7 @@ $(STAMP): pyproject.toml $(LOCKS) .ci/prepare
 	VENV='$(VENV)' PYTHON='$(PYTHON)' .ci/prepare
 	@# The build backend comes first: a source distribution among the rest is built with it, not with one from anywhere.
 	$(PIP) install --require-hashes -r requirements-build.lock
-	$(PIP) install --require-hashes --no-build-isolation -r requirements.lock -r requirements-dev.lock
+	$(PIP) install --require-hashes --no-build-isolation --use-pep517 -r requirements.lock -r requirements-dev.lock
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
