@@ -50,7 +50,7 @@ class Document:
     text: str
 
 
-def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Configuration:
+def load_configuration(path: str | Path, environ: Mapping[str, str] | None = None) -> Configuration:
     """
     Read, validate and cross-check the configuration in a file or folder.
 
@@ -77,7 +77,7 @@ def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Configur
 
 
 def configuration_of(documents: Sequence[Document], folder: Path, environ: Mapping[str, str]) -> Configuration:
-    """`load` without reading files: ``folder`` is where relative paths count from. Raises ConfigError."""
+    """`load_configuration` without reading files: ``folder`` is where relative paths count from. Raises ConfigError."""
     merge = _Merge()
     for document in documents:
         merge.add(document)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ocsd.config.loader import Document, configuration_of, load
+from ocsd.config.loader import Document, configuration_of, load_configuration
 from ocsd.config.objects import Configuration
 from ocsd.model.enums import DialMode, OptimizeBy
 from ocsd.model.errors import ConfigError
@@ -95,7 +95,7 @@ def edited(old: str, new: str) -> str:
 
 
 def test_given_the_example_configuration_when_loaded_then_it_has_no_problem():
-    configuration = load(EXAMPLE, {})
+    configuration = load_configuration(EXAMPLE, {})
 
     assert [group.name for group in configuration.campaign_groups] == ["Spring offer@Sales"]
     assert len(configuration.time_zones) >= 2
@@ -249,7 +249,7 @@ def test_given_a_folder_when_loaded_then_its_files_are_joined_in_the_order_of_th
     (tmp_path / "notes.txt").write_text("not = toml =")
     (tmp_path / "30-more.toml").write_text('[[agents]]\ndbid = 2\nlogin_id = "bob"\ndn = "sip:bob@127.0.0.1"\n')
 
-    configuration = load(tmp_path, {})
+    configuration = load_configuration(tmp_path, {})
 
     assert [agent.login_id for agent in configuration.agents] == ["alice", "bob"]
     assert configuration.data_dir == str(tmp_path / "data")
@@ -265,7 +265,7 @@ def test_given_an_empty_folder_a_missing_file_or_binary_when_loaded_then_a_probl
     }
     for path, problem in expected.items():
         with pytest.raises(ConfigError) as caught:
-            load(path, {})
+            load_configuration(path, {})
         assert caught.value.problems == [problem]
 
 
