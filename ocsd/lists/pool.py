@@ -6,7 +6,7 @@ StoreUnavailable (its owner retries); everything else (wrong SQL, violated const
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -64,6 +64,8 @@ class Database:
         self._size = size
         self._backoff_s = 0.0
         self._next_try_s = 0.0
+        self._generation = 0
+        """Counts losses of a connection; connections of an earlier generation are not trusted."""
 
     async def transaction(self, fn: Callable[[Connection], T], *, read_only: bool = False) -> T:
         """
@@ -75,13 +77,18 @@ class Database:
         """
         slot = await self._take.receive()
         try:
+            if slot.connection is not None and slot.generation != self._generation:
+                slot.connection.close()  # opened before the last loss: most likely dead as well
+                slot.connection = None
             if slot.connection is None:
                 slot.connection = await self._connect()
+                slot.generation = self._generation
             return await self._run(slot.connection, fn, read_only)
         finally:
             if slot.connection is not None and (slot.connection.closed or slot.connection.broken):
                 slot.connection.close()
                 slot.connection = None
+                self._generation += slot.generation == self._generation
             self._put.send_nowait(slot)
 
     async def execute(self, query: Any, params: Any = None) -> None:
@@ -101,9 +108,7 @@ class Database:
             except trio.Cancelled:
                 with trio.move_on_after(CANCEL_LIMIT_S, shield=True):
                     await trio.to_thread.run_sync(
-                        partial(conn.cancel_safe, timeout=CANCEL_LIMIT_S),
-                        limiter=self._cancel_limiter,
-                        abandon_on_cancel=True,
+                        partial(_cancel, conn), limiter=self._cancel_limiter, abandon_on_cancel=True
                     )
                 raise
 
@@ -117,6 +122,8 @@ class Database:
         try:
             return result.unwrap()
         except PASSING_ERRORS as error:
+            if read_only and isinstance(error, errors.ReadOnlySqlTransaction):
+                raise  # our own wish, so the statement is wrong
             raise StoreUnavailable(f"database: {_one_line(error)}") from error
         except psycopg.InterfaceError as error:
             if conn.closed:
@@ -157,10 +164,11 @@ class Database:
 class _Slot:
     """A place for one connection; empty until it is first used and after it was lost."""
 
-    __slots__ = ("connection",)
+    __slots__ = ("connection", "generation")
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
+        self.generation = 0
 
 
 def connection_string(dsn: str, statement_timeout_s: float) -> str:
@@ -177,6 +185,12 @@ def connection_string(dsn: str, statement_timeout_s: float) -> str:
     }
     given_options = str(given.pop("options", ""))
     return make_conninfo(**{**ours, **given, "options": f"{options} {given_options}".strip()})
+
+
+def _cancel(conn: Connection) -> None:
+    # A server that cannot be reached for the cancel has no statement of ours to run on with.
+    with suppress(psycopg.Error):
+        conn.cancel_safe(timeout=CANCEL_LIMIT_S)
 
 
 def _in_transaction(conn: Connection, fn: Callable[[Connection], T], read_only: bool) -> T:

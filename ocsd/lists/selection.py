@@ -86,7 +86,7 @@ def selection_of(config: Configuration, calling_list: CallingList) -> Selection:
         check_filter=_composed(
             "SELECT 1 FROM {table} AS t WHERE {criteria} ORDER BY {order} LIMIT 0",
             table=sql.Identifier(table),
-            criteria=_criteria(dialing_filter),
+            criteria=criteria_of(dialing_filter),
             order=_order(dialing_filter),
         ),
         ready=_composed(
@@ -94,7 +94,7 @@ def selection_of(config: Configuration, calling_list: CallingList) -> Selection:
             " WHERE t.record_status = 1 AND t.record_type = ANY(%(types)s::int[]) AND {criteria}",
             table=sql.Identifier(table),
             gates=_gates("t"),
-            criteria=_criteria(dialing_filter),
+            criteria=criteria_of(dialing_filter),
         ),
     )
 
@@ -112,7 +112,7 @@ def parameters(config: Configuration, calling_list: CallingList, now: datetime) 
     }
 
 
-def _criteria(dialing_filter: Filter | None) -> sql.Composable:
+def criteria_of(dialing_filter: Filter | None) -> sql.Composable:
     if dialing_filter is None or not dialing_filter.criteria.strip():
         return sql.SQL("true")
     return _composed("({text})", text=_operator_text(dialing_filter.criteria))
@@ -164,7 +164,7 @@ ORDER BY array_position(%(types)s::int[], b.record_type), c.due, c.rank, c.recor
 """,
         table=sql.Identifier(table),
         window=_composed(_WINDOW, r=sql.Identifier("b"), local=_composed(_LOCAL, r=sql.Identifier("b"))),
-        criteria=_criteria(dialing_filter),
+        criteria=criteria_of(dialing_filter),
         earlier_gates=_gates("earlier"),
         order=_order(dialing_filter),
         rank=_composed("row_number() OVER (ORDER BY coalesce(t.dial_sched_time, 0), {o})", o=_order(dialing_filter))

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from ocsd.model.errors import OcsdError
 from ocsd.model.records import Chain, FinishedAttempt, NewAttempt, OpenAttempt
+
+
+class ClaimLost(OcsdError):
+    """The chain of an attempt is not claimed by this daemon (any more); dialing it could dial it twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,13 @@ class ListStore(Protocol):
         ...
 
     async def begin_attempts(self, attempts: Sequence[NewAttempt]) -> None:
-        """Commit attempt rows (group-committed with those of other callers) before any INVITE leaves."""
+        """
+        Commit attempt rows (group-committed with those of other callers) before any INVITE leaves.
+
+        Raises ClaimLost when a chain is no longer claimed by this owner (lease taken over, given back): none of this
+        call's attempts may be dialed then. After a cancel the rows may exist: call `finish_attempt` or leave them to
+        start-up.
+        """
         ...
 
     async def mark_answered(self, attempt_id: int, answered_at: datetime) -> None:

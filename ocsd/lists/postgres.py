@@ -1,0 +1,324 @@
+"""`ListStore` on PostgreSQL: claims, attempts and results, durable as the store's contract says.
+
+Two writer tasks group-commit: one for attempts about to be dialed (a caller waits for the disk; when the database is
+away it gets StoreUnavailable and dials nothing), one for results and marks (kept in memory and tried again until they
+are written). A heartbeat renews the leases of our claims and undoes claim calls whose outcome was lost.
+"""
+
+import socket
+import uuid
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import structlog
+import trio
+
+from ocsd.config.objects import CallingList, Configuration
+from ocsd.lists import counting, journal
+from ocsd.lists.batcher import Batcher
+from ocsd.lists.embedded import EmbeddedPostgres
+from ocsd.lists.journal import Mark
+from ocsd.lists.migrate import migrate
+from ocsd.lists.pool import Connection, Database, open_database
+from ocsd.lists.selection import RECORD_COLUMNS, SEARCH_FACTOR, Selection, parameters, selection_of
+from ocsd.lists.store import ClaimLost, ListCounts
+from ocsd.lists.tables import table_of
+from ocsd.model.enums import RecordType
+from ocsd.model.errors import ConfigError, StoreUnavailable
+from ocsd.model.records import CallingRecord, Chain, FinishedAttempt, NewAttempt, OpenAttempt
+
+log = structlog.get_logger(__name__)
+
+MAX_BATCH: Final = 1000
+"""Rows per transaction: past this the rate no longer grows, but the last caller's wait does."""
+
+MAX_WAITING: Final = 20_000
+"""Items that may wait for the writer. Attempts in progress number hundreds, so reaching it means a bug upstream."""
+
+CLAIM_ROUNDS: Final = 3
+"""Searches per claim call when other claimers took some of the candidates."""
+
+ATTEMPT_ID_BLOCK: Final = 500
+"""Ids fetched at once; those unused at the end of the process are skipped for ever, which is harmless."""
+
+LEASE_RENEWALS: Final = 3
+"""Renewals per lease time, so that one or two may fail."""
+
+DRAIN_LIMIT_S: Final = 10.0
+"""At the end: for results still in memory. What is not written then is settled by the next start."""
+
+CLOSE_LIMIT_S: Final = 5.0
+"""At the end: for giving back our remaining claims; the next start does it otherwise."""
+
+
+class PostgresListStore:
+    """Use `open_store`."""
+
+    def __init__(self, database: Database, config: Configuration, node: str) -> None:
+        self.node = node
+        self.owner = f"{node}/{uuid.uuid4().hex[:12]}"
+        self._database = database
+        self._config = config
+        self._selections: dict[int, Selection] = {}
+        self._doubtful: set[uuid.UUID] = set()
+        self._attempt_ids: deque[int] = deque()
+        self._id_lock = trio.Lock()
+        self._begins: Batcher[Sequence[NewAttempt], ClaimLost | None] = Batcher(
+            self._write_begins, keep_when_unavailable=False, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
+        )
+        self._results: Batcher[Mark | FinishedAttempt, bool] = Batcher(
+            self._write_results, keep_when_unavailable=True, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
+        )
+
+    @property
+    def unwritten_results(self) -> int:
+        """Results and marks in memory that are not yet on disk."""
+        return self._results.unwritten
+
+    def reconfigure(self, config: Configuration) -> None:
+        """Use another configuration from the next call on (reload)."""
+        self._config = config
+        self._selections.clear()
+
+    async def claim_chains(self, list_dbid: int, campaign_group_dbid: int, limit: int, now: datetime) -> list[Chain]:
+        """See ListStore. Raises ConfigError when the list's table or filter does not work. A cancel undoes the call."""
+        calling_list = self._config.calling_list_by_dbid(list_dbid)
+        selection = self._selection(calling_list)
+        batch = uuid.uuid4()
+        figures = parameters(self._config, calling_list, now) | {
+            "table": selection.table,
+            "list_dbid": list_dbid,
+            "campaign_group_dbid": campaign_group_dbid,
+            "owner": self.owner,
+            "batch": batch,
+            "lease": f"{self._config.database.lease_s} seconds",
+        }
+        await self._undo_doubtful()
+        chains: list[Chain] = []
+        try:
+            for _ in range(CLAIM_ROUNDS):
+                wanted = limit - len(chains)
+                record_ids = await self._search(calling_list, selection, figures, wanted * SEARCH_FACTOR)
+                if not record_ids:
+                    break
+                claim_figures = figures | {"record_ids": record_ids, "limit": wanted}
+                rows = await self._database.transaction(partial(_fetch, query=selection.claim, params=claim_figures))
+                taken = _chains(list_dbid, rows, selection.user_columns)
+                chains += taken
+                if len(chains) >= limit or len(taken) >= len(record_ids):
+                    break
+        except BaseException:
+            # Committed or not, nobody will dial these chains: they are given back as soon as the database answers.
+            self._doubtful.add(batch)
+            raise
+        return chains
+
+    async def give_back(self, chains: Sequence[Chain]) -> None:
+        by_table: dict[str, list[int]] = defaultdict(list)
+        for chain in chains:
+            by_table[self._table(chain.list_dbid)].append(chain.chain_id)
+        if by_table:
+            await self._database.transaction(partial(journal.give_back, owner=self.owner, chains=by_table))
+
+    async def begin_attempts(self, attempts: Sequence[NewAttempt]) -> None:
+        if attempts and (lost := await self._begins.submit(tuple(attempts), withdraw_on_cancel=True)) is not None:
+            raise lost
+
+    async def mark_answered(self, attempt_id: int, answered_at: datetime) -> None:
+        await self._results.post(Mark(attempt_id, answered_at, None))
+
+    async def mark_connected(self, attempt_id: int, connected_at: datetime, agent_id: str) -> None:
+        await self._results.post(Mark(attempt_id, connected_at, agent_id))
+
+    async def finish_attempt(self, finished: FinishedAttempt) -> bool:
+        """
+        See ListStore; waits through an outage instead of raising StoreUnavailable.
+
+        A cancel only ends the waiting: the result stays queued and is written.
+        """
+        return await self._results.submit(finished, withdraw_on_cancel=False)
+
+    async def open_attempts(self) -> list[OpenAttempt]:
+        return await self._database.transaction(journal.open_attempts, read_only=True)
+
+    async def recover_claims(self) -> int:
+        lease_s = self._config.database.lease_s
+        released = await self._database.transaction(
+            partial(journal.recover, owner=self.owner, node=self.node, lease_s=lease_s)
+        )
+        if released:
+            log.info("claims.recovered", chains=released)
+        return released
+
+    async def counts(self, list_dbid: int, now: datetime) -> ListCounts:
+        calling_list = self._config.calling_list_by_dbid(list_dbid)
+        return await self._database.transaction(
+            partial(counting.stats, config=self._config, calling_list=calling_list, now=now), read_only=True
+        )
+
+    async def next_attempt_ids(self, count: int) -> list[int]:
+        async with self._id_lock:
+            if len(self._attempt_ids) < count:
+                rows = await self._database.transaction(
+                    partial(
+                        _fetch,
+                        query="SELECT nextval('ocsd.attempt_id') FROM generate_series(1, %s)",
+                        params=(max(count, ATTEMPT_ID_BLOCK),),
+                    )
+                )
+                self._attempt_ids.extend(row[0] for row in rows)
+            return [self._attempt_ids.popleft() for _ in range(count)]
+
+    # -- tasks and writes --------------------------------------------------------------------------------------------
+
+    async def _register(self) -> None:
+        await self._database.transaction(migrate)
+        await self._database.execute(
+            "INSERT INTO ocsd.instance (owner, node) VALUES (%s, %s) ON CONFLICT DO NOTHING", (self.owner, self.node)
+        )
+
+    async def _run(self, scope: trio.CancelScope) -> None:
+        with scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._begins.run)
+                nursery.start_soon(self._results.run)
+                nursery.start_soon(self._heartbeat)
+
+    async def _heartbeat(self) -> None:
+        """Renew the leases until cancelled; an outage is waited out, as whoever takes a chain over is fenced."""
+        while True:
+            lease_s = self._config.database.lease_s
+            await trio.sleep(lease_s / LEASE_RENEWALS)
+            try:
+                await self._undo_doubtful()
+                await self._database.transaction(partial(journal.renew_leases, owner=self.owner, lease_s=lease_s))
+            except StoreUnavailable as error:
+                log.warning("lease.not_renewed", reason=str(error))
+
+    async def _close(self) -> None:
+        with trio.move_on_after(DRAIN_LIMIT_S) as drain:
+            await self._begins.drain()
+            await self._results.drain()
+        if drain.cancelled_caught:
+            log.error("attempt.result_unsaved", count=self._results.unwritten, limit_s=DRAIN_LIMIT_S)
+        with trio.move_on_after(CLOSE_LIMIT_S):
+            try:
+                await self._database.transaction(partial(journal.give_back_all, owner=self.owner))
+                await self._database.execute(
+                    "UPDATE ocsd.instance SET stopped_at = now() WHERE owner = %s", (self.owner,)
+                )
+            except StoreUnavailable as error:
+                log.warning("claims.not_given_back", reason=str(error))
+
+    async def _write_begins(self, groups: Sequence[Sequence[NewAttempt]]) -> Sequence[ClaimLost | None]:
+        tables = {attempt.list_dbid: self._table(attempt.list_dbid) for group in groups for attempt in group}
+        return await self._database.transaction(
+            partial(journal.insert_attempt_groups, owner=self.owner, tables=tables, groups=groups)
+        )
+
+    async def _write_results(self, items: Sequence[Mark | FinishedAttempt]) -> Sequence[bool]:
+        return await self._database.transaction(partial(journal.write_results, items=items))
+
+    async def _undo_doubtful(self) -> None:
+        if batches := list(self._doubtful):
+            await self._database.transaction(partial(journal.give_back_batches, owner=self.owner, batches=batches))
+            self._doubtful.difference_update(batches)
+
+    async def _search(
+        self, calling_list: CallingList, selection: Selection, figures: dict[str, Any], wanted: int
+    ) -> list[int]:
+        try:
+            rows = await self._database.transaction(
+                partial(_fetch, query=selection.search, params=figures | {"wanted": wanted}), read_only=True
+            )
+        except (psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction) as error:
+            with_filter = f" with filter {calling_list.filter!r}" if calling_list.filter else ""
+            raise ConfigError(
+                [f"calling list {calling_list.name!r}{with_filter} cannot be searched: {error}"]
+            ) from error
+        return [row[0] for row in rows]
+
+    def _selection(self, calling_list: CallingList) -> Selection:
+        if (found := self._selections.get(calling_list.dbid)) is None:
+            found = self._selections[calling_list.dbid] = selection_of(self._config, calling_list)
+        return found
+
+    def _table(self, list_dbid: int) -> str:
+        return table_of(self._config, self._config.calling_list_by_dbid(list_dbid))
+
+
+def _fetch(conn: Connection, query: Any, params: Any) -> list[tuple[Any, ...]]:
+    return conn.execute(query, params).fetchall()
+
+
+def _chains(list_dbid: int, rows: Sequence[tuple[Any, ...]], user_columns: Sequence[str]) -> list[Chain]:
+    """Group the claim's rows, which come chain by chain."""
+    records: dict[int, list[CallingRecord]] = {}
+    first_user = len(RECORD_COLUMNS)
+    for row in rows:
+        values = dict(zip(RECORD_COLUMNS, row, strict=False))
+        record = CallingRecord(
+            list_dbid=list_dbid,
+            daily_from_s=values.pop("daily_from"),
+            daily_till_s=values.pop("daily_till"),
+            record_type=RecordType(values.pop("record_type")),
+            user_fields=dict(zip(user_columns, row[first_user:], strict=False)),
+            **values,
+        )
+        records.setdefault(record.chain_id, []).append(record)
+    return [Chain(list_dbid, chain_id, tuple(members)) for chain_id, members in records.items()]
+
+
+def node_name(config: Configuration) -> str:
+    """Names this installation on this host, so that a restart knows the claims of its own earlier runs."""
+    return f"{socket.gethostname()}:{config.data_dir}"
+
+
+@asynccontextmanager
+async def open_store(
+    config: Configuration, *, node: str | None = None, embedded: EmbeddedPostgres | None = None
+) -> AsyncIterator[PostgresListStore]:
+    """
+    Open the store with its tasks: database by ``database.dsn``, else the embedded one in ``data_dir``/postgres.
+
+    At the end results in memory are written, claims without an open attempt given back, and an embedded server that
+    nobody else uses stopped. Two stores with the same ``node`` must not run at once: the second would take the first
+    for dead. The body runs inside a nursery, so its errors arrive in an exception group.
+    """
+    dsn = config.database.dsn
+    if not dsn and embedded is None:
+        if not config.data_dir:
+            raise ConfigError(["neither database.dsn nor data_dir is set: there is no place for the calling lists"])
+        embedded = EmbeddedPostgres(Path(config.data_dir) / "postgres")
+    try:
+        if not dsn and embedded is not None:
+            await trio.to_thread.run_sync(embedded.start)
+        server = None if dsn else embedded
+        async with open_database(
+            lambda: server.dsn if server is not None else dsn,
+            size=config.database.pool_size,
+            statement_timeout_s=config.database.statement_timeout_s,
+            before_connect=server.ensure_running if server is not None else None,
+        ) as database:
+            store = PostgresListStore(database, config, node or node_name(config))
+            await store._register()
+            # The writers must outlive a cancel of the body: its last results are written after it.
+            writers = trio.CancelScope(shield=True)
+            async with trio.open_nursery() as tasks:
+                tasks.start_soon(store._run, writers)
+                try:
+                    yield store
+                finally:
+                    with trio.CancelScope(shield=True):  # bounded by the limits inside
+                        await store._close()
+                    writers.cancel()
+    finally:
+        if not dsn and embedded is not None:
+            with trio.CancelScope(shield=True):  # bounded by the server's own stop limit
+                await trio.to_thread.run_sync(embedded.stop)
