@@ -89,6 +89,15 @@ class Account:
     gid: int
 
 
+def data_folder(configured: str) -> Path:
+    """The folder of everything the daemon writes; ``configured`` is the configuration's ``data_dir``."""
+    if configured:
+        return Path(configured).expanduser().absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/ocsd")
+    return Path("~/.local/share/ocsd").expanduser()
+
+
 def binary_folder() -> Path:
     """The ``bin`` folder of the newest PostgreSQL in the wheel, found without running the wheel's own code."""
     spec = importlib.util.find_spec(WHEEL_PACKAGE)

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -22,7 +21,7 @@ import trio
 from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists import counting, journal
 from ocsd.lists.batcher import Batcher
-from ocsd.lists.embedded import EmbeddedPostgres
+from ocsd.lists.embedded import EmbeddedPostgres, data_folder
 from ocsd.lists.journal import Mark
 from ocsd.lists.migrate import migrate
 from ocsd.lists.pool import Connection, Database, open_database
@@ -277,7 +276,7 @@ def _chains(list_dbid: int, rows: Sequence[tuple[Any, ...]], user_columns: Seque
 
 def node_name(config: Configuration) -> str:
     """Names this installation on this host, so that a restart knows the claims of its own earlier runs."""
-    return f"{socket.gethostname()}:{config.data_dir}"
+    return f"{socket.gethostname()}:{data_folder(config.data_dir)}"
 
 
 @asynccontextmanager
@@ -293,9 +292,7 @@ async def open_store(
     """
     dsn = config.database.dsn
     if not dsn and embedded is None:
-        if not config.data_dir:
-            raise ConfigError(["neither database.dsn nor data_dir is set: there is no place for the calling lists"])
-        embedded = EmbeddedPostgres(Path(config.data_dir) / "postgres")
+        embedded = EmbeddedPostgres(data_folder(config.data_dir) / "postgres")
     try:
         if not dsn and embedded is not None:
             await trio.to_thread.run_sync(embedded.start)
