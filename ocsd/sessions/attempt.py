@@ -102,9 +102,10 @@ class CustomerEnded:
 
 @dataclass(frozen=True, slots=True)
 class NotPlaced:
-    """No INVITE left; ``result`` says why (No Port Available, Dial Error...)."""
+    """Certainly no INVITE left; ``result`` says why. The record is Ready again unless ``useless``: it never will be."""
 
     result: CallResult
+    useless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +261,12 @@ class AttemptMachine:
                 return self._heard(event, now_s)
             case CustomerEnded():
                 return self._customer_ended(event, now_s)
-            case NotPlaced(result):
+            case NotPlaced(result, useless):
                 if self.state is not AttemptState.DIALING:
                     raise InvariantError(f"NotPlaced in {self.state.name}")
                 self.count_attempt = False
+                if not useless:
+                    self.record_status = RecordStatus.READY
                 return self._close(result, now_s)
             case AgentReserved(agent_id):
                 return self._agent_reserved(agent_id, now_s)
@@ -359,7 +362,7 @@ class AttemptMachine:
 
     def _agent_answered(self, now_s: float) -> tuple[Do, ...]:
         if self.state is not AttemptState.CONNECTING:
-            return (Do.HANG_UP_AGENT,)
+            return ()  # adopted in a conversation, or no longer needed and being hung up
         self.marks["agent_answered"] = now_s
         self.state = AttemptState.TALKING
         self.deadline_s = math.inf

@@ -9,13 +9,21 @@ import structlog
 import trio
 
 from ocsd.lists.store import ListStore
-from ocsd.model.enums import CallResult, RecordType
-from ocsd.model.records import AttemptTimes, CallingRecord, Chain, FinishedAttempt, RecordStatus
+from ocsd.model.enums import CallResult, RecordStatus, RecordType
+from ocsd.model.records import AttemptTimes, CallingRecord, Chain, FinishedAttempt
 from ocsd.sessions import attempt as machine_events
 from ocsd.sessions.attempt import AttemptMachine, AttemptState, Do, Event
 from ocsd.sessions.clock import Clock, utc_of
-from telephony.api import Channel, Leg, MediaApi, MediaLost, NoCapacity, TelephonyApi, TelephonyError
-from telephony.client import ChannelLost, LegLost
+from telephony.api import (
+    CallRefused,
+    Channel,
+    ChannelLost,
+    Leg,
+    LegLost,
+    Media,
+    Telephony,
+    TelephonyError,
+)
 from telephony.contract import (
     AnalysisSettings,
     LegAnswered,
@@ -79,10 +87,12 @@ class AttemptHost(Protocol):
     """What an attempt asks of its session."""
 
     store: ListStore
-    telephony: TelephonyApi
-    media: MediaApi
+    telephony: Telephony
+    media: Media
     clock: Clock
     agent_from_uri: str
+
+    def may_dial(self) -> bool: ...
 
     def seek_agent(self, task: "AttemptTask") -> None: ...
 
@@ -180,6 +190,9 @@ class AttemptTask:
     async def _place(self) -> None:
         assert self._nursery is not None
         context = self.context
+        if not self.host.may_dial():  # stopped while the attempt was being written
+            await self._handle(machine_events.NotPlaced(CallResult.UNKNOWN))
+            return
         try:
             self.channel = await self.host.media.open_channel(f"{context.leg_id}-rtp")
             self.leg = await self.host.telephony.place_call(
@@ -196,12 +209,13 @@ class AttemptTask:
                     headers=context.plan.headers,
                 )
             )
-        except NoCapacity:
-            await self._handle(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
+        except CallRefused as error:
+            log.warning("attempt.refused", error=str(error))
+            await self._handle(machine_events.NotPlaced(CallResult.DIAL_ERROR, useless=True))
             return
         except TelephonyError as error:
             log.warning("attempt.not_placed", error=str(error))
-            await self._handle(machine_events.NotPlaced(CallResult.DIAL_ERROR))
+            await self._handle(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
             return
         self._nursery.start_soon(self._follow_customer, self.leg)
         self._nursery.start_soon(self._follow_channel, self.channel)
@@ -219,11 +233,11 @@ class AttemptTask:
             match event:
                 case LegProgress():
                     if event.remote_rtp_port and self.channel is not None:
-                        await self._quietly(self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port))
+                        await self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port)
                     self.post(machine_events.Progress(has_media=bool(event.remote_rtp_port)))
                 case LegAnswered():
                     if self.channel is not None:
-                        await self._quietly(self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port))
+                        await self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port)
                     self.post(machine_events.Answered())
                 case LegEnded():
                     self.customer_gone = True
@@ -264,7 +278,7 @@ class AttemptTask:
             case Do.START_EARLY_ANALYSIS | Do.START_ANALYSIS:
                 if self.channel is not None:
                     connected = do is Do.START_ANALYSIS
-                    await self._quietly(self.channel.start_analysis(connected, context.analysis))
+                    await self.channel.start_analysis(connected, context.analysis)
             case Do.MARK_ANSWERED:
                 answered_at = utc_of(host.clock, machine.marks["answered"])
                 assert answered_at is not None
@@ -280,11 +294,11 @@ class AttemptTask:
                 self._nursery.start_soon(self._ring_agent, machine.agent_id)
             case Do.BRIDGE:
                 if self.channel is not None and self.agent_channel is not None:
-                    await self._quietly(self.channel.stop_analysis())
-                    await self._quietly(self.channel.bridge(self.agent_channel))
+                    await self.channel.stop_analysis()
+                    await self.channel.bridge(self.agent_channel)
                 for leg in (self.leg, self.agent_leg):
                     if leg is not None:
-                        await self._quietly(leg.protect(True))
+                        await leg.protect(True)
                 host.agent_connected(self)
             case Do.MARK_CONNECTED:
                 connected_at = utc_of(host.clock, machine.marks["agent_answered"])
@@ -295,10 +309,10 @@ class AttemptTask:
                 if self.channel is None:
                     self.post(machine_events.PromptFinished())
                 else:
-                    await self._quietly(self.channel.play("drop"))
+                    await self.channel.play("drop")
             case Do.HANG_UP_CUSTOMER:
                 if self.leg is not None:
-                    await self._quietly(self.leg.hang_up())
+                    await self.leg.hang_up()
             case Do.HANG_UP_AGENT:
                 await self._hang_up_agent()
             case Do.AGENT_BACK_TO_READY:
@@ -353,7 +367,7 @@ class AttemptTask:
             match event:
                 case LegProgress() | LegAnswered():
                     if event.remote_rtp_port and self.agent_channel is not None:
-                        await self._quietly(self.agent_channel.set_remote(event.remote_rtp_host, event.remote_rtp_port))
+                        await self.agent_channel.set_remote(event.remote_rtp_host, event.remote_rtp_port)
                     if isinstance(event, LegAnswered):
                         self.post(machine_events.AgentAnswered())
                 case LegEnded() | LegLost():
@@ -367,17 +381,10 @@ class AttemptTask:
             self._agent_scope.cancel()
             self._agent_scope = None
         if leg is not None:
-            await self._quietly(leg.hang_up())
-            await self._quietly(leg.aclose())
+            await leg.hang_up()
+            await leg.aclose()
         if channel is not None:
-            await self._quietly(channel.close())
-
-    async def _quietly(self, command: object) -> None:
-        """Await a telephony command; a server that is away answers with an event of its own."""
-        try:
-            await command  # type: ignore[misc]
-        except TelephonyError as error:
-            log.debug("attempt.command_lost", error=str(error))
+            await channel.close()
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -414,7 +421,9 @@ class AttemptTask:
             cpa_verdict=str(verdict) if verdict is not None else None,
             agent_id=machine.agent_id,
             switch_dbid=context.switch_dbid,
-            sibling_status=RecordStatus.UPDATED,
+            sibling_status=(
+                RecordStatus.READY if machine.record_status is RecordStatus.READY else RecordStatus.UPDATED
+            ),
             interrupted=machine.interrupted,
             count_attempt=machine.count_attempt,
             updates=updates,
@@ -444,9 +453,6 @@ class AttemptTask:
                 while not self.customer_gone:
                     event = await self.leg.events.receive()
                     self.customer_gone = isinstance(event, LegEnded | LegLost)
-            await self._quietly(self.leg.aclose())
+            await self.leg.aclose()
         if self.channel is not None:
-            await self._quietly(self.channel.close())
-
-
-__all__ = ["AttemptContext", "AttemptHost", "AttemptTask", "DialPlan", "MediaLost"]
+            await self.channel.close()

@@ -1,6 +1,7 @@
 """All campaign groups of the daemon: requests in, sessions started and ended, what runs remembered across restarts."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import structlog
@@ -15,7 +16,7 @@ from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
 from ocsd.sessions.roster import AgentSeat, Roster
 from ocsd.sessions.session import Session, SessionListener
-from telephony.api import MediaApi, TelephonyApi
+from telephony.api import Media, Telephony
 
 log = structlog.get_logger()
 
@@ -38,8 +39,8 @@ class Campaigns:
         *,
         store: ListStore,
         memory: SessionMemory,
-        telephony: TelephonyApi,
-        media: MediaApi,
+        telephony: Telephony,
+        media: Media,
         clock: Clock,
     ) -> None:
         self.config = config
@@ -60,7 +61,8 @@ class Campaigns:
         self._versions: dict[int, int] = dict.fromkeys(self.groups, 0)
         self._locks: dict[int, trio.Lock] = {dbid: trio.Lock() for dbid in self.groups}
         self.listener: SessionListener | None = None
-        self.on_remember_failed: Callable[[int], None] = lambda dbid: None
+        self.gate = trio.Event()
+        self.gate.set()
 
     # --- CampaignService ------------------------------------------------------------------------------------------
 
@@ -122,6 +124,7 @@ class Campaigns:
             clock=self.clock,
             roster=self.rosters[group.group],
             listener=self.listener,
+            gate=self.gate,
         )
         self.sessions[group.dbid] = session
         await self._nursery.start(self._run_session, session)
@@ -171,6 +174,23 @@ class Campaigns:
             }[status]
             session.obey(Step(status, effects))
             log.info("group.resumed", campaign_group=group.name, status=int(status))
+
+    @contextmanager
+    def nothing_dialed(self) -> Iterator[None]:
+        """While start-up recovers, resumed sessions neither claim nor dial."""
+        self.gate = trio.Event()
+        try:
+            yield
+        finally:
+            self.gate.set()
+
+    async def stop(self, limit_s: float) -> None:
+        """Begin nothing new, and end what is no conversation; returns when that is written, or after ``limit_s``."""
+        for session in self.sessions.values():
+            session.hold()
+        with trio.move_on_after(limit_s):
+            for session in self.sessions.values():
+                await session.settle()
 
     def _status_of(self, group: CampaignGroup) -> GroupStatus:
         session = self.sessions.get(group.dbid)

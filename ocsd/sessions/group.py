@@ -16,6 +16,7 @@ The machine is a table; the session (``session.py``) obeys the effects it return
 "Communication DN API", GSW_CM_AttrError and GSW_CM_AttrGroupCampStatus; HTTP chapter for Launch, Stage and Complete.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -63,7 +64,7 @@ _LOADED = CmError.CAMPAIGN_ALREADY_LOADED
 _NOT_STARTED = CmError.CAMPAIGN_NOT_STARTED
 _STARTED = CmError.CAMPAIGN_ALREADY_STARTED
 
-REQUEST_TABLE: Final = MappingProxyType(
+REQUEST_TABLE: Final[Mapping[tuple[GroupCampStatus, CampaignRequest], Step | CmError]] = MappingProxyType(
     {
         (_S.NOT_LOADED, _R.LOAD): Step(_S.ACTIVE, (_E.OPEN,)),
         (_S.NOT_LOADED, _R.STAGE): Step(_S.ACTIVE, (_E.OPEN,)),

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from ocsd.model.enums import CallResult
-from pacing import EndedAs
+from pacing import Outcome
 from telephony.contract import VerdictKind
 
 log = structlog.get_logger()
@@ -106,21 +106,21 @@ PEOPLE: Final = frozenset({VerdictKind.HUMAN, VerdictKind.TIMEGUARD})
 
 ENDED_AS: Final = MappingProxyType(
     {
-        CallResult.NO_ANSWER: EndedAs.NO_ANSWER,
-        CallResult.BUSY: EndedAs.BUSY,
-        CallResult.ANSWERING_MACHINE: EndedAs.MACHINE,
-        CallResult.FAX: EndedAs.MACHINE,
-        CallResult.SILENCE: EndedAs.MACHINE,
+        CallResult.NO_ANSWER: Outcome.NO_ANSWER,
+        CallResult.BUSY: Outcome.BUSY,
+        CallResult.ANSWERING_MACHINE: Outcome.MACHINE,
+        CallResult.FAX: Outcome.FAX,
+        CallResult.REMOTE_RELEASE: Outcome.HUNG_UP,
     }
 )
 
 
-def ended_as(result: int) -> EndedAs:
+def ended_as(result: int) -> Outcome:
     """How the pacing sees an attempt that brought no person."""
     try:
-        return ENDED_AS.get(CallResult(result), EndedAs.FAILED)
+        return ENDED_AS.get(CallResult(result), Outcome.FAILED)
     except ValueError:
-        return EndedAs.FAILED
+        return Outcome.FAILED
 
 
 def result_of_verdict(kind: VerdictKind) -> CallResult | None:

@@ -17,7 +17,7 @@ from ocsd.sessions.attempt_task import AttemptTask
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.outcome import result_of_failure, result_of_verdict
 from ocsd.sessions.session import Session
-from telephony.api import MediaApi, TelephonyApi
+from telephony.api import Media, Telephony
 from telephony.contract import ChannelSnapshot, LegSnapshot, LegState
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ def settled(attempt: OpenAttempt, leg: LegSnapshot | None, verdict_result: CallR
     return CallResult.STALE, True
 
 
-async def recover(campaigns: Campaigns, telephony: TelephonyApi, media: MediaApi) -> Recovered:
+async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> Recovered:
     """
     Adopt or settle; to be called once, after sessions were resumed and before anything is dialed.
 
@@ -107,8 +107,8 @@ async def _adopt(
     channels: dict[str, ChannelSnapshot],
     legs: dict[str, LegSnapshot],
     session: Session,
-    telephony: TelephonyApi,
-    media: MediaApi,
+    telephony: Telephony,
+    media: Media,
 ) -> AttemptTask | None:
     """Rebuild the attempt in the state its legs are in; None when a part of it is missing."""
     record = CallingRecord(

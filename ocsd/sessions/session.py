@@ -24,7 +24,7 @@ from ocsd.sessions.outcome import ended_as
 from ocsd.sessions.roster import AgentState, Roster
 from ocsd.sessions.tally import Tally
 from pacing import Goal, GroupSnapshot, Mode, Pacer, PacingTarget
-from telephony.api import MediaApi, TelephonyApi
+from telephony.api import Media, Telephony
 from telephony.contract import AnalysisSettings
 
 log = structlog.get_logger()
@@ -33,10 +33,16 @@ PACING_PERIOD_S = 0.2
 """The dialing loop decides at least this often; events that free an agent or a port wake it earlier."""
 
 REFILL_PERIOD_S = 0.5
+CONNECTING_S = 1.2
+"""Of the two seconds: about 0.7 s to know that a greeting is over, about 0.5 s to dial the agent's phone (measured)."""
+
 EXHAUSTED_RETRY_S = 5.0
 """A list that had nothing to claim is asked again after this long: windows open, records come due."""
 
 DATABASE_RETRY_S = 1.0
+
+KEPT_ON_STOP = frozenset({AttemptState.TALKING, AttemptState.WRAP_UP})
+"""Attempts that outlive the daemon: a conversation, and a record on a desktop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +84,12 @@ class Session:
         settings: DialSettings,
         *,
         store: ListStore,
-        telephony: TelephonyApi,
-        media: MediaApi,
+        telephony: Telephony,
+        media: Media,
         clock: Clock,
         roster: Roster,
         listener: SessionListener,
+        gate: trio.Event,
     ) -> None:
         self.config = config
         self.group = group
@@ -94,13 +101,15 @@ class Session:
         self.clock = clock
         self.roster = roster
         self.listener = listener
+        self._gate = gate
+        self._held = False
         self.status = GroupCampStatus.NOT_LOADED
         self.version = 0
         self.tally = Tally()
         self.attempts: dict[int, AttemptTask] = {}
         self.trunks: tuple[Trunk, ...] = tuple(config.trunk(name) for name in group.trunks)
         self.agent_from_uri = f"sip:{config.application.name.lower()}@{config.telephony.sip_host}"
-        self.last_decision: dict[str, float | str] = {}
+        self.last_decision: dict[str, object] = {}
         lists = [entry for entry in self.campaign.lists if entry.active]
         self.buffer = RecordBuffer(
             {config.calling_list(entry.calling_list).dbid: entry.share for entry in lists},
@@ -111,14 +120,16 @@ class Session:
         self._exhausted_until: dict[int, float] = {}
         self._wake = trio.Event()
         self._closed = trio.Event()
+        self._changed = trio.Event()
         self._attempt_nursery: trio.Nursery | None = None
         self._tokens = 1.0
         self._tokens_at_s = clock.now_s()
         self._agent_started: dict[int, float] = {}
         self._seen_state: dict[int, AttemptState] = {}
         self._seen_person: set[int] = set()
-        self._settling = 0
-        self.pacer = Pacer(self._target())
+        # The legal wait begins with the end of the greeting: analysis and the agent's phone have used part of it.
+        patience_s = float(self.option("call_wait_in_queue_timeout")) - CONNECTING_S
+        self.pacer = Pacer(self._target(), max_wait_s=min(10.0, max(0.0, patience_s)))
 
     # --- options ----------------------------------------------------------------------------------------------------
 
@@ -189,11 +200,14 @@ class Session:
         self._wake.set()
 
     async def _keep_dialing(self) -> None:
+        await self._gate.wait()
         while True:
             with trio.move_on_after(PACING_PERIOD_S):
                 await self._wake.wait()
             self._wake = trio.Event()
             match self.status:
+                case _ if self._held:
+                    continue
                 case GroupCampStatus.RUNNING:
                     await self._dial()
                     await self._complete_when_done()
@@ -206,6 +220,20 @@ class Session:
                     return
                 case _:
                     pass
+
+    def hold(self) -> None:
+        """The daemon stops: claim and dial nothing more. The group's wanted state stays, for the next start."""
+        self._held = True
+
+    async def settle(self) -> None:
+        """Hang up what is no conversation, wait until it is written, give the buffer back. Bounded by the caller."""
+        for task in list(self.attempts.values()):
+            if task.machine.state not in KEPT_ON_STOP:
+                task.post(Forced())
+        while any(task.machine.state not in KEPT_ON_STOP for task in self.attempts.values()):
+            self._changed = trio.Event()
+            await self._changed.wait()
+        await self._give_back(self.buffer.empty())
 
     def _event(self, event: GroupEvent) -> None:
         step = step_event(self.status, event)
@@ -224,7 +252,7 @@ class Session:
     async def _complete_when_done(self) -> None:
         """GSW_AUTO_COMPLETION: stop and unload once every chain has been dialed."""
         now_s = self.clock.now_s()
-        if not self.settings.auto_completion or self.attempts or self._settling or len(self.buffer):
+        if not self.settings.auto_completion or self.attempts or len(self.buffer):
             return
         if any(self._exhausted_until.get(dbid, 0.0) <= now_s for dbid in self._list_dbids):
             return
@@ -240,8 +268,9 @@ class Session:
     # --- the buffer -------------------------------------------------------------------------------------------------
 
     async def _keep_filled(self) -> None:
+        await self._gate.wait()
         while True:
-            if self.status in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING):
+            if not self._held and self.status in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING):
                 await self._refill()
             await trio.sleep(REFILL_PERIOD_S)
 
@@ -259,7 +288,7 @@ class Session:
                 return
             if len(chains) < refill.limit:
                 self._exhausted_until[refill.list_dbid] = self.clock.now_s() + EXHAUSTED_RETRY_S
-            if self.status not in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING):
+            if self._held or self.status not in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING):
                 await self._give_back(chains)  # unloaded while the claim was under way
                 return
             self.buffer.put(refill.list_dbid, chains)
@@ -321,7 +350,7 @@ class Session:
 
     async def _dial(self) -> None:
         decision = self.pacer.decide(self.snapshot())
-        self.last_decision = {"launch": decision.launch, "because": decision.because} | decision.inputs
+        self.last_decision = {"launch": decision.launch, "because": decision.because, **decision.inputs}
         if decision.launch <= 0:
             return
         log.info(
@@ -345,7 +374,6 @@ class Session:
             return
         self._tokens -= len(started)
         self.tally.launched(len(started), self.clock.now_s())
-        self.pacer.launched(len(started), self.clock.now_s())
         assert self._attempt_nursery is not None
         for context in started:
             machine = AttemptMachine(self._rules(context.record.list_dbid), self.clock.now_s())
@@ -453,6 +481,9 @@ class Session:
 
     # --- AttemptHost ------------------------------------------------------------------------------------------------
 
+    def may_dial(self) -> bool:
+        return self.status is GroupCampStatus.RUNNING and not self._held
+
     def seek_agent(self, task: AttemptTask) -> None:
         self.roster.seek(task.context.attempt_id)
         self.match_agents()
@@ -527,9 +558,11 @@ class Session:
             self.tally.abandoned += 1
             self.pacer.abandoned()
         elif machine.state is AttemptState.FINISHED and attempt_id not in self._seen_person:
+            now_s = self.clock.now_s()
             self.pacer.ended(
-                self.clock.now_s() - machine.started_s,
+                now_s - machine.started_s,
                 ended_as(machine.result if machine.result is not None else CallResult.STALE),
+                now_s - machine.marks["answered"] if machine.answered else None,
             )
         self.wake()
 
@@ -541,6 +574,7 @@ class Session:
         self._agent_started.pop(attempt_id, None)
         if task.machine.result is not None:
             self.tally.ended(task.machine.result)
+        self._changed.set()
         self.wake()
 
     # --- figures ----------------------------------------------------------------------------------------------------

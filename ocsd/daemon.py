@@ -1,0 +1,224 @@
+"""
+The daemon: brings the parts up in order, owns the nursery tree, and takes them down from the inside out.
+
+    services        list store, telephony clients, HTTP and desktop listeners, watchdog
+      sessions      one nursery per campaign group
+        attempts    one task per attempt
+
+A stop (SIGTERM, SIGINT) lets nothing new begin, hangs up calls that are no conversations and writes their results. What
+is a conversation stays up in the SIP workers and the media server; the next start adopts it, and goes on dialing.
+"""
+
+import fcntl
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import sdnotify
+import structlog
+import trio
+
+from ocsd.config.loader import load_configuration
+from ocsd.config.objects import Configuration
+from ocsd.http.desktops import serve_desktops
+from ocsd.http.server import serve_http
+from ocsd.lists.embedded import EmbeddedPostgres, data_folder
+from ocsd.lists.migrate import migrate
+from ocsd.lists.pool import Database, connection_string
+from ocsd.lists.postgres import open_store
+from ocsd.lists.session_memory import SessionRow, load_sessions, save_session
+from ocsd.lists.tables import create_table, table_differences
+from ocsd.log import configure_logging
+from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.errors import ConfigError
+from ocsd.sessions.campaigns import Campaigns
+from ocsd.sessions.clock import SystemClock
+from ocsd.sessions.desks import Desks
+from ocsd.sessions.group import DialSettings
+from ocsd.sessions.recovery import recover
+from telephony import launcher
+from telephony.client import open_telephony
+from telephony.media_client import open_media
+
+log = structlog.get_logger()
+
+DRAIN_LIMIT_S = 15.0
+"""On a stop: how long calls that are no conversations may take to be hung up and their results to be written."""
+
+SERVERS_LIMIT_S = 30.0
+"""Longest wait for SIP workers and media server to listen."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseMemory:
+    """SessionMemory in PostgreSQL."""
+
+    database: Database
+
+    async def remember(self, dbid: int, status: GroupCampStatus, settings: DialSettings) -> None:
+        row = SessionRow(
+            dbid,
+            int(status),
+            int(settings.dial_mode),
+            int(settings.optimize_by),
+            settings.optimize_goal,
+            settings.auto_completion,
+        )
+        await save_session(self.database, row)
+
+    async def recall(self) -> dict[int, tuple[GroupCampStatus, DialSettings]]:
+        return {
+            row.campaign_group_dbid: (
+                GroupCampStatus(row.status),
+                DialSettings(
+                    DialMode(row.dial_mode), OptimizeBy(row.optimize_by), row.optimize_goal, row.auto_completion
+                ),
+            )
+            for row in await load_sessions(self.database)
+        }
+
+
+def run_folder(config: Configuration) -> Path:
+    """Where the Unix sockets of the SIP workers and the media server are."""
+    return Path(config.telephony.run_dir) if config.telephony.run_dir else data_folder(config.data_dir) / "run"
+
+
+@contextmanager
+def only_one(data_dir: Path) -> Iterator[None]:
+    """Hold the lock of the data folder; ConfigError when another daemon has it."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "daemon.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError([f"{data_dir}: another ocsd runs here; give each daemon its own data_dir"]) from error
+        yield
+
+
+def prepare_database(dsn: str, config: Configuration) -> None:
+    """Migrate, and make sure that every calling list has its table; ConfigError lists tables that do not fit."""
+    with psycopg.connect(connection_string(dsn, config.database.statement_timeout_s), autocommit=True) as conn:
+        migrate(conn)
+        problems: list[str] = []
+        for calling_list in config.calling_lists:
+            table = config.table_access(calling_list.table_access).table
+            found = conn.execute("SELECT to_regclass(%s)", (f"public.{table}",)).fetchone()
+            if found is None or found[0] is None:
+                create_table(conn, config, calling_list)
+                log.info("list.created", calling_list=calling_list.name, table=table)
+            else:
+                problems += [
+                    f"calling list {calling_list.name!r}: {difference}"
+                    for difference in table_differences(conn, config, calling_list)
+                ]
+        if problems:
+            raise ConfigError(problems)
+
+
+@asynccontextmanager
+async def embedded_postgres(config: Configuration) -> AsyncIterator[EmbeddedPostgres | None]:
+    """The embedded server when no DSN is configured; stopped at the end unless someone else uses it."""
+    if config.database.dsn:
+        yield None
+        return
+    server = EmbeddedPostgres(data_folder(config.data_dir) / "postgres")
+    await trio.to_thread.run_sync(server.start)
+    try:
+        yield server
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(server.stop)
+
+
+async def _telephony_servers(config: Configuration) -> Path:
+    """Start workers and media server when they are ours to start and do not run; return the run folder."""
+    run_dir = run_folder(config)
+    if config.telephony.embedded:
+        await trio.to_thread.run_sync(
+            partial(
+                launcher.ensure_running,
+                run_dir,
+                legs=config.telephony.max_legs,
+                sip_host=config.telephony.sip_host,
+                media_host=config.telephony.media_host,
+                rtp_ports=(config.telephony.rtp_port_first, config.telephony.rtp_port_last),
+                limit_s=SERVERS_LIMIT_S,
+            )
+        )
+    return run_dir
+
+
+async def _watch(notifier: sdnotify.SystemdNotifier) -> None:
+    """Tell systemd's watchdog that the event loop turns."""
+    period_us = int(os.environ.get("WATCHDOG_USEC", "0"))
+    while period_us:
+        notifier.notify("WATCHDOG=1")
+        await trio.sleep(period_us / 2_000_000)
+
+
+async def serve(config: Configuration) -> None:
+    """Run until SIGTERM or SIGINT; ConfigError, StoreUnavailable, TelephonyError, OSError when it cannot start."""
+    notifier = sdnotify.SystemdNotifier()
+    clock = SystemClock()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with AsyncExitStack() as parts:
+            postgres = await parts.enter_async_context(embedded_postgres(config))
+            dsn = postgres.dsn if postgres is not None else config.database.dsn
+            await trio.to_thread.run_sync(prepare_database, dsn, config)
+            run_dir = await _telephony_servers(config)
+            store = await parts.enter_async_context(open_store(config, postgres))
+            telephony = await parts.enter_async_context(open_telephony(run_dir))
+            media = await parts.enter_async_context(open_media(run_dir))
+            async with trio.open_nursery() as services:
+                async with trio.open_nursery() as sessions:
+                    campaigns = Campaigns(
+                        config,
+                        sessions,
+                        store=store,
+                        memory=DatabaseMemory(store.database),
+                        telephony=telephony,
+                        media=media,
+                        clock=clock,
+                    )
+                    desks = Desks(config, campaigns, config.http.public_host or config.http.host)
+                    with campaigns.nothing_dialed():
+                        await campaigns.resume()
+                        recovered = await recover(campaigns, telephony, media)
+                    http_ports = await services.start(serve_http, config.http, config.application, campaigns)
+                    desks.http_port = http_ports[0]
+                    await services.start(serve_desktops, config.desktop, config.application, desks)
+                    services.start_soon(_watch, notifier)
+                    log.info(
+                        "daemon.ready",
+                        adopted=recovered.adopted,
+                        settled=recovered.settled,
+                        claims_returned=recovered.claims_returned,
+                    )
+                    notifier.notify("READY=1")
+                    async for signal_number in signals:
+                        log.info("daemon.stopping", signal=signal.Signals(signal_number).name)
+                        break
+                    notifier.notify("STOPPING=1")
+                    await campaigns.stop(DRAIN_LIMIT_S)
+                    sessions.cancel_scope.cancel()
+                services.cancel_scope.cancel()
+            conversations = telephony.in_use
+        if config.telephony.embedded:
+            if conversations:
+                log.warning("daemon.left_conversations", legs=conversations)
+            else:
+                await trio.to_thread.run_sync(launcher.stop, run_dir)
+    log.info("daemon.stopped")
+
+
+def run(config_path: Path, log_level: str = "info") -> None:
+    """Entry of ``ocsd run``: load the configuration and serve."""
+    configure_logging(log_level)
+    config = load_configuration(config_path)
+    with only_one(data_folder(config.data_dir)):
+        trio.run(partial(serve, config), strict_exception_groups=True)

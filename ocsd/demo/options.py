@@ -1,0 +1,25 @@
+"""What can be asked of a demo run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """
+    Attributes:
+        seconds: how long the campaign dials.
+        mode: "predictive" or "progressive".
+        http_port: control port of the daemon; 0 lets the system choose.
+        report: file for the JSON report.
+        data_dir: keep everything here; None: a temporary folder, removed at the end.
+    """
+
+    seconds: int = 60
+    agents: int = 10
+    records: int = 1000
+    seed: int = 1
+    http_port: int = 8080
+    report: Path | None = None
+    mode: str = "predictive"
+    data_dir: Path | None = None

@@ -1,0 +1,434 @@
+"""Runs the demo: brings a site up, lets a campaign dial, shows it, takes it down, and reports."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from rich.console import Console
+from rich.live import Live
+
+from ocsd.client import ControlClient, ControlError, ControlUnavailable
+from ocsd.config.loader import load_configuration
+from ocsd.config.objects import Configuration
+from ocsd.demo import report as reporting
+from ocsd.demo import view
+from ocsd.demo.options import DemoOptions
+from ocsd.demo.world import (
+    CALLING_LIST,
+    CAMPAIGN_GROUP_DBID,
+    RING_SCALE,
+    TALK_CV,
+    TALK_MEAN_S,
+    WRAP_MEAN_S,
+    free_port,
+    write_configuration,
+    write_customers,
+)
+from ocsd.lists.embedded import EmbeddedPostgres, data_folder
+from ocsd.lists.importer import import_csv
+from ocsd.lists.migrate import migrate
+from ocsd.lists.tables import create_table, table_of
+from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
+from telephony import launcher
+
+START_LIMIT_S = 60.0
+DRAIN_LIMIT_S = 90.0
+"""Longest wait for the last conversations after dialing has stopped."""
+
+STOP_LIMIT_S = 40.0
+"""Longest wait for a process that was asked to end."""
+
+REFRESH_S = 0.5
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM: end early, but cleanly, and report what there is."""
+
+
+class DemoFailed(Exception):
+    """A part of the site did not come up; the message says which and where its log is."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into Interrupted; later ones are ignored while the demo cleans up."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
+        raise Interrupted
+
+    before = {name: signal.signal(name, interrupt) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+@contextmanager
+def child(arguments: list[str], log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of ours, in a session of its own so that Ctrl-C reaches only us; ended with the block."""
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, and SIGKILL for a process that does not obey."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for(what: str, ready: Any, process: subprocess.Popen[bytes], log_path: Path) -> Any:
+    """Poll ``ready()`` until it returns something; DemoFailed when the process died or time is up."""
+    until = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < until:
+        if (value := ready()) is not None:
+            return value
+        if process.poll() is not None:
+            raise DemoFailed(f"{what} ended with code {process.returncode}; its log: {_tail(log_path)}")
+        time.sleep(0.05)
+    raise DemoFailed(f"{what} was not ready within {START_LIMIT_S:.0f} s; its log: {_tail(log_path)}")
+
+
+def _tail(path: Path, lines: int = 15) -> str:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return "\n".join([str(path), *text.splitlines()[-lines:]])
+
+
+def _json_file(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return content
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def prepare_list(config: Configuration, dsn: str, customers: Path) -> int:
+    """Create the demo's calling list and import its customers; returns the rows in the table."""
+    calling_list = config.calling_list(CALLING_LIST)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        migrate(conn)
+        create_table(conn, config, calling_list)
+        outcome = import_csv(conn, config, calling_list, customers)
+    if outcome.rejected:
+        raise DemoFailed(f"{outcome.rejected} of the demo's own rows were rejected, see {outcome.rejected_file}")
+    return outcome.imported
+
+
+def attempts_and_statuses(
+    config: Configuration, dsn: str
+) -> tuple[list[reporting.AttemptRow], dict[int, int], dict[int, int]]:
+    """The journal, the rows of the list by status, and the dialed rows by call result."""
+    table = psycopg.sql.Identifier("public", table_of(config, config.calling_list(CALLING_LIST)))
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        rows = conn.execute(
+            "SELECT attempt_id, phone, call_result, connected_at IS NOT NULL, finished_at IS NOT NULL, agent_id"
+            " FROM ocsd.attempt ORDER BY attempt_id"
+        )
+        attempts = [reporting.AttemptRow(*row) for row in rows]
+        by_status = psycopg.sql.SQL("SELECT record_status, count(*) FROM {} GROUP BY 1").format(table)
+        statuses = {int(status): int(count) for status, count in conn.execute(by_status)}
+        by_result = psycopg.sql.SQL("SELECT call_result, count(*) FROM {} WHERE attempt > 0 GROUP BY 1").format(table)
+        results = {int(result): int(count) for result, count in conn.execute(by_result)}
+    return attempts, statuses, results
+
+
+def cpu_seconds(pids: Mapping[str, list[int]]) -> dict[str, float]:
+    """User plus system seconds of each part, its living children included (proc(5), fields 14 and 15)."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    spent: dict[str, float] = {}
+    for part, members in pids.items():
+        total = 0
+        for pid in members:
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            total += int(fields[11]) + int(fields[12])
+        spent[part] = round(total / ticks, 2)
+    return spent
+
+
+def process_tree(root: int) -> list[int]:
+    """A process and its descendants."""
+    found, frontier = [root], [root]
+    while frontier:
+        pid = frontier.pop()
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            try:
+                children = [int(child) for child in task.read_text().split()]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            found += children
+            frontier += children
+    return found
+
+
+def run(options: DemoOptions) -> int:
+    """Run the demo to its summary; 0 when it ran, 1 when a part did not come up."""
+    console = Console()
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(interruptible())
+            if options.data_dir is None:
+                # PostgreSQL runs as an unprivileged user when we are root, and must be able to enter.
+                folder = Path(tempfile.mkdtemp(prefix="ocsd-demo-"))
+                folder.chmod(0o755)
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            else:
+                folder = options.data_dir.absolute()
+                folder.mkdir(parents=True, exist_ok=True)
+            Demo(options, folder, console, stack).run()
+    except DemoFailed as error:
+        Console(stderr=True).print(f"[red]demo:[/red] {error}")
+        return 1
+    except Interrupted:
+        Console(stderr=True).print("demo: interrupted before the campaign began")
+        return 130
+    return 0
+
+
+class Demo:
+    """One run; ``stack`` owns every process, so that whatever happens nothing stays behind."""
+
+    def __init__(self, options: DemoOptions, folder: Path, console: Console, stack: ExitStack) -> None:
+        self.options = options
+        self.folder = folder
+        self.console = console
+        self.stack = stack
+        self.truth = folder / "carrier-truth.jsonl"
+        self.phones_truth = folder / "phones-truth.jsonl"
+        self.config_path = folder / "ocsd.toml"
+
+    def run(self) -> None:
+        options = self.options
+        desktop_port = free_port()
+        self.console.print("Starting the simulated carrier and agents ...")
+        world, ports = self._start_world(desktop_port)
+        http_port = options.http_port or free_port()
+        write_configuration(
+            self.config_path,
+            options,
+            data_dir=self.folder,
+            http_port=http_port,
+            desktop_port=desktop_port,
+            carrier_port=ports["carrier_port"],
+            phones_port=ports["phones_port"],
+        )
+        config = load_configuration(self.config_path)
+        self.console.print("Starting PostgreSQL, importing the calling list ...")
+        postgres = EmbeddedPostgres(data_folder(config.data_dir) / "postgres")
+        dsn = postgres.start()
+        self.stack.callback(postgres.stop)
+        customers = self.folder / "customers.csv"
+        write_customers(customers, options.records)
+        records = prepare_list(config, dsn, customers)
+        # Runs before postgres.stop: whatever the daemon left is ended first.
+        self.stack.callback(launcher.stop, self.folder / "run")
+        self.console.print("Starting ocsd ...")
+        daemon_log = self.folder / "daemon.log"
+        daemon = self.stack.enter_context(child(["ocsd.cli", "run", "--config", str(self.config_path)], daemon_log))
+        client = self.stack.enter_context(ControlClient(f"http://127.0.0.1:{http_port}"))
+
+        def answers() -> bool | None:
+            try:
+                client.health()
+            except ControlUnavailable:
+                return None
+            return True
+
+        wait_for("ocsd", answers, daemon, daemon_log)
+        self.console.print(f"Control port: http://127.0.0.1:{http_port}/campaigngroups/{CAMPAIGN_GROUP_DBID}")
+        began_s = time.monotonic()
+        figures: dict[str, Any] = {}
+        interrupted = False
+        try:
+            figures = self._campaign(client, daemon, daemon_log)
+        except Interrupted:
+            interrupted = True
+            self.console.print("Interrupted: taking everything down ...")
+        dialed_s = time.monotonic() - began_s
+        figures = self._unload(client, interrupted=interrupted) or figures
+        cpu = cpu_seconds(self._parts(daemon, world, postgres))
+        end(world)  # flushes the carrier's truth
+        attempts, statuses, results = attempts_and_statuses(config, dsn)
+        end(daemon)
+        report = self._report(records, attempts, statuses, results, figures, dialed_s, cpu)
+        if options.report is not None:
+            options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        self.console.print(view.summary(report))
+        if options.report is not None:
+            self.console.print(f"Report: {options.report}")
+
+    def _start_world(self, desktop_port: int) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+        options = self.options
+        ready, log_path = self.folder / "world.json", self.folder / "world.log"
+        ready.unlink(missing_ok=True)
+        world = self.stack.enter_context(
+            child(
+                [
+                    "telephony.simworld.main",
+                    f"--agents={options.agents}",
+                    f"--desktop-url=ws://127.0.0.1:{desktop_port}/desktop",
+                    f"--seed={options.seed}",
+                    f"--truth={self.truth}",
+                    f"--phones-truth={self.phones_truth}",
+                    f"--ready-file={ready}",
+                    f"--talk-mean-s={TALK_MEAN_S}",
+                    f"--talk-cv={TALK_CV}",
+                    f"--wrap-mean-s={WRAP_MEAN_S}",
+                    f"--ring-scale={RING_SCALE}",
+                    "--mix=demo",
+                ],
+                log_path,
+            )
+        )
+        ports: dict[str, Any] = wait_for("the simulated world", lambda: _json_file(ready), world, log_path)
+        return world, ports
+
+    def _campaign(self, client: ControlClient, daemon: subprocess.Popen[bytes], log_path: Path) -> dict[str, Any]:
+        options = self.options
+        client.load(CAMPAIGN_GROUP_DBID)
+        self._await_agents(client, daemon, log_path)
+        mode = DialMode.PREDICTIVE if options.mode == "predictive" else DialMode.PROGRESSIVE
+        client.start(CAMPAIGN_GROUP_DBID, mode, OptimizeBy.OVERDIAL_RATE, 3)
+        return self._watch(client, daemon, log_path)
+
+    def _await_agents(self, client: ControlClient, daemon: subprocess.Popen[bytes], log_path: Path) -> None:
+        def all_ready() -> bool | None:
+            return client.statistics(CAMPAIGN_GROUP_DBID).get("agents_ready") == self.options.agents or None
+
+        wait_for("the agents", all_ready, daemon, log_path)
+
+    def _watch(self, client: ControlClient, daemon: subprocess.Popen[bytes], log_path: Path) -> dict[str, Any]:
+        options = self.options
+        title = f"ocsd demo: {options.mode}, {options.agents} agents, seed {options.seed}"
+        figures: dict[str, Any] = {}
+        began_s = time.monotonic()
+        last_line_s = -10.0
+        with ExitStack() as stack:
+            live = stack.enter_context(Live(console=self.console, auto_refresh=False)) if self._is_live else None
+            while (elapsed_s := time.monotonic() - began_s) < options.seconds:
+                if daemon.poll() is not None:
+                    raise DemoFailed(f"ocsd ended with code {daemon.returncode}; its log: {_tail(log_path)}")
+                figures = dict(client.statistics(CAMPAIGN_GROUP_DBID))
+                if live is not None:
+                    live.update(
+                        view.render(figures, title=title, elapsed_s=elapsed_s, total_s=options.seconds), refresh=True
+                    )
+                elif elapsed_s - last_line_s >= 5.0:
+                    last_line_s = elapsed_s
+                    print(view.plain_line(figures, elapsed_s), flush=True)  # noqa: T201
+                time.sleep(REFRESH_S)
+        return figures
+
+    @property
+    def _is_live(self) -> bool:
+        return self.console.is_terminal
+
+    def _unload(self, client: ControlClient, *, interrupted: bool) -> dict[str, Any]:
+        """Stop, let conversations end (or force the unload), and return the last figures of the session."""
+        figures: dict[str, Any] = {}
+        try:
+            figures = dict(client.statistics(CAMPAIGN_GROUP_DBID))
+            if interrupted:
+                client.force_unload(CAMPAIGN_GROUP_DBID)
+            else:
+                client.complete(CAMPAIGN_GROUP_DBID)
+            self._await_unloaded(client, 10.0 if interrupted else DRAIN_LIMIT_S)
+        except (ControlError, ControlUnavailable) as error:
+            self.console.print(f"Could not unload: {error}")
+        return figures
+
+    def _await_unloaded(self, client: ControlClient, limit_s: float) -> None:
+        until = time.monotonic() + limit_s
+        while client.status(CAMPAIGN_GROUP_DBID)["GSW_CM_AttrGroupCampStatus"] != GroupCampStatus.NOT_LOADED:
+            if time.monotonic() > until:
+                client.force_unload(CAMPAIGN_GROUP_DBID)
+                until = float("inf")
+            time.sleep(0.2)
+
+    def _parts(
+        self, daemon: subprocess.Popen[bytes], world: subprocess.Popen[bytes], postgres: EmbeddedPostgres
+    ) -> dict[str, list[int]]:
+        servers = launcher.server_pids(self.folder / "run")
+        server_pid = postgres.server_pid()
+        return {
+            "daemon": [daemon.pid],
+            "sip_workers": process_tree(servers["telephony"]) if "telephony" in servers else [],
+            "media": [servers["media"]] if "media" in servers else [],
+            "postgres": process_tree(server_pid) if server_pid is not None else [],
+            "simulated_world": process_tree(world.pid),
+            "demo": [os.getpid()],
+        }
+
+    def _report(
+        self,
+        records: int,
+        attempts: list[reporting.AttemptRow],
+        statuses: dict[int, int],
+        results: dict[int, int],
+        figures: Mapping[str, Any],
+        dialed_s: float,
+        cpu: dict[str, float],
+    ) -> dict[str, Any]:
+        truths = _json_lines(self.truth)
+        audio = reporting.audio_verdicts(attempts, truths, _json_lines(self.phones_truth))
+        abandoned = sum(attempt.call_result in reporting.PEOPLE_WITHOUT_AGENT for attempt in attempts)
+        connected = sum(attempt.connected for attempt in attempts)
+        people = connected + abandoned
+        return {
+            "mode": self.options.mode,
+            "seconds": self.options.seconds,
+            "agents": self.options.agents,
+            "records": records,
+            "seed": self.options.seed,
+            "attempts": len(attempts),
+            "answered": people,
+            "connected": connected,
+            "abandoned": abandoned,
+            "overdial_rate": round(abandoned / people, 5) if people else 0.0,
+            "busy_factor": round(float(figures.get("busy_factor") or 0.0), 4),
+            "mean_wait_s": round(float(figures.get("mean_wait_s") or 0.0), 3),
+            "call_starts_per_s": round(len(attempts) / dialed_s, 3) if dialed_s else 0.0,
+            "results": {reporting.title_of(code): count for code, count in sorted(results.items())},
+            "records_by_status": reporting.by_status_name(statuses),
+            "double_dialed": reporting.double_dialed(truths),
+            "lost": reporting.lost(records, statuses, attempts, truths),
+            "truth_match": reporting.match_truth(attempts, truths),
+            "audio_ok": audio["ok"],
+            "audio": audio,
+            "cpu_s": cpu,
+        }

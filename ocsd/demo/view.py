@@ -1,0 +1,106 @@
+"""The live view of a demo: a table that redraws itself on a terminal, plain lines elsewhere."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ocsd.model.enums import CallResult
+
+BAR_WIDTH = 40
+
+
+def result_counts(figures: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """``result_33`` and so on under the manual's names, most frequent first."""
+    counts = []
+    for key, value in figures.items():
+        if key.startswith("result_") and value:
+            code = int(key.removeprefix("result_"))
+            counts.append((CallResult(code).title if code in set(CallResult) else str(code), int(value)))
+    return sorted(counts, key=lambda item: (-item[1], item[0]))
+
+
+def _bar(count: int, most: int, style: str) -> Text:
+    width = round(BAR_WIDTH * count / most) if most else 0
+    return Text("█" * max(width, 1 if count else 0), style=style)
+
+
+def render(figures: Mapping[str, Any], *, title: str, elapsed_s: float, total_s: float) -> RenderableType:
+    """One frame."""
+    agents = Table.grid(padding=(0, 2))
+    total = max(1, int(figures.get("agents_logged_in") or 0))
+    for label, key, style in (
+        ("ready", "agents_ready", "yellow"),
+        ("connecting", "agents_reserved", "cyan"),
+        ("talking", "agents_talking", "green"),
+        ("wrap-up", "agents_wrap_up", "blue"),
+    ):
+        count = int(figures.get(key) or 0)
+        agents.add_row(label, f"{count:3d}", _bar(count, total, style))
+    calls = Table.grid(padding=(0, 2))
+    calls.add_row("dialing", str(figures.get("calls_dialing", 0)))
+    calls.add_row("analysing", str(figures.get("calls_analysing", 0)))
+    calls.add_row("people waiting", str(figures.get("people_waiting", 0)))
+    calls.add_row("call starts/s", f"{figures.get('call_starts_per_s') or 0.0:.1f}")
+    calls.add_row("in buffer", str(figures.get("records_in_buffer", 0)))
+    rates = Table.grid(padding=(0, 2))
+    rates.add_row("attempts", str(figures.get("attempts", 0)))
+    rates.add_row("people / connected", f"{figures.get('answered', 0)} / {figures.get('connected', 0)}")
+    rates.add_row("busy factor", f"{100 * (figures.get('busy_factor') or 0.0):.1f} %")
+    overdial = 100 * (figures.get("overdial_rate") or 0.0)
+    rates.add_row(
+        "overdial rate", Text(f"{overdial:.2f} % ({figures.get('abandoned', 0)})", "red" if overdial > 3 else "green")
+    )
+    rates.add_row("mean wait", f"{figures.get('mean_wait_s') or 0.0:.2f} s")
+    results = Table.grid(padding=(0, 2))
+    counts = result_counts(figures)
+    for name, count in counts[:10]:
+        results.add_row(name, f"{count:5d}", _bar(count, counts[0][1], "magenta"))
+    top = Table.grid(expand=True)
+    for _ in range(3):
+        top.add_column(ratio=1)
+    top.add_row(Panel(agents, title="Agents"), Panel(calls, title="Calls"), Panel(rates, title="Rates"))
+    progress = ProgressBar(total=total_s, completed=min(elapsed_s, total_s))
+    return Group(Panel(Group(progress, top, Panel(results, title="Results")), title=title))
+
+
+def plain_line(figures: Mapping[str, Any], elapsed_s: float) -> str:
+    """One line for outputs that are no terminal."""
+    agents = ", ".join(
+        f"{figures.get('agents_' + key, 0)} {key.replace('_', '-')}" for key in ("talking", "ready", "wrap_up")
+    )
+    calls = ", ".join(f"{figures.get('calls_' + key, 0)} {key}" for key in ("dialing", "analysing"))
+    return (
+        f"{elapsed_s:6.1f} s  agents {agents}  calls {calls}  {figures.get('call_starts_per_s') or 0.0:.1f}/s  "
+        f"attempts {figures.get('attempts', 0)}  connected {figures.get('connected', 0)}  "
+        f"busy {100 * (figures.get('busy_factor') or 0.0):.1f} %  "
+        f"overdial {100 * (figures.get('overdial_rate') or 0.0):.2f} %"
+    )
+
+
+def summary(report: Mapping[str, Any]) -> RenderableType:
+    """The end of a run, for people."""
+    facts = Table(title="Demo summary", show_header=False)
+    facts.add_column("what")
+    facts.add_column("figure", justify="right")
+    for key in ("attempts", "answered", "connected", "abandoned", "double_dialed", "lost"):
+        facts.add_row(key.replace("_", " "), str(report[key]))
+    facts.add_row("overdial rate", f"{100 * report['overdial_rate']:.2f} %")
+    facts.add_row("busy factor", f"{100 * report['busy_factor']:.1f} %")
+    facts.add_row("mean wait", f"{report['mean_wait_s']:.2f} s")
+    facts.add_row("call starts per second", f"{report['call_starts_per_s']:.2f}")
+    facts.add_row("truth match, signalling", f"{report['truth_match']['signalling']:.4f}")
+    facts.add_row("truth match, CPA", f"{report['truth_match']['cpa']:.4f}")
+    facts.add_row("audio ok", f"{report['audio_ok']:.4f}")
+    results = Table(title="Results in the calling list")
+    results.add_column("call result")
+    results.add_column("records", justify="right")
+    for name, count in sorted(report["results"].items(), key=lambda item: -item[1]):
+        results.add_row(name, str(count))
+    grid = Table.grid(padding=(0, 4))
+    grid.add_row(facts, results)
+    return grid

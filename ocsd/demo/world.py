@@ -1,0 +1,158 @@
+"""The demo's site: its configuration, its list, and the processes that stand for carrier and agents."""
+
+import csv
+import socket
+from pathlib import Path
+
+from ocsd.demo.options import DemoOptions
+from telephony.simworld.numbers import number_for, zone_for
+
+CAMPAIGN_GROUP_DBID = 106
+CAMPAIGN_GROUP = "Demo@Demo Agents"
+CALLING_LIST = "Demo List"
+
+TALK_MEAN_S = 12.0
+TALK_CV = 0.5
+WRAP_MEAN_S = 3.0
+RING_SCALE = 0.5
+"""A conversation of the demo lasts a tenth of a real one, so that two minutes show a campaign in its stride."""
+
+ZONES = (
+    ("EST", "America/New_York"),
+    ("CST", "America/Chicago"),
+    ("MST", "America/Denver"),
+    ("PHX", "America/Phoenix"),
+    ("PST", "America/Los_Angeles"),
+    ("AKST", "America/Anchorage"),
+    ("HST", "Pacific/Honolulu"),
+)
+
+FIRST_NAMES = ("Ada", "Alan", "Grace", "Linus", "Barbara", "Claude", "Hedy", "Erlang", "Agner", "Edsger")
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _list(items: list[str]) -> str:
+    return "[" + ", ".join(f'"{item}"' for item in items) + "]"
+
+
+def write_configuration(
+    path: Path,
+    options: DemoOptions,
+    *,
+    data_dir: Path,
+    http_port: int,
+    desktop_port: int,
+    carrier_port: int,
+    phones_port: int,
+) -> None:
+    """A complete configuration, as an operator would write it by hand."""
+    channels = options.agents * 3 + 6
+    lines = [
+        "# Written by `ocsd demo`.",
+        f'data_dir = "{data_dir}"',
+        "",
+        "[application]",
+        'name = "OCS"',
+        "dbid = 101",
+        "options = { record_processed = true, stale_clean_timeout = 5 }",
+        "",
+        "[http]",
+        f"port = {http_port}",
+        "",
+        "[desktop]",
+        f"port = {desktop_port}",
+        "",
+        "[telephony]",
+        f"max_legs = {channels + options.agents + 8}",
+        "",
+        "[[tenants]]",
+        "dbid = 1",
+        'name = "Environment"',
+        "",
+        "[[trunks]]",
+        "dbid = 105",
+        'name = "Simulated Carrier"',
+        'tenant = "Environment"',
+        'host = "127.0.0.1"',
+        f"port = {carrier_port}",
+        'caller_id = "+12025550100"',
+        f"max_calls = {channels}",
+        'tone_plan = "US"',
+        'country = "US"',
+        "",
+    ]
+    for index, (name, zone) in enumerate(ZONES):
+        lines += ["[[time_zones]]", f"dbid = {120 + index}", f'name = "{name}"', f'zone = "{zone}"', ""]
+    for index in range(1, options.agents + 1):
+        lines += [
+            "[[agents]]",
+            f"dbid = {1000 + index}",
+            f'login_id = "agent{index}"',
+            f'name = "{FIRST_NAMES[index % len(FIRST_NAMES)]} {index}"',
+            f'dn = "sip:{1000 + index}@127.0.0.1:{phones_port}"',
+            "",
+        ]
+    lines += [
+        "[[agent_groups]]",
+        "dbid = 234",
+        'name = "Demo Agents"',
+        f"agents = {_list([f'agent{index}' for index in range(1, options.agents + 1)])}",
+        "",
+        "[[formats]]",
+        "dbid = 140",
+        'name = "Demo Format"',
+        'fields = [{ name = "customer_name", type = "varchar", length = 64, send_attribute = "customer_name" }]',
+        "",
+        "[[table_accesses]]",
+        "dbid = 141",
+        'name = "Demo Table"',
+        'table = "demo_list"',
+        'format = "Demo Format"',
+        "",
+        "[[calling_lists]]",
+        "dbid = 142",
+        f'name = "{CALLING_LIST}"',
+        'table_access = "Demo Table"',
+        'time_zone = "EST"',
+        "# A simulated number may be called at night; a real one may not.",
+        "daily_from = 0",
+        "daily_till = 86400",
+        "max_attempts = 3",
+        "",
+        "[[campaigns]]",
+        "dbid = 139",
+        'name = "Demo"',
+        'tenant = "Environment"',
+        'description = "Made-up customers, real calls"',
+        f'lists = [{{ calling_list = "{CALLING_LIST}" }}]',
+        "",
+        "[[campaign_groups]]",
+        f"dbid = {CAMPAIGN_GROUP_DBID}",
+        f'name = "{CAMPAIGN_GROUP}"',
+        'campaign = "Demo"',
+        'group = "Demo Agents"',
+        'trunks = ["Simulated Carrier"]',
+        f"dial_mode = {1 if options.mode == 'predictive' else 2}",
+        "optimize_by = 2",
+        "optimize_goal = 3",
+        f"num_of_channels = {channels}",
+        "",
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def write_customers(path: Path, records: int) -> list[str]:
+    """A CSV file of fictitious customers; returns their numbers in E.164."""
+    numbers = [number_for(index) for index in range(records)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["phone", "customer_name"])
+        for index, number in enumerate(numbers):
+            writer.writerow([number, f"{FIRST_NAMES[index % len(FIRST_NAMES)]} of {zone_for(number)}"])
+    return numbers

@@ -1,0 +1,43 @@
+"""The wanted state of each campaign group, kept in the database across restarts of the daemon."""
+
+from dataclasses import dataclass
+
+from ocsd.lists.pool import Connection, Database
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """Numbers are those of the manual's enumerations."""
+
+    campaign_group_dbid: int
+    status: int
+    dial_mode: int
+    optimize_by: int
+    optimize_goal: int
+    auto_completion: bool
+
+
+async def save_session(database: Database, row: SessionRow) -> None:
+    """Raises StoreUnavailable."""
+    await database.execute(
+        "INSERT INTO ocsd.dialing_session"
+        " (campaign_group_dbid, status, dial_mode, optimize_by, optimize_goal, auto_completion)"
+        " VALUES (%s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT (campaign_group_dbid) DO UPDATE SET status = excluded.status, dial_mode = excluded.dial_mode,"
+        " optimize_by = excluded.optimize_by, optimize_goal = excluded.optimize_goal,"
+        " auto_completion = excluded.auto_completion, updated_at = now()",
+        (row.campaign_group_dbid, row.status, row.dial_mode, row.optimize_by, row.optimize_goal, row.auto_completion),
+    )
+
+
+async def load_sessions(database: Database) -> list[SessionRow]:
+    """Raises StoreUnavailable."""
+
+    def read(conn: Connection) -> list[SessionRow]:
+        found = conn.execute(
+            "SELECT campaign_group_dbid, status, dial_mode, optimize_by, optimize_goal, auto_completion"
+            " FROM ocsd.dialing_session ORDER BY campaign_group_dbid"
+        )
+        return [SessionRow(*row) for row in found]
+
+    return await database.transaction(read, read_only=True)
