@@ -4,7 +4,7 @@ One seed and one number always give the same `Plan`, whenever and however often 
 can be told before a single call (`class_of`), and a run can be repeated.
 
 A tester can force a class in two ways: a script file (`Script`, patterns of digits), or the prefix ``999`` plus the
-two digits of `FORCED_CLASSES`, for example ``99903`` and any further digits for a number that is busy. (+999 is not
+two digits of `FORCED_CLASSES`, for example ``99904`` and any further digits for a number that is busy. (+999 is not
 assigned to any country, so no real number is caught.)
 """
 
@@ -223,12 +223,17 @@ def plan_of_class(number_class: NumberClass, seed: int, number: str, behaviour: 
         name = number_class.value
         score = f"silence:{rng.randint(60, 400)} |tone:{name} silence:120 clip:{name}_00 silence:1500"
         return _inband(base, rng, score, status, cause)
-    status, cause, rings = _FAILURES[number_class]
+    status, q850_cause, rings = _FAILURES[number_class]
     # What the network refuses is refused at once; what the called side refuses rings a little first.
     wait_s = max(0.3, scale * rng.uniform(1.0, 6.0)) if rings else 0.0
     redirect_to = f"sip:1{rng.randint(2000000000, 9999999999)}@127.0.0.1" if status == 302 else ""
     return replace(
-        base, ring_s=wait_s, early=ringback if rings else "", status=status, q850_cause=cause, redirect_to=redirect_to
+        base,
+        ring_s=wait_s,
+        early=ringback if rings else "",
+        status=status,
+        q850_cause=q850_cause,
+        redirect_to=redirect_to,
     )
 
 
