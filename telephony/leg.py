@@ -156,6 +156,7 @@ class LegMachine:
     media: MediaAddress | None = None
     protected: bool = False
     no_answer: bool = False
+    stop_reason: str = ""
     ended: LegEnded | None = None
 
     @property
@@ -167,6 +168,11 @@ class LegMachine:
                 return LegState.ANSWERED if self.answered_at_s is not None else LegState.EARLY
             case _:
                 return LegState(self.phase.value)
+
+    @property
+    def stopping(self) -> bool:
+        """Have we asked for the end already?"""
+        return self.phase in (Phase.CANCELLING, Phase.HANGING_UP)
 
     def on(self, event: LegEvent) -> tuple["LegMachine", tuple[Effect, ...]]:
         """Total: every event is allowed in every phase."""
@@ -272,11 +278,11 @@ def _on_media_moved(leg: LegMachine, event: LegEvent) -> Step:
 def _on_hang_up(leg: LegMachine, event: LegEvent) -> Step:
     assert isinstance(event, HangUp)
     phase = Phase.HANGING_UP if leg.phase is Phase.ANSWERED else Phase.CANCELLING
-    return replace(leg, phase=phase, deadline_s=math.inf), (SendHangUp(event.reason),)
+    return replace(leg, phase=phase, deadline_s=math.inf, stop_reason=event.reason), (SendHangUp(event.reason),)
 
 
 def _on_no_answer(leg: LegMachine, event: LegEvent) -> Step:
-    leg = replace(leg, phase=Phase.CANCELLING, no_answer=True, deadline_s=math.inf)
+    leg = replace(leg, phase=Phase.CANCELLING, no_answer=True, deadline_s=math.inf, stop_reason="no answer")
     return leg, (SendHangUp("no answer"),)
 
 
@@ -291,7 +297,7 @@ def _on_remote_bye(leg: LegMachine, event: LegEvent) -> Step:
 def _on_released(leg: LegMachine, event: LegEvent) -> Step:
     assert isinstance(event, Released)
     if leg.phase in (Phase.CANCELLING, Phase.HANGING_UP):
-        return _end(leg, event.at_s, SipStatus.REQUEST_TERMINATED.value, "local", reason_text=event.why)
+        return _end(leg, event.at_s, SipStatus.REQUEST_TERMINATED.value, "local", reason_text=leg.stop_reason)
     return _end(leg, event.at_s, event.status, "error", reason_text=event.why)
 
 

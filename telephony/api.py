@@ -1,0 +1,174 @@
+"""The telephony plane as sessions see it: protocols that the real clients and their in-memory twins both satisfy.
+
+`telephony.client` and `telephony.media_client` speak to processes, `telephony.fake` plays them under any clock.
+
+Exceptions of `Telephony.place_call` and `Media.open_channel` mean that nothing was sent: the record may be dialed
+again. From the moment a leg is handed out an INVITE may have left, and everything that happens, a dead worker
+included, comes as an event; the last one is always a `LegEnded` or a `LegLost`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import trio
+
+from telephony.contract import (
+    AnalysisSettings,
+    ChannelClosed,
+    ChannelFailed,
+    ChannelSnapshot,
+    LegAnswered,
+    LegEnded,
+    LegProgress,
+    LegSnapshot,
+    MediaStats,
+    PlaceCall,
+    PromptFinished,
+    Verdict,
+)
+
+
+class TelephonyError(Exception):
+    """Something about workers or media that the caller may handle."""
+
+
+class NoCapacity(TelephonyError):
+    """No worker is connected that has a free slot, or the media server is full. Nothing was sent."""
+
+
+class CallRefused(TelephonyError):
+    """No worker will place this call as it stands (bad URI, bad header...). Nothing was sent; retrying is useless."""
+
+
+class WorkerLost(TelephonyError):
+    """The connection to a worker is gone."""
+
+
+class MediaLost(TelephonyError):
+    """The connection to the media server is gone and did not come back in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegLost:
+    """The worker died with the leg, or is out of reach: the far end's state is unknown. Last event of its leg.
+
+    ``at_s`` monotonic; ``was_answered``: as far as we had heard.
+    """
+
+    leg_id: str
+    at_s: float
+    why: str
+    was_answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLost:
+    """The media server went away with this channel and it could not be opened again. Last event of its channel."""
+
+    channel_id: str
+    at_s: float
+    why: str
+
+
+LegReport: TypeAlias = LegProgress | LegAnswered | LegEnded | LegLost
+ChannelReport: TypeAlias = Verdict | PromptFinished | ChannelFailed | ChannelClosed | ChannelLost
+
+
+class Leg(Protocol):
+    """One call leg. ``events`` ends after `LegEnded` or `LegLost`."""
+
+    @property
+    def leg_id(self) -> str: ...
+    @property
+    def events(self) -> trio.MemoryReceiveChannel[LegReport]: ...
+
+    async def hang_up(self, reason: str = "") -> None:
+        """CANCEL or BYE; returns at once, `LegEnded` follows. Harmless when the leg is gone."""
+        ...
+
+    async def protect(self, protected: bool = True) -> None:
+        """Part of a conversation: outlives a lost daemon."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop listening to the leg, and hang it up unless it is protected or gone."""
+        ...
+
+
+class Telephony(Protocol):
+    @property
+    def capacity(self) -> int:
+        """Legs that the connected workers can hold."""
+        ...
+
+    @property
+    def in_use(self) -> int:
+        """Legs alive on them, unclaimed ones included."""
+        ...
+
+    async def place_call(self, command: PlaceCall) -> Leg:
+        """Returns when the INVITE has left, or may have. Raises NoCapacity or CallRefused: none has left.
+
+        Cancelled meanwhile, it hangs up what it may have started.
+        """
+        ...
+
+    def live_legs(self) -> list[LegSnapshot]:
+        """Legs found at the workers that nobody has adopted yet, ended ones with their result included."""
+        ...
+
+    def adopt(self, leg_id: str) -> Leg | None:
+        """Take over a leg of `live_legs`; None when it is unknown. Of an ended leg the first event is `LegEnded`;
+        of an answered one it is `LegAnswered`."""
+        ...
+
+    async def hang_up_unclaimed(self) -> int:
+        """End the legs nobody adopted; how many were alive."""
+        ...
+
+
+class Channel(Protocol):
+    """One RTP channel of the media server, addressed by ``host`` and ``port`` in SDP.
+
+    Commands never fail: the client remembers what is wanted and makes it so again after a media-server restart.
+    """
+
+    @property
+    def channel_id(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def events(self) -> trio.MemoryReceiveChannel[ChannelReport]: ...
+
+    async def set_remote(self, host: str, port: int, payload_type: int = 0) -> None: ...
+    async def start_analysis(self, connected: bool, settings: AnalysisSettings | None = None) -> None: ...
+    async def stop_analysis(self) -> None: ...
+    async def bridge(self, other: "Channel") -> None: ...
+    async def unbridge(self) -> None: ...
+    async def play(self, prompt: str) -> None: ...
+    async def stop_playing(self) -> None: ...
+
+    async def close(self) -> None:
+        """Release the port. `ChannelClosed` with the totals is the last event."""
+        ...
+
+
+class Media(Protocol):
+    async def open_channel(self, channel_id: str, local_port: int = 0) -> Channel:
+        """Raises NoCapacity when the server refuses, MediaLost when there is none."""
+        ...
+
+    def live_channels(self) -> Sequence[ChannelSnapshot]:
+        """Channels found at the server that nobody has adopted."""
+        ...
+
+    def adopt(self, channel_id: str) -> Channel | None: ...
+
+    async def close_unclaimed(self) -> int: ...
+
+    async def stats(self) -> MediaStats:
+        """Raises MediaLost."""
+        ...

@@ -1,0 +1,142 @@
+"""Processes told apart for certain, locks that die with their holder, and sockets that somebody listens on.
+
+A pid alone is reused by the kernel; a pid with its start time is not. So a pid file holds both, and a signal goes
+through a pidfd taken before the start time was compared.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_SOCKET_PATH_BYTES = 107
+"""sun_path of AF_UNIX on Linux holds 108 bytes with the closing zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """``start_ticks``: start time in clock ticks since boot (proc(5), stat field 22)."""
+
+    pid: int
+    start_ticks: int
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessIdentity | None":
+        """The identity of a running process; None when there is none, or only its zombie."""
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        fields = stat.rpartition(")")[2].split()  # the command name before it may hold blanks and parentheses
+        return None if fields[0] in "ZX" else cls(pid, int(fields[19]))
+
+    @classmethod
+    def read(cls, path: Path) -> "ProcessIdentity | None":
+        """What `text` wrote into a file; None when the file is missing or something else."""
+        try:
+            pid, start_ticks = path.read_text(encoding="ascii").split()
+            return cls(int(pid), int(start_ticks))
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def text(self) -> str:
+        return f"{self.pid} {self.start_ticks}\n"
+
+    @property
+    def alive(self) -> bool:
+        return ProcessIdentity.of(self.pid) == self
+
+    def send_signal(self, number: signal.Signals) -> bool:
+        """Signal this very process; False when it is gone (and never a stranger with the same pid)."""
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return False
+        try:
+            if not self.alive:
+                return False
+            signal.pidfd_send_signal(pidfd, number)
+            return True
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(pidfd)
+
+
+class LockFile:
+    """An exclusive lock that the kernel drops with its holder; the file names the holder (`ProcessIdentity.text`)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+
+    def acquire(self) -> bool:
+        """Take the lock for this process without waiting; False when another one holds it."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        me = ProcessIdentity.of(os.getpid())
+        assert me is not None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, me.text.encode(), 0)
+        self._fd = fd
+        return True
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: close the inherited descriptor, which would keep the parent's lock beyond its death."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def held(self) -> bool:
+        """Does any process hold it? Asked without disturbing the holder."""
+        if self._fd >= 0:
+            return True
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+
+def is_listening(path: Path) -> bool:
+    """Does a process listen on this Unix socket? A dead one's file stays, but refuses."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except BlockingIOError:
+            return True  # full backlog: somebody owns it
+        except OSError:
+            return False
+        return True
+
+
+def listen_unix(path: Path, backlog: int = 8) -> socket.socket:
+    """A non-blocking listener at ``path``, readable and writable by owner and group; replaces a stale file.
+
+    The caller holds the lock that makes it the only process that may listen there.
+    """
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        raise ValueError(f"socket path longer than {MAX_SOCKET_PATH_BYTES} bytes: {path}")
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    listener.bind(os.fspath(path))
+    path.chmod(0o660)
+    listener.listen(backlog)
+    return listener

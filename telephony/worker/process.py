@@ -1,0 +1,396 @@
+"""One SIP worker: a Unix socket for the daemon and a SIP socket, served by one thread in one select loop.
+
+It needs no daemon to live. Whoever connects and says Hello gets a snapshot of all legs, replaces an earlier daemon,
+and is dropped when silent. Without one, conversations (`contract.Protect`) go on, everything else is hung up after
+`contract.ORPHAN_GRACE_S`.
+
+A worker that has placed many calls recycles itself when idle (memory of ended transactions): it announces capacity 0,
+waits until the daemon has read that and the ends of all its legs, and exits; the pool forks a fresh one.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from telephony.contract import (
+    HEARTBEAT_S,
+    CommandFailed,
+    ContractError,
+    FrameDecoder,
+    HangUp,
+    Hello,
+    LegEnded,
+    LegPlaced,
+    Ping,
+    PlaceCall,
+    Pong,
+    Protect,
+    Shutdown,
+    WorkerCommand,
+    WorkerSnapshot,
+    check_hello,
+    encode_frame,
+)
+from telephony.leg import HangUp as HangUpEvent
+from telephony.leg import LegEvent, SendHangUp
+from telephony.procs import LockFile, listen_unix
+from telephony.sdp import MediaAddress
+from telephony.worker.pj import CallNotPlaced, SipStack
+from telephony.worker.roster import Roster
+
+LIVE_TICK_S: Final = 0.02
+"""pjsua's timers run only when it is polled: retransmissions start at 500 ms, so 20 ms is fine enough."""
+IDLE_TICK_S: Final = 0.2
+SILENCE_LIMIT_S: Final = 4 * HEARTBEAT_S
+HELLO_LIMIT_S: Final = 5.0
+MAX_STRANGERS: Final = 4
+"""Connections that have not said Hello yet."""
+MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
+"""A daemon that does not read is dropped at this backlog; it gets a snapshot when it comes back."""
+SLOT_RETRY_S: Final = 1.0
+"""pjsua may need a moment to free the slot of an ended call."""
+STOP_LIMIT_S: Final = 3.0
+STOP_LINGER_S: Final = 0.3
+"""After the last BYE or CANCEL, so that the far end's answer is acknowledged."""
+
+
+class Stack(Protocol):
+    """What the worker needs of `pj.SipStack`."""
+
+    capacity: int
+    sip_fd: int
+
+    def place(self, command: PlaceCall, local: MediaAddress) -> None: ...
+    def hang_up(self, leg_id: str, reason: str) -> None: ...
+    def poll(self) -> list[tuple[str, LegEvent]]: ...
+    def close(self) -> None: ...
+
+
+class _Connection:
+    """A non-blocking stream of frames."""
+
+    def __init__(self, stream: socket.socket, now_s: float) -> None:
+        stream.setblocking(False)
+        self.stream = stream
+        self.since_s = self.heard_s = self.pinged_s = now_s
+        self.next_ping = 1
+        self._decoder = FrameDecoder(WorkerCommand)
+        self._unsent = bytearray()
+
+    @property
+    def wants_to_send(self) -> bool:
+        return bool(self._unsent)
+
+    def send(self, message: msgspec.Struct) -> None:
+        """Queue a frame and write what the socket takes; OSError or ContractError: the peer is lost."""
+        self._unsent += encode_frame(message)
+        self.flush()
+        if len(self._unsent) > MAX_UNSENT_BYTES:
+            raise ContractError(f"the daemon left {len(self._unsent)} bytes unread")
+
+    def ping(self, now_s: float) -> int:
+        seq, self.next_ping, self.pinged_s = self.next_ping, self.next_ping + 1, now_s
+        self.send(Ping(seq))
+        return seq
+
+    def flush(self) -> None:
+        try:
+            while self._unsent:
+                del self._unsent[: self.stream.send(self._unsent)]
+        except BlockingIOError:
+            pass
+
+    def receive(self, now_s: float) -> list[msgspec.Struct]:
+        """The frames that have arrived; EOFError at the end of the stream."""
+        try:
+            data = self.stream.recv(65536)
+        except BlockingIOError:
+            return []
+        if not data:
+            raise EOFError
+        self.heard_s = now_s
+        return self._decoder.feed(data)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    command: PlaceCall
+    until_s: float
+
+
+class Worker:
+    """The loop. ``recycle_after``: calls after which an idle worker exits to be replaced."""
+
+    def __init__(self, stack: Stack, listener: socket.socket, name: str, recycle_after: int) -> None:
+        self._stack = stack
+        self._listener = listener
+        self._name = name
+        self._recycle_after = recycle_after
+        self._roster = Roster(stack.capacity)
+        self._waiting: deque[_Waiting] = deque()
+        self._daemon: _Connection | None = None
+        self._strangers: list[_Connection] = []
+        self._alone_since_s = time.monotonic()
+        self._leaving = False
+        self._leave_ping = 0
+        self._confirmed_ping = 0
+        self._stop_at_s: float | None = None
+        self.stop_requested = False
+
+    def run(self) -> None:
+        """Serve until told to stop or recycled."""
+        while not self._may_exit(time.monotonic()):
+            self._turn()
+        if self._daemon is not None:
+            try:
+                self._daemon.stream.settimeout(STOP_LINGER_S)
+                self._daemon.flush()
+            except OSError:
+                pass
+            self._daemon.stream.close()
+
+    def _turn(self) -> None:
+        connections = [*self._strangers, *([self._daemon] if self._daemon else [])]
+        reading: list[Any] = [self._stack.sip_fd, self._listener, *(each.stream for each in connections)]
+        writing = [each.stream for each in connections if each.wants_to_send]
+        readable, writable, _ = select.select(reading, writing, [], self._wait_s(time.monotonic()))
+        now_s = time.monotonic()
+        self._take(self._stack.poll())
+        if self._listener in readable:
+            self._accept(now_s)
+        for connection in connections:
+            if connection.stream in readable or connection.stream in writable:
+                self._serve(connection, now_s)
+        self._take(self._roster.due(now_s))
+        self._retry_waiting(now_s)
+        self._keep_time(now_s)
+
+    def _wait_s(self, now_s: float) -> float:
+        busy = self._roster.live or self._waiting or self._stop_at_s is not None
+        return max(0.0, min(LIVE_TICK_S if busy else IDLE_TICK_S, self._roster.next_deadline_s - now_s))
+
+    # --- the daemon ---------------------------------------------------------------------------------------------
+
+    def _accept(self, now_s: float) -> None:
+        try:
+            stream, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        if len(self._strangers) >= MAX_STRANGERS:
+            self._strangers.pop(0).stream.close()
+        self._strangers.append(_Connection(stream, now_s))
+
+    def _serve(self, connection: _Connection, now_s: float) -> None:
+        try:
+            connection.flush()
+            for message in connection.receive(now_s):
+                if connection is self._daemon:
+                    self._obey(message, now_s)
+                elif connection in self._strangers:
+                    self._greet(connection, message)
+                else:
+                    return  # replaced by what it sent before
+        except EOFError:
+            self._drop(connection, "")
+        except (OSError, ContractError) as error:
+            self._drop(connection, str(error))
+
+    def _greet(self, connection: _Connection, message: msgspec.Struct) -> None:
+        # Our Hello goes first, so that a daemon of another version can say which one it met.
+        connection.send(Hello(role="worker", pid=os.getpid(), name=self._name))
+        check_hello(message, "daemon")
+        if self._daemon is not None:
+            self._drop(self._daemon, "replaced by a new daemon")
+        self._strangers.remove(connection)
+        self._daemon = connection
+        self._confirmed_ping = 0
+        self._send_snapshot()
+
+    def _send_snapshot(self) -> None:
+        if self._daemon is not None:
+            capacity = 0 if self._leaving else self._roster.capacity
+            self._daemon.send(WorkerSnapshot(capacity, self._roster.snapshot(self._daemon.next_ping)))
+            self._ping(time.monotonic())
+
+    def _drop(self, connection: _Connection, why: str) -> None:
+        connection.stream.close()
+        if connection in self._strangers:
+            self._strangers.remove(connection)
+        elif connection is self._daemon:
+            self._daemon = None
+            self._alone_since_s = time.monotonic()
+            self._roster.daemon_lost()
+        if why:
+            _log(f"{self._name}: connection closed: {why}")
+
+    def _tell(self, message: msgspec.Struct) -> None:
+        if self._daemon is None:
+            return
+        try:
+            self._daemon.send(message)
+        except (OSError, ContractError) as error:
+            self._drop(self._daemon, str(error))
+
+    def _ping(self, now_s: float) -> None:
+        if self._daemon is None:
+            return
+        try:
+            self._leave_ping = self._daemon.ping(now_s)
+        except (OSError, ContractError) as error:
+            self._drop(self._daemon, str(error))
+
+    def _obey(self, message: msgspec.Struct, now_s: float) -> None:
+        match message:
+            case PlaceCall():
+                self._place(message, now_s)
+            case HangUp():
+                self._hang_up(message, now_s)
+            case Protect():
+                self._roster.protect(message.leg_id, message.protected)
+            case Ping():
+                self._tell(Pong(message.seq))
+            case Pong():
+                self._confirmed_ping = message.seq
+                self._roster.confirmed(message.seq)
+            case Shutdown():
+                self.stop_requested = True
+            case _:
+                raise ContractError(f"unexpected {type(message).__name__}")
+
+    # --- legs ---------------------------------------------------------------------------------------------------
+
+    def _place(self, command: PlaceCall, now_s: float) -> None:
+        if self._roster.knows(command.leg_id) or any(w.command.leg_id == command.leg_id for w in self._waiting):
+            self._tell(CommandFailed(command.leg_id, "there is such a leg already"))
+        elif self._leaving:
+            self._tell(CommandFailed(command.leg_id, "the worker is about to exit", retryable=True))
+        elif not self._roster.has_room or self._waiting:
+            self._tell(CommandFailed(command.leg_id, "no free slot", retryable=True))
+        else:
+            self._try_to_place(_Waiting(command, now_s + SLOT_RETRY_S), now_s)
+
+    def _try_to_place(self, waiting: _Waiting, now_s: float) -> None:
+        command = waiting.command
+        # Known before the INVITE leaves: the stack may report while it sends.
+        self._roster.place(command, now_s)
+        try:
+            self._stack.place(command, MediaAddress(command.rtp_host, command.rtp_port))
+        except CallNotPlaced as failure:
+            self._roster.forget(command.leg_id)
+            if failure.retryable and now_s < waiting.until_s:
+                self._waiting.append(waiting)
+            else:
+                self._tell(CommandFailed(command.leg_id, str(failure), failure.retryable))
+        else:
+            self._tell(LegPlaced(command.leg_id, now_s))
+
+    def _retry_waiting(self, now_s: float) -> None:
+        for _ in range(len(self._waiting)):
+            self._try_to_place(self._waiting.popleft(), now_s)
+
+    def _hang_up(self, command: HangUp, now_s: float) -> None:
+        for waiting in [w for w in self._waiting if w.command.leg_id == command.leg_id]:
+            self._waiting.remove(waiting)
+            self._tell(CommandFailed(command.leg_id, "hung up before the INVITE left"))
+        self._take([(command.leg_id, HangUpEvent(now_s, command.reason))])
+
+    def _take(self, events: Iterable[tuple[str, LegEvent]]) -> None:
+        """Step the machines; obey their orders, pass on their reports."""
+        for leg_id, event in events:
+            next_ping = self._daemon.next_ping if self._daemon else None
+            for effect in self._roster.on(leg_id, event, next_ping):
+                if isinstance(effect, SendHangUp):
+                    self._stack.hang_up(leg_id, effect.reason)
+                else:
+                    self._tell(effect)
+                    if isinstance(effect, LegEnded) and self._daemon is None:
+                        self._roster.daemon_lost()  # lost while being told
+                    elif isinstance(effect, LegEnded) and self._leaving:
+                        self._ping(time.monotonic())  # do not wait for the next heartbeat to learn that it was read
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def _keep_time(self, now_s: float) -> None:
+        for stranger in [each for each in self._strangers if now_s - each.since_s > HELLO_LIMIT_S]:
+            self._drop(stranger, "no Hello")
+        if self._daemon is not None:
+            if now_s - self._daemon.heard_s > SILENCE_LIMIT_S:
+                self._drop(self._daemon, f"daemon silent for {SILENCE_LIMIT_S:.0f} s")
+            elif now_s - self._daemon.pinged_s >= HEARTBEAT_S:
+                self._ping(now_s)
+        if self._daemon is None:
+            self._take(self._roster.orphans(now_s - self._alone_since_s, now_s))
+        self._roster.expire(now_s)
+        if self.stop_requested and self._stop_at_s is None:
+            had_legs = bool(self._roster.live)
+            self._stop_at_s = now_s + (STOP_LINGER_S if had_legs else 0.0)
+            for waiting in self._waiting:
+                self._tell(CommandFailed(waiting.command.leg_id, "the worker is about to exit", retryable=True))
+            self._waiting.clear()
+            self._take(self._roster.hang_up_all(now_s, "shutdown"))
+            self._leave()
+        elif not self._leaving and self._roster.placed_total >= self._recycle_after and self._idle:
+            self._leave()
+
+    @property
+    def _idle(self) -> bool:
+        return not self._roster.live and not self._waiting
+
+    def _leave(self) -> None:
+        self._leaving = True
+        try:
+            self._send_snapshot()
+        except (OSError, ContractError) as error:
+            if self._daemon is not None:
+                self._drop(self._daemon, str(error))
+
+    def _may_exit(self, now_s: float) -> bool:
+        if not self._leaving or not self._idle:
+            # A far end that never answers our BYE must not keep a worker that was told to stop.
+            return self._stop_at_s is not None and now_s > self._stop_at_s + STOP_LIMIT_S
+        if self._stop_at_s is not None and now_s < self._stop_at_s:
+            return False
+        if self._daemon is None:
+            return not self._roster.ended or self._stop_at_s is not None
+        read = self._confirmed_ping >= self._leave_ping and not self._roster.ended
+        return read or (self._stop_at_s is not None and now_s > self._stop_at_s + STOP_LIMIT_S)
+
+
+def run_worker(run_dir: Path, slot: int, sip_host: str, recycle_after: int) -> int:
+    """Serve one slot until stopped; the exit status. Call it in a freshly forked process.
+
+    The slot's lock makes sure that no two processes serve one slot, whoever started them.
+    """
+    lock = LockFile(run_dir / f"worker-{slot}.lock")
+    if not lock.acquire():
+        _log(f"worker-{slot}: another process serves this slot")
+        return 0
+    stack = SipStack(sip_host)
+    listener = listen_unix(run_dir / f"worker-{slot}.sock")
+    worker = Worker(stack, listener, f"worker-{slot}", recycle_after)
+
+    def stop(_number: int, _frame: object) -> None:
+        worker.stop_requested = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the pool decides
+    worker.run()
+    listener.close()
+    (run_dir / f"worker-{slot}.sock").unlink(missing_ok=True)
+    stack.close()
+    return 0
+
+
+def _log(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

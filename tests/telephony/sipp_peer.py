@@ -1,0 +1,78 @@
+"""SIPp as the called party, for tests: `sipp_uas` runs one scenario file on a free port of 127.0.0.1."""
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SCENARIOS = Path(__file__).parent / "sipp"
+START_LIMIT_S = 10.0
+GUARD_S = 60
+"""SIPp ends itself then, so that an aborted test leaves nothing behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class SippPeer:
+    """A running SIPp. ``port`` is its SIP port; `messages` and `finish` tell what it saw."""
+
+    scenario: str
+    port: int
+    process: subprocess.Popen[bytes]
+    message_file: Path
+    error_file: Path
+
+    def uri(self, number: str = "+15550100") -> str:
+        return f"sip:{number}@127.0.0.1:{self.port}"
+
+    def finish(self, limit_s: float = 20.0) -> int:
+        """Wait until every call of the scenario is over; 0 when all went as the scenario says."""
+        return self.process.wait(limit_s)
+
+    @property
+    def trace(self) -> str:
+        """All messages sent and received so far."""
+        return self.message_file.read_text(errors="replace") if self.message_file.exists() else ""
+
+    @property
+    def received(self) -> list[str]:
+        """Start lines of received messages, in order."""
+        return re.findall(r"UDP message received \[\d+\] bytes :\s+(\S[^\r\n]*)", self.trace)
+
+    @property
+    def errors(self) -> str:
+        return self.error_file.read_text(errors="replace") if self.error_file.exists() else ""
+
+
+@contextmanager
+def sipp_uas(scenario: str, folder: Path, calls: int = 1) -> Iterator[SippPeer]:
+    """Run ``sipp/<scenario>.xml`` for so many calls; logs go to ``folder``. The process is gone afterwards."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    messages, errors = folder / f"{scenario}-{port}.messages", folder / f"{scenario}-{port}.errors"
+    command = ["sipp", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", "127.0.0.1", "-p", str(port)]
+    command += ["-m", str(calls), "-nostdin", "-timeout", f"{GUARD_S}s", "-timeout_error"]
+    command += ["-trace_msg", "-message_file", str(messages), "-trace_err", "-error_file", str(errors)]
+    output = (folder / f"{scenario}-{port}.output").open("wb")
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder)
+    try:
+        _wait_bound(port, process)
+        yield SippPeer(scenario, port, process, messages, errors)
+    finally:
+        process.kill()
+        process.wait()
+        output.close()
+
+
+def _wait_bound(port: int, process: subprocess.Popen[bytes]) -> None:
+    """SIPp says nothing when it is ready; the kernel's table of UDP sockets does."""
+    needle = f"0100007F:{port:04X}"
+    limit_s = time.monotonic() + START_LIMIT_S
+    while needle not in Path("/proc/net/udp").read_text():
+        if process.poll() is not None or time.monotonic() > limit_s:
+            raise RuntimeError(f"sipp did not start (exit status {process.poll()})")
+        time.sleep(0.01)

@@ -1,0 +1,407 @@
+"""Real workers, real SIP over 127.0.0.1, SIPp as the called party."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from telephony.api import CallRefused, LegLost, LegReport, NoCapacity
+from telephony.client import TelephonyClient, WorkerLeg, open_telephony
+from telephony.contract import LegAnswered, LegEnded, LegProgress, LegState, PlaceCall
+from telephony.procs import ProcessIdentity, is_listening
+from tests.telephony.sipp_peer import SippPeer, sipp_uas
+
+HANG_LIMIT_S = 30.0
+_numbers = iter(range(1, 10_000))
+
+
+@contextmanager
+def telephony_pool(run_dir: Path, legs: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``ocsd-telephony`` as a child, its workers listening; afterwards none of them is left."""
+    command = [sys.executable, "-m", "telephony.worker.pool", "--run-dir", str(run_dir), "--legs", str(legs), *options]
+    with (run_dir / "pool.log").open("ab") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: is_listening(run_dir / f"worker-{-(-legs // 4) - 1}.sock") or process.poll() is not None)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+        for lock in run_dir.glob("worker-*.lock"):  # workers of a killed parent
+            if (holder := ProcessIdentity.read(lock)) is not None:
+                holder.send_signal(signal.SIGKILL)
+
+
+def wait_until(condition, limit_s: float = HANG_LIMIT_S) -> None:
+    until_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < until_s, "never happened"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("run")
+    with telephony_pool(path, 8):
+        yield path
+
+
+def a_call(uri: str, **changes) -> PlaceCall:
+    command = {
+        "leg_id": f"leg-{os.getpid()}-{next(_numbers)}",
+        "uri": uri,
+        "from_uri": "sip:+15550001@dialer.test",
+        "rtp_host": "127.0.0.1",
+        "rtp_port": 40000,
+        "no_answer_s": 20.0,
+    }
+    return PlaceCall(**(command | changes))
+
+
+async def events_until_end(leg: WorkerLeg) -> list[LegReport]:
+    with trio.fail_after(HANG_LIMIT_S):
+        return [event async for event in leg.events]
+
+
+async def event_of(leg: WorkerLeg, kind: type) -> LegReport:
+    with trio.fail_after(HANG_LIMIT_S):
+        async for event in leg.events:
+            if isinstance(event, kind):
+                return event
+    raise AssertionError(f"no {kind.__name__}")
+
+
+async def outcome(telephony: TelephonyClient, peer: SippPeer, **changes) -> tuple[list[LegReport], LegEnded]:
+    """Place one call that the far end settles."""
+    events = await events_until_end(await telephony.place_call(a_call(peer.uri(), **changes)))
+    assert isinstance(events[-1], LegEnded), events
+    return events, events[-1]
+
+
+async def finished(peer: SippPeer) -> int:
+    return await trio.to_thread.run_sync(peer.finish)
+
+
+async def test_given_an_answering_party_when_we_hang_up_then_the_leg_ends_locally(run_dir, tmp_path):
+    with sipp_uas("answer", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            leg = await telephony.place_call(
+                a_call(peer.uri(), display_name='Acme "1"', headers=(("P-Asserted-Identity", "<sip:1@a.test>"),))
+            )
+            ringing = await event_of(leg, LegProgress)
+            answered = await event_of(leg, LegAnswered)
+            await leg.hang_up("done")
+            ended = (await events_until_end(leg))[-1]
+        assert await finished(peer) == 0, peer.errors
+
+    assert (ringing.sip_status, ringing.remote_rtp_port) == (180, 0)
+    assert (answered.remote_rtp_host, answered.remote_rtp_port) == ("127.0.0.1", 6000)
+    assert (ended.ended_by, ended.sip_status, ended.was_answered, ended.reason_text) == ("local", 200, True, "done")
+    assert [line.split()[0] for line in peer.received] == ["INVITE", "ACK", "BYE"]
+    assert 'From: "Acme \\"1\\"" <sip:+15550001@dialer.test>' in peer.trace
+    assert "P-Asserted-Identity: <sip:1@a.test>" in peer.trace
+    assert "m=audio 40000 RTP/AVP 0 8 101" in peer.trace
+
+
+async def test_given_an_answered_leg_when_the_far_end_says_bye_then_cause_and_side_are_told(run_dir, tmp_path):
+    with sipp_uas("answer_far_bye", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            events, ended = await outcome(telephony, peer)
+        assert await finished(peer) == 0, peer.errors
+
+    assert [type(event) for event in events] == [LegProgress, LegAnswered, LegEnded]
+    assert (ended.ended_by, ended.was_answered, ended.q850_cause) == ("remote", True, 16)
+
+
+async def test_given_a_ringing_party_when_the_limit_runs_out_then_cancel_and_no_answer(run_dir, tmp_path):
+    with sipp_uas("no_answer", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            _, ended = await outcome(telephony, peer, no_answer_s=0.5)
+        assert await finished(peer) == 0, peer.errors
+
+    assert (ended.ended_by, ended.no_answer, ended.was_answered, ended.sip_status) == ("local", True, False, 487)
+    assert [line.split()[0] for line in peer.received] == ["INVITE", "CANCEL", "ACK"]
+
+
+async def test_given_our_cancel_when_the_200_crosses_it_then_ack_and_bye_follow_and_nobody_hears_of_an_answer(
+    run_dir, tmp_path
+):
+    with sipp_uas("cancel_crosses_answer", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            leg = await telephony.place_call(a_call(peer.uri()))
+            await event_of(leg, LegProgress)
+            await leg.hang_up()
+            events = await events_until_end(leg)
+        assert await finished(peer) == 0, peer.errors
+
+    assert [(type(event), event.ended_by, event.was_answered) for event in events] == [(LegEnded, "local", False)]
+    assert [line.split()[0] for line in peer.received] == ["INVITE", "CANCEL", "ACK", "BYE"]
+
+
+async def test_given_early_media_when_the_answer_moves_it_then_both_addresses_are_told(run_dir, tmp_path):
+    with sipp_uas("early_media", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            leg = await telephony.place_call(a_call(peer.uri()))
+            early = await event_of(leg, LegProgress)
+            answered = await event_of(leg, LegAnswered)
+            await leg.hang_up()
+            await events_until_end(leg)
+        assert await finished(peer) == 0, peer.errors
+
+    assert (early.sip_status, early.remote_rtp_host, early.remote_rtp_port) == (183, "127.0.0.1", 6000)
+    assert answered.remote_rtp_port == 6002
+
+
+@pytest.mark.parametrize(
+    ("scenario", "status"),
+    [
+        ("not_found_404", 404),
+        ("timeout_408", 408),
+        ("unavailable_480", 480),
+        ("busy_486", 486),
+        ("decline_603", 603),
+        ("proxy_auth_407_only", 407),
+    ],
+)
+async def test_given_a_refusing_party_when_called_then_its_status_is_told(run_dir, tmp_path, scenario, status):
+    with sipp_uas(scenario, tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            _, ended = await outcome(telephony, peer)
+        assert await finished(peer) == 0, peer.errors
+
+    assert (ended.sip_status, ended.ended_by, ended.was_answered) == (status, "remote", False)
+    assert ended.q850_cause is None
+
+
+async def test_given_a_reason_header_when_refused_then_the_q850_cause_is_told(run_dir, tmp_path):
+    with sipp_uas("unavailable_503_q850", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            _, ended = await outcome(telephony, peer)
+
+    assert (ended.sip_status, ended.q850_cause) == (503, 34)
+    assert ended.reason_text == "No circuit, channel; available"
+
+
+async def test_given_a_302_when_called_then_it_is_reported_and_not_followed(run_dir, tmp_path):
+    with sipp_uas("redirect_302", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            _, ended = await outcome(telephony, peer)
+        assert await finished(peer) == 0, peer.errors
+
+    assert (ended.sip_status, ended.redirect_to) == (302, "sip:+15550199@192.0.2.77:5070")
+
+
+async def test_given_credentials_when_challenged_then_the_call_is_answered(run_dir, tmp_path):
+    with sipp_uas("proxy_auth_407", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            leg = await telephony.place_call(a_call(peer.uri(), username="dialer", password="secret"))
+            await event_of(leg, LegAnswered)
+            await leg.hang_up()
+            await events_until_end(leg)
+        assert await finished(peer) == 0, peer.errors
+
+
+async def test_given_wrong_credentials_when_challenged_then_the_refusal_is_told(run_dir, tmp_path):
+    with sipp_uas("proxy_auth_407", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            _, ended = await outcome(telephony, peer, username="dialer", password="wrong")
+
+    assert (ended.sip_status, ended.ended_by) == (403, "remote")
+
+
+async def test_given_an_answer_with_malformed_sdp_when_called_then_the_leg_ends_in_error(run_dir, tmp_path):
+    with sipp_uas("malformed_sdp", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            _, ended = await outcome(telephony, peer)
+        assert await finished(peer) == 0, peer.errors
+
+    assert (ended.ended_by, ended.was_answered, ended.sip_status) == ("error", False, 200)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"uri": "tel:+15550100"},
+        {"uri": "sip:a@127.0.0.1\r\nX-Evil: 1"},
+        {"from_uri": "nonsense"},
+        {"rtp_host": "no.address"},
+        {"rtp_port": 0},
+        {"headers": (("Bad Name", "x"),)},
+        {"headers": (("X-A", "x\r\nX-B: y"),)},
+        {"proxy": "host;lr>evil"},
+    ],
+)
+async def test_given_a_command_no_worker_can_carry_out_when_placed_then_it_is_refused_and_workers_live(
+    run_dir, changes
+):
+    async with open_telephony(run_dir) as telephony:
+        with pytest.raises(CallRefused):
+            await telephony.place_call(
+                a_call("sip:1@127.0.0.1:9", **{k: v for k, v in changes.items() if k != "uri"})
+                if "uri" not in changes
+                else a_call(changes["uri"])
+            )
+        assert (telephony.in_use, telephony.capacity, telephony.workers_connected) == (0, 8, 2)
+
+
+async def test_given_all_slots_in_use_when_one_more_is_placed_then_no_capacity_and_afterwards_room_again(
+    run_dir, tmp_path
+):
+    with sipp_uas("answer", tmp_path, calls=9) as peer:
+        async with open_telephony(run_dir) as telephony:
+            legs = [await telephony.place_call(a_call(peer.uri())) for _ in range(8)]
+            for leg in legs:
+                await event_of(leg, LegAnswered)
+            assert telephony.in_use == telephony.capacity == 8
+            with pytest.raises(NoCapacity):
+                await telephony.place_call(a_call(peer.uri()))
+            await legs[3].hang_up()
+            await events_until_end(legs[3])
+            legs[3] = await telephony.place_call(a_call(peer.uri()))
+            await event_of(legs[3], LegAnswered)
+            for leg in legs:
+                await leg.aclose()
+        assert await finished(peer) == 0, peer.errors
+
+
+async def test_given_a_leg_when_the_daemon_restarts_then_it_is_adopted_and_a_missed_end_is_told(run_dir, tmp_path):
+    with sipp_uas("answer", tmp_path) as stays, sipp_uas("answer_far_bye", tmp_path) as leaves:
+        async with open_telephony(run_dir) as telephony:
+            leg = await telephony.place_call(a_call(stays.uri()))
+            await leg.protect()
+            await event_of(leg, LegAnswered)
+            other = await telephony.place_call(a_call(leaves.uri()))
+        assert await finished(leaves) == 0, leaves.errors
+
+        async with open_telephony(run_dir) as telephony:
+            found = {each.leg_id: each for each in telephony.live_legs()}
+            assert found[leg.leg_id].state is LegState.ANSWERED
+            assert found[leg.leg_id].protected
+            assert found[other.leg_id].state is LegState.ENDED
+            missed = await events_until_end(telephony.adopt(other.leg_id))
+            adopted = telephony.adopt(leg.leg_id)
+            assert telephony.adopt(leg.leg_id) is None
+            answered = await event_of(adopted, LegAnswered)
+            await adopted.hang_up()
+            ended = (await events_until_end(adopted))[-1]
+        assert await finished(stays) == 0, stays.errors
+
+    assert [type(event) for event in missed] == [LegAnswered, LegEnded]
+    assert (missed[-1].ended_by, missed[-1].q850_cause) == ("remote", 16)
+    assert answered.remote_rtp_port == 6000
+    assert ended.ended_by == "local"
+
+
+async def test_given_unclaimed_legs_when_hung_up_then_the_far_end_gets_bye(run_dir, tmp_path):
+    with sipp_uas("answer", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            leg = await telephony.place_call(a_call(peer.uri()))
+            await event_of(leg, LegAnswered)
+        async with open_telephony(run_dir) as telephony:
+            assert await telephony.hang_up_unclaimed() == 1
+            assert await finished(peer) == 0, peer.errors
+
+
+async def test_given_a_second_daemon_when_it_connects_then_the_first_loses_its_links(run_dir):
+    async with open_telephony(run_dir) as first:
+        links = [worker.link for worker in first._workers.values()]
+        async with open_telephony(run_dir) as second:
+            assert second.workers_connected == 2
+            with trio.fail_after(HANG_LIMIT_S):
+                for link in links:
+                    async for _ in link.events:
+                        pass
+        assert all(link.lost for link in links)
+
+
+async def test_given_a_killed_worker_when_it_held_a_leg_then_leg_lost_and_a_new_worker_takes_calls(tmp_path):
+    with telephony_pool(tmp_path, 4), sipp_uas("answer", tmp_path, calls=2) as peer:
+        async with open_telephony(tmp_path) as telephony:
+            leg = await telephony.place_call(a_call(peer.uri()))
+            await event_of(leg, LegAnswered)
+            victim = ProcessIdentity.read(tmp_path / "worker-0.lock")
+            assert victim.send_signal(signal.SIGKILL)
+            lost = (await events_until_end(leg))[-1]
+            with trio.fail_after(HANG_LIMIT_S):
+                while telephony.workers_connected == 0:
+                    await trio.sleep(0.02)
+            again = await telephony.place_call(a_call(peer.uri()))
+            await event_of(again, LegAnswered)
+            await again.hang_up()
+            await events_until_end(again)
+
+    assert isinstance(lost, LegLost)
+    assert lost.was_answered
+
+
+async def test_given_a_killed_parent_when_a_new_one_starts_then_workers_and_their_legs_stay(tmp_path):
+    with sipp_uas("answer", tmp_path) as peer:
+        with telephony_pool(tmp_path, 8) as parent:
+            async with open_telephony(tmp_path) as telephony:
+                leg = await telephony.place_call(a_call(peer.uri()))
+                await event_of(leg, LegAnswered)
+                pids = {lock: ProcessIdentity.read(lock) for lock in tmp_path.glob("worker-*.lock")}
+                victim, survivor = sorted(pids, key=lambda lock: lock.name == f"{_slot_of(telephony, leg)}.lock")
+                parent.kill()
+                parent.wait()
+                # One worker dies while nobody looks after it: the new parent has exactly that one to start.
+                assert pids[victim].send_signal(signal.SIGKILL)
+                with telephony_pool(tmp_path, 8):
+                    with trio.fail_after(HANG_LIMIT_S):
+                        while telephony.workers_connected < 2:
+                            await trio.sleep(0.02)
+                    assert ProcessIdentity.read(survivor) == pids[survivor]
+                    assert ProcessIdentity.read(victim) != pids[victim]
+                    await leg.hang_up()
+                    assert isinstance((await events_until_end(leg))[-1], LegEnded)
+                # The second parent was told to stop: it stops the worker it did not fork, too.
+                assert not pids[survivor].alive
+        assert await trio.to_thread.run_sync(peer.finish) == 0, peer.errors
+
+
+def _slot_of(telephony: TelephonyClient, leg: WorkerLeg) -> str:
+    return next(path.stem for path, worker in telephony._workers.items() if leg.leg_id in worker.legs)
+
+
+async def test_given_sigterm_when_a_leg_is_up_then_bye_is_sent_and_no_process_stays(tmp_path):
+    with sipp_uas("answer", tmp_path) as peer:
+        with telephony_pool(tmp_path, 4) as parent:
+            async with open_telephony(tmp_path) as telephony:
+                leg = await telephony.place_call(a_call(peer.uri()))
+                await event_of(leg, LegAnswered)
+                worker = ProcessIdentity.read(tmp_path / "worker-0.lock")
+                parent.send_signal(signal.SIGTERM)
+                ended = (await events_until_end(leg))[-1]
+                assert await trio.to_thread.run_sync(parent.wait, HANG_LIMIT_S) == 0
+        assert await trio.to_thread.run_sync(peer.finish) == 0, peer.errors
+
+    assert (ended.ended_by, ended.reason_text) == ("local", "shutdown")
+    assert not worker.alive
+    assert not list(tmp_path.glob("worker-*.sock"))
+
+
+async def test_given_a_recycling_limit_when_a_worker_is_idle_then_it_is_replaced_and_no_call_fails(tmp_path):
+    calls = 6
+    with telephony_pool(tmp_path, 4, "--recycle-after", "2"), sipp_uas("busy_486", tmp_path, calls=calls) as peer:
+        pids = set()
+        async with open_telephony(tmp_path) as telephony:
+            for _ in range(calls):
+                with trio.fail_after(HANG_LIMIT_S):
+                    while True:
+                        try:
+                            leg = await telephony.place_call(a_call(peer.uri()))
+                            break
+                        except NoCapacity:
+                            await trio.sleep(0.02)
+                pids.add(ProcessIdentity.read(tmp_path / "worker-0.lock"))
+                assert (await events_until_end(leg))[-1].sip_status == 486
+        assert await trio.to_thread.run_sync(peer.finish) == 0, peer.errors
+
+    assert len(pids) == 3
