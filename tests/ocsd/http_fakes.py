@@ -1,0 +1,181 @@
+"""A CampaignService in memory with the manual's state rules, and a raw HTTP client that shows every byte."""
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import trio
+
+from ocsd.config.objects import Application, HttpListener
+from ocsd.http.server import serve_http
+from ocsd.model.enums import CmError, DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.errors import CampaignRequestError
+from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
+
+HANG_LIMIT_S = 20.0
+"""Only catches hangs."""
+
+LOADED = GroupStatus(
+    dbid=115,
+    name="Campaign_Group_2@Agent_Group_2",
+    campaign_dbid=139,
+    group_dbid=234,
+    status=GroupCampStatus.RUNNING,
+    dial_mode=DialMode.PREDICTIVE,
+    optimize_by=OptimizeBy.BUSY_FACTOR,
+    optimize_goal=80,
+    switch_dbid=105,
+    version=6,
+    statistics={"agents_ready": 3, "busy_factor": 0.81, "overdial_rate": None, "hit_ratio": float("nan")},
+)
+
+
+def not_loaded(dbid: int, name: str, campaign_dbid: int, group_dbid: int) -> GroupStatus:
+    return replace(
+        LOADED,
+        dbid=dbid,
+        name=name,
+        campaign_dbid=campaign_dbid,
+        group_dbid=group_dbid,
+        status=GroupCampStatus.NOT_LOADED,
+        dial_mode=None,
+        optimize_by=None,
+        optimize_goal=None,
+        version=1,
+        statistics={},
+    )
+
+
+@dataclass
+class FakeCampaigns:
+    """Groups by DBID; Load, Start, Stop and Unload change their state, and `refuse` or `fail` override everything."""
+
+    groups: dict[int, GroupStatus] = field(
+        default_factory=lambda: {
+            106: not_loaded(106, "Campaign_Group_1@Agent_Group_1", 146, 234),
+            115: LOADED,
+            120: not_loaded(120, "Campaign_Group_3@Agent_Group_3", 138, 162),
+        }
+    )
+    requests: list[tuple[int, CampaignRequest, DialParameters]] = field(default_factory=list)
+    refuse: CmError | None = None
+    fail: Exception | None = None
+
+    async def request(self, dbid: int, request: CampaignRequest, parameters: DialParameters) -> None:
+        await trio.lowlevel.checkpoint()
+        self.requests.append((dbid, request, parameters))
+        if self.fail is not None:
+            raise self.fail
+        if self.refuse is not None:
+            raise CampaignRequestError(self.refuse, f"refused with {self.refuse.name}")
+        group = self.groups[dbid]
+        loaded = group.status is not GroupCampStatus.NOT_LOADED
+        running = group.status is GroupCampStatus.RUNNING
+        match request:
+            case CampaignRequest.LOAD if loaded:
+                raise CampaignRequestError(CmError.CAMPAIGN_ALREADY_LOADED, "already loaded")
+            case CampaignRequest.LOAD:
+                self._change(dbid, GroupCampStatus.ACTIVE, DialParameters(DialMode.PROGRESSIVE))
+            case _ if not loaded:
+                raise CampaignRequestError(CmError.CAMPAIGN_NOT_LOADED, "not loaded")
+            case CampaignRequest.START_DIALING if running:
+                raise CampaignRequestError(CmError.CAMPAIGN_ALREADY_STARTED, "already started")
+            case CampaignRequest.START_DIALING:
+                self._change(dbid, GroupCampStatus.RUNNING, parameters)
+            case CampaignRequest.SET_DIALING_MODE | CampaignRequest.STOP_DIALING if not running:
+                raise CampaignRequestError(CmError.CAMPAIGN_NOT_STARTED, "not started")
+            case CampaignRequest.SET_DIALING_MODE:
+                self._change(dbid, GroupCampStatus.RUNNING, parameters)
+            case CampaignRequest.STOP_DIALING:
+                self._change(dbid, GroupCampStatus.ACTIVE, DialParameters(group.dial_mode))
+            case _:
+                self._change(dbid, GroupCampStatus.NOT_LOADED, DialParameters())
+
+    def _change(self, dbid: int, status: GroupCampStatus, parameters: DialParameters) -> None:
+        group = self.groups[dbid]
+        self.groups[dbid] = replace(
+            group,
+            status=status,
+            dial_mode=parameters.dial_mode,
+            optimize_by=parameters.optimize_by,
+            optimize_goal=parameters.optimize_goal,
+            version=group.version + 1,
+        )
+
+    def status(self, dbid: int) -> GroupStatus | None:
+        return self.groups.get(dbid)
+
+    def statuses(self) -> list[GroupStatus]:
+        return list(self.groups.values())
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    status_line: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        return int(self.status_line.split()[1])
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class RawClient:
+    """One TCP connection; what is sent and received is bytes, header names keep their case."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream) -> None:
+        self.stream = stream
+        self._buffer = b""
+
+    async def ask(self, request: bytes | str) -> RawAnswer:
+        await self.stream.send_all(request.encode() if isinstance(request, str) else request)
+        return await self.answer()
+
+    async def _until(self, length_of) -> bytes:
+        while (length := length_of(self._buffer)) is None or len(self._buffer) < length:
+            data = await self.stream.receive_some(65536)
+            if not data:
+                raise EOFError(self._buffer)
+            self._buffer += data
+        taken, self._buffer = self._buffer[:length], self._buffer[length:]
+        return taken
+
+    async def answer(self) -> RawAnswer:
+        def head_length(data: bytes) -> int | None:
+            end = data.find(b"\r\n\r\n")
+            return None if end < 0 else end + 4
+
+        head = (await self._until(head_length)).decode("ascii")
+        status_line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+        headers = tuple((line.split(": ", 1)[0], line.split(": ", 1)[1]) for line in lines)
+        length = int(next((value for name, value in headers if name == "Content-length"), "0"))
+        return RawAnswer(status_line, headers, await self._until(lambda _: length))
+
+    async def is_closed(self) -> bool:
+        """Wait for the server's end of the connection; False when it sends something more instead."""
+        try:
+            return not self._buffer and await self.stream.receive_some(1) == b""
+        except trio.BrokenResourceError:
+            return True
+
+
+@asynccontextmanager
+async def http_server(service=None, application=None, **options):
+    """A control port on the loopback; yields (service, connect) and closes everything at the end."""
+    service = service or FakeCampaigns()
+    config = HttpListener(port=0, **options)
+    application = application or Application(name="OCS", dbid=398, version="8.1.000.12")
+    async with AsyncExitStack() as clients, trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + HANG_LIMIT_S
+        (port,) = await nursery.start(partial(serve_http, config, application, service))
+
+        async def connect() -> RawClient:
+            return RawClient(await clients.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port)))
+
+        connect.port = port
+        yield service, connect
+        assert not nursery.cancel_scope.cancel_called, "the test hung"
+        nursery.cancel_scope.cancel()
