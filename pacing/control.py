@@ -9,9 +9,9 @@
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
+from pacing.limits import AbandonmentCount, slack
 from pacing.types import Goal, GroupSnapshot, PacingTarget
 
 FEEDBACK_GAIN = 0.3
@@ -20,8 +20,13 @@ SET_POINT = 0.97
 FIRST_THETA_RATIO = 0.8
 """First theta as a share of the limit."""
 COMFORTABLE_SLACK = 1.5
-"""Abandoned people still allowed below which theta shrinks, by a factor e for each one missing."""
-SLACK_GAIN = 1.0
+"""Abandoned people still allowed below which theta shrinks in a short run ..."""
+COMFORTABLE_SLACK_MOST = 6.0
+SLACK_PER_PERSON = 1.0 / 300.0
+"""... and how that reserve grows with the people answered. Bursts are larger in large groups, which get there soon;
+the reserve keeps the guard, which costs far more than the reserve, from closing."""
+TAPER = 1.5
+"""Logarithm by which theta is smaller without slack than with a comfortable one."""
 LOG_THETA_MIN, LOG_THETA_MAX = math.log(1e-4), math.log(0.5)
 GOAL_GAIN_PER_S = 0.05
 """Growth of log theta per second and unit of error (busy factor: ratio; wait time: logarithm of measured/target)."""
@@ -29,14 +34,6 @@ GOAL_MEMORY_S = 120.0
 """Measured busy factor and wait time average over this long: a few calls of each agent."""
 HOLD_S_PER_UNIT = 4.0
 LOG_STEER_MIN = LOG_THETA_MIN - 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Steering:
-    """``theta``: risk bound of a single call. ``hold_s``: an idle agent counts only after so many seconds."""
-
-    theta: float
-    hold_s: float
 
 
 class ThetaControl:
@@ -50,9 +47,11 @@ class ThetaControl:
         self._idle_agent_s = 0.0
         self._bridged = 0.0
 
-    def answered_person(self, limit_ratio: float, *, abandoned: bool) -> None:
-        """Learn from one answered person."""
-        step = FEEDBACK_GAIN * (SET_POINT * limit_ratio - abandoned)
+    def answered_person(self, count: AbandonmentCount, limit_ratio: float, *, abandoned: bool) -> None:
+        """Learn from one answered person, who is in ``count`` already."""
+        # Theta grows only as far as there is a reserve, or it would grow until the taper below had no effect.
+        reserve = _clip(slack(count, limit_ratio) / comfortable_slack(count.people), 0.0, 1.0)
+        step = FEEDBACK_GAIN * (SET_POINT * limit_ratio * reserve - abandoned)
         self._log_theta = _clip(self._overdial(limit_ratio) + step, LOG_THETA_MIN, LOG_THETA_MAX)
 
     def bridged(self) -> None:
@@ -87,15 +86,21 @@ class ThetaControl:
         """Recent mean seconds an agent waits for a call: idle agent time per bridged call (Little's law)."""
         return self._idle_agent_s / max(self._bridged, 0.5)
 
-    def steering(self, target: PacingTarget, slack: float) -> Steering:
-        """What applies now; ``slack``: abandoned people still allowed, see :func:`pacing.limits.slack`."""
+    def theta(self, target: PacingTarget, count: AbandonmentCount, expected_abandoned: float) -> float:
+        """Risk bound of a single call now; ``expected_abandoned``: what the calls under way are expected to add."""
         limit = overdial_limit(target)
-        log_theta = self._overdial(limit) + SLACK_GAIN * min(0.0, slack - COMFORTABLE_SLACK)
-        hold_s = 0.0
+        comfortable = comfortable_slack(count.people)
+        missing = max(0.0, comfortable - slack(count, limit, expected_abandoned))
+        log_theta = self._overdial(limit) - TAPER * missing / comfortable
         if target.goal is not Goal.OVERDIAL_RATE:
             log_theta = min(log_theta, self._log_goal)
-            hold_s = HOLD_S_PER_UNIT * max(0.0, LOG_THETA_MIN - self._log_goal)
-        return Steering(math.exp(max(log_theta, LOG_THETA_MIN)), hold_s)
+        return math.exp(max(log_theta, LOG_THETA_MIN))
+
+    def hold_s(self, target: PacingTarget) -> float:
+        """An idle agent is dialed for only after so many seconds; 0 unless a goal asks for less than one to one."""
+        if target.goal is Goal.OVERDIAL_RATE:
+            return 0.0
+        return HOLD_S_PER_UNIT * max(0.0, LOG_THETA_MIN - self._log_goal)
 
     def _overdial(self, limit_ratio: float) -> float:
         if self._log_theta is None:
@@ -117,6 +122,11 @@ class ThetaControl:
         self._log_goal = float(state["log_goal"])
         self._busy_agent_s, self._agent_s = float(state["busy_agent_s"]), float(state["agent_s"])
         self._idle_agent_s, self._bridged = float(state["idle_agent_s"]), float(state["bridged"])
+
+
+def comfortable_slack(people: int) -> float:
+    """Reserve of abandoned people still allowed at which theta is not reduced, after so many answered people."""
+    return _clip(people * SLACK_PER_PERSON, COMFORTABLE_SLACK, COMFORTABLE_SLACK_MOST)
 
 
 def overdial_limit(target: PacingTarget) -> float:

@@ -17,6 +17,10 @@ SHORT_WINDOW_PEOPLE = 100
 SHORT_WINDOW_FACTOR = 3.0
 """A short window may hold this many times the limit: three times 3 % of 100 is the worst quarter of an hour."""
 
+BURST_RISK = 0.0005
+"""Per prediction, of which a run of two minutes has some twenty independent ones: a few runs in a hundred exceed."""
+BURST_PEOPLE = 200
+
 
 @dataclass(frozen=True, slots=True)
 class AbandonmentCount:
@@ -54,6 +58,14 @@ class AbandonmentLedger:
 def slack(count: AbandonmentCount, limit_ratio: float, expected_abandoned: float = 0.0) -> float:
     """How many more people could be abandoned within the limit as of now; negative: over it."""
     return limit_ratio * count.people - count.abandoned - expected_abandoned
+
+
+def burst_risk(people: int) -> float:
+    """Accepted probability that the people lost at one go outnumber those still allowed, after ``people`` answered.
+
+    Early such a burst spoils the rate of the whole run; later it is a ripple.
+    """
+    return min(1.0, BURST_RISK * max(1.0, people / BURST_PEOPLE) ** 2)
 
 
 def guard_reason(

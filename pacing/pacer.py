@@ -12,6 +12,7 @@ No clock: time is what the snapshots say. The pacer is meant to be asked a few t
 happened. It is not thread-safe; one task owns it.
 """
 
+import math
 from dataclasses import replace
 from enum import Enum
 from typing import Any, Self
@@ -29,7 +30,7 @@ from pacing.estimators import (
     answer_prior,
     ending_prior,
 )
-from pacing.limits import AbandonmentLedger, bounded, guard_reason, slack
+from pacing.limits import AbandonmentLedger, bounded, burst_risk, guard_reason, slack
 from pacing.predictive import CallTables, Prediction, call_tables, outlook, pending_answer_ratio
 from pacing.progressive import one_to_one_launches, progressive_launches
 from pacing.types import DialDecision, GroupSnapshot, Mode, PacingTarget
@@ -138,7 +139,7 @@ class Pacer:
         if not self._verdicts:
             self._analysis.person(0.0)
         self._ledger.add(abandoned=abandoned)
-        self._control.answered_person(overdial_limit(self._target), abandoned=abandoned)
+        self._control.answered_person(self._ledger.count(), overdial_limit(self._target), abandoned=abandoned)
 
     def _lag_s(self) -> float:
         return self._answers.quantile_s(LAG_QUANTILE)
@@ -168,19 +169,19 @@ class Pacer:
         person_ratio = self._analysis.person_ratio
         count, limit = self._ledger.count(), overdial_limit(self._target)
 
-        hold_s = self._control.steering(self._target, 0.0).hold_s
+        hold_s = self._control.hold_s(self._target)
         held = sum(idle_s < hold_s for idle_s in snapshot.agents_idle_s)
         idle = len(snapshot.agents_idle_s) - held
         view = outlook(snapshot, tables, talk, wrap_up, hit, person_ratio, self._patience, idle)
         prediction = Prediction(view)
         people, abandoned = prediction.expected(0)
         room = slack(count, limit, abandoned)
-        theta = self._control.steering(self._target, room).theta
+        theta = self._control.theta(self._target, count, abandoned)
 
         most = bounded(1_000_000, snapshot)[0]
         one_to_one = max(0, one_to_one_launches(snapshot) - held)
         guard = guard_reason(count, limit, people, abandoned)
-        plan = prediction.plan(theta, most)
+        plan = prediction.plan(theta, most, burst_risk(count.people), max(0, math.floor(slack(count, limit))))
         if self._hits.total < LEARNING_OUTCOMES:
             wanted, because = one_to_one, "learning"
         elif guard is not None:

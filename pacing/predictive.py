@@ -27,8 +27,10 @@ from pacing.types import GroupSnapshot
 EXACT_TERMS = 24
 _QUADRATURE = ((-(3.0**0.5), 1.0 / 6.0), (0.0, 2.0 / 3.0), (3.0**0.5, 1.0 / 6.0))
 """Gauss-Hermite nodes (standard errors of the hit ratio) and weights: exact for moments up to the fifth."""
-_BLOCK = 8
+_BLOCK = 4
 """Launches whose risk is computed at once; a decision rarely launches more."""
+DEEPEST = 8
+"""Shortages of 0..DEEPEST people are told apart; a deeper one is nothing that any bound would allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,33 +207,49 @@ class Prediction:
         self._short: list[Floats] = []
 
     def short(self, launched: int) -> Floats:
-        """P(D(u) <= 0) by horizon after so many launches: what one more person at u would meet."""
+        """P(D(u) <= -depth) after so many launches, float64 (DEEPEST + 1, HORIZON_STEPS + 1).
+
+        Row 0 is what one more person at u would meet; row n is a shortage that leaves n people without an agent.
+        """
         while len(self._short) <= launched:
             self._short.extend(self._shortage.after(len(self._short), self._block))
         return self._short[launched]
 
     def risk(self, launched: int) -> float:
         """Risk of one more call after so many launches."""
-        worst_later = np.maximum.accumulate(self.short(launched)[::-1])[::-1]
+        worst_later = np.maximum.accumulate(self.short(launched)[0, ::-1])[::-1]
         return float(worst_later @ self._view.arrival)
+
+    def burst(self, launched: int, allowed: int) -> float:
+        """P(more than ``allowed`` people will be left without an agent at some horizon); 0 beyond DEEPEST."""
+        return float(self.short(launched)[allowed + 1].max()) if allowed < DEEPEST else 0.0
 
     def expected(self, launched: int) -> tuple[float, float]:
         """People whom all calls then under way will bring within the horizon, and how many of them find nobody."""
         needs = self._view.needs.sum(axis=0) + launched * self._view.fresh
-        arriving = np.maximum(np.diff(needs, prepend=0.0), 0.0)
-        return float(arriving.sum()), float(arriving @ self.short(launched))
+        people = float(np.maximum(np.diff(needs, prepend=0.0), 0.0).sum())
+        # The mean of a count is the sum of the probabilities of its being at least 1, 2, ...; the worst horizon
+        # counts, because a shortage that has passed by then has already lost its people.
+        abandoned = float(self.short(launched)[1:].sum(axis=0).max())
+        return people, min(abandoned, people)
 
-    def plan(self, theta: float, most: int) -> Plan:
-        """Largest number of launches up to ``most`` whose every single risk is at or under ``theta``."""
+    def plan(self, theta: float, most: int, burst: float = 1.0, allowed: int = 0) -> Plan:
+        """Largest number of launches up to ``most`` whose every single risk is at or under ``theta``.
+
+        Moreover P(more than ``allowed`` people left without an agent) after each stays at or under ``burst``.
+        """
         launched, risk, next_risk = 0, 0.0, self.risk(0)
-        while launched < most and next_risk <= theta:
+        while launched < most and next_risk <= theta and self.burst(launched + 1, allowed) <= burst:
             launched, risk = launched + 1, next_risk
             next_risk = self.risk(launched)
         return Plan(launched, risk, next_risk, *self.expected(launched))
 
 
 class _NormalShortage:
-    """P(D(u) <= 0) by the refined normal approximation."""
+    """P(D(u) <= -depth) by the refined normal approximation."""
+
+    _SKEW_SCALE = 1.0 / (6.0 * (2.0 * np.pi) ** 0.5)
+    _depths = np.arange(DEEPEST + 1, dtype=np.float64)[None, :, None]
 
     def __init__(self, view: Outlook) -> None:
         released, needs, fresh = view.released, view.needs, view.fresh
@@ -249,21 +267,22 @@ class _NormalShortage:
         self._ringing = needs[: view.ringing_rows].sum(axis=0)
 
     def after(self, launched: int, block: int) -> Floats:
+        """P(D(u) <= -depth), float64 (block, DEEPEST + 1, horizons), for ``launched`` and more launches."""
         count = np.arange(launched, launched + block, dtype=np.float64)[:, None]
         mean = self._mean - count * self._fresh
         from_hits = self._hit_error * (self._ringing + count * self._fresh)
         variance = self._variance + count * self._fresh_spread + from_hits**2 + 1e-6
         deviation = np.sqrt(variance)
-        x = (0.5 - mean) / deviation
         skewness = (self._third - count * self._fresh_third) / (deviation * variance)
-        correction = skewness * (1.0 - x * x) * np.exp(-0.5 * x * x) / (6.0 * (2.0 * np.pi) ** 0.5)
+        x = (0.5 - self._depths - mean[:, None, :]) / deviation[:, None, :]
+        correction = skewness[:, None, :] * (1.0 - x * x) * np.exp(-0.5 * x * x) * self._SKEW_SCALE
         # Clipped because the correction overshoots where hardly anything is random any more.
         short: Floats = np.clip(ndtr(x) + np.clip(correction, -0.1, 0.1), 0.0, 1.0)
         return short
 
 
 class _ExactShortage:
-    """P(D(u) <= 0) by convolution, mixed over three values of the hit ratio when it is still uncertain."""
+    """P(D(u) <= -depth) by convolution, mixed over three values of the hit ratio when it is still uncertain."""
 
     def __init__(self, view: Outlook) -> None:
         nodes = _QUADRATURE if view.hit_relative_error > 0.02 else ((0.0, 1.0),)
@@ -282,13 +301,14 @@ class _ExactShortage:
         self._launched = 0
 
     def after(self, launched: int, block: int) -> Floats:
-        # D = spare_now - calls + X, with X counting released agents and calls that need none: D <= 0 is X <= threshold.
-        if launched != self._launched:
-            raise ValueError(f"launches must be asked in order, {self._launched} comes next")
+        # D = spare_now - calls + X, with X counting released agents and calls that need none: D <= -depth is
+        # X <= threshold - depth.
         rows = []
         for _ in range(block):
-            upto = min(max(self._threshold + 1, 0), self._pmf.shape[2])
-            rows.append((self._pmf[:, :, :upto].sum(axis=2) * self._weights).sum(axis=0))
+            padded = np.zeros((*self._pmf.shape[:2], self._pmf.shape[2] + 1))
+            np.cumsum(self._pmf, axis=2, out=padded[:, :, 1:])
+            upto = np.clip(self._threshold + 1 - np.arange(DEEPEST + 1), 0, self._pmf.shape[2])
+            rows.append((padded[:, :, upto] * self._weights[:, :, None]).sum(axis=0).T)
             self._pmf = _without_term(self._pmf, self._fresh)
             self._threshold += 1
         self._launched += block
