@@ -16,7 +16,7 @@ MIN_BURST_FRAMES: Final = 3
 """A burst is announced at its third frame: vowels are pure for one or two frames now and then."""
 
 GAP_FRAMES: Final = 5
-"""A shorter hole does not end a burst: a lost packet spoils two or three windows. Every cadence pauses 165 ms or more."""
+"""A shorter hole does not end a burst: a lost packet spoils two or three windows; cadences pause 165 ms or more."""
 
 STEADY_HZ: Final = 22.0
 STEADY_RATIO: Final = 0.012
@@ -119,5 +119,5 @@ class BurstTracker:
         return ended, begun, sounding
 
 
-def _steady(hz: npt.NDArray[np.float32], mean_hz: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def _steady(hz: npt.NDArray[np.float32], mean_hz: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     return np.asarray(np.abs(hz - mean_hz) < STEADY_HZ + STEADY_RATIO * mean_hz)

@@ -1,0 +1,216 @@
+"""The media server process: ``ocsd-media`` or ``python -m telephony.media.server``.
+
+One thread, absolute ticks of 20 ms; between them it sleeps on the daemon's socket. Channels live on without a daemon.
+"""
+
+import argparse
+import gc
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import msgspec
+import numpy as np
+import sdnotify
+import structlog
+
+from telephony import contract as wire
+from telephony.media.channels import PortPool
+from telephony.media.control import ControlSocket
+from telephony.media.plane import TICK_S, MediaPlane
+from telephony.media.prompts import PromptLibrary
+from telephony.procs import LockFile, is_listening, listen_unix
+
+log = structlog.get_logger(__name__)
+
+STATS_TICKS: Final = 1000
+MAX_CATCH_UP_TICKS: Final = 5
+"""After a longer stall (a suspended machine) the missed ticks are given up: nobody wants to hear them."""
+
+ORPHAN_CHECK_TICKS: Final = 5
+
+
+class Pacer:
+    """Absolute tick times and how well they are kept. Pure: time is passed in."""
+
+    def __init__(self, now_s: float) -> None:
+        self.next_s = now_s + TICK_S
+        self.skipped = 0
+        self._late_s = np.zeros(STATS_TICKS)
+        self._work_s = np.zeros(STATS_TICKS)
+        self._count = 0
+
+    def due(self, now_s: float) -> bool:
+        """Whether a tick is due; gives up missed ticks beyond the catch-up limit."""
+        behind = int((now_s - self.next_s) / TICK_S)
+        if behind > MAX_CATCH_UP_TICKS:
+            self.skipped += behind
+            self.next_s += behind * TICK_S
+        return now_s >= self.next_s
+
+    def done(self, began_s: float, ended_s: float) -> None:
+        """A tick that began and ended at these times."""
+        slot = self._count % STATS_TICKS
+        self._late_s[slot] = began_s - self.next_s
+        self._work_s[slot] = ended_s - began_s
+        self._count += 1
+        self.next_s += TICK_S
+
+    def percentiles_ms(self) -> tuple[float, float, float, float]:
+        """Lateness p50, p99 and work p50, p99 over the last 1000 ticks."""
+        count = min(self._count, STATS_TICKS)
+        if not count:
+            return 0.0, 0.0, 0.0, 0.0
+        late = np.percentile(self._late_s[:count] * 1000, (50, 99))
+        work = np.percentile(self._work_s[:count] * 1000, (50, 99))
+        return float(late[0]), float(late[1]), float(work[0]), float(work[1])
+
+
+class MediaServer:
+    """Plane, daemon connection and clock in one loop."""
+
+    def __init__(self, plane: MediaPlane, control: ControlSocket) -> None:
+        self._plane = plane
+        self._control = control
+        self.stopping = False
+
+    def run(self) -> None:
+        """Serve until `stopping` is set (by a signal handler or by the daemon's Shutdown)."""
+        pacer = Pacer(time.monotonic())
+        ticks = 0
+        while not self.stopping:
+            now_s = time.monotonic()
+            for message in self._control.poll(pacer.next_s - now_s, now_s):
+                self._obey(message, pacer)
+            while pacer.due(began_s := time.monotonic()):
+                events = self._plane.tick(began_s)
+                self._control.send(events)
+                pacer.done(began_s, time.monotonic())
+                ticks += 1
+                if ticks % ORPHAN_CHECK_TICKS == 0:
+                    self._control.beat(began_s)
+                    if not self._control.is_connected:
+                        for channel_id in self._plane.look_after_orphans(began_s, self._control.orphaned_since_s):
+                            log.warning("channel.orphan_closed", channel_id=channel_id)
+            for change in self._control.changes:
+                log.info("daemon.changed", what=change, channels=self._plane.counts()[0])
+            self._control.changes.clear()
+
+    def _obey(self, message: msgspec.Struct, pacer: Pacer) -> None:
+        match message:
+            case wire.Hello():
+                self._control.send([self._plane.snapshot()])
+            case wire.GetStats(seq):
+                late_p50, late_p99, work_p50, work_p99 = pacer.percentiles_ms()
+                channels, analysing, bridged = self._plane.counts()
+                cpu_s = time.process_time()
+                self._control.send(
+                    [wire.MediaStats(seq, channels, analysing, bridged, late_p50, late_p99, work_p50, work_p99, cpu_s)]
+                )
+            case wire.Shutdown():
+                self.stopping = True
+            case _:
+                self._control.send(self._plane.command(message, time.monotonic()))
+
+
+def _port_range(text: str) -> PortPool:
+    first, _, last = text.partition("-")
+    try:
+        return PortPool(int(first), int(last))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error} (expected FIRST-LAST, for example 20000-23998)") from None
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="ocsd-media",
+        description="Media server: RTP, bridging, prompts and call progress analysis.",
+        epilog="example: ocsd-media --run-dir /run/ocsd --host 192.0.2.10 --rtp-ports 20000-23998",
+    )
+    parser.add_argument("--run-dir", type=Path, required=True, help="folder of the Unix socket <name>.sock")
+    parser.add_argument("--host", default="127.0.0.1", help="IPv4 address put into SDP (default: %(default)s)")
+    parser.add_argument("--bind", default="", help="IPv4 address to bind RTP ports to (default: that of --host)")
+    parser.add_argument(
+        "--rtp-ports", type=_port_range, default="20000-23998", metavar="FIRST-LAST", help="default: %(default)s"
+    )
+    parser.add_argument("--capacity", type=int, default=500, help="most channels at once (default: %(default)s)")
+    parser.add_argument("--name", default="media-0", help="name of socket and lock file (default: %(default)s)")
+    parser.add_argument("--prompt-dir", type=Path, default=None, help="folder of .ulaw announcements (8 kHz, raw)")
+    found = parser.parse_args(arguments)
+    if found.capacity < 1:
+        parser.error("--capacity must be at least 1")
+    if not found.name or "/" in found.name:
+        parser.error("--name must be a plain file name")
+    for folder in (found.run_dir, found.prompt_dir):
+        if folder is not None and not folder.is_dir():
+            parser.error(f"{folder} is not a folder")
+    return found
+
+
+def _allow_descriptors(wanted: int) -> bool:
+    """Raise the limit of open files as far as allowed; False when that is not enough."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft >= wanted
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0 stopped as asked, 1 cannot start."""
+    options = _arguments(arguments)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    notifier = sdnotify.SystemdNotifier()
+    path = options.run_dir / f"{options.name}.sock"
+    lock = LockFile(options.run_dir / f"{options.name}.lock")
+    if not lock.acquire() or is_listening(path):
+        log.error("media.not_started", why="another server has this name", socket=str(path))
+        return 1
+    plane = MediaPlane(
+        options.host, options.rtp_ports, options.capacity, PromptLibrary(options.prompt_dir), options.bind or None
+    )
+    if not _allow_descriptors(2 * plane.capacity + 64):
+        log.warning("media.descriptors_short", channels=plane.capacity, fix="raise LimitNOFILE or ulimit -n")
+    try:
+        listener = listen_unix(path)
+    except (OSError, ValueError) as error:
+        log.error("media.not_started", why=str(error), socket=str(path))
+        return 1
+    control = ControlSocket(listener, options.name, time.monotonic())
+    server = MediaServer(plane, control)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    gc.collect()
+    gc.freeze()  # a full collection over everything imported would take several ticks
+    log.info("media.started", socket=str(path), host=options.host, capacity=plane.capacity, pid=os.getpid())
+    notifier.notify("READY=1")
+    try:
+        server.run()
+    finally:
+        notifier.notify("STOPPING=1")
+        control.close()
+        plane.close()
+        path.unlink(missing_ok=True)
+        log.info("media.stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
