@@ -299,7 +299,9 @@ def _parse_named(
             reference_id=reference if isinstance(reference, str) or type(reference) is int else None,
         )
 
-    parser = parsers.get(name) if isinstance(name, str) else None
+    if not isinstance(name, str):
+        raise refused(GswError.INVALID_REQUEST, f"{type_key} must be a string, not {json_type(name)}")
+    parser = parsers.get(name)
     if parser is None:
         why = "is not supported by this version" if name in LATER_REQUESTS else "is no known request"
         raise refused(GswError.INVALID_REQUEST, f"{type_key} {printable(name)} {why}")
