@@ -1,10 +1,12 @@
 import json
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, connect_websocket, wrap_client_stream
@@ -355,3 +357,51 @@ async def test_given_a_handshake_that_does_not_end_when_the_limit_passes_then_it
 
     assert trio.current_time() - started_s <= 2 * HANDSHAKE_LIMIT_S + 1.0
     assert endpoint.connections == 0
+
+
+frames = st.sampled_from(
+    [
+        b"\x81\x82\x00\x00\x00\x00{}",
+        b"\x81\x80\x00\x00\x00\x00",
+        b"\x01\x81\x00\x00\x00\x00{",  # the first part of a message
+        b"\x80\x81\x00\x00\x00\x00}",  # its last part
+        b"\x82\x81\x00\x00\x00\x00\xff",
+        b"\x89\x80\x00\x00\x00\x00",  # ping
+        b"\x8a\x80\x00\x00\x00\x00",  # pong
+        b"\x88\x80\x00\x00\x00\x00",  # close
+        b"\x88\x82\x00\x00\x00\x00\x03\xe8",
+        b"\xc1\x80\x00\x00\x00\x00",
+        b"\x81\xfe\xff\xff\x00\x00\x00\x00",
+        b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00",
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.booleans(), st.lists(frames | st.binary(max_size=20), max_size=8))
+def test_given_any_bytes_when_sent_then_the_endpoint_never_fails(shakes_hands, parts):
+    async def talk():
+        service = FakeDesks()
+        endpoint = DesktopEndpoint(DesktopListener(max_message_bytes=256), APPLICATION, service)
+        ours, theirs = memory_stream_pair()
+
+        async def listen():
+            with suppress(trio.BrokenResourceError):
+                async for _ in ours:
+                    pass
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(endpoint.handle, theirs)
+            nursery.start_soon(listen)
+            with suppress(trio.BrokenResourceError):
+                for part in [HANDSHAKE] * shakes_hands + parts:
+                    await ours.send_all(part)
+                    await trio.testing.wait_all_tasks_blocked()
+                await ours.send_eof()
+        assert endpoint.connections == 0
+        assert service.connections == []
+
+    with capture_logs() as logs:
+        trio.run(talk, clock=trio.testing.MockClock(autojump_threshold=0))
+
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []
