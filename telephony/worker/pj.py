@@ -158,7 +158,8 @@ class SipStack:
         for account in self._accounts.values():
             account.shutdown()
         self._accounts.clear()
-        self._endpoint.libDestroy()
+        # Without waiting a second for the network: whoever stops us has let the last transactions end.
+        self._endpoint.libDestroy(pjsua2.PJSUA_DESTROY_NO_NETWORK)
 
     def _note(self, leg_id: str, event: LegEvent) -> None:
         self._events.append((leg_id, event))
@@ -284,6 +285,10 @@ class _Call(pjsua2.Call):
                 # With SDP, onCallMediaState fired just before; the text is the fallback for a stream it refused.
                 media = (self._media or remote_audio(message.body)) if message.body.strip() else None
                 self._note(self._leg_id, Provisional(time.monotonic(), message.status, media))
+            elif SipStatus.OK <= message.status < SipStatus.MULTIPLE_CHOICES:
+                # A usable answer has reached CONFIRMED by now. pjsua has sent its BYE and would tell us only when
+                # that is answered, which may take 32 s.
+                self._note(self._leg_id, AnswerUnusable(time.monotonic(), "answer without usable SDP"))
         except Exception:
             traceback.print_exc()
 
@@ -315,8 +320,6 @@ def _ending(message: SipMessage | None, status: int, why: str) -> LegEvent:
         redirected = message.status < SipStatus.BAD_REQUEST
         redirect_to = message.contact_uri if redirected else ""
         return Failed(now_s, message.status, message.q850_cause, message.reason_text, redirect_to)
-    if message.cseq_method == "INVITE" and message.status >= SipStatus.OK:
-        return AnswerUnusable(now_s, why)
     return Released(now_s, status, why)
 
 

@@ -98,7 +98,7 @@ class Pool:
             slot.pid = 0
             now_s = time.monotonic()
             code = os.waitstatus_to_exitcode(status)
-            if now_s - slot.started_s < SHORT_LIFE_S:
+            if code != 0 and now_s - slot.started_s < SHORT_LIFE_S:
                 slot.backoff_s = min(max(slot.backoff_s * 2, FIRST_BACKOFF_S), LONGEST_BACKOFF_S)
             else:
                 slot.backoff_s = 0.0

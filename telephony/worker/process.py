@@ -86,13 +86,19 @@ class _Connection:
         self.next_ping = 1
         self._decoder = FrameDecoder(WorkerCommand)
         self._unsent = bytearray()
+        self._deaf = False
 
     @property
     def wants_to_send(self) -> bool:
         return bool(self._unsent)
 
     def send(self, message: msgspec.Struct) -> None:
-        """Queue a frame and write what the socket takes; OSError or ContractError: the peer is lost."""
+        """Queue a frame and write what the socket takes; ContractError: the peer has stopped reading.
+
+        A peer that has closed is noticed by `receive`, after its last commands were read.
+        """
+        if self._deaf:
+            return
         self._unsent += encode_frame(message)
         self.flush()
         if len(self._unsent) > MAX_UNSENT_BYTES:
@@ -109,6 +115,9 @@ class _Connection:
                 del self._unsent[: self.stream.send(self._unsent)]
         except BlockingIOError:
             pass
+        except OSError:
+            self._deaf = True
+            self._unsent.clear()
 
     def receive(self, now_s: float) -> list[msgspec.Struct]:
         """The frames that have arrived; EOFError at the end of the stream."""
@@ -191,6 +200,8 @@ class Worker:
         self._strangers.append(_Connection(stream, now_s))
 
     def _serve(self, connection: _Connection, now_s: float) -> None:
+        if connection is not self._daemon and connection not in self._strangers:
+            return  # dropped earlier in this turn
         try:
             connection.flush()
             for message in connection.receive(now_s):
@@ -200,7 +211,7 @@ class Worker:
                     self._greet(connection, message)
                 else:
                     return  # replaced by what it sent before
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             self._drop(connection, "")
         except (OSError, ContractError) as error:
             self._drop(connection, str(error))
@@ -238,7 +249,7 @@ class Worker:
             return
         try:
             self._daemon.send(message)
-        except (OSError, ContractError) as error:
+        except ContractError as error:
             self._drop(self._daemon, str(error))
 
     def _ping(self, now_s: float) -> None:
@@ -246,7 +257,7 @@ class Worker:
             return
         try:
             self._leave_ping = self._daemon.ping(now_s)
-        except (OSError, ContractError) as error:
+        except ContractError as error:
             self._drop(self._daemon, str(error))
 
     def _obey(self, message: msgspec.Struct, now_s: float) -> None:
@@ -350,7 +361,7 @@ class Worker:
         self._leaving = True
         try:
             self._send_snapshot()
-        except (OSError, ContractError) as error:
+        except ContractError as error:
             if self._daemon is not None:
                 self._drop(self._daemon, str(error))
 

@@ -85,6 +85,12 @@ async def outcome(telephony: TelephonyClient, peer: SippPeer, **changes) -> tupl
     return events, events[-1]
 
 
+async def all_connected(telephony: TelephonyClient, workers: int) -> None:
+    with trio.fail_after(HANG_LIMIT_S):
+        while telephony.workers_connected < workers:  # noqa: ASYNC110 - a poll is all a reader of the property has
+            await trio.sleep(0.02)
+
+
 async def finished(peer: SippPeer) -> int:
     return await trio.to_thread.run_sync(peer.finish)
 
@@ -198,8 +204,9 @@ async def test_given_a_302_when_called_then_it_is_reported_and_not_followed(run_
     assert (ended.sip_status, ended.redirect_to) == (302, "sip:+15550199@192.0.2.77:5070")
 
 
-async def test_given_credentials_when_challenged_then_the_call_is_answered(run_dir, tmp_path):
-    with sipp_uas("proxy_auth_407", tmp_path) as peer:
+@pytest.mark.parametrize("scenario", ["proxy_auth_407", "auth_401"])
+async def test_given_credentials_when_challenged_then_the_call_is_answered(run_dir, tmp_path, scenario):
+    with sipp_uas(scenario, tmp_path) as peer:
         async with open_telephony(run_dir) as telephony:
             leg = await telephony.place_call(a_call(peer.uri(), username="dialer", password="secret"))
             await event_of(leg, LegAnswered)
@@ -209,7 +216,7 @@ async def test_given_credentials_when_challenged_then_the_call_is_answered(run_d
 
 
 async def test_given_wrong_credentials_when_challenged_then_the_refusal_is_told(run_dir, tmp_path):
-    with sipp_uas("proxy_auth_407", tmp_path) as peer:
+    with sipp_uas("auth_401", tmp_path) as peer:
         async with open_telephony(run_dir) as telephony:
             _, ended = await outcome(telephony, peer, username="dialer", password="wrong")
 
@@ -329,9 +336,7 @@ async def test_given_a_killed_worker_when_it_held_a_leg_then_leg_lost_and_a_new_
             victim = ProcessIdentity.read(tmp_path / "worker-0.lock")
             assert victim.send_signal(signal.SIGKILL)
             lost = (await events_until_end(leg))[-1]
-            with trio.fail_after(HANG_LIMIT_S):
-                while telephony.workers_connected == 0:
-                    await trio.sleep(0.02)
+            await all_connected(telephony, 1)
             again = await telephony.place_call(a_call(peer.uri()))
             await event_of(again, LegAnswered)
             await again.hang_up()
@@ -354,9 +359,7 @@ async def test_given_a_killed_parent_when_a_new_one_starts_then_workers_and_thei
                 # One worker dies while nobody looks after it: the new parent has exactly that one to start.
                 assert pids[victim].send_signal(signal.SIGKILL)
                 with telephony_pool(tmp_path, 8):
-                    with trio.fail_after(HANG_LIMIT_S):
-                        while telephony.workers_connected < 2:
-                            await trio.sleep(0.02)
+                    await all_connected(telephony, 2)
                     assert ProcessIdentity.read(survivor) == pids[survivor]
                     assert ProcessIdentity.read(victim) != pids[victim]
                     await leg.hang_up()
