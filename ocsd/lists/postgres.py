@@ -62,7 +62,8 @@ class PostgresListStore:
     def __init__(self, database: Database, config: Configuration, node: str) -> None:
         self.node = node
         self.owner = f"{node}/{uuid.uuid4().hex[:12]}"
-        self._database = database
+        self.database = database
+        """For other state of the daemon in the same database."""
         self._config = config
         self._selections: dict[int, Selection] = {}
         self._doubtful: set[uuid.UUID] = set()
@@ -107,7 +108,7 @@ class PostgresListStore:
                 if not record_ids:
                     break
                 claim_figures = figures | {"record_ids": record_ids, "limit": wanted}
-                rows = await self._database.transaction(partial(_fetch, query=selection.claim, params=claim_figures))
+                rows = await self.database.transaction(partial(_fetch, query=selection.claim, params=claim_figures))
                 taken = _chains(list_dbid, rows, selection.user_columns)
                 chains += taken
                 if len(chains) >= limit or len(taken) >= len(record_ids):
@@ -123,7 +124,7 @@ class PostgresListStore:
         for chain in chains:
             by_table[self._table(chain.list_dbid)].append(chain.chain_id)
         if by_table:
-            await self._database.transaction(partial(journal.give_back, owner=self.owner, chains=by_table))
+            await self.database.transaction(partial(journal.give_back, owner=self.owner, chains=by_table))
 
     async def begin_attempts(self, attempts: Sequence[NewAttempt]) -> None:
         if attempts and (lost := await self._begins.submit(tuple(attempts), withdraw_on_cancel=True)) is not None:
@@ -144,11 +145,11 @@ class PostgresListStore:
         return await self._results.submit(finished, withdraw_on_cancel=False)
 
     async def open_attempts(self) -> list[OpenAttempt]:
-        return await self._database.transaction(journal.open_attempts, read_only=True)
+        return await self.database.transaction(journal.open_attempts, read_only=True)
 
     async def recover_claims(self) -> int:
         lease_s = self._config.database.lease_s
-        released = await self._database.transaction(
+        released = await self.database.transaction(
             partial(journal.recover, owner=self.owner, node=self.node, lease_s=lease_s)
         )
         if released:
@@ -157,14 +158,14 @@ class PostgresListStore:
 
     async def counts(self, list_dbid: int, now: datetime) -> ListCounts:
         calling_list = self._config.calling_list_by_dbid(list_dbid)
-        return await self._database.transaction(
+        return await self.database.transaction(
             partial(counting.stats, config=self._config, calling_list=calling_list, now=now), read_only=True
         )
 
     async def next_attempt_ids(self, count: int) -> list[int]:
         async with self._id_lock:
             if len(self._attempt_ids) < count:
-                rows = await self._database.transaction(
+                rows = await self.database.transaction(
                     partial(
                         _fetch,
                         query="SELECT nextval('ocsd.attempt_id') FROM generate_series(1, %s)",
@@ -177,8 +178,8 @@ class PostgresListStore:
     # -- tasks and writes --------------------------------------------------------------------------------------------
 
     async def _register(self) -> None:
-        await self._database.transaction(migrate)
-        await self._database.execute(
+        await self.database.transaction(migrate)
+        await self.database.execute(
             "INSERT INTO ocsd.instance (owner, node) VALUES (%s, %s) ON CONFLICT DO NOTHING", (self.owner, self.node)
         )
 
@@ -196,7 +197,7 @@ class PostgresListStore:
             await trio.sleep(lease_s / LEASE_RENEWALS)
             try:
                 await self._undo_doubtful()
-                await self._database.transaction(partial(journal.renew_leases, owner=self.owner, lease_s=lease_s))
+                await self.database.transaction(partial(journal.renew_leases, owner=self.owner, lease_s=lease_s))
             except StoreUnavailable as error:
                 log.warning("lease.not_renewed", reason=str(error))
 
@@ -208,8 +209,8 @@ class PostgresListStore:
             log.error("attempt.result_unsaved", count=self._results.unwritten, limit_s=DRAIN_LIMIT_S)
         with trio.move_on_after(CLOSE_LIMIT_S):
             try:
-                await self._database.transaction(partial(journal.give_back_all, owner=self.owner))
-                await self._database.execute(
+                await self.database.transaction(partial(journal.give_back_all, owner=self.owner))
+                await self.database.execute(
                     "UPDATE ocsd.instance SET stopped_at = now() WHERE owner = %s", (self.owner,)
                 )
             except StoreUnavailable as error:
@@ -217,23 +218,23 @@ class PostgresListStore:
 
     async def _write_begins(self, groups: Sequence[Sequence[NewAttempt]]) -> Sequence[ClaimLost | None]:
         tables = {attempt.list_dbid: self._table(attempt.list_dbid) for group in groups for attempt in group}
-        return await self._database.transaction(
+        return await self.database.transaction(
             partial(journal.insert_attempt_groups, owner=self.owner, tables=tables, groups=groups)
         )
 
     async def _write_results(self, items: Sequence[Mark | FinishedAttempt]) -> Sequence[bool]:
-        return await self._database.transaction(partial(journal.write_results, items=items))
+        return await self.database.transaction(partial(journal.write_results, items=items))
 
     async def _undo_doubtful(self) -> None:
         if batches := list(self._doubtful):
-            await self._database.transaction(partial(journal.give_back_batches, owner=self.owner, batches=batches))
+            await self.database.transaction(partial(journal.give_back_batches, owner=self.owner, batches=batches))
             self._doubtful.difference_update(batches)
 
     async def _search(
         self, calling_list: CallingList, selection: Selection, figures: dict[str, Any], wanted: int
     ) -> list[int]:
         try:
-            rows = await self._database.transaction(
+            rows = await self.database.transaction(
                 partial(_fetch, query=selection.search, params=figures | {"wanted": wanted}), read_only=True
             )
         except (psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction) as error:
@@ -281,22 +282,25 @@ def node_name(config: Configuration) -> str:
 
 @asynccontextmanager
 async def open_store(
-    config: Configuration, *, node: str | None = None, embedded: EmbeddedPostgres | None = None
+    config: Configuration, embedded: EmbeddedPostgres | None = None, *, node: str | None = None
 ) -> AsyncIterator[PostgresListStore]:
     """
-    Open the store with its tasks: database by ``database.dsn``, else the embedded one in ``data_dir``/postgres.
+    Open the store with its tasks, in the database of ``database.dsn``, else in the embedded one.
 
-    At the end results in memory are written, claims without an open attempt given back, and an embedded server that
-    nobody else uses stopped. Two stores with the same ``node`` must not run at once: the second would take the first
-    for dead. The body runs inside a nursery, so its errors arrive in an exception group.
+    Args:
+        embedded: a server that the caller has started and will stop; None: our own in ``data_dir``/postgres, stopped at
+            the end unless another process uses it. Either is started again when it dies meanwhile.
+        node: see `node_name`. Two stores with the same one must not run at once: each would take the other for dead.
+
+    At the end results in memory are written and claims without an open attempt given back. The body runs inside a
+    nursery, so its errors arrive in an exception group.
     """
     dsn = config.database.dsn
-    if not dsn and embedded is None:
-        embedded = EmbeddedPostgres(data_folder(config.data_dir) / "postgres")
+    own = EmbeddedPostgres(data_folder(config.data_dir) / "postgres") if not dsn and embedded is None else None
+    server = None if dsn else (embedded or own)
     try:
-        if not dsn and embedded is not None:
-            await trio.to_thread.run_sync(embedded.start)
-        server = None if dsn else embedded
+        if own is not None:
+            await trio.to_thread.run_sync(own.start)
         async with open_database(
             lambda: server.dsn if server is not None else dsn,
             size=config.database.pool_size,
@@ -316,6 +320,6 @@ async def open_store(
                         await store._close()
                     writers.cancel()
     finally:
-        if not dsn and embedded is not None:
+        if own is not None:
             with trio.CancelScope(shield=True):  # bounded by the server's own stop limit
-                await trio.to_thread.run_sync(embedded.stop)
+                await trio.to_thread.run_sync(own.stop)

@@ -169,7 +169,7 @@ def table_differences(conn: Connection, config: Configuration, calling_list: Cal
             (f'"{name}"',),
         )
     }
-    prefix = f"calling list {calling_list.name!r}: table {name!r}"
+    prefix = f"table {name!r}"
     if not found:
         return [f"{prefix} does not exist; create it with: ocsd list create"]
     problems = []

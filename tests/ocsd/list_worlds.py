@@ -1,0 +1,187 @@
+"""What the list tests share: a configuration, values, and one harness per kind of store."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from ocsd.config.objects import (
+    CallingList,
+    Configuration,
+    Database,
+    Filter,
+    Format,
+    FormatField,
+    TableAccess,
+    TimeZoneObject,
+)
+from ocsd.lists.memory import MemoryDatabase, MemoryListStore
+from ocsd.lists.postgres import open_store
+from ocsd.lists.store import ListStore
+from ocsd.lists.tables import create_table
+from ocsd.model.enums import CallResult, RecordStatus, RecordType
+from ocsd.model.records import AttemptTimes, Chain, FinishedAttempt, NewAttempt
+
+LIST = 301
+FILTERED_LIST = 302
+GROUP = 501
+NOON_UTC = datetime(2026, 3, 3, 17, 0, 0, tzinfo=UTC)
+"""12:00 in New York, 09:00 in Los Angeles, 17:00 in London, 22:30 in Kolkata."""
+
+
+def configuration(dsn: str = "", **changes: Any) -> Configuration:
+    settings: dict[str, Any] = {
+        "database": Database(dsn=dsn),
+        "time_zones": (
+            TimeZoneObject(dbid=11, name="EST", zone="America/New_York"),
+            TimeZoneObject(dbid=12, name="PST", zone="America/Los_Angeles"),
+            TimeZoneObject(dbid=13, name="GMT", zone="Europe/London"),
+            TimeZoneObject(dbid=14, name="IST", zone="Asia/Kolkata"),
+        ),
+        "formats": (
+            Format(
+                dbid=201,
+                name="Customers",
+                fields=(
+                    FormatField(name="customer_name", length=40),
+                    FormatField(name="balance", type="float"),
+                    FormatField(name="score", type="int"),
+                ),
+            ),
+        ),
+        "table_accesses": (TableAccess(dbid=211, name="Customers", table="customers", format="Customers"),),
+        "filters": (
+            Filter(
+                dbid=221,
+                name="Rich",
+                criteria="balance > 1000 AND customer_name LIKE 'A%' -- percent and comment",
+                order_by="balance DESC",
+            ),
+        ),
+        "calling_lists": (
+            CallingList(
+                dbid=LIST,
+                name="Customers",
+                table_access="Customers",
+                time_zone="EST",
+                daily_from=9 * 3600,
+                daily_till=18 * 3600,
+                max_attempts=3,
+            ),
+            CallingList(
+                dbid=FILTERED_LIST, name="RichCustomers", table_access="Customers", filter="Rich", time_zone="EST"
+            ),
+        ),
+    }
+    return Configuration(**(settings | changes))
+
+
+def attempt_for(chain: Chain, attempt_id: int, place: int = 0) -> NewAttempt:
+    record = chain.records[place]
+    return NewAttempt(
+        attempt_id=attempt_id,
+        guid=f"guid-{attempt_id}",
+        list_dbid=chain.list_dbid,
+        record_id=record.record_id,
+        chain_id=chain.chain_id,
+        campaign_dbid=401,
+        campaign_group_dbid=GROUP,
+        phone=record.contact_info,
+        leg_id=f"leg-{attempt_id}",
+        started_at=NOON_UTC,
+    )
+
+
+def result_of(attempt: NewAttempt, **changes: Any) -> FinishedAttempt:
+    values: dict[str, Any] = {
+        "attempt_id": attempt.attempt_id,
+        "list_dbid": attempt.list_dbid,
+        "record_id": attempt.record_id,
+        "chain_id": attempt.chain_id,
+        "call_result": int(CallResult.ANSWER),
+        "record_status": RecordStatus.UPDATED,
+        "record_type": RecordType.GENERAL,
+        "finished_at": NOON_UTC + timedelta(seconds=90),
+        "times": AttemptTimes(dialing_at=NOON_UTC + timedelta(seconds=1), answered_at=NOON_UTC + timedelta(seconds=9)),
+    }
+    return FinishedAttempt(**(values | changes))
+
+
+class MemoryWorld:
+    """A memory database and the stores on it."""
+
+    def __init__(self) -> None:
+        self.database = MemoryDatabase(configuration())
+        self._phones = count(2125550100)
+
+    def add(self, **columns: Any) -> int:
+        return self.database.add_record(LIST, **({"contact_info": f"+1{next(self._phones)}"} | columns))
+
+    def row(self, record_id: int) -> Mapping[str, Any]:
+        row = self.database.rows(LIST)[record_id]
+        record = row.record
+        return {
+            "record_status": int(row.record_status),
+            "record_type": int(record.record_type),
+            "campaign_id": row.campaign_id,
+            "switch_id": row.switch_id,
+            "daily_from": record.daily_from_s,
+            **{
+                name: getattr(record, name)
+                for name in ("call_result", "attempt", "dial_sched_time", "call_time", "agent_id", "treatments")
+            },
+            **record.user_fields,
+        }
+
+    def claims(self) -> dict[int, str]:
+        return {chain_id: claim.owner for (_, chain_id), claim in self.database.claims.items()}
+
+    def expire_leases(self) -> None:
+        for claim in self.database.claims.values():
+            claim.lease_until = datetime(2000, 1, 1, tzinfo=UTC)
+
+    @asynccontextmanager
+    async def store(self, node: str = "node") -> AsyncIterator[ListStore]:
+        yield MemoryListStore(self.database, node=node)
+
+
+class PostgresWorld:
+    """A real database and the stores on it."""
+
+    def __init__(self, dsn: str) -> None:
+        self.config = configuration(dsn)
+        self.conn = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
+        create_table(self.conn, self.config, self.config.calling_lists[0])
+        self._phones = count(2125550100)
+
+    def add(self, **columns: Any) -> int:
+        given = {"contact_info": f"+1{next(self._phones)}"} | columns
+        row = self.conn.execute(
+            sql.SQL("INSERT INTO customers ({}) VALUES ({}) RETURNING record_id").format(
+                sql.SQL(", ").join(map(sql.Identifier, given)), sql.SQL(", ").join([sql.Placeholder()] * len(given))
+            ),
+            [int(value) if isinstance(value, int) else value for value in given.values()],
+        ).fetchone()
+        assert row is not None
+        return int(row["record_id"])
+
+    def row(self, record_id: int) -> Mapping[str, Any]:
+        row = self.conn.execute("SELECT * FROM customers WHERE record_id = %s", (record_id,)).fetchone()
+        assert row is not None
+        return row
+
+    def claims(self) -> dict[int, str]:
+        return {row["chain_id"]: row["owner"] for row in self.conn.execute("SELECT chain_id, owner FROM ocsd.claim")}
+
+    def expire_leases(self) -> None:
+        self.conn.execute("UPDATE ocsd.claim SET lease_until = '2000-01-01'")
+
+    @asynccontextmanager
+    async def store(self, node: str = "node") -> AsyncIterator[ListStore]:
+        async with open_store(self.config, node=node) as store:
+            yield store
