@@ -12,7 +12,8 @@ from telephony.simworld import idtone, sound
 from telephony.simworld.media import MediaEngine, MediaError, MediaLeg
 from telephony.simworld.party import Answer, CalledParty, Command, HangUp, Hum, Listen, PartyState, Refuse, Ring, Say
 from telephony.simworld.plan import Behaviour, Mix, Script, canonical, plan_for
-from telephony.simworld.sip import (
+from telephony.simworld.sip import Uas
+from telephony.simworld.sipcall import (
     Acked,
     Cancelled,
     HungUp,
@@ -21,7 +22,6 @@ from telephony.simworld.sip import (
     NeverAcked,
     SipCall,
     SipEvent,
-    Uas,
     reason_header,
 )
 from telephony.simworld.sipmsg import Header
@@ -36,6 +36,7 @@ class _Call:
     party: CalledParty
     leg: MediaLeg
     canonical: str
+    attempt: int
     spoken_to_at_s: float | None = None
     agent_at_s: float | None = None
     hummed: bool = False
@@ -117,7 +118,7 @@ class Carrier:
         call.media_host, call.media_port = self.engine.host, leg.port
         # Turns and voices may differ from attempt to attempt; class and times do not (they are the plan's).
         rng = random.Random(f"{self.seed}|{number}|{self.attempts[number]}")
-        active = _Call(call, CalledParty(plan, rng), leg, number)
+        active = _Call(call, CalledParty(plan, rng), leg, number, self.attempts[number])
         self.calls[call] = active
         self._aim(call)
         self._obey(active, active.party.start(now_s), now_s)
@@ -203,7 +204,7 @@ class Carrier:
         spoken_to_s = active.spoken_to_at_s if party.plan.converses else None
         return {
             **_identity(call, active.canonical),
-            "attempt": self.attempts[active.canonical],
+            "attempt": active.attempt,
             "class": number_class,
             "decided_by": by,
             **plan_fields(party.plan),

@@ -9,7 +9,8 @@ from typing import Final, Protocol
 import trio
 
 from telephony.simworld.media import MAX_CATCH_UP_TICKS, TICK_S, MediaEngine
-from telephony.simworld.sip import SipEvent, Uas
+from telephony.simworld.sip import Uas
+from telephony.simworld.sipcall import SipEvent
 from telephony.simworld.sipmsg import Address
 
 RECEIVE_BUFFER_BYTES: Final = 4 * 1024 * 1024

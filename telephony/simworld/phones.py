@@ -13,7 +13,8 @@ from typing import Final
 
 from telephony.simworld import idtone, sound
 from telephony.simworld.media import MediaEngine, MediaError, MediaLeg
-from telephony.simworld.sip import (
+from telephony.simworld.sip import Uas
+from telephony.simworld.sipcall import (
     Acked,
     Cancelled,
     HungUp,
@@ -22,7 +23,6 @@ from telephony.simworld.sip import (
     NeverAcked,
     SipCall,
     SipEvent,
-    Uas,
     reason_header,
 )
 from telephony.simworld.truth import TruthLog, heard_fields

@@ -42,7 +42,8 @@ def parse_audio(body: bytes) -> Audio:
         raise SdpError("SDP is not UTF-8") from error
     if not lines or lines[0] != "v=0":
         raise SdpError("SDP does not begin with v=0")
-    session_host, sections = "", list[list[str]]()
+    session_host: str | None = None
+    sections = list[list[str]]()
     session_direction = "sendrecv"
     for line in lines:
         if line.startswith("m="):
@@ -62,7 +63,7 @@ def parse_audio(body: bytes) -> Audio:
     raise SdpError("no G.711 audio stream in the SDP")
 
 
-def _audio(section: list[str], host: str, direction: str) -> tuple[str, int, int, int | None, str] | None:
+def _audio(section: list[str], host: str | None, direction: str) -> tuple[str, int, int, int | None, str] | None:
     fields = section[0][2:].split()
     if len(fields) < 4 or fields[0] != "audio" or fields[2].upper() != "RTP/AVP":
         return None
@@ -82,7 +83,7 @@ def _audio(section: list[str], host: str, direction: str) -> tuple[str, int, int
     spoken = [int(f) for f in fields[3:] if f in ("0", "8") and maps.get(f, "PCM").startswith("PCM")]
     if not spoken:
         return None
-    if not host:
+    if host is None:
         raise SdpError("no c= line for the audio stream")
     event_type = next((int(f) for f in fields[3:] if maps.get(f, "") == "TELEPHONE-EVENT/8000"), None)
     return host, int(port_text), spoken[0], event_type, direction

@@ -16,16 +16,30 @@ requests get the same response again, our BYE is repeated until it is answered (
 """
 
 import heapq
-import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final
 from zlib import crc32
 
 from telephony.simworld import sdp
 from telephony.simworld.digest import DigestGuard
+from telephony.simworld.sipcall import (
+    Acked,
+    CallState,
+    Cancelled,
+    HungUp,
+    Invited,
+    MediaChanged,
+    NeverAcked,
+    SipCall,
+    SipEvent,
+    destination,
+    q850_cause,
+    reason_header,
+    transaction_key,
+    user_of,
+)
 from telephony.simworld.sipmsg import (
     Address,
     Header,
@@ -48,83 +62,6 @@ TIMEOUT_S: Final = 64 * T1_S
 
 ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE"
 _DIALOG_METHODS: Final = frozenset({"BYE", "UPDATE"})
-
-
-class CallState(Enum):
-    INVITED = "invited"
-    ANSWERED = "answered"
-    CONFIRMED = "confirmed"
-    ENDED = "ended"
-
-
-@dataclass(slots=True, eq=False)
-class SipCall:
-    """One incoming call. The application reads it and sets ``media_host`` and ``media_port`` before any SDP is due."""
-
-    call_id: str
-    number: str
-    """User part of the request URI."""
-    from_user: str
-    invite: Message
-    source: Address
-    local_tag: str
-    remote_tag: str
-    remote_cseq: int
-    state: CallState = CallState.INVITED
-    remote_audio: sdp.Audio | None = None
-    """Where the caller wants RTP; None until the ACK when the INVITE carried no SDP."""
-    media_host: str = ""
-    media_port: int = 0
-    local_cseq: int = 0
-    bye_when_acked: int | None = None
-    """Q.850 cause of a BYE that waits for the ACK of our 200."""
-    sdp_version: int = 0
-    route_set: tuple[str, ...] = ()
-    remote_target: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Invited:
-    call: SipCall
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """The caller gave up before the answer; 487 has been sent."""
-
-    call: SipCall
-
-
-@dataclass(frozen=True, slots=True)
-class Acked:
-    """The 200 was acknowledged: the conversation is confirmed."""
-
-    call: SipCall
-
-
-@dataclass(frozen=True, slots=True)
-class MediaChanged:
-    """A re-INVITE, an UPDATE or a late answer moved the caller's RTP; already answered."""
-
-    call: SipCall
-
-
-@dataclass(frozen=True, slots=True)
-class HungUp:
-    """BYE from the caller. ``q850_cause`` from its Reason header, if any."""
-
-    call: SipCall
-    q850_cause: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class NeverAcked:
-    """No ACK for our 200 within 64 T1: BYE has been sent, the call is over (13.3.1.4)."""
-
-    call: SipCall
-
-
-SipEvent: TypeAlias = Invited | Cancelled | Acked | MediaChanged | HungUp | NeverAcked
 
 
 @dataclass(slots=True, eq=False)
@@ -256,7 +193,7 @@ class Uas:
     # --- requests --------------------------------------------------------------------------------------------
 
     def _on_invite(self, request: Message, source: Address, now_s: float) -> list[SipEvent]:
-        key = _transaction_key(request)
+        key = transaction_key(request)
         if (known := self._invites.get(key)) is not None:
             self.counters["invite_repeated"] += 1
             # A repeated 2xx is left to its own timer (RFC 6026: the Accepted state absorbs).
@@ -285,7 +222,7 @@ class Uas:
         call = SipCall(
             call_id=request.call_id,
             number=uri.user,
-            from_user=_user_of(request.get("from")),
+            from_user=user_of(request.get("from")),
             invite=request,
             source=source,
             local_tag=self.new_token(),
@@ -354,7 +291,7 @@ class Uas:
         return [MediaChanged(call)] if audio is not None else []
 
     def _on_ack(self, request: Message, _source: Address, now_s: float) -> list[SipEvent]:
-        tx = self._invites.get(_transaction_key(request))
+        tx = self._invites.get(transaction_key(request))
         if tx is not None and tx.status >= 300:
             if not tx.acked:
                 tx.acked = True
@@ -391,7 +328,7 @@ class Uas:
     def _on_cancel(self, request: Message, source: Address, now_s: float) -> list[SipEvent]:
         if self._repeat(request):
             return []
-        tx = self._invites.get(_transaction_key(request))
+        tx = self._invites.get(transaction_key(request))
         if tx is None or tx.call is None:
             self._respond_once(request, source, 481, now_s)
             return []
@@ -433,7 +370,7 @@ class Uas:
         if tx is not None:
             tx.acked = True  # the caller knows the answer: stop repeating it
             self._after(now_s + TIMEOUT_S, lambda _: self._forget_invite(tx))
-        return [] if was_ended else [HungUp(call, _q850_cause(request.all("reason")))]
+        return [] if was_ended else [HungUp(call, q850_cause(request.all("reason")))]
 
     def _on_update(self, call: SipCall, request: Message, source: Address, now_s: float) -> list[SipEvent]:
         try:
@@ -536,13 +473,13 @@ class Uas:
         tag = to_tag or self.new_token()
         data = serialise(self._response(request, source, status, headers, body, tag, dialog=bool(body)))
         to = reply_address(request, source)
-        key = (*_transaction_key(request), request.method)
+        key = (*transaction_key(request), request.method)
         self._answered[key] = (data, to)
         self._outbox.append((data, to))
         self._after(now_s + TIMEOUT_S, lambda _: self._forget_answer(key))
 
     def _repeat(self, request: Message) -> bool:
-        known = self._answered.get((*_transaction_key(request), request.method))
+        known = self._answered.get((*transaction_key(request), request.method))
         if known is None:
             return False
         self.counters["request_repeated"] += 1
@@ -591,7 +528,7 @@ class Uas:
             ("user-agent", self.product),
         ]
         data = serialise(Message(method="BYE", uri=target, headers=tuple(headers)))
-        bye = _ByeTx(data, _destination(next_hop, call.source), T1_S, now_s + TIMEOUT_S)
+        bye = _ByeTx(data, destination(next_hop, call.source), T1_S, now_s + TIMEOUT_S)
         self._byes[branch] = bye
         self._outbox.append((bye.data, bye.to))
         self._after(now_s + T1_S, lambda at_s: self._repeat_bye(branch, at_s))
@@ -622,7 +559,7 @@ class Uas:
         self._after(now_s + 2 * TIMEOUT_S, lambda _: self._forget_dialog(call))
 
     def _initial_tx(self, call: SipCall) -> _InviteTx | None:
-        return self._invites.get(_transaction_key(call.invite))
+        return self._invites.get(transaction_key(call.invite))
 
     def _dialog_of(self, request: Message) -> SipCall | None:
         return self._dialogs.get((request.call_id, request.to_tag, request.from_tag))
@@ -655,44 +592,3 @@ class Uas:
         if call.remote_audio is None or late:
             return sdp.offer(call.media_host, call.media_port, session_id, call.sdp_version)
         return sdp.answer(call.remote_audio, call.media_host, call.media_port, session_id, call.sdp_version)
-
-
-def reason_header(q850_cause: int, text: str = "") -> str:
-    """Value of a Reason header (RFC 3326) with a Q.850 cause."""
-    return f"Q.850;cause={q850_cause}" + (f';text="{text}"' if text else "")
-
-
-def _q850_cause(values: list[str]) -> int | None:
-    for value in values:
-        protocol, _, params = value.partition(";")
-        if protocol.strip().upper() == "Q.850":
-            for param in params.split(";"):
-                name, _, number = param.strip().partition("=")
-                if name.lower() == "cause" and number.isascii() and number.isdigit():
-                    return int(number[:4])
-    return None
-
-
-def _transaction_key(request: Message) -> tuple[str, ...]:
-    """17.2.3: branch and sent-by; without the magic cookie the older fields (RFC 2543) stand in."""
-    via = parse_via(request.get("via"))
-    if via.branch.startswith("z9hG4bK"):
-        return via.branch, via.host, str(via.port)
-    return request.call_id, request.from_tag, str(request.cseq[0]), via.text
-
-
-def _user_of(value: str) -> str:
-    try:
-        return parse_uri(name_addr(value)[0]).user
-    except SipSyntaxError:
-        return ""
-
-
-def _destination(uri: str, fallback: Address) -> Address:
-    """UDP address of a next hop. Names are not resolved: the simulated world talks to numeric hosts only."""
-    try:
-        parsed = parse_uri(uri)
-        ipaddress.IPv4Address(parsed.host)
-    except (SipSyntaxError, ValueError):
-        return fallback
-    return parsed.host, parsed.port or 5060
