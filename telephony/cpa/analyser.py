@@ -13,6 +13,10 @@ from telephony.cpa.listener import NEVER, Finding, Listener
 from telephony.cpa.spectrum import FRAME_SAMPLES, WINDOW_SAMPLES, ToneBank
 
 
+TONE_ONSET_FRAMES = 5
+"""A talk spurt that began so shortly before a burst was the burst, its first frames spoilt by noise or loss."""
+
+
 @dataclass(frozen=True, slots=True)
 class VerdictData:
     """
@@ -125,7 +129,7 @@ class Analyser:
         for channel, burst in begun:
             if (listener := self._listeners[channel]) is not None:
                 start = self._speech.start_of_spurt(channel)
-                if start is not None and start >= burst.start - 1:
+                if start is not None and start >= burst.start - TONE_ONSET_FRAMES:
                     self._speech.silence(channel)
                     listener.speech_was_tone()
                 self._collect(verdicts, channel, listener.burst_began(burst, self._now(channel)), now_s)

@@ -51,6 +51,7 @@ FSK_FRAMES: Final = 30
 BEEP_FRAMES: Final = (7, 130)  # 140 ms .. 2.6 s
 BEEP_WAIT_FRAMES: Final = 4  # for the next segment of a SIT
 BEEP_WAIT_PLAN_FRAMES: Final = 60  # for the repeat of a call progress tone of that frequency
+BEEP_WAIT_RINGBACK_FRAMES: Final = 320  # the same where nobody spoke: the longest pause of a ringback is 5 s
 BEEP_WAIT_CNG_FRAMES: Final = 180
 KEPT_BURSTS: Final = 12
 NEVER: Final = 2**31 - 1
@@ -245,7 +246,7 @@ class Listener:
             return
         wait = BEEP_WAIT_FRAMES
         if any(cadence.matches_frequency(tone, burst) for tone in self._plan.tones):
-            wait = BEEP_WAIT_PLAN_FRAMES
+            wait = BEEP_WAIT_PLAN_FRAMES if self._spoke() else BEEP_WAIT_RINGBACK_FRAMES
         elif _is_cng(burst) and not self._spoke():
             wait = BEEP_WAIT_CNG_FRAMES
         self._beep = (burst, now + wait)

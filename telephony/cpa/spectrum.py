@@ -34,6 +34,12 @@ SINGLE_PURITY: Final = 0.84
 PAIR_TWIST_DB: Final = 10.0
 """Largest level difference within a pair: a single 440 Hz also lies in the span of (440, 480)."""
 
+BETWEEN_HZ: Final = tuple(float(hz) for hz in range(396, 488, 6))
+"""One tone between the two of a pair lies nearly in their span (425 Hz in that of 400 and 450): the fit of a single
+tone at one of these must then be worse than that of the pair."""
+
+PAIR_LEAD: Final = 0.02
+
 LOWEST_BIN: Final = 7  # 175 Hz: mains hum and rumble count neither as signal nor as tone
 FSK_BINS: Final = slice(61, 80)  # V.21 channel 2, 1650/1850 Hz at 300 bd, with its sidebands
 FSK_SHARE: Final = 0.90
@@ -59,11 +65,15 @@ class ToneBank:
     def __init__(self) -> None:
         t = np.arange(WINDOW_SAMPLES) / SAMPLE_RATE_HZ
         orthonormal, amplitudes = [], []
+        between = []
+        for hz in BETWEEN_HZ:
+            basis = np.stack([np.cos(2 * np.pi * hz * t), np.sin(2 * np.pi * hz * t)], axis=1)
+            between.append(np.linalg.qr(basis)[0])
         for pair in PAIRS_HZ:
             basis = np.stack([wave(2 * np.pi * hz * t) for hz in pair for wave in (np.cos, np.sin)], axis=1)
             orthonormal.append(np.linalg.qr(basis)[0])
             amplitudes.append(np.linalg.pinv(basis).T)
-        self._matrix = np.concatenate(orthonormal + amplitudes, axis=1).astype(np.float32)
+        self._matrix = np.concatenate(orthonormal + amplitudes + between, axis=1).astype(np.float32)
         self._hann = np.hanning(WINDOW_SAMPLES + 1)[:-1].astype(np.float32)
 
     def measure(self, window: Floats) -> ToneMeasure:
@@ -76,9 +86,11 @@ class ToneBank:
 
         projected = window @ self._matrix
         purity = np.square(projected[:, : 4 * pairs]).reshape(n, pairs, 4).sum(axis=2) / floor[:, None]
-        power = np.square(projected[:, 4 * pairs :]).reshape(n, pairs, 2, 2).sum(axis=3)
+        power = np.square(projected[:, 4 * pairs : 8 * pairs]).reshape(n, pairs, 2, 2).sum(axis=3)
         weak, strong = power.min(axis=2), power.max(axis=2)
         purity[weak < strong * 10 ** (-PAIR_TWIST_DB / 10)] = 0.0
+        singles = np.square(projected[:, 8 * pairs :]).reshape(n, len(BETWEEN_HZ), 2).sum(axis=2) / floor[:, None]
+        purity[purity < singles.max(axis=1)[:, None] + PAIR_LEAD] = 0.0
         best = purity.argmax(axis=1)
         pair_purity = purity[rows, best]
 
