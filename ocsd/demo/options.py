@@ -12,6 +12,7 @@ class DemoOptions:
         mode: "predictive" or "progressive".
         http_port: control port of the daemon; 0 lets the system choose.
         report: file for the JSON report.
+        screenshot: file for a picture (SVG) of the live view, taken when most of the time is over.
         data_dir: keep everything here; None: a temporary folder, removed at the end.
     """
 
@@ -23,3 +24,4 @@ class DemoOptions:
     report: Path | None = None
     mode: str = "predictive"
     data_dir: Path | None = None
+    screenshot: Path | None = None

@@ -49,6 +49,8 @@ STOP_LIMIT_S = 40.0
 """Longest wait for a process that was asked to end."""
 
 REFRESH_S = 0.5
+PICTURE_AT = 0.8
+"""Share of the dialing time after which the picture is taken: everything is in its stride then."""
 
 
 class Interrupted(Exception):
@@ -338,6 +340,7 @@ class Demo:
         figures: dict[str, Any] = {}
         began_s = time.monotonic()
         last_line_s = -10.0
+        pictured = False
         with ExitStack() as stack:
             live = stack.enter_context(Live(console=self.console, auto_refresh=False)) if self._is_live else None
             while (elapsed_s := time.monotonic() - began_s) < options.seconds:
@@ -351,6 +354,10 @@ class Demo:
                 elif elapsed_s - last_line_s >= 5.0:
                     last_line_s = elapsed_s
                     print(view.plain_line(figures, elapsed_s), flush=True)  # noqa: T201
+                if options.screenshot is not None and not pictured and elapsed_s > PICTURE_AT * options.seconds:
+                    pictured = True
+                    frame = view.render(figures, title=title, elapsed_s=elapsed_s, total_s=options.seconds)
+                    view.save_picture(frame, options.screenshot)
                 time.sleep(REFRESH_S)
         return figures
 

@@ -1,9 +1,11 @@
 """The live view of a demo: a table that redraws itself on a terminal, plain lines elsewhere."""
 
+import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -80,6 +82,13 @@ def plain_line(figures: Mapping[str, Any], elapsed_s: float) -> str:
         f"busy {100 * (figures.get('busy_factor') or 0.0):.1f} %  "
         f"overdial {100 * (figures.get('overdial_rate') or 0.0):.2f} %"
     )
+
+
+def save_picture(frame: RenderableType, path: Path) -> None:
+    """Write one frame as SVG."""
+    console = Console(record=True, width=118, file=io.StringIO())
+    console.print(frame)
+    console.save_svg(str(path), title="ocsd demo")
 
 
 def summary(report: Mapping[str, Any]) -> RenderableType:

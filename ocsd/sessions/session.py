@@ -12,7 +12,7 @@ from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Trunk
 from ocsd.config.options import analysis_settings, lookup
 from ocsd.lists.buffer import RecordBuffer
 from ocsd.lists.gates import local_times, why_not_dialable
-from ocsd.lists.store import ListStore
+from ocsd.lists.store import ClaimLost, ListStore
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, OptimizeBy
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import Chain, NewAttempt, OpenAttempt
@@ -103,6 +103,7 @@ class Session:
         self.listener = listener
         self._gate = gate
         self._held = False
+        self._beginning = False
         self.status = GroupCampStatus.NOT_LOADED
         self.version = 0
         self.tally = Tally()
@@ -230,7 +231,7 @@ class Session:
         for task in list(self.attempts.values()):
             if task.machine.state not in KEPT_ON_STOP:
                 task.post(Forced())
-        while any(task.machine.state not in KEPT_ON_STOP for task in self.attempts.values()):
+        while self._beginning or any(task.machine.state not in KEPT_ON_STOP for task in self.attempts.values()):
             self._changed = trio.Event()
             await self._changed.wait()
         await self._give_back(self.buffer.empty())
@@ -363,8 +364,14 @@ class Session:
         chains = self._still_dialable(self.buffer.take(decision.launch))
         if not chains:
             return
+        self._beginning = True
         try:
             started = await self._begin(chains)
+        except ClaimLost as error:
+            # Somebody else may dial one of them: none is dialed by us, and what is still ours goes back.
+            log.error("group.claim_lost", chains=len(chains), error=str(error))
+            await self._give_back(chains)
+            return
         except StoreUnavailable as error:
             # Nothing left the house: the chains stay ours and wait in the buffer for the database.
             log.warning("group.attempts_not_begun", chains=len(chains), error=str(error))
@@ -372,12 +379,14 @@ class Session:
                 self.buffer.put(chain.list_dbid, [chain])
             await trio.sleep(DATABASE_RETRY_S)
             return
+        finally:
+            self._beginning = False
+            self._changed.set()
         self._tokens -= len(started)
         self.tally.launched(len(started), self.clock.now_s())
-        assert self._attempt_nursery is not None
         for context in started:
             machine = AttemptMachine(self._rules(context.record.list_dbid), self.clock.now_s())
-            self._attempt_nursery.start_soon(self._run_attempt, AttemptTask(self, context, machine))
+            self._launch(AttemptTask(self, context, machine))
 
     def _still_dialable(self, chains: list[Chain]) -> list[Chain]:
         """The last gate before the INVITE: what was dialable when it was claimed may not be any more."""
@@ -455,22 +464,29 @@ class Session:
         order = self.trunks[turn:] + self.trunks[:turn]
         return max(order, key=lambda trunk: trunk.max_calls - in_use[trunk.name])
 
-    async def _run_attempt(self, task: AttemptTask) -> None:
+    def _launch(self, task: AttemptTask) -> None:
+        assert self._attempt_nursery is not None
         self.attempts[task.context.attempt_id] = task
         self._seen_state[task.context.attempt_id] = task.machine.state
-        await task.run()
+        self._attempt_nursery.start_soon(self._run_attempt, task)
+
+    async def _run_attempt(self, task: AttemptTask) -> None:
+        try:
+            await task.run()
+        except Exception:
+            # A bug ends the smallest thing: this attempt, whose result was written as Stale on the way out.
+            log.exception("attempt.failed", attempt_id=task.context.attempt_id)
 
     # --- recovery ---------------------------------------------------------------------------------------------------
 
     def adopt(self, task: AttemptTask) -> None:
         """Take over an attempt whose legs outlived the daemon."""
-        assert self._attempt_nursery is not None
         machine = task.machine
         if machine.state is AttemptState.TALKING and machine.agent_id is not None:
             self.roster.adopt(machine.agent_id, task.context.attempt_id, machine.marks["agent_answered"])
             self._agent_started[task.context.attempt_id] = machine.marks["agent_answered"]
             self._seen_person.add(task.context.attempt_id)
-        self._attempt_nursery.start_soon(self._run_attempt, task)
+        self._launch(task)
 
     def context_of(self, attempt: OpenAttempt, record_chain: Chain) -> AttemptContext:
         """The context of an attempt found open at start-up, with its old identity."""
