@@ -1,0 +1,160 @@
+"""The command line: ``ocsd check | run | demo | list ... | ctl ...``.
+
+Only what every command needs is imported here; each command imports its own parts when it runs, so that ``ocsd --help``
+answers at once. Errors that are meant for the operator become one line per problem on standard error and an exit code
+(`ocsd.cli.errors`); everything else is our bug and shows its traceback.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ocsd
+from ocsd.cli import control, lists
+from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED, OcsdGroup
+from ocsd.cli.output import JSON_OPTION, err, out, print_json
+from ocsd.log import configure_logging
+
+app = typer.Typer(
+    cls=OcsdGroup,
+    name="ocsd",
+    help="ocsd: an outbound contact server.\n\n\b\nExample:\n  ocsd demo --seconds 60",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help, the same on a terminal and in a pipe
+    pretty_exceptions_enable=False,
+)
+app.add_typer(lists.app, name="list")
+app.add_typer(control.app, name="ctl")
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class DemoMode(StrEnum):
+    PREDICTIVE = "predictive"
+    PROGRESSIVE = "progressive"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out(f"ocsd {ocsd.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=EXIT_CODES)
+def check(
+    config: Annotated[Path, typer.Argument(help="TOML file, or folder of *.toml files.")],
+    as_json: JSON_OPTION = False,
+) -> None:
+    """Check a configuration and name every problem in it.
+
+    \b
+    Example:
+      ocsd check /etc/ocsd/ocsd.toml
+    """
+    from ocsd.config.loader import load_configuration
+    from ocsd.model.errors import ConfigError
+
+    try:
+        loaded = load_configuration(config)
+    except ConfigError as error:
+        if as_json:
+            print_json({"ok": False, "problems": error.problems})
+        else:
+            for problem in error.problems:
+                err(problem)
+            err(f"{len(error.problems)} problem{'s' * (len(error.problems) != 1)} in {config}.")
+        raise typer.Exit(EXIT_REFUSED) from None
+    counts = {
+        "agents": len(loaded.agents),
+        "trunks": len(loaded.trunks),
+        "calling_lists": len(loaded.calling_lists),
+        "campaigns": len(loaded.campaigns),
+        "campaign_groups": len(loaded.campaign_groups),
+    }
+    if as_json:
+        print_json({"ok": True, "problems": [], "objects": counts})
+    else:
+        out(
+            f"{config} is in order: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+        )
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", envvar="OCSD_CONFIG", help="TOML file, or folder of *.toml files.")
+    ],
+    log_level: Annotated[LogLevel, typer.Option(help="Least important messages to be logged.")] = LogLevel.INFO,
+) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C.
+
+    \b
+    Example:
+      ocsd run --config /etc/ocsd/ocsd.toml
+    """
+    from ocsd import daemon
+
+    daemon.run(config, log_level.value)
+
+
+@app.command(epilog=EXIT_CODES)
+def demo(
+    seconds: Annotated[int, typer.Option(min=1, help="How long the campaign dials.")] = 60,
+    agents: Annotated[int, typer.Option(min=1, max=500, help="Simulated agents.")] = 10,
+    records: Annotated[int, typer.Option(min=1, help="Records in the calling list.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same called parties and agents.")] = 1,
+    http_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Control port; 0 lets the system choose a free one.")
+    ] = 8080,
+    report: Annotated[Path | None, typer.Option(dir_okay=False, help="Write the results here, as JSON.")] = None,
+    mode: Annotated[DemoMode, typer.Option(help="Dialing mode.")] = DemoMode.PREDICTIVE,
+    data_dir: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Keep all data here; default: a folder that is removed.")
+    ] = None,
+) -> None:
+    """Run a whole simulated contact centre on this machine: carrier, called people, agents, and a campaign.
+
+    \b
+    Example:
+      ocsd demo --seconds 120 --agents 20 --records 5000 --seed 7 --report demo.json
+    """
+    from ocsd.demo import DemoOptions, run
+
+    code = run(
+        DemoOptions(
+            seconds=seconds,
+            agents=agents,
+            records=records,
+            seed=seed,
+            http_port=http_port,
+            report=report,
+            mode=mode.value,
+            data_dir=data_dir,
+        )
+    )
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Console script ``ocsd``."""
+    # Standard output belongs to what was asked for; `run` says again how much it logs.
+    configure_logging("warning")
+    app(prog_name="ocsd")

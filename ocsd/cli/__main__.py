@@ -1,0 +1,5 @@
+"""``python -m ocsd.cli`` is ``ocsd``."""
+
+from ocsd.cli import main
+
+main()

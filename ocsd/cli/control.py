@@ -1,0 +1,304 @@
+"""``ocsd ctl``: campaign groups of a running daemon, over its HTTP control port."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+
+import typer
+
+from ocsd.cli.errors import EXIT_CODES
+from ocsd.cli.output import JSON_OPTION, out, print_json, print_table
+from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ocsd.client import ControlClient
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+DEFAULT_CONFIG: Final = Path("/etc/ocsd/ocsd.toml")
+
+app = typer.Typer(
+    help="Control the campaign groups of a running daemon.\n\n\b\nExample:\n  ocsd ctl status",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class ModeName(StrEnum):
+    """Dial modes that this version carries out."""
+
+    PREDICTIVE = "predictive"
+    PROGRESSIVE = "progressive"
+
+    @property
+    def dial_mode(self) -> DialMode:
+        return DialMode[self.name]
+
+
+class GoalName(StrEnum):
+    BUSY_FACTOR = "busy_factor"
+    OVERDIAL_RATE = "overdial_rate"
+    WAIT_TIME = "wait_time"
+
+    @property
+    def optimize_by(self) -> OptimizeBy:
+        return OptimizeBy[self.name]
+
+
+Group: TypeAlias = Annotated[str, typer.Argument(help="Campaign group: its DBID, or its name in the configuration.")]
+Url: TypeAlias = Annotated[str, typer.Option(envvar="OCSD_URL", help="The daemon's control port.")]
+Config: TypeAlias = Annotated[
+    Path, typer.Option("--config", "-c", envvar="OCSD_CONFIG", help="Configuration in which a name is looked up.")
+]
+OptimizeByOption: TypeAlias = Annotated[GoalName | None, typer.Option("--optimize-by", help="What to optimize for.")]
+Goal: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Percent; for wait_time seconds.")]
+
+
+class _EmptyEnvironment(dict[str, str]):
+    """Looking up a name needs no secrets, so that they need not be set."""
+
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+def _dbid(group: str, config: Path) -> int:
+    """The DBID of a campaign group given by DBID or name; ConfigError when no configuration knows the name."""
+    if group.isascii() and group.isdigit():
+        return int(group)
+    from ocsd.config.loader import load_configuration
+
+    groups = load_configuration(config, _EmptyEnvironment()).campaign_groups
+    for candidate in groups:
+        if candidate.name == group:
+            return candidate.dbid
+    known = ", ".join(f'"{candidate.name}"' for candidate in groups) or "none"
+    raise ConfigError([f'{config}: no campaign group is called "{group}"; defined are: {known}.'])
+
+
+def _client(url: str) -> "ControlClient":
+    from ocsd.client import ControlClient
+
+    if not url.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"must begin with http:// or https://, got {url!r}", param_hint="--url")
+    return ControlClient(url)
+
+
+def _check_goal(mode: ModeName, by: GoalName | None, goal: int | None) -> None:
+    if mode is ModeName.PREDICTIVE and (by is None or goal is None):
+        raise typer.BadParameter("predictive mode needs --optimize-by and --goal", param_hint="--mode")
+    if mode is ModeName.PROGRESSIVE and (by is not None or goal is not None):
+        raise typer.BadParameter("progressive mode has no goal", param_hint="--mode")
+
+
+@app.command(epilog=EXIT_CODES)
+def load(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+    """Load a campaign group: its lists are opened and records are read ahead.
+
+    \b
+    Example:
+      ocsd ctl load "Spring offer@Sales"
+    """
+    with _client(url) as ocs:
+        ocs.load(_dbid(group, config))
+    out(f"{group}: loaded")
+
+
+@app.command(epilog=EXIT_CODES)
+def start(
+    group: Group,
+    mode: Annotated[ModeName | None, typer.Option(help="Default: what the group was loaded with.")] = None,
+    optimize_by: OptimizeByOption = None,
+    goal: Goal = None,
+    auto_complete: Annotated[
+        bool | None,
+        typer.Option("--auto-complete/--no-auto-complete", help="Unload when all is done; default: as configured."),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Start dialing, in the mode the group was loaded with or in another one.
+
+    \b
+    Example:
+      ocsd ctl start "Spring offer@Sales"
+      ocsd ctl start 1 --mode predictive --optimize-by overdial_rate --goal 3
+    """
+    if mode is not None:
+        _check_goal(mode, optimize_by, goal)
+    elif optimize_by is not None or goal is not None:
+        raise typer.BadParameter("--optimize-by and --goal need --mode", param_hint="--mode")
+    with _client(url) as ocs:
+        dbid = _dbid(group, config)
+        if mode is not None:
+            asked = (mode.dial_mode, optimize_by.optimize_by if optimize_by else None, goal)
+        else:
+            asked = _loaded_with(ocs.status(dbid))
+        ocs.start(dbid, *asked, auto_completion=auto_complete)
+    out(f"{group}: dialing in {asked[0].campaign_mode} mode")
+
+
+def _loaded_with(status: Mapping[str, Any]) -> tuple[DialMode, OptimizeBy | None, int | None]:
+    """Mode and goal of a loaded group; of one that is not, a mode with which the server will say so (error 4)."""
+    mode = DialMode(status.get("GSW_CM_AttrDialMode", DialMode.PROGRESSIVE))
+    by, goal = status.get("GSW_CM_AttrOptimizeBy"), status.get("GSW_CM_AttrOptimizeGoal")
+    if mode is not DialMode.PREDICTIVE or by is None or goal is None:
+        return mode, None, None
+    return mode, OptimizeBy(by), goal
+
+
+@app.command("mode", epilog=EXIT_CODES)
+def set_mode(
+    group: Group,
+    mode: Annotated[ModeName, typer.Argument(help="The new dialing mode.")],
+    optimize_by: OptimizeByOption = None,
+    goal: Goal = None,
+    url: Url = DEFAULT_URL,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Change the dialing mode, or its goal, of a group that is dialing.
+
+    \b
+    Example:
+      ocsd ctl mode "Spring offer@Sales" predictive --optimize-by busy_factor --goal 85
+      ocsd ctl mode 1 progressive
+    """
+    _check_goal(mode, optimize_by, goal)
+    with _client(url) as ocs:
+        ocs.set_mode(_dbid(group, config), mode.dial_mode, optimize_by.optimize_by if optimize_by else None, goal)
+    out(f"{group}: dialing in {mode.dial_mode.campaign_mode} mode")
+
+
+@app.command(epilog=EXIT_CODES)
+def stop(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+    """Stop dialing; calls in progress go on, the group stays loaded.
+
+    \b
+    Example:
+      ocsd ctl stop "Spring offer@Sales"
+    """
+    with _client(url) as ocs:
+        ocs.stop(_dbid(group, config))
+    out(f"{group}: dialing stopped")
+
+
+@app.command(epilog=EXIT_CODES)
+def unload(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+    """Unload a group once its calls have ended; records that were read ahead become Ready again.
+
+    \b
+    Example:
+      ocsd ctl unload "Spring offer@Sales"
+    """
+    with _client(url) as ocs:
+        ocs.unload(_dbid(group, config))
+    out(f"{group}: unloading")
+
+
+@app.command("force-unload", epilog=EXIT_CODES)
+def force_unload(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+    """Unload a group now, whatever is in progress; records of calls under way become Stale.
+
+    \b
+    Example:
+      ocsd ctl force-unload "Spring offer@Sales"
+    """
+    with _client(url) as ocs:
+        ocs.force_unload(_dbid(group, config))
+    out(f"{group}: unloaded")
+
+
+@app.command(epilog=EXIT_CODES)
+def launch(
+    group: Group,
+    mode: Annotated[ModeName, typer.Option(help="Dialing mode.")],
+    optimize_by: OptimizeByOption = None,
+    goal: Goal = None,
+    url: Url = DEFAULT_URL,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Load a group and start dialing, in one request.
+
+    \b
+    Example:
+      ocsd ctl launch "Spring offer@Sales" --mode predictive --optimize-by overdial_rate --goal 3
+    """
+    _check_goal(mode, optimize_by, goal)
+    with _client(url) as ocs:
+        ocs.launch(_dbid(group, config), mode.dial_mode, optimize_by.optimize_by if optimize_by else None, goal)
+    out(f"{group}: launched in {mode.dial_mode.campaign_mode} mode")
+
+
+@app.command(epilog=EXIT_CODES)
+def stage(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+    """Load a group, as automated flows ask for it.
+
+    \b
+    Example:
+      ocsd ctl stage "Spring offer@Sales"
+    """
+    with _client(url) as ocs:
+        ocs.stage(_dbid(group, config))
+    out(f"{group}: staged")
+
+
+@app.command(epilog=EXIT_CODES)
+def complete(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+    """Stop dialing if need be, and unload.
+
+    \b
+    Example:
+      ocsd ctl complete "Spring offer@Sales"
+    """
+    with _client(url) as ocs:
+        ocs.complete(_dbid(group, config))
+    out(f"{group}: completing")
+
+
+@app.command(epilog=EXIT_CODES)
+def status(
+    group: Annotated[str | None, typer.Argument(help="DBID or name; default: all campaign groups.")] = None,
+    as_json: JSON_OPTION = False,
+    url: Url = DEFAULT_URL,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Show the state of all campaign groups, or state and live figures of one.
+
+    \b
+    Example:
+      ocsd ctl status
+      ocsd ctl status 1 --json
+    """
+    with _client(url) as ocs:
+        if group is None:
+            groups = ocs.statuses()
+            if as_json:
+                print_json({"campaign_groups": {name: _state(found) for name, found in groups.items()}})
+            else:
+                headings = ("campaign group", "state", "mode", "optimize by", "goal")
+                print_table(headings, [(name, *_state(found).values()) for name, found in groups.items()])
+            return
+        dbid = _dbid(group, config)
+        state, figures = _state(ocs.status(dbid)), ocs.statistics(dbid)
+    if as_json:
+        print_json({"dbid": dbid, **state, "statistics": figures})
+    else:
+        shown = {"campaign group": group, "dbid": dbid, **state, **figures}
+        print_table(("", ""), [(name.replace("_", " "), value) for name, value in shown.items()])
+
+
+def _state(found: Mapping[str, Any]) -> dict[str, str | int | None]:
+    """State, mode and goal of a status object in words; a number that we do not know stays a number."""
+    return {
+        "state": _word(GroupCampStatus, found.get("GSW_CM_AttrGroupCampStatus")),
+        "mode": _word(DialMode, found.get("GSW_CM_AttrDialMode")),
+        "optimize_by": _word(OptimizeBy, found.get("GSW_CM_AttrOptimizeBy")),
+        "goal": found.get("GSW_CM_AttrOptimizeGoal"),
+    }
+
+
+def _word(kind: type[GroupCampStatus] | type[DialMode] | type[OptimizeBy], number: int | None) -> str | None:
+    if number is None:
+        return None
+    return next((member.name.lower() for member in kind if member.value == number), str(number))

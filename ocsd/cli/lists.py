@@ -1,0 +1,172 @@
+"""``ocsd list``: calling lists in the configuration's database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from ocsd.cli.errors import EXIT_CODES
+from ocsd.cli.output import JSON_OPTION, out, print_json, print_table
+from ocsd.model.enums import CallResult, RecordStatus, RecordType
+from ocsd.model.errors import ConfigError, StoreUnavailable
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from ocsd.config.objects import CallingList, Configuration
+
+app = typer.Typer(
+    help="Create, fill and look at calling lists.\n\n\b\n"
+    'Example:\n  ocsd list import "gold customers" customers.csv --config /etc/ocsd/ocsd.toml',
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ListName: TypeAlias = Annotated[str, typer.Argument(metavar="LIST", help="Name of a calling list.")]
+Config: TypeAlias = Annotated[
+    Path, typer.Option("--config", "-c", envvar="OCSD_CONFIG", help="TOML file, or folder of *.toml files.")
+]
+
+
+@contextmanager
+def _database(configuration: "Configuration") -> Iterator["psycopg.Connection[Any]"]:
+    """
+    A connection to the configuration's database, migrated; the embedded server is started if it does not run.
+
+    An embedded server that ran before runs on afterwards. Statements have no time limit: an import takes what it takes.
+    """
+    import psycopg
+
+    from ocsd.lists.embedded import EmbeddedPostgres
+    from ocsd.lists.migrate import migrate
+    from ocsd.lists.pool import connection_string
+
+    server: EmbeddedPostgres | None = None
+    dsn = configuration.database.dsn
+    if not dsn:
+        server = EmbeddedPostgres(Path(configuration.data_dir) / "postgres")
+        ran_before = server.server_pid() is not None
+        dsn = server.start()
+    try:
+        try:
+            connection = psycopg.connect(connection_string(dsn, statement_timeout_s=0), autocommit=True)
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable(f"the database cannot be reached: {error}") from error
+        with connection:
+            migrate(connection)
+            yield connection
+    finally:
+        if server is not None and not ran_before:
+            server.stop()
+
+
+def _load(config: Path) -> "Configuration":
+    from ocsd.config.loader import load_configuration
+
+    return load_configuration(config)
+
+
+def _calling_list(configuration: "Configuration", name: str) -> "CallingList":
+    for calling_list in configuration.calling_lists:
+        if calling_list.name == name:
+            return calling_list
+    known = ", ".join(f'"{calling_list.name}"' for calling_list in configuration.calling_lists) or "none"
+    raise ConfigError([f'no calling list is called "{name}"; defined are: {known}.'])
+
+
+@app.command(epilog=EXIT_CODES)
+def create(
+    name: Annotated[str | None, typer.Argument(metavar="[LIST]", help="Name of a calling list.")] = None,
+    config: Config = ...,  # type: ignore[assignment]
+    all_lists: Annotated[bool, typer.Option("--all", help="Every list that has no table yet.")] = False,
+    as_json: JSON_OPTION = False,
+) -> None:
+    """Create the table of a calling list, with the manual's 23 columns and those of its format.
+
+    \b
+    Example:
+      ocsd list create "gold customers" --config /etc/ocsd/ocsd.toml
+      ocsd list create --all --config /etc/ocsd/ocsd.toml
+    """
+    from ocsd.lists.tables import create_table, table_of
+
+    if (name is None) is not all_lists:
+        raise typer.BadParameter("give the name of a list, or --all", param_hint="LIST")
+    configuration = _load(config)
+    wanted = list(configuration.calling_lists) if name is None else [_calling_list(configuration, name)]
+    created: dict[str, str] = {}
+    with _database(configuration) as connection:
+        for calling_list in wanted:
+            table = table_of(configuration, calling_list)
+            if all_lists and _exists(connection, table):
+                continue
+            create_table(connection, configuration, calling_list)
+            created[calling_list.name] = table
+    if as_json:
+        print_json({"created": created})
+    else:
+        for made, table in created.items():
+            out(f'{made}: table "{table}" created')
+        if not created:
+            out("every calling list has its table already")
+
+
+def _exists(connection: "psycopg.Connection[Any]", table: str) -> bool:
+    return connection.execute("SELECT to_regclass(%s)", (f'"{table}"',)).fetchone() != (None,)
+
+
+@app.command(epilog=EXIT_CODES)
+def stats(name: ListName, config: Config, as_json: JSON_OPTION = False) -> None:
+    """Count the records of a calling list by status, type and call result.
+
+    \b
+    Example:
+      ocsd list stats "gold customers" --config /etc/ocsd/ocsd.toml
+    """
+    from ocsd.lists.counting import stats as count
+
+    configuration = _load(config)
+    calling_list = _calling_list(configuration, name)
+    with _database(configuration) as connection:
+        counts = count(connection, configuration, calling_list, datetime.now(UTC))
+    by_status: dict[str, int] = {}
+    by_type: dict[str, int] = {}
+    for (status, record_type), records in sorted(counts.by_status_and_type.items()):
+        for table, word in ((by_status, _word(RecordStatus, status)), (by_type, _word(RecordType, record_type))):
+            table[word] = table.get(word, 0) + records
+    by_result = {_title(result): records for result, records in sorted(counts.by_call_result.items())}
+    total = sum(by_status.values())
+    if as_json:
+        print_json(
+            {
+                "calling_list": name,
+                "records": total,
+                "ready_chains": counts.ready_chains,
+                "ready_in_window": counts.ready_in_window,
+                "by_status": by_status,
+                "by_type": by_type,
+                "by_call_result": by_result,
+            }
+        )
+        return
+    rows: list[tuple[object, ...]] = [
+        ("records", total),
+        ("chains ready", counts.ready_chains),
+        ("chains ready, window open now", counts.ready_in_window),
+    ]
+    for heading, table in (("status", by_status), ("type", by_type), ("call result", by_result)):
+        rows += [(f"{heading} {word}", records) for word, records in table.items()]
+    print_table(("", name), rows)
+
+
+def _word(kind: type[RecordStatus] | type[RecordType], number: int) -> str:
+    """A number of the manual in words; one that it does not know stays a number."""
+    return next((member.name.lower() for member in kind if member.value == number), str(number))
+
+
+def _title(number: int) -> str:
+    return next((result.title for result in CallResult if result.value == number), str(number))

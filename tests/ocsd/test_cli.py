@@ -1,0 +1,360 @@
+"""The command line: help with examples, exit codes, JSON, and what reaches the control port."""
+
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+import typer
+from structlog.testing import capture_logs
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from ocsd.cli import app
+from ocsd.config.objects import Application, HttpListener
+from ocsd.http.server import serve_http
+from ocsd.model.enums import CmError, DialMode, OptimizeBy
+from ocsd.model.errors import ConfigError, InvariantError, StoreUnavailable
+from ocsd.model.services import CampaignRequest, DialParameters
+from telephony.api import TelephonyError
+from tests.ocsd.http_fakes import FakeCampaigns
+
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "example.toml"
+HANG_LIMIT_S = 20.0
+
+
+def invoke(*arguments: str | int | Path, **environment: str) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "100", **environment})
+
+
+def _commands(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    children = getattr(command, "commands", {})
+    yield path
+    for name, child in children.items():
+        yield from _commands(child, (*path, name))
+
+
+COMMANDS = list(_commands(get_command(app)))
+
+
+def test_given_the_application_when_listed_then_every_documented_command_is_there():
+    documented = ["demo", "run", "check", "ctl", "list"]
+    documented += [f"list {name}" for name in ["create", "import", "export", "stats"]]
+    controls = ["load", "start", "mode", "stop", "unload", "force-unload", "launch", "stage", "complete", "status"]
+    documented += [f"ctl {name}" for name in controls]
+
+    assert {" ".join(path) for path in COMMANDS} == {"", *documented}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_given_any_command_when_asked_for_help_then_it_shows_an_example_and_the_exit_codes(path):
+    result = invoke(*path, "--help")
+
+    assert result.exit_code == 0
+    example = " ".join(("ocsd", *path))
+    assert "Example:" in result.output
+    assert any(line.strip().startswith(example) for line in result.output.splitlines())
+    assert "Exit codes: 0 done; 1 refused" in result.output
+
+
+def test_given_no_arguments_or_an_unknown_command_when_run_then_it_is_wrong_usage():
+    assert invoke().exit_code == 2
+    assert invoke("dial").exit_code == 2
+    assert invoke("check").exit_code == 2
+    assert invoke("demo", "--mode", "preview").exit_code == 2
+
+
+# --- check --------------------------------------------------------------------------------------------------------
+
+
+def test_given_the_example_configuration_when_checked_then_it_is_in_order():
+    result = invoke("check", EXAMPLE)
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "is in order" in result.stdout
+
+
+def test_given_a_faulty_configuration_when_checked_then_every_problem_is_a_line_and_the_exit_code_is_1(tmp_path):
+    file = tmp_path / "ocsd.toml"
+    file.write_text('[http]\nport = "x"\n[[tenants]]\nname = "T"\n')
+
+    plain, as_json = invoke("check", file), invoke("check", file, "--json")
+
+    assert plain.exit_code == as_json.exit_code == 1
+    assert plain.stdout == ""
+    problems = plain.stderr.splitlines()
+    assert problems[-1] == f"2 problems in {file}."
+    assert json.loads(as_json.stdout) == {"ok": False, "problems": problems[:-1]}
+
+
+def test_given_a_configuration_when_checked_for_a_program_then_json_counts_its_objects():
+    result = invoke("check", EXAMPLE, "--json")
+
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["objects"]["calling_lists"] == 2
+
+
+# --- run, demo ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ConfigError(["a is wrong", "b is wrong"]), 1, "ocsd: a is wrong\nocsd: b is wrong\n"),
+        (StoreUnavailable("the database is away"), 3, "ocsd: the database is away\n"),
+        (OSError(98, "Address already in use"), 1, "ocsd: [Errno 98] Address already in use\n"),
+        (TelephonyError("no worker answers"), 1, "ocsd: no worker answers\n"),
+        (ExceptionGroup("", [ExceptionGroup("", [StoreUnavailable("away")])]), 3, "ocsd: away\n"),
+        (ExceptionGroup("", [StoreUnavailable("away"), ConfigError(["wrong"])]), 1, "ocsd: away\nocsd: wrong\n"),
+    ],
+)
+def test_given_a_daemon_that_cannot_start_when_run_then_the_cause_is_told_without_a_traceback(
+    monkeypatch, error, code, message
+):
+    from ocsd import daemon
+
+    def fail(_config: Path, _log_level: str) -> None:
+        raise error
+
+    monkeypatch.setattr(daemon, "run", fail)
+
+    result = invoke("run", "--config", EXAMPLE)
+
+    assert (result.exit_code, result.stderr) == (code, message)
+
+
+@pytest.mark.parametrize("error", [InvariantError("our bug"), ExceptionGroup("", [OSError(1, "x"), KeyError("bug")])])
+def test_given_a_bug_in_the_daemon_when_run_then_it_is_not_made_to_look_like_the_operators_fault(monkeypatch, error):
+    from ocsd import daemon
+
+    def fail(_config: Path, _log_level: str) -> None:
+        raise error
+
+    monkeypatch.setattr(daemon, "run", fail)
+
+    assert invoke("run", "--config", EXAMPLE).exception is error
+
+
+def test_given_run_with_options_when_run_then_the_daemon_gets_them(monkeypatch):
+    from ocsd import daemon
+
+    calls = []
+    monkeypatch.setattr(daemon, "run", lambda *arguments: calls.append(arguments))
+
+    assert invoke("run", "-c", EXAMPLE, "--log-level", "debug").exit_code == 0
+    assert invoke("run", OCSD_CONFIG=str(EXAMPLE)).exit_code == 0
+    assert calls == [(EXAMPLE, "debug"), (EXAMPLE, "info")]
+
+
+def test_given_demo_options_when_run_then_the_demo_gets_them_and_its_code_is_the_exit_code(monkeypatch, tmp_path):
+    from ocsd import demo
+
+    seen = []
+
+    def run(options: demo.DemoOptions) -> int:
+        seen.append(options)
+        return 1
+
+    monkeypatch.setattr(demo, "run", run)
+    report = tmp_path / "demo.json"
+
+    result = invoke(
+        "demo", "--seconds", 5, "--agents", 2, "--records", 30, "--seed", 7, "--http-port", 0, "--report", report,
+        "--mode", "progressive", "--data-dir", tmp_path,
+    )  # fmt: skip
+
+    assert result.exit_code == 1
+    assert seen == [demo.DemoOptions(5, 2, 30, 7, 0, report, "progressive", tmp_path)]
+
+
+# --- ctl ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ControlPort:
+    url: str
+    campaigns: FakeCampaigns
+
+    def ctl(self, *arguments: str | int | Path) -> Result:
+        return invoke("ctl", *arguments, OCSD_URL=self.url)
+
+
+@pytest.fixture
+def port() -> Iterator[ControlPort]:
+    """The real control port with campaign groups in memory, in a thread of its own: the command line is synchronous."""
+    campaigns = FakeCampaigns()
+    started: queue.Queue[tuple[int, trio.lowlevel.TrioToken, trio.CancelScope]] = queue.Queue()
+
+    async def serve() -> None:
+        async with trio.open_nursery() as nursery:
+            ports = await nursery.start(serve_http, HttpListener(port=0), Application(), campaigns)
+            started.put((ports[0], trio.lowlevel.current_trio_token(), nursery.cancel_scope))
+
+    thread = threading.Thread(target=trio.run, args=(serve,))
+    with capture_logs():  # the server's: in one process they would stand among what the command prints
+        thread.start()
+        number, token, scope = started.get(timeout=HANG_LIMIT_S)
+        try:
+            yield ControlPort(f"http://127.0.0.1:{number}", campaigns)
+        finally:
+            token.run_sync_soon(scope.cancel)
+            thread.join(HANG_LIMIT_S)
+    assert not thread.is_alive()
+
+
+NONE = DialParameters()
+PREDICTIVE = DialParameters(DialMode.PREDICTIVE, OptimizeBy.BUSY_FACTOR, 85)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "request_", "parameters"),
+    [
+        (["load", 106], CampaignRequest.LOAD, NONE),
+        (["stage", 106], CampaignRequest.STAGE, NONE),
+        (["launch", 106, "--mode", "progressive"], CampaignRequest.LAUNCH, DialParameters(DialMode.PROGRESSIVE)),
+        (
+            ["launch", 106, "--mode", "predictive", "--optimize-by", "busy_factor", "--goal", 85],
+            CampaignRequest.LAUNCH,
+            PREDICTIVE,
+        ),
+        (["stop", 115], CampaignRequest.STOP_DIALING, NONE),
+        (["unload", 115], CampaignRequest.UNLOAD, NONE),
+        (["force-unload", 115], CampaignRequest.FORCE_UNLOAD, NONE),
+        (["complete", 115], CampaignRequest.COMPLETE, NONE),
+        (["mode", 115, "progressive"], CampaignRequest.SET_DIALING_MODE, DialParameters(DialMode.PROGRESSIVE)),
+        (
+            ["mode", 115, "predictive", "--optimize-by", "busy_factor", "--goal", 85],
+            CampaignRequest.SET_DIALING_MODE,
+            PREDICTIVE,
+        ),
+        (
+            ["start", 115, "--mode", "predictive", "--optimize-by", "busy_factor", "--goal", 85, "--auto-complete"],
+            CampaignRequest.START_DIALING,
+            DialParameters(DialMode.PREDICTIVE, OptimizeBy.BUSY_FACTOR, 85, True),
+        ),
+    ],
+)
+def test_given_a_ctl_command_when_run_then_the_control_port_gets_the_request(port, arguments, request_, parameters):
+    port.ctl(*arguments)
+
+    assert port.campaigns.requests == [(arguments[1], request_, parameters)]
+
+
+def test_given_a_loaded_group_when_started_without_a_mode_then_it_keeps_what_it_was_loaded_with(port):
+    assert port.ctl("load", 106).exit_code == 0
+    result = port.ctl("start", 106)
+
+    assert (result.exit_code, result.stdout) == (0, "106: dialing in Progressive mode\n")
+    assert port.campaigns.requests[-1] == (106, CampaignRequest.START_DIALING, DialParameters(DialMode.PROGRESSIVE))
+
+
+def test_given_a_predictive_group_when_started_without_a_mode_then_its_goal_is_kept(port):
+    port.campaigns.refuse = CmError.CAMPAIGN_ALREADY_STARTED
+
+    result = port.ctl("start", 115)
+
+    assert result.exit_code == 1
+    sent = DialParameters(DialMode.PREDICTIVE, OptimizeBy.BUSY_FACTOR, 80)
+    assert port.campaigns.requests == [(115, CampaignRequest.START_DIALING, sent)]
+
+
+def test_given_a_refusal_when_asked_then_the_manuals_number_is_told_and_the_exit_code_is_1(port):
+    result = port.ctl("load", 115)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the campaign group is already loaded (error 5)" in result.stderr
+
+
+def test_given_a_group_that_is_not_loaded_when_started_then_error_4_is_told(port):
+    result = port.ctl("start", 106)
+
+    assert result.exit_code == 1
+    assert "(error 4)" in result.stderr
+
+
+def test_given_nobody_at_the_address_when_asked_then_the_exit_code_is_3(unused_port):
+    result = invoke("ctl", "status", "--url", f"http://127.0.0.1:{unused_port}")
+
+    assert result.exit_code == 3
+    assert "cannot be reached" in result.stderr
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    import socket
+
+    with socket.socket() as taken:  # bound, not listening: connections are refused, and nobody else gets it
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["mode", 115, "predictive"],
+        ["mode", 115, "predictive", "--optimize-by", "busy_factor"],
+        ["mode", 115, "progressive", "--goal", 3],
+        ["mode", 115, "preview"],
+        ["launch", 106],
+        ["start", 106, "--goal", 3],
+        ["start", 106, "--mode", "predictive", "--goal", 0],
+        ["load"],
+        ["load", 106, "--url", "ftp://x"],
+    ],
+)
+def test_given_wrong_parameters_when_asked_then_nothing_is_sent_and_the_exit_code_is_2(port, arguments):
+    assert port.ctl(*arguments).exit_code == 2
+    assert port.campaigns.requests == []
+
+
+def test_given_all_groups_when_status_is_asked_then_words_stand_for_numbers(port):
+    plain, as_json = port.ctl("status"), port.ctl("status", "--json")
+
+    assert plain.stdout.splitlines() == [
+        "campaign group\tstate\tmode\toptimize by\tgoal",
+        "Campaign_Group_1@Agent_Group_1\tnot_loaded\t-\t-\t-",
+        "Campaign_Group_2@Agent_Group_2\trunning\tpredictive\tbusy_factor\t80",
+        "Campaign_Group_3@Agent_Group_3\tnot_loaded\t-\t-\t-",
+    ]
+    assert json.loads(as_json.stdout)["campaign_groups"]["Campaign_Group_2@Agent_Group_2"] == {
+        "state": "running", "mode": "predictive", "optimize_by": "busy_factor", "goal": 80,
+    }  # fmt: skip
+
+
+def test_given_one_group_when_status_is_asked_then_its_live_figures_are_shown(port):
+    plain, as_json = port.ctl("status", 115), port.ctl("status", 115, "--json")
+
+    assert "state\trunning" in plain.stdout
+    assert "busy factor\t0.81" in plain.stdout
+    assert "overdial rate\t-" in plain.stdout
+    assert json.loads(as_json.stdout)["statistics"]["agents_ready"] == 3
+
+
+def test_given_a_name_when_asked_then_the_configuration_tells_the_dbid_without_its_secrets(port, tmp_path):
+    text = EXAMPLE.read_text().replace("# dsn =", "dsn =")
+    assert "${OCSD_DB_PASSWORD}" in text
+    (tmp_path / "ocsd.toml").write_text(
+        text.replace('dbid = 1\nname = "Spring offer@Sales"', 'dbid = 106\nname = "S@S"')
+    )
+
+    result = port.ctl("load", "S@S", "--config", tmp_path)
+
+    assert (result.exit_code, result.stdout) == (0, "S@S: loaded\n")
+    assert port.campaigns.requests == [(106, CampaignRequest.LOAD, NONE)]
+
+
+def test_given_an_unknown_name_when_asked_then_the_known_ones_are_told(port):
+    result = port.ctl("load", "nobody", "--config", EXAMPLE)
+
+    assert result.exit_code == 1
+    assert f'{EXAMPLE}: no campaign group is called "nobody"; defined are: "Spring offer@Sales".' in result.stderr
+    assert port.campaigns.requests == []
+
+
+def test_given_the_command_objects_when_made_then_typer_shows_no_pretty_tracebacks_with_secrets():
+    assert isinstance(app, typer.Typer)
+    assert app.pretty_exceptions_enable is False
