@@ -35,7 +35,8 @@ JUMP_STANDARD_ERRORS = 4.0
 """The fast average replaces the slow one at this distance: by chance less than once in ten thousand calls."""
 HANDLED_KEPT = 600
 """Pairs of talk and wrap-up time kept: about an hour of thirty agents, so shifts of the day are followed."""
-RESIDUAL_KNOTS = 96
+RESIDUAL_KNOTS = 48
+"""Ages in a residual-life table by quantile, and as many evenly spaced."""
 CENSORED_UNTIL = 150
 """Handled calls after which the short ones that end first no longer distort the residual times noticeably."""
 
@@ -201,32 +202,55 @@ class AnswerAnalysis:
 
 
 class ResidualLife:
-    """P(stage and rest are over within h | the stage has lasted a), from weighted pairs (stage, rest).
+    """P(stage and rest are over within h | the stage has lasted a), from weighted pairs; no rest: the stage alone.
 
-    ``prior_mean_s`` and ``prior_weight`` add an exponential remainder at every age; it is all there is at ages that
-    nobody has reached yet.
+    An exponential remainder of ``prior_mean_s`` weighs ``prior_weight`` at every age; it is all there is at ages that
+    nobody has reached yet. ``tail_weight`` more stages are known only to outlast the longest one seen, and follow the
+    same law from there on.
     """
 
     def __init__(
-        self, stage_s: Floats, rest_s: Floats, weights: Floats, prior_mean_s: float, prior_weight: float, steps: int
+        self,
+        stage_s: Floats,
+        rest_s: Floats | None,
+        weights: Floats,
+        prior_mean_s: float,
+        prior_weight: float,
+        steps: int,
+        tail_weight: float = 0.0,
     ) -> None:
         horizons_s = np.arange(steps + 1) * STEP_S
-        prior = prior_weight * -np.expm1(-horizons_s / prior_mean_s)
         if stage_s.size:
+            # Where stages end, and where they do not: between two knots rows are interpolated.
+            ordered = np.sort(stage_s)
             picks = np.linspace(0, stage_s.size - 1, min(stage_s.size, RESIDUAL_KNOTS)).astype(np.int64)
-            knots = np.unique(np.concatenate([[0.0], np.sort(stage_s)[picks]]))
+            even = np.linspace(0.0, ordered[-1], RESIDUAL_KNOTS)
+            knots = np.unique(np.concatenate([even, ordered[picks]]))
         else:
             knots = np.zeros(1)
-        alive = stage_s[None, :] > knots[:, None] - 1e-9
-        left_s = (stage_s + rest_s)[None, :] - knots[:, None]
-        bins = np.clip(np.ceil(left_s / STEP_S - 1e-9), 0, steps + 1).astype(np.int64)
-        rows = np.arange(len(knots))[:, None] * (steps + 2)
-        mass = np.broadcast_to(weights[None, :], alive.shape) * alive
-        counted = np.bincount((rows + bins).ravel(), mass.ravel(), len(knots) * (steps + 2))
-        released = np.cumsum(counted.reshape(len(knots), steps + 2), axis=1)
+        prior = prior_weight * -np.expm1(-horizons_s / prior_mean_s)
+        if tail_weight > 0.0:
+            since_s = np.maximum(horizons_s[None, :] - (knots[-1] - knots)[:, None], 0.0)
+            prior = prior + tail_weight * -np.expm1(-since_s / prior_mean_s)
+        by_stage = np.argsort(stage_s, kind="stable")
+        stage, mass = stage_s[by_stage], np.concatenate([[0.0], np.cumsum(weights[by_stage])])
+        first_alive = np.searchsorted(stage, knots - 1e-9, side="right")
+        at_risk = (mass[-1] - mass[first_alive])[:, None]
+        if rest_s is None:
+            over = np.searchsorted(stage, (knots[:, None] + horizons_s[None, :]).ravel() + 1e-9, side="right")
+            released = mass[over].reshape(len(knots), steps + 1) - mass[first_alive][:, None]
+            released = np.maximum(released, 0.0)
+        else:
+            # Only what ends within the horizon is sorted into bins; that is a small part of all pairs at all ages.
+            left_s = (stage + rest_s[by_stage])[None, :] - knots[:, None]
+            soon = left_s <= horizons_s[-1]
+            soon &= np.arange(len(stage))[None, :] >= first_alive[:, None]
+            row, pair = np.nonzero(soon)
+            bins = np.maximum(np.ceil(left_s[row, pair] / STEP_S - 1e-9), 0.0).astype(np.int64)
+            counted = np.bincount(row * (steps + 1) + bins, weights[by_stage][pair], len(knots) * (steps + 1))
+            released = np.cumsum(counted.reshape(len(knots), steps + 1), axis=1)
         self._knots_s = knots
-        self._table: Floats = (released[:, :-1] + prior) / (released[:, -1:] + prior_weight)
-        self._steps = steps
+        self._table: Floats = np.minimum((released + prior) / (at_risk + prior_weight + tail_weight), 1.0)
 
     def released(self, ages_s: Iterable[float]) -> Floats:
         """Probabilities by horizon 0, STEP_S, ... for each age: float64 (n_ages, steps + 1)."""
@@ -265,12 +289,16 @@ class HandlingTimes:
         """Residual tables (talk then wrap-up, wrap-up alone) over ``steps``; ``talking_s``: talks under way."""
         pairs = np.asarray(self._pairs, dtype=np.float64).reshape(-1, 2)
         talk_s, wrap_s = pairs[:, 0], pairs[:, 1]
-        weights = np.ones(len(pairs))
-        if self.count < CENSORED_UNTIL:
-            weights = kaplan_meier_weights(talk_s, np.asarray(tuple(talking_s), dtype=np.float64), self.PRIOR_WEIGHT)
         talk_mean_s, wrap_mean_s = self.mean_s()
-        talk = ResidualLife(talk_s, wrap_s, weights, talk_mean_s + wrap_mean_s, self.PRIOR_WEIGHT, steps)
-        wrap = ResidualLife(wrap_s, np.zeros_like(wrap_s), np.ones(len(pairs)), wrap_mean_s, self.PRIOR_WEIGHT, steps)
+        weights, tail_weight = np.ones(len(pairs)), 0.0
+        if self.count < CENSORED_UNTIL:
+            under_way_s = np.asarray(tuple(talking_s), dtype=np.float64)
+            weights, tail_weight = kaplan_meier_weights(talk_s, under_way_s)
+            # The time spent so far belongs to the mean as well (maximum likelihood of a censored exponential).
+            talk_mean_s += float(under_way_s.sum()) / (len(pairs) + self.PRIOR_WEIGHT)
+        mean_s = talk_mean_s + wrap_mean_s
+        talk = ResidualLife(talk_s, wrap_s, weights, mean_s, self.PRIOR_WEIGHT, steps, tail_weight)
+        wrap = ResidualLife(wrap_s, None, np.ones(len(pairs)), wrap_mean_s, self.PRIOR_WEIGHT, steps)
         return talk, wrap
 
     def state(self) -> dict[str, Any]:
@@ -281,22 +309,21 @@ class HandlingTimes:
         self.count = int(state["count"])
 
 
-def kaplan_meier_weights(ended_s: Floats, under_way_s: Floats, tail_weight: float) -> Floats:
-    """Weight of each ended duration so that they and ``tail_weight`` at infinity stand for all, float64 (n_ended,).
+def kaplan_meier_weights(ended_s: Floats, under_way_s: Floats) -> tuple[Floats, float]:
+    """Weight of each ended duration, float64 (n_ended,), and of those known only to outlast the longest one ended.
 
-    The mass of every duration still under way goes to the longer ones (Efron's redistribution to the right).
-    Weights and tail keep the tail's share of the estimator: they are scaled so that the tail weighs ``tail_weight``
-    plus nothing else when no duration is under way, which gives each ended one exactly 1.
+    They sum to the number of all durations: each one under way hands its weight to the longer ones (Efron's
+    redistribution to the right). With none under way every ended one weighs 1 and the tail 0.
     """
     if not ended_s.size:
-        return np.zeros(0)
+        return np.zeros(0), float(under_way_s.size)
     order = np.argsort(ended_s, kind="stable")
     ended = ended_s[order]
     later_ended = np.arange(len(ended), 0, -1, dtype=np.float64)
     later_under_way = len(under_way_s) - np.searchsorted(np.sort(under_way_s), ended, side="left")
-    at_risk = later_ended + later_under_way + tail_weight
+    at_risk = later_ended + later_under_way
     surviving = np.cumprod(1.0 - 1.0 / at_risk)
-    drop = np.concatenate([[1.0], surviving[:-1]]) / at_risk
+    total = len(ended_s) + len(under_way_s)
     weights = np.empty(len(ended))
-    weights[order] = drop * tail_weight / surviving[-1]
-    return weights
+    weights[order] = total * np.concatenate([[1.0], surviving[:-1]]) / at_risk
+    return weights, float(total * surviving[-1])
