@@ -38,9 +38,9 @@ class ModeName(StrEnum):
 
 
 class GoalName(StrEnum):
-    BUSY_FACTOR = "busy_factor"
-    OVERDIAL_RATE = "overdial_rate"
-    WAIT_TIME = "wait_time"
+    BUSY_FACTOR = "busy-factor"
+    OVERDIAL_RATE = "overdial-rate"
+    WAIT_TIME = "wait-time"
 
     @property
     def optimize_by(self) -> OptimizeBy:
@@ -52,8 +52,23 @@ Url: TypeAlias = Annotated[str, typer.Option(envvar="OCSD_URL", help="The daemon
 Config: TypeAlias = Annotated[
     Path, typer.Option("--config", "-c", envvar="OCSD_CONFIG", help="Configuration in which a name is looked up.")
 ]
-OptimizeByOption: TypeAlias = Annotated[GoalName | None, typer.Option("--optimize-by", help="What to optimize for.")]
-Goal: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Percent; for wait_time seconds.")]
+
+
+def _goal_name(text: str) -> GoalName:
+    """``overdial-rate`` as well as the configuration's ``overdial_rate``."""
+    try:
+        return GoalName(text.lower().replace("_", "-"))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(GoalName)}") from None
+
+
+By: TypeAlias = Annotated[
+    GoalName | None,
+    typer.Option(
+        "--by", "--optimize-by", parser=_goal_name, metavar=f"[{'|'.join(GoalName)}]", help="What to optimize for."
+    ),
+]
+Goal: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Percent; for wait-time seconds.")]
 
 
 class _EmptyEnvironment(dict[str, str]):
@@ -87,7 +102,7 @@ def _client(url: str) -> "ControlClient":
 
 def _check_goal(mode: ModeName, by: GoalName | None, goal: int | None) -> None:
     if mode is ModeName.PREDICTIVE and (by is None or goal is None):
-        raise typer.BadParameter("predictive mode needs --optimize-by and --goal", param_hint="--mode")
+        raise typer.BadParameter("predictive mode needs --by and --goal", param_hint="--mode")
     if mode is ModeName.PROGRESSIVE and (by is not None or goal is not None):
         raise typer.BadParameter("progressive mode has no goal", param_hint="--mode")
 
@@ -98,7 +113,7 @@ def load(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) 
 
     \b
     Example:
-      ocsd ctl load "Spring offer@Sales"
+      ocsd ctl load "Example@Example Agents"
     """
     with _client(url) as ocs:
         ocs.load(_dbid(group, config))
@@ -109,7 +124,7 @@ def load(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) 
 def start(
     group: Group,
     mode: Annotated[ModeName | None, typer.Option(help="Default: what the group was loaded with.")] = None,
-    optimize_by: OptimizeByOption = None,
+    by: By = None,
     goal: Goal = None,
     auto_complete: Annotated[
         bool | None,
@@ -122,17 +137,17 @@ def start(
 
     \b
     Example:
-      ocsd ctl start "Spring offer@Sales"
-      ocsd ctl start 1 --mode predictive --optimize-by overdial_rate --goal 3
+      ocsd ctl start "Example@Example Agents"
+      ocsd ctl start 1 --mode predictive --by overdial-rate --goal 3
     """
     if mode is not None:
-        _check_goal(mode, optimize_by, goal)
-    elif optimize_by is not None or goal is not None:
-        raise typer.BadParameter("--optimize-by and --goal need --mode", param_hint="--mode")
+        _check_goal(mode, by, goal)
+    elif by is not None or goal is not None:
+        raise typer.BadParameter("--by and --goal need --mode", param_hint="--mode")
     with _client(url) as ocs:
         dbid = _dbid(group, config)
         if mode is not None:
-            asked = (mode.dial_mode, optimize_by.optimize_by if optimize_by else None, goal)
+            asked = (mode.dial_mode, by.optimize_by if by else None, goal)
         else:
             asked = _loaded_with(ocs.status(dbid))
         ocs.start(dbid, *asked, auto_completion=auto_complete)
@@ -152,7 +167,7 @@ def _loaded_with(status: Mapping[str, Any]) -> tuple[DialMode, OptimizeBy | None
 def set_mode(
     group: Group,
     mode: Annotated[ModeName, typer.Argument(help="The new dialing mode.")],
-    optimize_by: OptimizeByOption = None,
+    by: By = None,
     goal: Goal = None,
     url: Url = DEFAULT_URL,
     config: Config = DEFAULT_CONFIG,
@@ -161,12 +176,12 @@ def set_mode(
 
     \b
     Example:
-      ocsd ctl mode "Spring offer@Sales" predictive --optimize-by busy_factor --goal 85
+      ocsd ctl mode "Example@Example Agents" predictive --by busy-factor --goal 85
       ocsd ctl mode 1 progressive
     """
-    _check_goal(mode, optimize_by, goal)
+    _check_goal(mode, by, goal)
     with _client(url) as ocs:
-        ocs.set_mode(_dbid(group, config), mode.dial_mode, optimize_by.optimize_by if optimize_by else None, goal)
+        ocs.set_mode(_dbid(group, config), mode.dial_mode, by.optimize_by if by else None, goal)
     out(f"{group}: dialing in {mode.dial_mode.campaign_mode} mode")
 
 
@@ -176,7 +191,7 @@ def stop(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) 
 
     \b
     Example:
-      ocsd ctl stop "Spring offer@Sales"
+      ocsd ctl stop "Example@Example Agents"
     """
     with _client(url) as ocs:
         ocs.stop(_dbid(group, config))
@@ -189,7 +204,7 @@ def unload(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG
 
     \b
     Example:
-      ocsd ctl unload "Spring offer@Sales"
+      ocsd ctl unload "Example@Example Agents"
     """
     with _client(url) as ocs:
         ocs.unload(_dbid(group, config))
@@ -202,7 +217,7 @@ def force_unload(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_
 
     \b
     Example:
-      ocsd ctl force-unload "Spring offer@Sales"
+      ocsd ctl force-unload "Example@Example Agents"
     """
     with _client(url) as ocs:
         ocs.force_unload(_dbid(group, config))
@@ -213,7 +228,7 @@ def force_unload(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_
 def launch(
     group: Group,
     mode: Annotated[ModeName, typer.Option(help="Dialing mode.")],
-    optimize_by: OptimizeByOption = None,
+    by: By = None,
     goal: Goal = None,
     url: Url = DEFAULT_URL,
     config: Config = DEFAULT_CONFIG,
@@ -222,11 +237,11 @@ def launch(
 
     \b
     Example:
-      ocsd ctl launch "Spring offer@Sales" --mode predictive --optimize-by overdial_rate --goal 3
+      ocsd ctl launch "Example@Example Agents" --mode predictive --by overdial-rate --goal 3
     """
-    _check_goal(mode, optimize_by, goal)
+    _check_goal(mode, by, goal)
     with _client(url) as ocs:
-        ocs.launch(_dbid(group, config), mode.dial_mode, optimize_by.optimize_by if optimize_by else None, goal)
+        ocs.launch(_dbid(group, config), mode.dial_mode, by.optimize_by if by else None, goal)
     out(f"{group}: launched in {mode.dial_mode.campaign_mode} mode")
 
 
@@ -236,7 +251,7 @@ def stage(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG)
 
     \b
     Example:
-      ocsd ctl stage "Spring offer@Sales"
+      ocsd ctl stage "Example@Example Agents"
     """
     with _client(url) as ocs:
         ocs.stage(_dbid(group, config))
@@ -249,7 +264,7 @@ def complete(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONF
 
     \b
     Example:
-      ocsd ctl complete "Spring offer@Sales"
+      ocsd ctl complete "Example@Example Agents"
     """
     with _client(url) as ocs:
         ocs.complete(_dbid(group, config))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Create, fill and look at calling lists.\n\n\b\n"
-    'Example:\n  ocsd list import "gold customers" customers.csv --config /etc/ocsd/ocsd.toml',
+    'Example:\n  ocsd list import "Example List" customers.csv --config /etc/ocsd/ocsd.toml',
     epilog=EXIT_CODES,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -89,7 +89,7 @@ def create(
 
     \b
     Example:
-      ocsd list create "gold customers" --config /etc/ocsd/ocsd.toml
+      ocsd list create "Example List" --config /etc/ocsd/ocsd.toml
       ocsd list create --all --config /etc/ocsd/ocsd.toml
     """
     from ocsd.lists.tables import create_table, table_of
@@ -125,7 +125,7 @@ def stats(name: ListName, config: Config, as_json: JSON_OPTION = False) -> None:
 
     \b
     Example:
-      ocsd list stats "gold customers" --config /etc/ocsd/ocsd.toml
+      ocsd list stats "Example List" --config /etc/ocsd/ocsd.toml
     """
     from ocsd.lists.counting import stats as count
 

@@ -19,7 +19,7 @@ few of them.
 options = { call_wait_connected_timeout = 30 }
 
 [[campaign_groups]]
-name = "Spring offer@Sales"
+name = "Example@Example Agents"
 options = { call_wait_connected_timeout = 20, cpd-on-connect = "yes" }
 ```
 

@@ -217,7 +217,7 @@ PREDICTIVE = DialParameters(DialMode.PREDICTIVE, OptimizeBy.BUSY_FACTOR, 85)
         (["stage", 106], CampaignRequest.STAGE, NONE),
         (["launch", 106, "--mode", "progressive"], CampaignRequest.LAUNCH, DialParameters(DialMode.PROGRESSIVE)),
         (
-            ["launch", 106, "--mode", "predictive", "--optimize-by", "busy_factor", "--goal", 85],
+            ["launch", 106, "--mode", "predictive", "--by", "busy-factor", "--goal", 85],
             CampaignRequest.LAUNCH,
             PREDICTIVE,
         ),
@@ -227,7 +227,7 @@ PREDICTIVE = DialParameters(DialMode.PREDICTIVE, OptimizeBy.BUSY_FACTOR, 85)
         (["complete", 115], CampaignRequest.COMPLETE, NONE),
         (["mode", 115, "progressive"], CampaignRequest.SET_DIALING_MODE, DialParameters(DialMode.PROGRESSIVE)),
         (
-            ["mode", 115, "predictive", "--optimize-by", "busy_factor", "--goal", 85],
+            ["mode", 115, "predictive", "--by", "busy-factor", "--goal", 85],
             CampaignRequest.SET_DIALING_MODE,
             PREDICTIVE,
         ),
@@ -296,9 +296,10 @@ def unused_port() -> Iterator[int]:
     "arguments",
     [
         ["mode", 115, "predictive"],
-        ["mode", 115, "predictive", "--optimize-by", "busy_factor"],
+        ["mode", 115, "predictive", "--by", "busy-factor"],
         ["mode", 115, "progressive", "--goal", 3],
         ["mode", 115, "preview"],
+        ["mode", 115, "predictive", "--by", "luck", "--goal", 3],
         ["launch", 106],
         ["start", 106, "--goal", 3],
         ["start", 106, "--mode", "predictive", "--goal", 0],
@@ -338,7 +339,7 @@ def test_given_a_name_when_asked_then_the_configuration_tells_the_dbid_without_i
     text = EXAMPLE.read_text().replace("# dsn =", "dsn =")
     assert "${OCSD_DB_PASSWORD}" in text
     (tmp_path / "ocsd.toml").write_text(
-        text.replace('dbid = 1\nname = "Spring offer@Sales"', 'dbid = 106\nname = "S@S"')
+        text.replace('dbid = 1\nname = "Example@Example Agents"', 'dbid = 106\nname = "S@S"')
     )
 
     result = port.ctl("load", "S@S", "--config", tmp_path)
@@ -351,7 +352,7 @@ def test_given_an_unknown_name_when_asked_then_the_known_ones_are_told(port):
     result = port.ctl("load", "nobody", "--config", EXAMPLE)
 
     assert result.exit_code == 1
-    assert f'{EXAMPLE}: no campaign group is called "nobody"; defined are: "Spring offer@Sales".' in result.stderr
+    assert f'{EXAMPLE}: no campaign group is called "nobody"; defined are: "Example@Example Agents".' in result.stderr
     assert port.campaigns.requests == []
 
 

@@ -97,7 +97,7 @@ def edited(old: str, new: str) -> str:
 def test_given_the_example_configuration_when_loaded_then_it_has_no_problem():
     configuration = load_configuration(EXAMPLE, {})
 
-    assert [group.name for group in configuration.campaign_groups] == ["Spring offer@Sales"]
+    assert [group.name for group in configuration.campaign_groups] == ["Example@Example Agents"]
     assert len(configuration.time_zones) >= 2
     assert configuration.campaign_groups[0].dial_mode is DialMode.PREDICTIVE
     assert configuration.campaign_groups[0].optimize_by is OptimizeBy.OVERDIAL_RATE
