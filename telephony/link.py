@@ -23,8 +23,8 @@ FLUSH_LIMIT_S: Final = 0.5
 SILENCE_LIMIT_S: Final = 4 * HEARTBEAT_S
 INCOMING_BOUND: Final = 4096
 """Events read and not yet handled: a second of progress events of a thousand legs."""
-OUTGOING_BOUND: Final = 1024
-"""Frames accepted and not yet written."""
+OUTGOING_BOUND: Final = 8192
+"""Frames accepted and not yet written: all that a restarted media server has to be told of 1000 channels."""
 _CHUNK_BYTES: Final = 65536
 
 SnapshotT = TypeVar("SnapshotT", bound=msgspec.Struct)
@@ -195,7 +195,7 @@ async def open_link(
         raise ContractError(f"expected a snapshot, got {type(snapshot).__name__}")
     link = Link(hello, snapshot, stream, decoder)
     async with trio.open_nursery() as nursery:
-        scope = trio.CancelScope()
+        scope = trio.CancelScope(shield=True)  # so that the last commands are still written when we are cancelled
         nursery.start_soon(link._run, messages, scope)
         try:
             yield link

@@ -62,6 +62,8 @@ class Pool:
         self._stopping = False
 
     def run(self) -> None:
+        ready_file = self._run_dir / "telephony.ready"
+        ready_file.unlink(missing_ok=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._start_missing(time.monotonic())
         ready = False
@@ -71,11 +73,14 @@ class Pool:
             if ready_now or (not ready and time.monotonic() > ready_by_s):
                 ready = True
                 self._notifier.notify("READY=1")
+                me = ProcessIdentity.of(os.getpid())
+                ready_file.write_text(me.text if me else "")
                 _log(f"{sum(is_listening(slot.socket) for slot in self._slots)} of {len(self._slots)} workers ready")
             self._wait(TICK_S if ready else 0.05)
             self._reap()
             if not self._stopping:
                 self._start_missing(time.monotonic())
+        ready_file.unlink(missing_ok=True)
         self._notifier.notify("STOPPING=1")
         self._stop()
 

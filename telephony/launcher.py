@@ -1,0 +1,148 @@
+"""Start and stop the telephony plane where no service manager does: the demo, tests, a developer's machine.
+
+The processes are detached (a session of their own, logs in the run folder), so that they outlive whoever started
+them, as they do under systemd. `ensure_running` finds those that already listen; `stop` ends those that were started
+here, told apart by pid and start time, and nobody else's.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from telephony.procs import LockFile, ProcessIdentity, is_listening
+
+START_LIMIT_S: Final = 30.0
+STOP_LIMIT_S: Final = 12.0
+POLL_S: Final = 0.02
+
+
+class StartFailed(Exception):
+    """A process ended or did not listen in time; the message holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """``served``: some process has taken the job, ready or not; ``ready``: it does it."""
+
+    name: str
+    command: tuple[str, ...]
+    served: Callable[[], bool]
+    ready: Callable[[], bool]
+
+
+def ensure_running(
+    run_dir: Path,
+    legs: int,
+    sip_host: str = "127.0.0.1",
+    media_host: str = "127.0.0.1",
+    rtp_ports: tuple[int, int] = (20000, 23999),
+    start_limit_s: float = START_LIMIT_S,
+) -> None:
+    """Return when SIP workers for ``legs`` calls and a media server listen in ``run_dir``; starts what does not.
+
+    Args:
+        rtp_ports: first and last UDP port of the media server.
+
+    Raises:
+        StartFailed: after ``start_limit_s`` at the latest; what was started by this call is stopped again.
+    """
+    run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    folder = ("--run-dir", str(run_dir))
+    media_socket = run_dir / "media-0.sock"
+    parts = (
+        _Part(
+            "telephony",
+            ("telephony.worker.pool", *folder, "--legs", str(legs), "--sip-host", sip_host),
+            lambda: LockFile(run_dir / "telephony.lock").held,
+            lambda: _names_a_living_process(run_dir / "telephony.ready"),
+        ),
+        _Part(
+            "media",
+            ("telephony.media.server", *folder, "--host", media_host, "--rtp-ports", f"{rtp_ports[0]}-{rtp_ports[1]}"),
+            lambda: is_listening(media_socket),
+            lambda: is_listening(media_socket),
+        ),
+    )
+    started: list[_Part] = []
+    try:
+        for part in parts:
+            if not part.served():
+                _start(run_dir, part)
+                started.append(part)
+        until_s = time.monotonic() + start_limit_s
+        for part in parts:
+            _wait_for(run_dir, part, until_s, ours=part in started)
+    except BaseException:
+        for part in started:
+            _stop_one(_pid_file(run_dir, part.name))
+        raise
+
+
+def stop(run_dir: Path) -> None:
+    """End what `ensure_running` started for this folder, in this or another process; calls in progress are hung up."""
+    for name in ("telephony", "media"):
+        _stop_one(_pid_file(run_dir, name))
+
+
+def _start(run_dir: Path, part: _Part) -> None:
+    # posix_spawn, not Popen: nobody has to hold an object for a process that is to outlive us.
+    log = os.fspath(run_dir / f"{part.name}.log")
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", *part.command],
+        os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    identity = ProcessIdentity.of(pid)
+    if identity is not None:
+        _pid_file(run_dir, part.name).write_text(identity.text)
+
+
+def _wait_for(run_dir: Path, part: _Part, until_s: float, ours: bool) -> None:
+    while not part.ready():
+        gone = ours and not _names_a_living_process(_pid_file(run_dir, part.name))
+        if gone or time.monotonic() > until_s:
+            log_file = run_dir / f"{part.name}.log"
+            log = log_file.read_text(errors="replace")[-1000:] if log_file.exists() else ""
+            raise StartFailed(f"{part.name} {'ended' if gone else 'does not get ready'}: {log}")
+        time.sleep(POLL_S)
+
+
+def _names_a_living_process(path: Path) -> bool:
+    identity = ProcessIdentity.read(path)
+    return identity is not None and identity.alive
+
+
+def _pid_file(run_dir: Path, name: str) -> Path:
+    return run_dir / f"{name}.pid"
+
+
+def _stop_one(pid_file: Path) -> None:
+    identity = ProcessIdentity.read(pid_file)
+    if identity is None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        until_s = time.monotonic() + STOP_LIMIT_S
+        if identity.send_signal(number):
+            while identity.alive and time.monotonic() < until_s:
+                time.sleep(POLL_S)
+    _reap(identity.pid)
+    pid_file.unlink(missing_ok=True)
+
+
+def _reap(pid: int) -> None:
+    """Our own child would stay a zombie; another process's child is its parent's."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
