@@ -46,7 +46,7 @@ def trained(target=PREDICTIVE, people=400, abandoned=2, hit_ratio=0.4, seed=3):
     pacer = Pacer(target)
     for _ in range(600):
         if random.random() < hit_ratio:
-            pacer.answered(float(random.normal(8.0, 2.0).clip(2.0, 20.0)))
+            pacer.answered(min(max(float(random.normal(8.0, 2.0)), 2.0), 20.0))
         else:
             pacer.ended(float(random.choice([3.0, 27.0])), Outcome.FAILED)
     for _ in range(300):

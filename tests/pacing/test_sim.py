@@ -1,0 +1,71 @@
+"""Regression of whole runs: seeded, so figures are stable; bounds leave room for changes of the controller."""
+
+from dataclasses import replace
+
+import pytest
+
+from pacing import Goal, Mode, PacingTarget
+from pacing.sim import SCENARIOS, simulate
+from pacing.sim.__main__ import main
+from tests.pacing.worlds import PREDICTIVE
+
+PROGRESSIVE = PacingTarget(Mode.PROGRESSIVE)
+SHORT = SCENARIOS["short-run"]
+HOUR = replace(SCENARIOS["agents-10"], duration_s=3600.0, decide_every_s=2.0)
+
+
+def test_given_a_short_run_when_predictive_then_three_percent_hold_and_agents_are_busier():
+    predictive = [simulate(SHORT, PREDICTIVE, seed) for seed in range(1, 6)]
+    progressive = [simulate(SHORT, PROGRESSIVE, seed) for seed in range(1, 6)]
+
+    assert max(run.abandoned_ratio for run in predictive) <= 0.03
+    busiest_progressive = max(run.busy_ratio for run in progressive)
+    assert min(run.busy_ratio for run in predictive) > busiest_progressive + 0.05
+    assert sum(run.abandoned for run in progressive) == 0
+
+
+def test_given_ten_agents_for_an_hour_when_predictive_then_busier_than_progressive_within_the_limit():
+    predictive, progressive = simulate(HOUR, PREDICTIVE, 2), simulate(HOUR, PROGRESSIVE, 2)
+
+    assert predictive.busy_ratio > progressive.busy_ratio + 0.04
+    assert predictive.abandoned_ratio <= 0.035
+    assert progressive.abandoned == 0
+
+
+@pytest.mark.parametrize("name", ["hit-jumps", "breaks", "few-lines"])
+def test_given_a_changing_world_when_predictive_then_the_bound_holds(name):
+    scenario = replace(SCENARIOS[name], agents=15, ports=27, duration_s=2400.0, break_s=300.0, decide_every_s=2.0)
+
+    run = simulate(scenario, PREDICTIVE, 1)
+    assert run.people > 100
+    assert run.abandoned_ratio <= 0.04
+
+
+def test_given_a_busy_goal_when_simulated_then_it_is_met_under_the_bound():
+    target = PacingTarget(Mode.PREDICTIVE, Goal.BUSY_FACTOR, 0.70)
+
+    run = simulate(replace(HOUR, duration_s=7200.0), target, 1)
+    assert run.busy_ratio == pytest.approx(0.70, abs=0.05)
+    assert run.abandoned_ratio <= 0.03
+
+
+def test_given_the_same_seed_when_simulated_twice_then_the_same_run():
+    short = replace(SHORT, duration_s=40.0)
+
+    assert simulate(short, PREDICTIVE, 5) == simulate(short, PREDICTIVE, 5)
+    assert simulate(short, PREDICTIVE, 5) != simulate(short, PREDICTIVE, 6)
+
+
+def test_given_a_command_line_when_run_then_a_table_with_a_row_per_scenario_and_mode(capsys):
+    arguments = ["--scenario", "short-run", "--seeds", "1", "--hours", "0.005", "--mode", "predictive", "progressive"]
+
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["scenario", "mode", "busy"]
+    assert [line.split()[1] for line in lines[1:]] == ["predictive", "progressive"]
+
+
+def test_given_an_unknown_scenario_when_run_then_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["--scenario", "nowhere"])
+    assert "invalid choice" in capsys.readouterr().err
