@@ -55,9 +55,9 @@ def _gates(alias: str) -> sql.Composed:
     return _composed(_GATES, r=row, window=window)
 
 
-def _operator_text(text: str) -> sql.SQL:
+def _operator_text(text: str, with_parameters: bool = True) -> sql.SQL:
     """SQL written by the operator; percent signs are data here, and a comment at its end must not eat what follows."""
-    return sql.SQL(text.replace("%", "%%") + "\n")
+    return sql.SQL((text.replace("%", "%%") if with_parameters else text) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +112,11 @@ def parameters(config: Configuration, calling_list: CallingList, now: datetime) 
     }
 
 
-def criteria_of(dialing_filter: Filter | None) -> sql.Composable:
+def criteria_of(dialing_filter: Filter | None, *, with_parameters: bool = True) -> sql.Composable:
+    """The filter's condition; ``with_parameters`` False: for a statement that is sent without any."""
     if dialing_filter is None or not dialing_filter.criteria.strip():
         return sql.SQL("true")
-    return _composed("({text})", text=_operator_text(dialing_filter.criteria))
+    return _composed("({text})", text=_operator_text(dialing_filter.criteria, with_parameters))
 
 
 def _order(dialing_filter: Filter | None) -> sql.Composable:

@@ -1,0 +1,94 @@
+"""Import speed: generates a CSV file, imports it into a fresh embedded PostgreSQL, prints rows/s and peak memory.
+
+    python -m bench.import_rows --rows 500000
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+from ocsd.config.objects import CallingList, Configuration, Format, FormatField, TableAccess, TimeZoneObject
+from ocsd.lists.embedded import EmbeddedPostgres
+from ocsd.lists.importer import import_csv
+from ocsd.lists.migrate import migrate
+from ocsd.lists.tables import create_table
+
+AREA_CODES = ("212", "646", "312", "773", "303", "206", "415", "213", "617", "404", "713", "305", "416", "604")
+ZONES = ("America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles")
+
+
+def configuration() -> Configuration:
+    fields = (FormatField(name="customer_name", length=64), FormatField(name="balance", type="float"))
+    return Configuration(
+        time_zones=tuple(
+            TimeZoneObject(dbid=number, name=zone, zone=zone) for number, zone in enumerate(ZONES, start=1)
+        ),
+        formats=(Format(dbid=1, name="Customers", fields=fields),),
+        table_accesses=(TableAccess(dbid=1, name="Customers", table="customers", format="Customers"),),
+        calling_lists=(CallingList(dbid=1, name="Customers", table_access="Customers"),),
+    )
+
+
+def write_file(path: Path, rows: int, seed: int) -> None:
+    """Numbers in the usual notations; one in a hundred is no number."""
+    random_source = random.Random(seed)
+    with path.open("w", encoding="utf-8") as file:
+        file.write("phone,customer_name,balance\n")
+        for row in range(rows):
+            area, exchange = random_source.choice(AREA_CODES), random_source.randint(200, 999)
+            line = random_source.randint(0, 9999)
+            form = random_source.choice(("{}{}{:04d}", "+1{}{}{:04d}", "({}) {}-{:04d}", "{}-{}-{:04d}"))
+            phone = form.format(area, exchange, line) if row % 100 else "12345"
+            file.write(f"{phone},Customer {row},{random_source.randint(0, 10**6) / 100}\n")
+
+
+def measure(rows: int, seed: int) -> dict[str, float]:
+    """Rows per second of wall clock and of our own CPU, and our peak resident memory before and after."""
+    with tempfile.TemporaryDirectory(prefix="ocsd-bench-") as name:
+        folder = Path(name)
+        os.chmod(folder, 0o755)
+        config = configuration()
+        calling_list = config.calling_lists[0]
+        path = folder / "customers.csv"
+        write_file(path, rows, seed)
+        server = EmbeddedPostgres(folder / "postgres")
+        try:
+            with psycopg.connect(server.start(), autocommit=True) as conn:
+                migrate(conn)
+                create_table(conn, config, calling_list)
+                before = resource.getrusage(resource.RUSAGE_SELF)
+                started_s = time.monotonic()
+                result = import_csv(conn, config, calling_list, path)
+                took_s = time.monotonic() - started_s
+                after = resource.getrusage(resource.RUSAGE_SELF)
+        finally:
+            server.stop()
+    return {
+        "rows": result.rows,
+        "imported": result.imported,
+        "rejected": result.rejected,
+        "seconds": round(took_s, 2),
+        "rows_per_s": round(rows / took_s),
+        "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
+        "peak_rss_before_mb": round(before.ru_maxrss / 1024, 1),
+        "peak_rss_mb": round(after.ru_maxrss / 1024, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=500_000)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    print(json.dumps(measure(arguments.rows, arguments.seed), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,315 @@
+"""One row of a CSV file, checked and turned into one line of COPY: pure, and the inner loop of the import."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from ocsd.config.objects import CallingList, Configuration
+from ocsd.lists.numbers import NumberRefused, normaliser
+from ocsd.lists.tables import Column, columns_of, time_zone_dbid
+from ocsd.model.enums import CallResult, ContactInfoType, RecordStatus, RecordType
+from ocsd.model.errors import ConfigError
+
+PHONE_HEADERS: Final = frozenset({"phone", "phone_number", "phonenumber", "telephone", "tel", "msisdn", "number"})
+"""Headers that mean contact_info when no column of that name is there."""
+
+LEAVE_OUT: Final = "-"
+"""As a mapping's target: ignore this CSV column."""
+
+NULL: Final = r"\N"
+
+# Manual, "Record Status and Record Type Combinations".
+_DIALED_TYPES: Final = frozenset({2, 3, 4, 5, 6})
+STATUS_TYPES: Final[Mapping[int, frozenset[int]]] = {
+    RecordStatus.READY: _DIALED_TYPES,
+    RecordStatus.UPDATED: _DIALED_TYPES | {RecordType.NO_CALL},
+    RecordStatus.STALE: _DIALED_TYPES,
+    RecordStatus.CANCELED: _DIALED_TYPES,
+    RecordStatus.AGENT_ERROR: _DIALED_TYPES,
+    RecordStatus.MISSED_CALLBACK: frozenset({4, 5, 6}),
+}
+
+RULES_HORIZON: Final = timedelta(days=2 * 366)
+"""Two zones are the same for us when their clocks agree every hour of this span: two summers and winters."""
+
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,10}")
+_NEEDS_ESCAPE: Final = re.compile(r"[\\\t\n\r]")
+_ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+Convert = Callable[[str], str]
+
+
+class RowRefused(ValueError):
+    """The row is not imported; the message says why."""
+
+
+def map_header(
+    config: Configuration, calling_list: CallingList, header: list[str], mapping: Mapping[str, str]
+) -> dict[str, int]:
+    """
+    Place of each table column in the file; ConfigError lists every header that leads nowhere.
+
+    ``mapping`` (CSV column -> table column) goes first, then equal names without regard to case, then PHONE_HEADERS.
+    """
+    columns = {column.name for column in columns_of(config, calling_list)}
+    wanted = {name.strip().lower(): target.strip().lower() for name, target in mapping.items()}
+    names = [name.strip().lower() for name in header]
+    problems = [f"mapped column {name!r} is not in the file" for name in wanted if name not in names]
+    problems += [
+        f"column {name!r} is mapped to {target!r}, which the calling list does not have"
+        for name, target in wanted.items()
+        if target != LEAVE_OUT and target not in columns
+    ]
+    places: dict[str, int] = {}
+    explicit = "contact_info" in wanted.values() or "contact_info" in names
+    for place, name in enumerate(names):
+        target = wanted.get(name, name)
+        if target not in columns and target != LEAVE_OUT and name in PHONE_HEADERS and not explicit:
+            target = "contact_info"
+        if target == LEAVE_OUT:
+            continue
+        if target not in columns:
+            if name not in wanted:
+                problems.append(
+                    f"column {header[place]!r} is no column of the calling list; map it (NAME=column) or leave it out"
+                    f" (NAME={LEAVE_OUT})"
+                )
+        elif target in places:
+            problems.append(f"two columns of the file are {target!r}")
+        else:
+            places[target] = place
+    if "contact_info" not in places:
+        problems.append("no column holds the phone number (contact_info)")
+    if problems:
+        raise ConfigError(problems)
+    return places
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A column copied through a converter; ``empty`` stands for an empty value, None: it must not be empty."""
+
+    name: str
+    place: int
+    convert: Convert
+    empty: str | None
+
+
+class ZoneBook:
+    """Which time zone object a row belongs to."""
+
+    def __init__(self, config: Configuration, calling_list: CallingList, now: datetime) -> None:
+        self._now = now
+        self._default = time_zone_dbid(config, calling_list)
+        self._by_name = {zone.zone: zone.dbid for zone in reversed(config.time_zones)}
+        self._by_rules = {self._rules(zone.zone): zone.dbid for zone in reversed(config.time_zones)}
+        self._by_text: dict[str, int] = {}
+        for zone in config.time_zones:
+            self._by_text |= {str(zone.dbid): zone.dbid, zone.name: zone.dbid, zone.zone: zone.dbid}
+        self._inferred: dict[tuple[str, ...], int] = {}
+
+    def given(self, text: str) -> int:
+        """From a value of the file: DBID, name or IANA name of a configured time zone."""
+        try:
+            return self._by_text[text]
+        except KeyError:
+            raise RowRefused(f"tz_dbid {text[:40]!r} is no configured time zone") from None
+
+    def inferred(self, zones: tuple[str, ...]) -> int:
+        """
+        From the zones of the phone number.
+
+        Several zones with different clocks say nothing certain, and a zone that is not configured cannot be stored:
+        then the list's own zone counts.
+        """
+        if (found := self._inferred.get(zones)) is None:
+            found = self._inferred[zones] = self._infer(zones) or self._default
+        if not found:
+            where = ", ".join(zones[:3]) or "unknown"
+            raise RowRefused(f"no time zone: the number's is {where}, none fits, and the list has no default")
+        return found
+
+    def _infer(self, zones: tuple[str, ...]) -> int:
+        if len(zones) == 1 and zones[0] in self._by_name:
+            return self._by_name[zones[0]]
+        rules = {self._rules(zone) for zone in zones}
+        return self._by_rules.get(rules.pop(), 0) if len(rules) == 1 else 0
+
+    def _rules(self, name: str) -> object:
+        try:
+            zone = ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            return name
+        start = self._now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        offsets: list[tuple[datetime, timedelta | None]] = []
+        moment, previous = start, None
+        while moment < start + RULES_HORIZON:
+            offset = moment.astimezone(zone).utcoffset()
+            if offset != previous:  # day by day, then the hour of each change
+                hour = moment
+                while previous is not None and (hour - timedelta(hours=1)).astimezone(zone).utcoffset() == offset:
+                    hour -= timedelta(hours=1)
+                offsets.append((hour, offset))
+                previous = offset
+            moment += timedelta(days=1)
+        return tuple(offsets)
+
+
+class RowBuilder:
+    """
+    Turns rows into lines of COPY text for `columns`.
+
+    Args:
+        places: from `map_header`.
+        width: number of columns that every row must have.
+        now: see ZoneBook.
+    """
+
+    def __init__(
+        self, config: Configuration, calling_list: CallingList, places: Mapping[str, int], width: int, now: datetime
+    ) -> None:
+        self._width = width
+        self._normalise = normaliser(calling_list.country)
+        self._zones = ZoneBook(config, calling_list, now)
+        self._phone = places["contact_info"]
+        self._zone = places.get("tz_dbid")
+        self._window = places.get("daily_from"), places.get("daily_till")
+        self._default_window = calling_list.daily_from, calling_list.daily_till
+        self._window_text = f"{calling_list.daily_from}\t{calling_list.daily_till}"
+        self._status, self._type = places.get("record_status"), places.get("record_type")
+        own = {"contact_info", "tz_dbid", "daily_from", "daily_till"}
+        self._fields = [
+            _Field(column.name, places[column.name], _converter(column), _empty_value(column))
+            for column in columns_of(config, calling_list)
+            if column.name in places and column.name not in own
+        ]
+        self.columns: tuple[str, ...] = (
+            "contact_info", "tz_dbid", "daily_from", "daily_till", *(field.name for field in self._fields),
+        )  # fmt: skip
+        # Plain tuples: the loop below runs for every row.
+        self._steps = [(field.place, field.convert, field.empty) for field in self._fields]
+
+    def build(self, row: list[str]) -> str:
+        """The COPY line of ``row``, with its newline; RowRefused says what is wrong with it."""
+        if len(row) != self._width:
+            raise RowRefused(f"{len(row)} columns, expected {self._width}")
+        try:
+            phone = self._normalise(row[self._phone])
+        except NumberRefused as refusal:
+            raise RowRefused(str(refusal)) from None
+        zone_text = row[self._zone].strip() if self._zone is not None else ""
+        zone = self._zones.given(zone_text) if zone_text not in ("", "0") else self._zones.inferred(phone.zones)
+        window = self._window_text if self._window == (None, None) else self._read_window(row)
+        line = f"{phone.number}\t{zone}\t{window}"
+        for place, convert, empty in self._steps:
+            value = row[place]
+            if value and not value.isspace():
+                line += "\t" + convert(value)
+            elif empty is None:
+                raise RowRefused("record_id or chain_id is empty")
+            else:
+                line += "\t" + empty
+        if self._status is not None or self._type is not None:
+            self._check_combination(row)
+        return line + "\n"
+
+    def _read_window(self, row: list[str]) -> str:
+        bounds = []
+        for name, place, default in zip(("daily_from", "daily_till"), self._window, self._default_window, strict=True):
+            text = row[place].strip() if place is not None else ""
+            value = int(_integer(name, text, 0, 86400)) if text else default
+            bounds.append(value)
+        if bounds[0] == bounds[1]:
+            raise RowRefused(f"daily_from and daily_till are both {bounds[0]}: such a window never opens")
+        return f"{bounds[0]}\t{bounds[1]}"
+
+    def _check_combination(self, row: list[str]) -> None:
+        status = int(row[self._status].strip() or 1) if self._status is not None else int(RecordStatus.READY)
+        kind = int(row[self._type].strip() or 2) if self._type is not None else int(RecordType.GENERAL)
+        if status == RecordStatus.RETRIEVED:
+            raise RowRefused("record_status 2 (Retrieved) belongs to a running daemon; import the row as Ready (1)")
+        if kind not in STATUS_TYPES.get(status, frozenset()):
+            raise RowRefused(f"record_status {status} does not go with record_type {kind}")
+
+
+_RANGES: Final[Mapping[str, tuple[int, int]]] = {
+    "record_id": (1, 2**31 - 1),
+    "chain_id": (1, 2**31 - 1),
+    "chain_n": (0, 2**31 - 1),
+    "contact_info_type": (0, max(ContactInfoType)),
+    "record_type": (0, max(RecordType)),
+    "record_status": (0, max(RecordStatus)),
+    "call_result": (0, max(CallResult)),
+    "attempt": (0, 2**31 - 1),
+    "dial_sched_time": (0, 2**31 - 1),
+    "call_time": (0, 2**31 - 1),
+}
+
+_DEFAULTS: Final = {
+    "contact_info_type": 0,
+    "record_type": int(RecordType.GENERAL),
+    "record_status": int(RecordStatus.READY),
+    "call_result": int(CallResult.UNKNOWN),
+    "attempt": 0,
+    "chain_n": 0,
+}
+"""What an empty value of a required column means. Numbers of chains and records have no such default."""
+
+
+def _empty_value(column: Column) -> str | None:
+    """None: the column must not be empty."""
+    if column.name in ("record_id", "chain_id"):
+        return None
+    return str(_DEFAULTS[column.name]) if column.name in _DEFAULTS else NULL
+
+
+def _converter(column: Column) -> Convert:
+    name = column.name
+    if column.type == "integer":
+        low, high = _RANGES.get(name, (-(2**31), 2**31 - 1))
+        return lambda text: _integer(name, text.strip(), low, high)
+    if column.type == "double precision":
+        return lambda text: _real(name, text.strip())
+    if column.type == "timestamptz":
+        return lambda text: _moment(name, text.strip())
+    length = column.length
+
+    def convert(text: str) -> str:
+        if len(text) > length:
+            raise RowRefused(f"{name} has {len(text)} characters, at most {length} fit")
+        return text.translate(_ESCAPES) if _NEEDS_ESCAPE.search(text) else text
+
+    return convert
+
+
+def _integer(name: str, text: str, low: int, high: int) -> str:
+    if _INTEGER.fullmatch(text) is None:
+        raise RowRefused(f"{name} {text[:40]!r} is no integer")
+    value = int(text)
+    if not low <= value <= high:
+        raise RowRefused(f"{name} {value} is outside {low}..{high}")
+    return str(value)
+
+
+def _real(name: str, text: str) -> str:
+    try:
+        value = float(text) if "_" not in text else math.nan
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise RowRefused(f"{name} {text[:40]!r} is no number")
+    return repr(value)
+
+
+def _moment(name: str, text: str) -> str:
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise RowRefused(f"{name} {text[:40]!r} is no date and time (2026-03-01T12:00:00Z)") from None
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
+    return value.isoformat()
