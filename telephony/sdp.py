@@ -7,7 +7,7 @@ from typing import Final
 
 _ORIGIN: Final = re.compile(r"(?m)^o=(\S+ \d+ \d+ IN IP[46] \S+)\s*$")
 _CONNECTION: Final = re.compile(r"c=IN IP[46] (\S+?)(?:/\d+)*$")
-_AUDIO: Final = re.compile(r"m=audio (\d{1,5})(?:/\d+)? RTP/AVP\s")
+_AUDIO: Final = re.compile(r"m=audio ([0-9]{1,5})(?:/[0-9]+)? RTP/AVP\s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,12 @@ def parse_address(text: str) -> MediaAddress | None:
     """``"192.0.2.1:4000"`` or ``"[2001:db8::1]:4000"`` as a MediaAddress; None when it is none."""
     host, colon, port = text.rpartition(":")
     host = host.strip("[]")
-    if not colon or not port.isdigit() or not 0 < int(port) <= 65535 or not host:
+    if (
+        not colon
+        or not (port.isascii() and port.isdigit() and len(port) <= 5)
+        or not 0 < int(port) <= 65535
+        or not host
+    ):
         return None
     return MediaAddress(host, int(port))
 

@@ -130,6 +130,7 @@ class Reason:
 # A comma between values, a semicolon between parameters; neither counts inside a quoted string.
 _COMMA: Final = re.compile(r',(?=(?:[^"\\]|\\.|"(?:[^"\\]|\\.)*")*$)')
 _SEMICOLON: Final = re.compile(r';(?=(?:[^"\\]|\\.|"(?:[^"\\]|\\.)*")*$)')
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _STATUS_LINE: Final = re.compile(r"SIP/2\.0 ([1-6]\d\d)(?: (.*))?$")
 _COMPACT_NAMES: Final = {"m": "contact", "i": "call-id", "f": "from", "t": "to", "v": "via", "l": "content-length"}
 _MAX_CAUSE: Final = 127  # seven bits, Q.850 2.2.5
@@ -197,7 +198,7 @@ class SipMessage:
     @property
     def contact_uri(self) -> str:
         """The URI of the first Contact, without display name and header parameters; "" without one."""
-        value = _COMMA.split(self.header("contact"))[0].strip()
+        value = _QUOTED.sub("", _COMMA.split(self.header("contact"))[0]).strip()
         bracketed = re.search(r"<([^<>]*)>", value)
         return bracketed.group(1).strip() if bracketed else value.partition(";")[0].strip()
 

@@ -1,0 +1,177 @@
+"""Frames and links over real Unix sockets."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from telephony.contract import (
+    MAX_FRAME_BYTES,
+    PROTOCOL_VERSION,
+    ContractError,
+    FrameDecoder,
+    HangUp,
+    Hello,
+    LegProgress,
+    Ping,
+    Pong,
+    WorkerCommand,
+    WorkerEvent,
+    WorkerSnapshot,
+    encode_frame,
+)
+from telephony.link import LinkLost, open_link
+
+HANG_LIMIT_S = 20.0
+Play = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+@asynccontextmanager
+async def a_server(path: Path, play: Play) -> AsyncIterator[None]:
+    """Serve one connection at ``path`` with ``play``."""
+    with trio.socket.socket(trio.socket.AF_UNIX) as sock:
+        await sock.bind(os.fspath(path))
+        sock.listen(1)
+
+        async def serve() -> None:
+            stream, _ = await sock.accept()
+            async with trio.SocketStream(stream) as connection:
+                await play(connection)
+
+        with trio.fail_after(HANG_LIMIT_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(serve)
+                try:
+                    yield
+                finally:
+                    nursery.cancel_scope.cancel()
+
+
+def a_link(path: Path):
+    return open_link(path, "worker", WorkerEvent, WorkerSnapshot)
+
+
+GREETING = encode_frame(Hello("worker", pid=5)) + encode_frame(WorkerSnapshot(4, ()))
+
+
+async def test_given_a_worker_when_connected_then_hello_snapshot_events_in_order_and_pings_answered(tmp_path):
+    heard = []
+
+    async def play(stream):
+        decoder = FrameDecoder(WorkerCommand)
+        whole = GREETING + encode_frame(LegProgress("a", 180, 1.0)) + encode_frame(Ping(7))
+        for index in range(len(whole)):  # byte by byte: frames arrive in pieces
+            await stream.send_all(whole[index : index + 1])
+        while len(heard) < 3:
+            heard.extend(decoder.feed(await stream.receive_some(100)))
+
+    async with a_server(tmp_path / "s", play), a_link(tmp_path / "s") as link:
+        assert (link.hello.pid, link.snapshot.capacity) == (5, 4)
+        assert await link.events.receive() == LegProgress("a", 180, 1.0)
+        await link.send(HangUp("a"))
+        assert [event async for event in link.events] == []
+
+    assert heard[0] == Hello("daemon", pid=os.getpid())
+    assert sorted(heard[1:], key=repr) == [HangUp("a"), Pong(7)]
+    assert "closed" in link.lost
+
+
+async def test_given_a_new_snapshot_when_it_arrives_then_the_link_shows_it(tmp_path):
+    async def play(stream):
+        await stream.send_all(GREETING + encode_frame(WorkerSnapshot(0, ())) + encode_frame(LegProgress("a", 180, 1.0)))
+        await trio.sleep_forever()
+
+    async with a_server(tmp_path / "s", play), a_link(tmp_path / "s") as link:
+        await link.events.receive()
+        assert link.snapshot.capacity == 0
+
+
+@pytest.mark.parametrize(
+    ("greeting", "why"),
+    [
+        (encode_frame(Hello("worker", version=PROTOCOL_VERSION + 1)), "restart both"),
+        (encode_frame(Hello("media")), "expected a worker"),
+        (encode_frame(Ping(1)), "expected Hello"),
+        (encode_frame(Hello("worker")) + encode_frame(Ping(1)), "expected a snapshot"),
+        (b"\x00\x00\x00\x03abc", "malformed"),
+        (b"\x00\x00\x00\x01\x80", "malformed"),
+        ((MAX_FRAME_BYTES + 1).to_bytes(4, "big"), "limit"),
+    ],
+)
+async def test_given_a_peer_that_breaks_the_contract_when_connecting_then_contract_error(tmp_path, greeting, why):
+    async def play(stream):
+        await stream.send_all(greeting)
+        await trio.sleep_forever()
+
+    async with a_server(tmp_path / "s", play):
+        with pytest.raises(ContractError, match=why):
+            async with a_link(tmp_path / "s"):
+                pass
+
+
+@pytest.mark.parametrize("frame", [b"\x00\x00\x00\x03abc", b"\xff\xff\xff\xff", encode_frame(Hello("worker"))])
+async def test_given_a_link_when_the_peer_breaks_the_contract_then_the_link_ends_and_says_why(tmp_path, frame):
+    async def play(stream):
+        await stream.send_all(GREETING)
+        await stream.receive_some(1000)  # the Hello, so that the frame meets a link that stands
+        await met.wait()
+        await stream.send_all(frame)
+        await trio.sleep_forever()
+
+    met = trio.Event()
+    async with a_server(tmp_path / "s", play), a_link(tmp_path / "s") as link:
+        met.set()
+        assert [event async for event in link.events] == []
+        assert link.lost
+        with pytest.raises(LinkLost):
+            await link.send(HangUp("a"))
+        assert not link.send_nowait(HangUp("a"))
+
+
+async def test_given_nobody_when_connecting_then_link_lost_says_that_nobody_listens(tmp_path):
+    with pytest.raises(LinkLost) as caught:
+        async with a_link(tmp_path / "s"):
+            pass
+    assert caught.value.nobody_listens
+
+
+async def test_given_a_link_when_it_is_left_then_queued_commands_still_arrive(tmp_path):
+    heard = []
+    done = trio.Event()
+
+    async def play(stream):
+        await stream.send_all(GREETING)
+        decoder = FrameDecoder(WorkerCommand)
+        while data := await stream.receive_some(100):
+            heard.extend(decoder.feed(data))
+        done.set()
+
+    async with a_server(tmp_path / "s", play):
+        with trio.CancelScope() as scope:
+            async with a_link(tmp_path / "s") as link:
+                for n in range(100):
+                    assert link.send_nowait(HangUp(str(n)))
+                scope.cancel()
+        await done.wait()
+
+    assert heard[1:] == [HangUp(str(n)) for n in range(100)]
+
+
+def test_given_a_message_above_the_limit_when_encoded_then_contract_error():
+    with pytest.raises(ContractError):
+        encode_frame(HangUp("a", "x" * (MAX_FRAME_BYTES + 1)))
+
+
+@given(st.binary(max_size=200), st.integers(1, 50))
+def test_given_any_bytes_when_decoded_then_messages_or_contract_error(data, step):
+    decoder = FrameDecoder(WorkerCommand)
+    try:
+        for index in range(0, len(data), step):
+            decoder.feed(data[index : index + step])
+    except ContractError:
+        pass

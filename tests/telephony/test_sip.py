@@ -1,0 +1,99 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from telephony.sdp import MediaAddress, parse_address, remote_audio, steer
+from telephony.sip import Reason, parse_message, parse_reason
+
+
+@pytest.mark.parametrize(
+    ("value", "reasons"),
+    [
+        ("Q.850;cause=16", (Reason("Q.850", 16, ""),)),
+        ('SIP ;cause=200 ;text="Call completed elsewhere"', (Reason("SIP", 200, "Call completed elsewhere"),)),
+        ('q.850 ; cause=34 ; text="a, b; \\"c\\""', (Reason("Q.850", 34, 'a, b; "c"'),)),
+        (
+            'SIP;cause=486;text="x", Q.850;cause=17',
+            (Reason("SIP", 486, "x"), Reason("Q.850", 17, "")),
+        ),
+        ("Q.850;cause=abc", (Reason("Q.850", None, ""),)),
+        ("Q.850;cause=99999999999", (Reason("Q.850", None, ""),)),
+        ("", ()),
+        (";;;", ()),
+    ],
+)
+def test_given_a_reason_header_when_parsed_then_its_values(value, reasons):
+    assert parse_reason(value) == reasons
+
+
+@given(st.text(max_size=60))
+def test_given_any_reason_text_when_parsed_then_no_error(value):
+    parse_reason(value)
+
+
+RESPONSE = (
+    "SIP/2.0 503 Service Unavailable\r\nv: SIP/2.0/UDP 192.0.2.1\r\nCSeq: 7 INVITE\r\n"
+    'Reason: SIP;cause=503\r\nReason: Q.850\r\n ;cause=34;text="No circuit"\r\n'
+    'm: "A <b>" <sip:x@192.0.2.9:5070;transport=udp>;q=0.5\r\nbroken line\r\n\r\nbody'
+)
+
+
+def test_given_a_response_when_parsed_then_status_causes_and_contact():
+    message = parse_message(RESPONSE)
+
+    assert (message.method, message.status, message.phrase, message.body) == ("", 503, "Service Unavailable", "body")
+    assert (message.cseq_method, message.q850_cause, message.reason_text) == ("INVITE", 34, "No circuit")
+    assert message.contact_uri == ("sip:x@192.0.2.9:5070;transport=udp")
+
+
+def test_given_a_request_when_parsed_then_its_method():
+    message = parse_message("BYE sip:a@b SIP/2.0\r\nContact: sip:c@d;x=y\r\n\r\n")
+
+    assert (message.method, message.status, message.q850_cause, message.contact_uri) == ("BYE", 0, None, "sip:c@d")
+
+
+@pytest.mark.parametrize("text", ["", "HTTP/1.1 200 OK\r\n\r\n", "SIP/2.0 999 x\r\n\r\n", "nonsense"])
+def test_given_no_sip_when_parsed_then_value_error(text):
+    with pytest.raises(ValueError, match="start line"):
+        parse_message(text)
+
+
+def test_given_session_and_stream_addresses_when_read_then_the_stream_wins_and_video_is_skipped():
+    sdp = (
+        "v=0\r\nc=IN IP4 192.0.2.1\r\nm=video 5000 RTP/AVP 96\r\nc=IN IP4 192.0.2.5\r\n"
+        "m=audio 4000 RTP/AVP 0\r\nc=IN IP4 192.0.2.2/127\r\nm=audio 4100 RTP/AVP 0\r\n"
+    )
+    assert remote_audio(sdp) == MediaAddress("192.0.2.2", 4000)
+    assert remote_audio(sdp.replace("c=IN IP4 192.0.2.2/127\r\n", "")) == MediaAddress("192.0.2.1", 4000)
+    assert remote_audio("v=0\nc=IN IP4 192.0.2.1\nm=audio 0 RTP/AVP 0\n") is None
+    assert remote_audio("v=0\nm=audio 4000 RTP/AVP 0\n") is None
+    assert remote_audio("") is None
+
+
+@given(st.text(max_size=80))
+def test_given_any_text_when_read_as_sdp_then_no_error(text):
+    remote_audio(text)
+    parse_address(text)
+
+
+def test_given_the_stacks_sdp_when_steered_then_only_the_origin_line_is_kept():
+    sdp = steer(
+        "v=0\r\no=- 123 124 IN IP4 10.0.0.1\r\ns=pjmedia\r\nm=audio 4000 RTP/AVP 96\r\n",
+        MediaAddress("192.0.2.8", 30000),
+    )
+
+    lines = sdp.split("\r\n")
+    assert lines[1] == "o=- 123 124 IN IP4 10.0.0.1"
+    assert "c=IN IP4 192.0.2.8" in lines
+    assert remote_audio(sdp) == MediaAddress("192.0.2.8", 30000)
+    (payloads,) = [line.split()[3:] for line in lines if line.startswith("m=")]
+    assert all(any(line.startswith(f"a=rtpmap:{payload} ") for line in lines) for payload in payloads)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "port"),
+    [("o=- 1 1 IN IP4 x", "host.name", 30000), ("o=- 1 1 IN IP4 x", "192.0.2.8", 0), ("o=broken", "192.0.2.8", 30000)],
+)
+def test_given_what_would_break_the_stack_when_steered_then_value_error(origin, host, port):
+    with pytest.raises(ValueError, match=r"RTP port|address|o= line"):
+        steer(f"v=0\r\n{origin}\r\n", MediaAddress(host, port))
