@@ -46,11 +46,17 @@ class ThetaControl:
         self._agent_s = 0.0
         self._idle_agent_s = 0.0
         self._bridged = 0.0
+        self.overdial_binds = False
+        """Whether the last :meth:`theta` came from the overdial bound rather than from the goal."""
 
-    def answered_person(self, count: AbandonmentCount, limit_ratio: float, *, abandoned: bool) -> None:
-        """Learn from one answered person, who is in ``count`` already."""
+    def answered_person(self, count: AbandonmentCount, limit_ratio: float, *, abandoned: bool, governed: bool) -> None:
+        """Learn from one answered person, who is in ``count`` already.
+
+        ``governed``: theta is what bounded the launches. Otherwise (few ports, progressive mode, another goal) a good
+        rate is no merit of theta, which must not grow unnoticed until it is let loose.
+        """
         # Theta grows only as far as there is a reserve, or it would grow until the taper below had no effect.
-        reserve = _clip(slack(count, limit_ratio) / comfortable_slack(count.people), 0.0, 1.0)
+        reserve = _clip(slack(count, limit_ratio) / comfortable_slack(count.people), 0.0, 1.0) if governed else 0.0
         step = FEEDBACK_GAIN * (SET_POINT * limit_ratio * reserve - abandoned)
         self._log_theta = _clip(self._overdial(limit_ratio) + step, LOG_THETA_MIN, LOG_THETA_MAX)
 
@@ -92,8 +98,9 @@ class ThetaControl:
         comfortable = comfortable_slack(count.people)
         missing = max(0.0, comfortable - slack(count, limit, expected_abandoned))
         log_theta = self._overdial(limit) - TAPER * missing / comfortable
-        if target.goal is not Goal.OVERDIAL_RATE:
-            log_theta = min(log_theta, self._log_goal)
+        self.overdial_binds = target.goal is Goal.OVERDIAL_RATE or log_theta <= self._log_goal
+        if not self.overdial_binds:
+            log_theta = self._log_goal
         return math.exp(max(log_theta, LOG_THETA_MIN))
 
     def hold_s(self, target: PacingTarget) -> float:

@@ -13,7 +13,6 @@ happened. It is not thread-safe; one task owns it.
 """
 
 import math
-from dataclasses import replace
 from enum import Enum
 from typing import Any, Self
 
@@ -76,6 +75,7 @@ class Pacer:
         self._control = ThetaControl()
         self._outcomes = dict.fromkeys(Outcome, 0)
         self._verdicts = 0
+        self._theta_governs = False
         self._running_s = 0.0
         self._before: GroupSnapshot | None = None
         self._tables: tuple[CallTables, ResidualLife, ResidualLife] | None = None
@@ -139,7 +139,12 @@ class Pacer:
         if not self._verdicts:
             self._analysis.person(0.0)
         self._ledger.add(abandoned=abandoned)
-        self._control.answered_person(self._ledger.count(), overdial_limit(self._target), abandoned=abandoned)
+        self._control.answered_person(
+            self._ledger.count(),
+            overdial_limit(self._target),
+            abandoned=abandoned,
+            governed=self._theta_governs and self._control.overdial_binds,
+        )
 
     def _lag_s(self) -> float:
         return self._answers.quantile_s(LAG_QUANTILE)
@@ -150,6 +155,7 @@ class Pacer:
         """How many calls to start now, why, what overdial rate to expect, and every figure that led there."""
         self._elapse(snapshot)
         if self._target.mode is Mode.PROGRESSIVE:
+            self._theta_governs = False
             wanted = progressive_launches(snapshot, self._target.lines_per_agent)
             launch, bound = bounded(wanted, snapshot)
             return DialDecision(launch, bound or "progressive", 0.0, self._inputs(snapshot) | {"wanted": wanted})
@@ -193,6 +199,7 @@ class Pacer:
         launch, bound = bounded(wanted, snapshot)
         if bound is None and because == "risk" and launch == most:
             bound = _tightest(snapshot)
+        self._theta_governs = (bound or because) in ("risk", "one_to_one")
         expected_people, expected_abandoned = prediction.expected(launch)
         inputs = self._inputs(snapshot) | {
             "wanted": wanted,
@@ -307,7 +314,7 @@ def _checked(target: PacingTarget) -> PacingTarget:
         raise ValueError(f"the goal's value must be above 0, is {target.value}")
     if target.lines_per_agent <= 0.0:
         raise ValueError(f"lines_per_agent must be above 0, is {target.lines_per_agent}")
-    return replace(target)
+    return target
 
 
 def _tightest(snapshot: GroupSnapshot) -> str:

@@ -15,13 +15,22 @@ RICH = AbandonmentCount(1000, 0, 100, 0)
 def test_given_a_reserve_when_an_abandoned_person_then_it_outweighs_thirty_served_ones():
     control = ThetaControl()
     before = control.theta(PREDICTIVE, RICH, 0.0)
-    control.answered_person(RICH, 0.03, abandoned=True)
+    control.answered_person(RICH, 0.03, abandoned=True, governed=True)
     after_loss = control.theta(PREDICTIVE, RICH, 0.0)
     for _ in range(33):
-        control.answered_person(RICH, 0.03, abandoned=False)
+        control.answered_person(RICH, 0.03, abandoned=False, governed=True)
 
     assert math.log(after_loss / before) == pytest.approx(0.3 * (0.0291 - 1))
     assert control.theta(PREDICTIVE, RICH, 0.0) == pytest.approx(before, rel=0.02)
+
+
+def test_given_launches_bounded_by_something_else_when_all_are_served_then_theta_does_not_wind_up():
+    control = ThetaControl()
+    before = control.theta(PREDICTIVE, RICH, 0.0)
+    for _ in range(1000):
+        control.answered_person(RICH, 0.03, abandoned=False, governed=False)
+
+    assert control.theta(PREDICTIVE, RICH, 0.0) == before
 
 
 def test_given_nobody_answered_when_asked_then_theta_starts_well_under_the_limit():
@@ -40,7 +49,7 @@ def test_given_more_expected_losses_when_asked_then_theta_never_grows(people, ab
 def test_given_any_history_when_asked_then_theta_stays_within_its_bounds(history):
     control = ThetaControl()
     for abandoned in history:
-        control.answered_person(RICH, 0.03, abandoned=abandoned)
+        control.answered_person(RICH, 0.03, abandoned=abandoned, governed=True)
 
     theta = control.theta(PREDICTIVE, RICH, 0.0)
     assert math.exp(LOG_THETA_MIN) * 0.999 <= theta <= math.exp(LOG_THETA_MAX) * 1.001

@@ -123,6 +123,15 @@ def test_given_one_room_left_when_decided_then_it_binds_and_is_named(room, becau
     assert (decision.launch, decision.because) == (1, because)
 
 
+def test_given_a_long_progressive_run_when_turned_predictive_then_theta_is_where_it_started():
+    pacer = trained(PacingTarget(Mode.PROGRESSIVE), people=0, abandoned=0)
+    for _ in range(2000):
+        pacer.bridged(0.1)
+    pacer.set_target(PREDICTIVE)
+
+    assert pacer.decide(snapshot(now_s=200.0, idle=1)).inputs["theta"] <= 0.03
+
+
 def test_given_a_state_through_json_when_restored_then_decisions_are_the_same():
     pacer = trained()
     pacer.answered(6.0)  # an outcome whose lag is not over
