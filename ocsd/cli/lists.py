@@ -1,5 +1,6 @@
 """``ocsd list``: calling lists in the configuration's database."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -8,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from ocsd.cli.errors import EXIT_CODES
-from ocsd.cli.output import JSON_OPTION, out, print_json, print_table
+from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED
+from ocsd.cli.output import JSON_OPTION, byte_progress, out, print_json, print_table
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
 from ocsd.model.errors import ConfigError, StoreUnavailable
 
@@ -117,6 +118,97 @@ def create(
 
 def _exists(connection: "psycopg.Connection[Any]", table: str) -> bool:
     return connection.execute("SELECT to_regclass(%s)", (f'"{table}"',)).fetchone() != (None,)
+
+
+@app.command("import", epilog=EXIT_CODES)
+def import_(
+    name: ListName,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV file with a header, UTF-8.")],
+    config: Config,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="HEADER=COLUMN", help="Column that a header stands for; - leaves it out. Repeatable."
+        ),
+    ] = None,
+    as_json: JSON_OPTION = False,
+) -> None:
+    """Import a CSV file into a calling list.
+
+    Good rows are kept; bad ones go to FILE.rejected.csv with line number and reason. The exit code is 1 only when no
+    row at all was good.
+
+    \b
+    Example:
+      ocsd list import "Example List" customers.csv --config /etc/ocsd/ocsd.toml
+      ocsd list import "Example List" customers.csv --map "Mobile=contact_info" --map "Notes=-"
+    """
+    from ocsd.lists.importer import import_csv
+
+    columns = dict(_pair(text) for text in mapping or ())
+    configuration = _load(config)
+    calling_list = _calling_list(configuration, name)
+    started_s = time.monotonic()
+    with _database(configuration) as connection, byte_progress(f"importing {file.name}", file.stat().st_size) as seen:
+        result = import_csv(
+            connection,
+            configuration,
+            calling_list,
+            file,
+            mapping=columns,
+            progress=lambda rows, read: seen(read, f"{rows} rows"),
+        )
+    elapsed_s = time.monotonic() - started_s
+    rejected_file = str(result.rejected_path) if result.rejected_path else None
+    if as_json:
+        print_json(
+            {
+                "calling_list": name,
+                "rows": result.rows,
+                "imported": result.imported,
+                "rejected": result.rejected,
+                "rejected_file": rejected_file,
+                "elapsed_s": round(elapsed_s, 3),
+            }
+        )
+    else:
+        out(f"{name}: {result.imported} of {result.rows} rows imported in {elapsed_s:.1f} s")
+        if rejected_file:
+            out(f"{result.rejected} rows rejected: {rejected_file} says why")
+    if result.rows and not result.imported:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    header, equals, column = text.rpartition("=")
+    if not equals or not header or not column:
+        raise typer.BadParameter(f"must be HEADER=COLUMN, got {text!r}", param_hint="--map")
+    return header, column
+
+
+@app.command(epilog=EXIT_CODES)
+def export(
+    name: ListName,
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="CSV file to be written.")],
+    config: Config,
+    as_json: JSON_OPTION = False,
+) -> None:
+    """Export the records of a calling list as CSV, which can be imported again.
+
+    \b
+    Example:
+      ocsd list export "Example List" customers.csv --config /etc/ocsd/ocsd.toml
+    """
+    from ocsd.lists.exporter import export_csv
+
+    configuration = _load(config)
+    calling_list = _calling_list(configuration, name)
+    with _database(configuration) as connection, byte_progress(f"exporting {file.name}", None) as seen:
+        rows = export_csv(connection, configuration, calling_list, file, progress=seen)
+    if as_json:
+        print_json({"calling_list": name, "rows": rows, "file": str(file)})
+    else:
+        out(f"{name}: {rows} rows exported to {file}")
 
 
 @app.command(epilog=EXIT_CODES)
