@@ -263,7 +263,7 @@ class Desk:
                 out.append(self._record_processed(now_s))
             else:
                 out += self._done_with_record(now_s)
-        return out
+        return tuple(out)
 
     def _done_with_record(self, now_s: float) -> Sequence[Json]:
         self.conn_id = ""

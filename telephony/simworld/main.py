@@ -179,7 +179,10 @@ async def build(options: argparse.Namespace, stack: ExitStack) -> World:
                 options.talk_mean_s, options.talk_cv, options.wrap_mean_s, options.wrap_cv, options.correct_share
             )
             log = stack.enter_context(TruthLog(options.agent_log))
-            desks = Desks(options.desktop_url, options.agents, habits, options.seed, log, options.agent_prefix)
+            try:
+                desks = Desks(options.desktop_url, options.agents, habits, options.seed, log, options.agent_prefix)
+            except ValueError as error:
+                raise ScriptError(str(error)) from error
     return World(engine, Clockwork(engine, parts), parts, carrier, phones, desks)
 
 
