@@ -320,6 +320,17 @@ async def test_given_a_body_announced_too_long_when_read_then_413_at_once_and_cl
         assert service.requests == []
 
 
+async def test_given_a_body_that_keeps_coming_when_refused_then_the_client_still_gets_the_answer():
+    async with http_server(max_body_bytes=1000) as (_, connect):
+        client = await connect()
+        head = b"POST /campaigngroups/115?req=Load HTTP/1.1\r\nHost: x\r\nContent-length: 150000\r\n\r\n"
+
+        answer = await client.ask(head + bytes(150_000))
+
+        assert answer.status == 413
+        assert await client.is_closed()
+
+
 async def test_given_endless_chunks_when_past_the_limit_then_413_and_closed():
     async with http_server(max_body_bytes=1000) as (_service, connect):
         client = await connect()
