@@ -69,13 +69,16 @@ class Pool:
         ready = False
         ready_by_s = time.monotonic() + READY_LIMIT_S
         while not self._stopping:
-            ready_now = not ready and all(is_listening(slot.socket) for slot in self._slots)
-            if ready_now or (not ready and time.monotonic() > ready_by_s):
-                ready = True
-                self._notifier.notify("READY=1")
-                me = ProcessIdentity.of(os.getpid())
-                ready_file.write_text(me.text if me else "")
-                _log(f"{sum(is_listening(slot.socket) for slot in self._slots)} of {len(self._slots)} workers ready")
+            if not ready:
+                listening = sum(is_listening(slot.socket) for slot in self._slots)
+                # One slot that cannot start must not hold up the others for ever.
+                enough = 1 if time.monotonic() > ready_by_s else len(self._slots)
+                if listening >= enough:
+                    ready = True
+                    self._notifier.notify("READY=1")
+                    me = ProcessIdentity.of(os.getpid())
+                    ready_file.write_text(me.text if me else "")
+                    _log(f"{listening} of {len(self._slots)} workers ready")
             self._wait(TICK_S if ready else 0.05)
             self._reap()
             if not self._stopping:
