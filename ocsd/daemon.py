@@ -50,6 +50,7 @@ log = structlog.get_logger()
 DRAIN_LIMIT_S = 15.0
 """On a stop: how long calls that are no conversations may take to be hung up and their results to be written."""
 
+SERVERS_CHECK_S = 1.0
 SERVERS_LIMIT_S = 30.0
 """Longest wait for SIP workers and media server to listen."""
 
@@ -135,22 +136,25 @@ async def embedded_postgres(config: Configuration) -> AsyncIterator[EmbeddedPost
             await trio.to_thread.run_sync(server.stop)
 
 
-async def _telephony_servers(config: Configuration) -> Path:
-    """Start workers and media server when they are ours to start and do not run; return the run folder."""
-    run_dir = run_folder(config)
-    if config.telephony.embedded:
-        await trio.to_thread.run_sync(
-            partial(
-                launcher.ensure_running,
-                run_dir,
-                legs=config.telephony.max_legs,
-                sip_host=config.telephony.sip_host,
-                media_host=config.telephony.media_host,
-                rtp_ports=(config.telephony.rtp_port_first, config.telephony.rtp_port_last),
-                limit_s=SERVERS_LIMIT_S,
-            )
-        )
-    return run_dir
+def _ensure_servers(config: Configuration, run_dir: Path) -> None:
+    launcher.ensure_running(
+        run_dir,
+        config.telephony.max_legs,
+        sip_host=config.telephony.sip_host,
+        media_host=config.telephony.media_host,
+        rtp_ports=(config.telephony.rtp_port_first, config.telephony.rtp_port_last),
+        start_limit_s=SERVERS_LIMIT_S,
+    )
+
+
+async def _keep_servers(config: Configuration, run_dir: Path) -> None:
+    """Start workers' pool or media server again when they die; under systemd their own units do that."""
+    while True:
+        await trio.sleep(SERVERS_CHECK_S)
+        try:
+            await trio.to_thread.run_sync(_ensure_servers, config, run_dir)
+        except launcher.StartFailed as error:
+            log.error("telephony.not_started", error=str(error))
 
 
 async def _watch(notifier: sdnotify.SystemdNotifier) -> None:
@@ -170,7 +174,9 @@ async def serve(config: Configuration) -> None:
             postgres = await parts.enter_async_context(embedded_postgres(config))
             dsn = postgres.dsn if postgres is not None else config.database.dsn
             await trio.to_thread.run_sync(prepare_database, dsn, config)
-            run_dir = await _telephony_servers(config)
+            run_dir = run_folder(config)
+            if config.telephony.embedded:
+                await trio.to_thread.run_sync(_ensure_servers, config, run_dir)
             store = await parts.enter_async_context(open_store(config, postgres))
             telephony = await parts.enter_async_context(open_telephony(run_dir))
             media = await parts.enter_async_context(open_media(run_dir))
@@ -193,6 +199,8 @@ async def serve(config: Configuration) -> None:
                     desks.http_port = http_ports[0]
                     await services.start(serve_desktops, config.desktop, config.application, desks)
                     services.start_soon(_watch, notifier)
+                    if config.telephony.embedded:
+                        services.start_soon(_keep_servers, config, run_dir)
                     log.info(
                         "daemon.ready",
                         adopted=recovered.adopted,

@@ -89,6 +89,12 @@ def stop(run_dir: Path) -> None:
         _stop_one(_pid_file(run_dir, name))
 
 
+def server_pids(run_dir: Path) -> dict[str, int]:
+    """Process ids of the living servers started here, by part ("telephony": the pool's parent, "media")."""
+    found = {name: ProcessIdentity.read(_pid_file(run_dir, name)) for name in ("telephony", "media")}
+    return {name: identity.pid for name, identity in found.items() if identity is not None and identity.alive}
+
+
 def _start(run_dir: Path, part: _Part) -> None:
     # posix_spawn, not Popen: nobody has to hold an object for a process that is to outlive us.
     log = os.fspath(run_dir / f"{part.name}.log")

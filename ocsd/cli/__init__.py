@@ -129,6 +129,9 @@ def demo(
     data_dir: Annotated[
         Path | None, typer.Option(file_okay=False, help="Keep all data here; default: a folder that is removed.")
     ] = None,
+    screenshot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Save a picture (SVG) of the live view here.")
+    ] = None,
 ) -> None:
     """Run a whole simulated contact centre on this machine: carrier, called people, agents, and a campaign.
 
@@ -148,6 +151,7 @@ def demo(
             report=report,
             mode=mode.value,
             data_dir=data_dir,
+            screenshot=screenshot,
         )
     )
     raise typer.Exit(code)

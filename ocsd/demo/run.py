@@ -145,7 +145,7 @@ def prepare_list(config: Configuration, dsn: str, customers: Path) -> int:
         create_table(conn, config, calling_list)
         outcome = import_csv(conn, config, calling_list, customers)
     if outcome.rejected:
-        raise DemoFailed(f"{outcome.rejected} of the demo's own rows were rejected, see {outcome.rejected_file}")
+        raise DemoFailed(f"{outcome.rejected} of the demo's own rows were rejected, see {outcome.rejected_path}")
     return outcome.imported
 
 

@@ -56,6 +56,7 @@ def migrate(conn: psycopg.Connection[Any]) -> list[int]:
         # Until the end of the transaction; a second daemon waits here and then finds nothing to do.
         conn.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
         conn.execute("CREATE SCHEMA IF NOT EXISTS ocsd")
+        _keep_lists_in_public(conn)
         conn.execute(
             "CREATE TABLE IF NOT EXISTS ocsd.migration ("
             " version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,"
@@ -77,3 +78,12 @@ def migrate(conn: psycopg.Connection[Any]) -> list[int]:
     if applied:
         log.info("database.migrated", versions=applied)
     return applied
+
+
+def _keep_lists_in_public(conn: psycopg.Connection[Any]) -> None:
+    """A role called like our schema would find that schema first in the default path, and put calling lists there."""
+    row = conn.execute("SELECT current_user").fetchone()
+    assert row is not None
+    if row[0] == "ocsd":
+        conn.execute("ALTER ROLE ocsd SET search_path = public")
+        conn.execute("SET search_path = public")

@@ -133,6 +133,7 @@ class AttemptTask:
         self.channel: Channel | None = None
         self.agent_channel: Channel | None = None
         self.customer_gone = False
+        self.media_lost = False
         self._send, self._receive = trio.open_memory_channel[Event](EVENT_QUEUE)
         self._nursery: trio.Nursery | None = None
         self._agent_scope: trio.CancelScope | None = None
@@ -246,7 +247,9 @@ class AttemptTask:
                         | ({"redirect_to": event.redirect_to} if event.redirect_to else {})
                     )
                     self.post(
-                        machine_events.CustomerEnded(event.sip_status, event.q850_cause, no_answer=event.no_answer)
+                        machine_events.CustomerEnded(
+                            event.sip_status, event.q850_cause, no_answer=event.no_answer, lost=self.media_lost
+                        )
                     )
                 case LegLost():
                     self.customer_gone = True
@@ -266,7 +269,11 @@ class AttemptTask:
                 case PromptFinished():
                     self.post(machine_events.PromptFinished())
                 case ChannelLost():
-                    log.warning("attempt.media_lost")
+                    # The media server stayed away: nobody hears anybody. A conversation ends as one, the rest is cut.
+                    log.warning("attempt.media_lost", why=event.why)
+                    self.media_lost = True
+                    if self.leg is not None:
+                        await self.leg.hang_up("media lost")
                 case _:
                     pass
 

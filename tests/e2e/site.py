@@ -1,0 +1,163 @@
+"""A whole site for end-to-end tests: real daemon, SIP workers, media server and PostgreSQL in a folder of its own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from ocsd.client import ControlClient, ControlUnavailable
+from ocsd.config.loader import load_configuration
+from ocsd.config.objects import Configuration
+from ocsd.demo.options import DemoOptions
+from ocsd.demo.run import child, end, process_tree, wait_for
+from ocsd.demo.world import CALLING_LIST, CAMPAIGN_GROUP_DBID, free_port, write_configuration
+from ocsd.lists.embedded import EmbeddedPostgres, data_folder
+from ocsd.lists.importer import import_csv
+from ocsd.lists.migrate import migrate
+from ocsd.lists.tables import create_table, table_of
+from telephony import launcher
+
+GROUP = CAMPAIGN_GROUP_DBID
+PATIENCE_S = 60.0
+"""Only catches hangs; nothing is asserted about how long anything takes."""
+
+
+def eventually(what: str, check: Callable[[], Any], limit_s: float = PATIENCE_S) -> Any:
+    """Poll until ``check`` returns something true."""
+    until = time.monotonic() + limit_s
+    while not (value := check()):
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {limit_s:.0f} s: {what}")
+        time.sleep(0.05)
+    return value
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Command lines of all processes that mention the folder: what a run has left behind."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        if str(folder) in command:
+            found.append(f"{entry.name} {command}")
+    return found
+
+
+@dataclass
+class Site:
+    """``start_daemon`` and ``kill_daemon`` as often as a test likes; everything is gone after the block."""
+
+    folder: Path
+    config_path: Path
+    config: Configuration
+    postgres: EmbeddedPostgres
+    dsn: str
+    url: str
+    stack: ExitStack
+    daemon: subprocess.Popen[bytes] | None = None
+    clients: list[ControlClient] = field(default_factory=list)
+
+    @property
+    def client(self) -> ControlClient:
+        if not self.clients:
+            self.clients.append(self.stack.enter_context(ControlClient(self.url)))
+        return self.clients[0]
+
+    def start_daemon(self) -> None:
+        log_path = self.folder / "daemon.log"
+        self.daemon = self.stack.enter_context(child(["ocsd.cli", "run", "--config", str(self.config_path)], log_path))
+
+        def answers() -> bool | None:
+            try:
+                self.client.health()
+            except ControlUnavailable:
+                return None
+            return True
+
+        wait_for("ocsd", answers, self.daemon, log_path)
+
+    def kill_daemon(self) -> None:
+        assert self.daemon is not None
+        self.daemon.send_signal(signal.SIGKILL)
+        self.daemon.wait()
+
+    def stop_daemon(self) -> int:
+        assert self.daemon is not None
+        end(self.daemon)
+        assert self.daemon.returncode is not None
+        return self.daemon.returncode
+
+    def query(self, text: str, *params: Any) -> list[tuple[Any, ...]]:
+        """Rows of a statement; ``{list}`` in it is the calling list's table."""
+        table = sql.Identifier("public", table_of(self.config, self.config.calling_list(CALLING_LIST)))
+        with psycopg.connect(self.dsn, autocommit=True) as conn:
+            return conn.execute(sql.SQL(text).format(list=table), params).fetchall()
+
+    def add_records(self, rows: list[tuple[str, str]]) -> None:
+        """Import (number, customer name) rows through the product's own importer."""
+        path = self.folder / f"customers-{time.monotonic_ns()}.csv"
+        path.write_text("phone,customer_name\n" + "".join(f"{number},{name}\n" for number, name in rows))
+        with psycopg.connect(self.dsn, autocommit=True) as conn:
+            outcome = import_csv(conn, self.config, self.config.calling_list(CALLING_LIST), path)
+        assert outcome.imported == len(rows), outcome
+
+    def statistics(self) -> dict[str, Any]:
+        return dict(self.client.statistics(GROUP))
+
+    def worker_pids(self) -> list[int]:
+        return process_tree(launcher.server_pids(self.folder / "run")["telephony"])[1:]
+
+    def media_pid(self) -> int:
+        return launcher.server_pids(self.folder / "run")["media"]
+
+    def log_text(self) -> str:
+        return (self.folder / "daemon.log").read_text(errors="replace")
+
+
+@contextmanager
+def site(
+    carrier_port: int, phones_port: int = 9, agents: int = 1, edit: Callable[[str], str] = lambda text: text
+) -> Iterator[Site]:
+    """
+    A site whose trunk leads to ``carrier_port`` and whose agents' phones are at ``phones_port``; nothing runs yet but
+    PostgreSQL. ``edit`` may change the configuration's text.
+    """
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="ocsd-e2e-"))
+        folder.chmod(0o755)  # PostgreSQL runs as an unprivileged user
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        http_port, desktop_port = free_port(), free_port()
+        config_path = folder / "ocsd.toml"
+        write_configuration(
+            config_path,
+            DemoOptions(agents=agents),
+            data_dir=folder,
+            http_port=http_port,
+            desktop_port=desktop_port,
+            carrier_port=carrier_port,
+            phones_port=phones_port,
+        )
+        config_path.write_text(edit(config_path.read_text()))
+        config = load_configuration(config_path)
+        postgres = EmbeddedPostgres(data_folder(config.data_dir) / "postgres")
+        dsn = postgres.start()
+        stack.callback(postgres.stop)
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            migrate(conn)
+            create_table(conn, config, config.calling_list(CALLING_LIST))
+        stack.callback(launcher.stop, folder / "run")
+        yield Site(folder, config_path, config, postgres, dsn, f"http://127.0.0.1:{http_port}", stack)
