@@ -14,6 +14,11 @@ import numpy.typing as npt
 FULL_SCALE: Final = 32768.0
 QUIET_DBFS: Final = -80.0
 START_FLOOR_DBFS: Final = (-70.0, -32.0)  # the first frame may be speech already, so it is not believed above this
+MUTED_FLOOR_DBFS: Final = -45.0  # the same after half a second of digital silence: what then begins is rarely noise
+MUTED_FRAMES: Final = 25
+DIGITAL_SILENCE_DBFS: Final = -79.0
+"""Lost packets and lines without comfort noise are digitally silent; that says nothing about the noise floor."""
+
 FLOOR_FALL_RATIO: Final = 0.35
 FLOOR_RISE_DB: Final = 0.06  # per frame, 3 dB/s: a vowel cannot lift it, a ventilator that starts does
 PEAK_FALL_DB: Final = 0.03  # per frame
@@ -52,6 +57,7 @@ class SpeechTracker:
     def __init__(self, n: int) -> None:
         self.floor_dbfs = np.full(n, np.nan, dtype=np.float32)
         self.peak_dbfs = np.full(n, START_PEAK_DBFS, dtype=np.float32)
+        self._muted = np.zeros(n, dtype=np.int32)
         self._talking = np.zeros(n, dtype=np.bool_)
         self._run = np.zeros(n, dtype=np.int32)
         self._quiet = np.zeros(n, dtype=np.int32)
@@ -60,9 +66,14 @@ class SpeechTracker:
 
     def reset(self, channel: int) -> None:
         self.floor_dbfs[channel] = np.nan
+        self._muted[channel] = 0
         self.peak_dbfs[channel] = START_PEAK_DBFS
         self._previous[channel] = QUIET_DBFS
         self.silence(channel)
+
+    def floor(self, channel: int) -> float:
+        """Noise floor in dBFS; QUIET_DBFS while nothing but digital silence was heard."""
+        return float(np.nan_to_num(self.floor_dbfs[channel], nan=QUIET_DBFS))
 
     def silence(self, channel: int) -> None:
         """Forget the spurt under way: it was the beginning of a tone."""
@@ -83,10 +94,13 @@ class SpeechTracker:
         Returns (channels that began to talk, (channel, spurt) of those that stopped).
         """
         floor = self.floor_dbfs[rows]
-        floor = np.where(np.isnan(floor), np.clip(level, *START_FLOOR_DBFS), floor)
+        muted = level < DIGITAL_SILENCE_DBFS
+        highest = np.where(self._muted[rows] >= MUTED_FRAMES, MUTED_FLOOR_DBFS, START_FLOOR_DBFS[1])
+        floor = np.where(np.isnan(floor) & ~muted, np.minimum(level, highest), floor)
+        self._muted[rows] += muted
         fall = floor + FLOOR_FALL_RATIO * (level - floor)
-        floor = np.where(in_tone, floor, np.where(level < floor, fall, floor + FLOOR_RISE_DB))
-        floor = np.clip(floor, START_FLOOR_DBFS[0], None)
+        floor = np.where(in_tone | muted, floor, np.where(level < floor, fall, floor + FLOOR_RISE_DB))
+        floor = np.maximum(floor, START_FLOOR_DBFS[0])  # NaN until the first sound
         self.floor_dbfs[rows] = floor
 
         steady = np.minimum(level, self._previous[rows])  # a click of one frame is no peak
@@ -96,7 +110,9 @@ class SpeechTracker:
         self.peak_dbfs[rows] = peak
 
         talking = self._talking[rows]
-        threshold = np.maximum(np.maximum(floor + ABOVE_FLOOR_DB, peak - BELOW_PEAK_DB), LOWEST_SPEECH_DBFS)
+        threshold = np.maximum(
+            np.maximum(np.nan_to_num(floor, nan=QUIET_DBFS) + ABOVE_FLOOR_DB, peak - BELOW_PEAK_DB), LOWEST_SPEECH_DBFS
+        )
         active = (level > threshold - HYSTERESIS_DB * talking) & ~in_tone
 
         run = np.where(active, self._run[rows] + 1, 0)

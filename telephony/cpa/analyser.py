@@ -159,7 +159,7 @@ class Analyser:
             end_s = now_s - (now - finding.speech_end_frame) * FRAME_S if finding.speech_end_frame >= 0 else 0.0
             evidence = {
                 **{name: round(value, 3) for name, value in finding.evidence.items()},
-                "floor_dbfs": round(float(self._speech.floor_dbfs[channel]), 1),
+                "floor_dbfs": round(self._speech.floor(channel), 1),
                 "peak_dbfs": round(float(self._speech.peak_dbfs[channel]), 1),
             }
             into.append(

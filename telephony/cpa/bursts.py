@@ -12,8 +12,8 @@ import numpy.typing as npt
 from telephony.cpa.spectrum import SINGLE_TONE, ToneMeasure
 
 FRAME_S: Final = 0.02
-MIN_BURST_FRAMES: Final = 3
-"""A burst is announced at its third frame: vowels are pure for one or two frames now and then."""
+MIN_BURST_FRAMES: Final = 5
+"""A burst is announced at its fifth frame: vowels are pure for three or four now and then; no tone is that short."""
 
 GAP_FRAMES: Final = 5
 """A shorter hole does not end a burst: a lost packet spoils two or three windows; cadences pause 165 ms or more."""
@@ -84,7 +84,7 @@ class BurstTracker:
         Take one frame of the channels ``rows`` (their frame numbers in ``frame``).
 
         Returns (ended, begun, sounding): (channel, burst) of each announced burst that ended, of each that reached
-        its third frame, and per row whether an announced burst sounds now.
+        its fifth frame, and per row whether an announced burst sounds now.
         """
         code, held = measure.code, self.code[rows]
         count = self._count[rows]

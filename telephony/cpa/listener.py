@@ -45,11 +45,12 @@ LONG_GREETING_FRAMES: Final = 75
 """Greetings longer than 1.5 s need more silence, because recordings pause between sentences: 0.2 s more per second."""
 
 EXTRA_SILENCE_RATIO: Final = 0.2
-MIN_SPEECH_FRAMES: Final = 5  # 100 ms: a shorter sound is a click or a breath
+MIN_SPEECH_FRAMES: Final = 7  # 140 ms: a shorter sound is a click or a breath; "hi" is voiced for 200 ms
 ANSWER_TONE_FRAMES: Final = 25  # 500 ms of CED; the shortest legal one lasts 2.6 s
 FSK_FRAMES: Final = 30
 BEEP_FRAMES: Final = (7, 130)  # 140 ms .. 2.6 s
-BEEP_WAIT_FRAMES: Final = 4  # for the next segment of a SIT
+BEEP_WAIT_FRAMES: Final = 4  # for a further tone: then it is no recording tone
+BEEP_WAIT_SIT_FRAMES: Final = 20  # for the next segment of a SIT, whose beginning may be lost
 BEEP_WAIT_PLAN_FRAMES: Final = 60  # for the repeat of a call progress tone of that frequency
 BEEP_WAIT_RINGBACK_FRAMES: Final = 320  # the same where nobody spoke: the longest pause of a ringback is 5 s
 BEEP_WAIT_CNG_FRAMES: Final = 180
@@ -148,7 +149,7 @@ class Listener:
             self._talk_start = None
 
     def burst_began(self, burst: Burst, now: int) -> list[Finding]:
-        """A burst reached its third frame."""
+        """A burst has lasted long enough to be one."""
         self._tone_heard = True
         self._resumed_start = NEVER
         if self._bursts and is_resumed(self._bursts[-1], burst):
@@ -249,6 +250,8 @@ class Listener:
             wait = BEEP_WAIT_PLAN_FRAMES if self._spoke() else BEEP_WAIT_RINGBACK_FRAMES
         elif _is_cng(burst) and not self._spoke():
             wait = BEEP_WAIT_CNG_FRAMES
+        elif sit.may_be_segment(burst) and not self._spoke():
+            wait = BEEP_WAIT_SIT_FRAMES
         self._beep = (burst, now + wait)
 
     def _beep_is_plan_tone(self) -> bool:
@@ -258,6 +261,10 @@ class Listener:
         assert self._beep is not None
         burst = self._beep[0]
         self._beep = None
+        if self.verdict is None and self._settings.detect_tones:
+            kind = sit.classify_partial(self._bursts)
+            if kind is not None:
+                return self._final(kind, "special information tone, in part", {"hz": burst.hz})
         following = self._bursts[-1]
         if following.start > burst.start:
             return []  # more tones came: a melody or a SIT, which is judged by itself

@@ -6,6 +6,7 @@ all causes apart, which matters because the beginning of the first segment is of
 audio. The ITU form (E.180: 950/1400/1800 Hz, 330 ms each) carries no cause.
 """
 
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
@@ -22,6 +23,7 @@ LONG_FRAMES: Final = 16
 """A 276 ms segment fills 12-14 frames, one of 380 ms 17-19."""
 
 MAX_GAP_FRAMES: Final = 9  # ITU allows 30 ms; a packet lost at the seam spoils several windows
+PARTIAL_GAP_FRAMES: Final = 25
 MIN_SEGMENT_FRAMES: Final = 8
 MAX_SEGMENT_FRAMES: Final = 26
 CONFIRM_FRAMES: Final = 6
@@ -91,6 +93,33 @@ def classify(before: list[Burst], third: Burst) -> VerdictKind | None:
     if first_high is None:
         return VerdictKind.SIT_UNKNOWN
     return CAUSE_OF_TONES.get((first_high, second_high, second_long), VerdictKind.SIT_UNKNOWN)
+
+
+def classify_partial(bursts: list[Burst]) -> VerdictKind | None:
+    """
+    Judge finished bursts that no third segment followed in time, or whose seams were lost; None when this is no SIT.
+
+    Two segments in rising order within a second are a SIT: no recording beeps like that.
+    """
+    bands = (FIRST_HZ, SECOND_HZ, THIRD_HZ)
+    found: list[tuple[int, Burst]] = []
+    for burst in bursts[-3:]:
+        band = next((i for i, (low, high) in enumerate(bands) if low <= burst.hz <= high), None)
+        length = burst.end - burst.start
+        if burst.code == SINGLE_TONE and band is not None and MIN_SEGMENT_FRAMES <= length <= MAX_SEGMENT_FRAMES:
+            found.append((band, burst))
+    rising = [(one, other) for one, other in pairwise(found) if one[0] < other[0]]
+    close = [(one, other) for one, other in rising if other[1].start - one[1].end <= PARTIAL_GAP_FRAMES]
+    if not close:
+        return None
+    (band, first), (next_band, second) = close[0]
+    if (band, next_band) != (0, 1):
+        return VerdictKind.SIT_UNKNOWN
+    high = _high(first.hz, FIRST_SPLIT_HZ), _high(second.hz, SECOND_SPLIT_HZ)
+    if None in high:
+        return VerdictKind.SIT_UNKNOWN
+    long_second = second.end - second.start >= LONG_FRAMES
+    return CAUSE_OF_TONES.get((bool(high[0]), bool(high[1]), long_second), VerdictKind.SIT_UNKNOWN)
 
 
 def _high(hz: float, split_hz: tuple[float, float]) -> bool | None:

@@ -38,6 +38,7 @@ BETWEEN_HZ: Final = tuple(float(hz) for hz in range(396, 488, 6))
 """One tone between the two of a pair lies nearly in their span (425 Hz in that of 400 and 450): the fit of a single
 tone at one of these must then be worse than that of the pair."""
 
+LOWEST_SINGLE_HZ: Final = 340.0  # below lie pitch and nasals of the voice, but no tone of any network
 PAIR_LEAD: Final = 0.02
 
 LOWEST_BIN: Final = 7  # 175 Hz: mains hum and rumble count neither as signal nor as tone
@@ -109,7 +110,7 @@ class ToneBank:
 
         is_pair = loud & (pair_purity > PAIR_PURITY)
         is_fsk = loud & ~is_pair & (fsk_share > FSK_SHARE) & (single_purity < FSK_SPREAD * fsk_share)
-        is_single = loud & ~is_pair & ~is_fsk & (single_purity > SINGLE_PURITY)
+        is_single = loud & ~is_pair & ~is_fsk & (single_purity > SINGLE_PURITY) & (hz > LOWEST_SINGLE_HZ)
         code = np.where(is_pair, FIRST_PAIR + best, np.where(is_single, SINGLE_TONE, np.where(is_fsk, FSK, NO_TONE)))
         return ToneMeasure(
             code.astype(np.int8),
