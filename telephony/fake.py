@@ -11,7 +11,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -44,6 +44,11 @@ from telephony.leg import (
     SendHangUp,
 )
 from telephony.sdp import MediaAddress
+
+if TYPE_CHECKING:
+    from telephony.api import Leg, Media, Telephony
+    from telephony.client import TelephonyClient, WorkerLeg
+    from telephony.media_client import MediaChannel, MediaClient
 
 FIRST_PORT: Final = 40000
 EVENTS_BOUND: Final = 64
@@ -452,3 +457,15 @@ async def open_fake_plane(
             yield telephony, FakeMedia(nursery, telephony, channels)
         finally:
             nursery.cancel_scope.cancel()
+
+
+if TYPE_CHECKING:
+
+    def _twins(telephony: "TelephonyClient | FakeTelephony", leg: "WorkerLeg | FakeLeg") -> "tuple[Telephony, Leg]":
+        """Does the type checker accept both for the protocol?"""
+        return telephony, leg
+
+    def _media_twins(
+        media: "MediaClient | FakeMedia", channel: "MediaChannel | FakeChannel"
+    ) -> "tuple[Media, Channel]":
+        return media, channel

@@ -1,7 +1,9 @@
+import inspect
+
 import pytest
 import trio
 
-from telephony.api import CallRefused, ChannelLost, Leg, LegLost, Media, MediaLost, NoCapacity, Telephony
+from telephony.api import CallRefused, Channel, ChannelLost, Leg, LegLost, Media, MediaLost, NoCapacity, Telephony
 from telephony.client import TelephonyClient, WorkerLeg
 from telephony.contract import LegAnswered, LegEnded, LegProgress, PlaceCall, PromptFinished, Verdict, VerdictKind
 from telephony.fake import CallScript, FakeChannel, FakeLeg, FakeMedia, FakeTelephony, open_fake_plane
@@ -15,15 +17,21 @@ def a_call(leg_id: str = "leg", port: int = 40000, no_answer_s: float = 20.0) ->
 
 
 @pytest.mark.parametrize(
-    ("real", "fake"),
-    [(TelephonyClient, FakeTelephony), (WorkerLeg, FakeLeg), (MediaClient, FakeMedia), (MediaChannel, FakeChannel)],
+    ("protocol", "real", "fake"),
+    [
+        (Telephony, TelephonyClient, FakeTelephony),
+        (Leg, WorkerLeg, FakeLeg),
+        (Media, MediaClient, FakeMedia),
+        (Channel, MediaChannel, FakeChannel),
+    ],
 )
-def test_given_a_real_client_when_compared_with_its_twin_then_the_protocol_is_in_both(real, fake):
-    protocol = {"TelephonyClient": Telephony, "WorkerLeg": Leg, "MediaClient": Media}.get(real.__name__)
-    names = [name for name in vars(protocol or Leg) if not name.startswith("_")] if protocol else ["play", "close"]
-    methods = [name for name in names if callable(getattr(real, name, None))]
+def test_given_a_protocol_when_compared_then_client_and_twin_take_the_same_arguments(protocol, real, fake):
+    methods = [name for name, kind in vars(protocol).items() if not name.startswith("_") and callable(kind)]
     assert methods
-    assert all(callable(getattr(fake, name)) for name in methods)
+    for name in methods:
+        wanted = list(inspect.signature(getattr(protocol, name)).parameters)
+        assert list(inspect.signature(getattr(fake, name)).parameters) == wanted, name
+        assert list(inspect.signature(getattr(real, name)).parameters) == wanted, name
 
 
 async def test_given_an_answering_script_when_called_then_ring_answer_and_far_end_bye_at_their_times(autojump_clock):
