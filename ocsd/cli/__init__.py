@@ -92,9 +92,8 @@ def check(
     if as_json:
         print_json({"ok": True, "problems": [], "objects": counts})
     else:
-        out(
-            f"{config} is in order: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
-        )
+        words = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items())
+        out(f"{config} is in order ({words})")
 
 
 @app.command(epilog=EXIT_CODES)
