@@ -24,6 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import trio
 
+from telephony.simworld import sound
 from telephony.simworld.carrier import Carrier
 from telephony.simworld.desks import Desks
 from telephony.simworld.desktop import Habits
@@ -144,6 +145,7 @@ async def build(options: argparse.Namespace, stack: ExitStack) -> World:
     """Bind the ports and make the parts; everything opened is closed by ``stack``. Raises OSError, ScriptError."""
     mix = load_mix(options.mix)
     script = parse_script(load_file(options.script)) if options.script is not None else Script()
+    sound.preload()
     engine = MediaEngine(HOST, max_legs=options.max_calls + options.agents + 8, seed=options.seed)
     stack.callback(engine.close)
     parts: list[tuple[SipSocket, SipApplication]] = []

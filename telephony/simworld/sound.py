@@ -117,19 +117,28 @@ TONES: Final[dict[str, Callable[[], Samples]]] = {
 }
 
 
-def _part(text: str) -> Samples:
+@lru_cache(maxsize=256)
+def _part(text: str) -> I16:
     kind, _, name = text.partition(":")
-    if kind == "silence" and name.isdigit():
-        return _silence(int(name))
+    if kind == "silence" and name.isascii() and name.isdigit() and len(name) <= 6:
+        return np.zeros(round(int(name) * SAMPLE_RATE_HZ / 1000), np.int16)
     if kind == "tone" and name in TONES:
-        return TONES[name]()
+        return np.clip(TONES[name]() * 32767.0, -32768, 32767).astype(np.int16)
     if kind == "clip" and name in clip_index():
         raw = resources.files(_AUDIO).joinpath(f"{name}.ulaw").read_bytes()
-        return g711.decode(np.frombuffer(raw, np.uint8)).astype(np.float64) / 32767.0
+        return g711.decode(np.frombuffer(raw, np.uint8))
     raise ValueError(f"unknown part {text!r}: silence:<ms>, clip:<name of {_AUDIO}> or tone:<{'|'.join(TONES)}>")
 
 
-@lru_cache(maxsize=512)
+def preload() -> None:
+    """Make every clip and tone now, so that no tick of the media engine waits for a file or a synthesis later."""
+    for name in clip_index():
+        _part(f"clip:{name}")
+    for name in TONES:
+        _part(f"tone:{name}")
+
+
+@lru_cache(maxsize=64)
 def render(score: str) -> Sound:
     """
     The frames of a score; ValueError names a part that does not exist.
@@ -148,11 +157,9 @@ def render(score: str) -> Sound:
     return Sound(np.concatenate([head, loop]), len(head))
 
 
-def _frames(parts: list[Samples]) -> I16:
-    wave = np.concatenate(parts) if parts else np.zeros(0)
-    padded = np.pad(wave, (0, -len(wave) % FRAME_SAMPLES))
-    frames: I16 = np.clip(padded * 32767.0, -32768, 32767).astype(np.int16).reshape(-1, FRAME_SAMPLES)
-    return frames
+def _frames(parts: list[I16]) -> I16:
+    samples = np.concatenate(parts) if parts else np.zeros(0, np.int16)
+    return np.pad(samples, (0, -len(samples) % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
 
 
 def length_s(score: str) -> float:
