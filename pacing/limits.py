@@ -17,7 +17,7 @@ SHORT_WINDOW_PEOPLE = 100
 SHORT_WINDOW_FACTOR = 3.0
 """A short window may hold this many times the limit: three times 3 % of 100 is the worst quarter of an hour."""
 
-BURST_RISK = 0.0005
+BURST_RISK = 0.0003
 """Per prediction, of which a run of two minutes has some twenty independent ones: a few runs in a hundred exceed."""
 BURST_PEOPLE = 200
 

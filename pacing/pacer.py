@@ -38,6 +38,8 @@ LEARNING_OUTCOMES = 30
 """Outcomes of whole launch cohorts before prediction is trusted; until then one call per agent."""
 LAG_QUANTILE = 0.9
 """An outcome counts once this share of answers would have come; the rest is estimated from the calls' ages."""
+MOST_AHEAD = 64
+"""Calls that one decision may launch ahead of idle agents; it bounds its run time, and the next decision is near."""
 STATE_VERSION = 1
 
 
@@ -187,15 +189,14 @@ class Pacer:
         most = bounded(1_000_000, snapshot)[0]
         one_to_one = max(0, one_to_one_launches(snapshot) - held)
         guard = guard_reason(count, limit, people, abandoned)
-        plan = prediction.plan(theta, most, burst_risk(count.people), max(0, math.floor(slack(count, limit))))
         if self._hits.total < LEARNING_OUTCOMES:
             wanted, because = one_to_one, "learning"
         elif guard is not None:
             wanted, because = one_to_one, guard
-        elif one_to_one > plan.launch:
-            wanted, because = one_to_one, "one_to_one"
         else:
-            wanted, because = plan.launch, "risk"
+            allowed = max(0, math.floor(slack(count, limit)))
+            plan = prediction.plan(theta, min(most, MOST_AHEAD), burst_risk(count.people), allowed)
+            wanted, because = max((plan.launch, "risk"), (one_to_one, "one_to_one"), key=lambda choice: choice[0])
         launch, bound = bounded(wanted, snapshot)
         if bound is None and because == "risk" and launch == most:
             bound = _tightest(snapshot)

@@ -29,6 +29,8 @@ _QUADRATURE = ((-(3.0**0.5), 1.0 / 6.0), (0.0, 2.0 / 3.0), (3.0**0.5, 1.0 / 6.0)
 """Gauss-Hermite nodes (standard errors of the hit ratio) and weights: exact for moments up to the fifth."""
 _BLOCK = 4
 """Launches whose risk is computed at once; a decision rarely launches more."""
+_FAR = 32
+"""Launches further ahead than this are no step of a plan but one per idle agent; the normal law is enough for them."""
 DEEPEST = 8
 """Shortages of 0..DEEPEST people are told apart; a deeper one is nothing that any bound would allow."""
 
@@ -211,6 +213,8 @@ class Prediction:
 
         Row 0 is what one more person at u would meet; row n is a shortage that leaves n people without an agent.
         """
+        if launched > len(self._short) + _FAR:
+            return _NormalShortage(self._view).after(launched, 1)[0]
         while len(self._short) <= launched:
             self._short.extend(self._shortage.after(len(self._short), self._block))
         return self._short[launched]
