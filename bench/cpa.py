@@ -42,7 +42,7 @@ VOICES = ["en-us", "en-gb", "en-gb-scotland", "en-029", "en-gb-x-rp"]
 VARIANTS = ["+m1", "+m2", "+m3", "+m5", "+m7", "+f1", "+f2", "+f3", "+f4", "+f5"]
 
 
-def speak(rng, text):
+def speak(rng: np.random.Generator, text: str) -> np.ndarray:
     command = ["espeak-ng", "-v", rng.choice(VOICES) + rng.choice(VARIANTS), "-s", str(rng.integers(145, 190))]
     made = subprocess.run([*command, "--stdout", text], check=True, capture_output=True).stdout
     with wave.open(io.BytesIO(made)) as wav:
@@ -54,7 +54,7 @@ def speak(rng, text):
     return samples * 32768 * 10 ** (rng.uniform(-30, -17) / 20) / np.sqrt((samples[active] ** 2).mean())
 
 
-def item(rng, klass):
+def item(rng: np.random.Generator, klass: str) -> tuple[np.ndarray, float]:
     """(samples, end of greeting in s)"""
     lead = silence(rng.uniform(0.15, 1.6))
     if klass in ("human", "human-long"):
@@ -112,10 +112,14 @@ def main() -> None:
             waits.append(final[0].at_s - end)
         first = final[0].kind.value if final else "nothing"
         if options.misses and {first, got} != {want.removesuffix("-long")}:
-            print(f"{want} -> {got} ({note}) {[(v.kind.value, round(v.at_s, 2), v.cause, v.evidence) for v in verdicts]}")
+            print(
+                f"{want} -> {got} ({note}) {[(v.kind.value, round(v.at_s, 2), v.cause, v.evidence) for v in verdicts]}"
+            )
     for want in sorted(table):
         print(f"{want:12s} {right[want]:4d} of {table[want]:4d}  {right[want] / table[want]:.3f}")
-    print(f"all          {sum(right.values()) / len(truth):.3f}; first verdict right {1 - first_wrong / len(truth):.3f}")
+    print(
+        f"all          {sum(right.values()) / len(truth):.3f}; first verdict right {1 - first_wrong / len(truth):.3f}"
+    )
     print("human verdict after end of greeting, s: " + ", ".join(
         f"p{p} {np.percentile(waits, p):.2f}" for p in (10, 50, 90, 99)))  # fmt: skip
 

@@ -20,12 +20,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from telephony import contract as wire
 from telephony.media.g711 import linear_to_ulaw
 
+T = TypeVar("T")
 ANALYSIS = wire.AnalysisSettings(timeguard_ms=3_600_000, initial_silence_ms=3_600_000)
 
 
@@ -76,10 +79,10 @@ class Link:
         self.waiting: list = []
         self.send(wire.Hello(role="daemon"))
 
-    def send(self, message) -> None:
+    def send(self, message: msgspec.Struct) -> None:
         self.sock.sendall(wire.encode_frame(message))
 
-    def expect(self, kind: type):
+    def expect(self, kind: type[T]) -> T:
         while True:
             while not self.waiting:
                 self.waiting += self.decoder.feed(self.sock.recv(65536))
@@ -108,8 +111,17 @@ def measure(channels: int, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         first = 20000
         server = subprocess.Popen(
-            [sys.executable, "-m", "telephony.media.server", "--run-dir", folder, "--capacity", str(channels)]
-            + ["--rtp-ports", f"{first}-{first + 2 * channels + 199}"],
+            [
+                sys.executable,
+                "-m",
+                "telephony.media.server",
+                "--run-dir",
+                folder,
+                "--capacity",
+                str(channels),
+                "--rtp-ports",
+                f"{first}-{first + 2 * channels + 199}",
+            ],
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
         )

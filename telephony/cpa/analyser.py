@@ -12,7 +12,6 @@ from telephony.cpa.bursts import FRAME_S, BurstTracker
 from telephony.cpa.listener import NEVER, Finding, Listener
 from telephony.cpa.spectrum import FRAME_SAMPLES, WINDOW_SAMPLES, ToneBank
 
-
 TONE_ONSET_FRAMES = 5
 """A talk spurt that began so shortly before a burst was the burst, its first frames spoilt by noise or loss."""
 

@@ -119,6 +119,7 @@ class Listener:
         self._plan = tone_plan(settings.tone_plan)
         self.connected = True
         self._origin = frame
+        self._tone_heard = False  # the ringback before does not make a silent line less silent
         self._guard = frame + max(1, self._settings.timeguard_ms // 20)
         self._forget_talk()
         self._schedule(frame)
@@ -241,6 +242,8 @@ class Listener:
 
     def _consider_beep(self, burst: Burst, now: int) -> None:
         length = burst.end - burst.start
+        if burst.start < self._origin:
+            return  # the tail of the network's ringback
         if not (self.connected and self._settings.detect_machine and burst.code == SINGLE_TONE):
             return
         if not (BEEP_HZ[0] <= burst.hz <= BEEP_HZ[1] and BEEP_FRAMES[0] <= length <= BEEP_FRAMES[1]):

@@ -1,5 +1,6 @@
 """What the media server's tests talk with: a daemon's end of the Unix socket, and an RTP phone."""
 
+import os
 import socket
 import struct
 import subprocess
@@ -119,6 +120,17 @@ class Phone:
             self.hear()
             self.send(frame)
 
+    def settle(self) -> None:
+        """Wait until the server has read everything sent so far: a whole tick lies between two further packets."""
+        self.sock.setblocking(False)
+        try:
+            while True:
+                self.packets.append(self.sock.recv(2048))
+        except BlockingIOError:
+            self.sock.settimeout(LIMIT_S)
+        for _ in range(2):
+            self.hear()
+
     def heard(self) -> np.ndarray:
         """int16 samples of all audio packets heard so far."""
         audio = [p[12:] for p in self.packets if p[1] & 0x7F == 0]
@@ -155,8 +167,6 @@ class Server:
 
 def free_port_range(pairs: int) -> str:
     """A range that is free now, chosen by looking; tests in parallel start at other places (by pid)."""
-    import os
-
     first = 30000 + (os.getpid() * 64) % 20000
     while True:
         first = 30000 + (first - 30000 + 2 * pairs + 2) % 25000

@@ -230,6 +230,20 @@ def test_given_early_media_when_the_call_is_answered_then_voice_counts_from_ther
     assert found[0][1].speech_end_s > answered_s
 
 
+@pytest.mark.parametrize("plan", ["US", "DE"])
+def test_given_ringback_cut_off_by_the_answer_when_nobody_speaks_then_silence_and_no_beep(plan):
+    analyser = Analyser(1)
+    audio = on_the_line(np.concatenate([cadence((425.0,), (1.0, 4.0), 5.4), silence(6)]))
+    found = []
+    analyser.start(0, AnalysisSettings(tone_plan=plan), connected=False)
+    for i, frame in enumerate(audio):
+        if i == 268:  # the last burst's tail is still in the jitter buffer
+            analyser.start(0, AnalysisSettings(tone_plan=plan), connected=True)
+        found += analyser.step(frame[None], np.array([True]), i * 0.02)
+
+    assert [v.kind for _, v in found if v.kind is not VerdictKind.RINGBACK] == [VerdictKind.SILENCE]
+
+
 def test_given_busy_begun_in_early_media_when_answered_meanwhile_then_bursts_before_count():
     analyser = Analyser(1)
     audio = on_the_line(cadence((480.0, 620.0), (0.5, 0.5), 4))

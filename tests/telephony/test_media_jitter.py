@@ -58,7 +58,9 @@ def test_given_a_proper_packet_when_parsed_then_all_fields_come_back(
     )
     head = bytearray(packet.tobytes())
     head[0] |= csrcs | (0x10 if extension_words else 0) | (0x20 if padding else 0)
-    extension = b"\xbe\xde" + extension_words.to_bytes(2, "big") + bytes(4 * extension_words) if extension_words else b""
+    extension = (
+        b"\xbe\xde" + extension_words.to_bytes(2, "big") + bytes(4 * extension_words) if extension_words else b""
+    )
     payload = bytes(range(256)) * 4
     tail = bytes(padding - 1) + bytes([padding]) if padding else b""
 

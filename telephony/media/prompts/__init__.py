@@ -36,9 +36,10 @@ class PromptLibrary:
         if self._folder is None:
             raise PromptError(f"no prompt {name!r}: built in are {', '.join(self._built_in)}, and no folder is set")
         try:
-            path = (self._folder / name).resolve(strict=True)
+            path = (self._folder / name).resolve()
             if not path.is_relative_to(self._folder):
                 raise PromptError(f"prompt {name!r} is outside the prompt folder")
+            path = path.resolve(strict=True)
             if path.suffix != ".ulaw" or not path.is_file():
                 raise PromptError(f"prompt {name!r} is not a .ulaw file")
             status = path.stat()

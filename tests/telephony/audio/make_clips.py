@@ -40,13 +40,10 @@ OTHER = {"announcement": ("en-us", "+f2", 160, "We're sorry, the number you have
 def speak(voice: str, variant: str, words_per_minute: int, text: str) -> np.ndarray:
     """int16 samples at 8 kHz, trimmed, at LEVEL_DBFS."""
     command = ["espeak-ng", "-v", voice + variant, "-s", str(words_per_minute), "--stdout", text]
-    wav = wave.open(io.BytesIO(subprocess.run(command, check=True, capture_output=True).stdout))
-    samples = np.frombuffer(wav.readframes(wav.getnframes()), dtype=np.int16).astype(float)
-    samples = (
-        resample_poly(samples, 8000, wav.getframerate())
-        if wav.getframerate() % 8000 == 0
-        else resample_poly(samples, 160, wav.getframerate() // 50)
-    )
+    made = subprocess.run(command, check=True, capture_output=True).stdout
+    with wave.open(io.BytesIO(made)) as wav:
+        samples = np.frombuffer(wav.readframes(wav.getnframes()), dtype=np.int16).astype(float)
+        samples = resample_poly(samples, 160, wav.getframerate() // 50)
     loud = np.nonzero(np.abs(samples) > 100)[0]
     samples = samples[loud[0] : loud[-1] + 1]
     frames = samples[: len(samples) // 160 * 160].reshape(-1, 160)
