@@ -323,8 +323,8 @@ class Desk:
         request: Json = {"GSW_AGENT_REQ_TYPE": kind, "GSW_REFERENCE_ID": self._reference}
         if self.application_id is not None:
             request["GSW_APPLICATION_ID"] = self.application_id
-        for key in ("GSW_RECORD_HANDLE", "GSW_CAMPAIGN_NAME", "GSW_CALLING_LIST"):
-            if key in self.user_data:
+        for key in ("GSW_APPLICATION_ID", "GSW_RECORD_HANDLE", "GSW_CAMPAIGN_NAME", "GSW_CALLING_LIST"):
+            if key in self.user_data and key not in request:
                 request[key] = self.user_data[key]
         if "GSW_CAMPAIGN_NAME" not in request and self.campaign:
             request["GSW_CAMPAIGN_NAME"] = self.campaign
