@@ -1,6 +1,7 @@
 """Real workers, real SIP over 127.0.0.1, SIPp as the called party."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -163,6 +164,33 @@ async def test_given_early_media_when_the_answer_moves_it_then_both_addresses_ar
 
     assert (early.sip_status, early.remote_rtp_host, early.remote_rtp_port) == (183, "127.0.0.1", 6000)
     assert answered.remote_rtp_port == 6002
+
+
+async def test_given_an_answered_leg_when_the_far_end_moves_its_audio_then_progress_200_tells_where(run_dir, tmp_path):
+    with sipp_uas("reinvite_moves_media", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            leg = await telephony.place_call(a_call(peer.uri()))
+            await event_of(leg, LegAnswered)
+            moved = await event_of(leg, LegProgress)
+            await leg.hang_up()
+            await events_until_end(leg)
+        assert await finished(peer) == 0, peer.errors
+
+    assert (moved.sip_status, moved.remote_rtp_port) == (200, 6010)
+    offer, answer = [part for part in peer.trace.split("UDP message received") if "m=audio 40000 RTP/AVP" in part]
+    assert "INVITE sip:+15550100" in offer
+    assert "SIP/2.0 200 OK" in answer
+
+
+async def test_given_a_proxy_when_called_then_the_invite_goes_there_with_the_request_uri_untouched(run_dir, tmp_path):
+    with sipp_uas("busy_486", tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            leg = await telephony.place_call(a_call("sip:+15550100@pbx.invalid", proxy=f"127.0.0.1:{peer.port}"))
+            ended = (await events_until_end(leg))[-1]
+        assert await finished(peer) == 0, peer.errors
+
+    assert ended.sip_status == 486
+    assert peer.received[0] == "INVITE sip:+15550100@pbx.invalid SIP/2.0"
 
 
 @pytest.mark.parametrize(
@@ -409,3 +437,42 @@ async def test_given_a_recycling_limit_when_a_worker_is_idle_then_it_is_replaced
         assert await trio.to_thread.run_sync(peer.finish) == 0, peer.errors
 
     assert len(pids) == 3
+
+
+async def test_given_garbage_and_a_strangers_invite_when_a_worker_gets_them_then_403_and_it_works_on(run_dir, tmp_path):
+    with sipp_uas("answer", tmp_path, calls=2) as peer:
+        async with open_telephony(run_dir) as telephony:
+            leg = await telephony.place_call(a_call(peer.uri()))
+            await event_of(leg, LegAnswered)
+            port = int(re.search(r"Contact: <sip:ocsd@127\.0\.0\.1:(\d+)", peer.trace).group(1))
+            sdp = "v=0\r\no=x 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n"
+            with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as stranger:
+                await stranger.bind(("127.0.0.1", 0))
+                own = stranger.getsockname()[1]
+                for garbage in (
+                    b"",
+                    b"\x00" * 1400,
+                    b"INVITE",
+                    b"SIP/2.0 200 OK\r\n\r\n",
+                    b"BYE sip:x SIP/2.0\r\n\r\n",
+                ):
+                    await stranger.sendto(garbage, ("127.0.0.1", port))
+                invite = (
+                    f"INVITE sip:ocsd@127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{own};branch=z9hG4bKx\r\n"
+                    "Max-Forwards: 70\r\nFrom: <sip:x@y>;tag=1\r\nTo: <sip:ocsd@z>\r\nCall-ID: stranger\r\n"
+                    f"CSeq: 1 INVITE\r\nContact: <sip:x@127.0.0.1:{own}>\r\nContent-Type: application/sdp\r\n"
+                    f"Content-Length: {len(sdp)}\r\n\r\n{sdp}"
+                )
+                await stranger.sendto(invite.encode(), ("127.0.0.1", port))
+                with trio.fail_after(HANG_LIMIT_S):
+                    statuses = []
+                    while not statuses or statuses[-1] < 200:
+                        statuses.append(int((await stranger.recvfrom(4096))[0].split()[1]))
+            again = await telephony.place_call(a_call(peer.uri()))
+            await event_of(again, LegAnswered)
+            for each in (leg, again):
+                await each.hang_up()
+                assert (await events_until_end(each))[-1].ended_by == "local"
+        assert await finished(peer) == 0, peer.errors
+
+    assert statuses[-1] == 403
