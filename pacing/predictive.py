@@ -214,7 +214,8 @@ class Prediction:
         Row 0 is what one more person at u would meet; row n is a shortage that leaves n people without an agent.
         """
         if launched > len(self._short) + _FAR:
-            return _NormalShortage(self._view).after(launched, 1)[0]
+            far: Floats = _NormalShortage(self._view).after(launched, 1)[0]
+            return far
         while len(self._short) <= launched:
             self._short.extend(self._shortage.after(len(self._short), self._block))
         return self._short[launched]

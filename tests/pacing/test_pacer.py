@@ -42,6 +42,10 @@ def test_given_nothing_learnt_when_decided_then_one_to_one(group):
     assert decision.launch == min(one_to_one_launches(group), *rooms)
 
 
+def test_given_hundreds_of_idle_agents_when_decided_then_a_call_for_each():
+    assert Pacer(PREDICTIVE).decide(snapshot(idle=300)).launch == 300
+
+
 def test_given_quick_failures_when_their_lag_is_not_over_then_still_learning():
     pacer = Pacer(PREDICTIVE)
     pacer.decide(snapshot(now_s=0.0, idle=5))

@@ -120,6 +120,14 @@ def test_given_an_uncertain_hit_ratio_when_planned_then_fewer_launches_exact_or_
         assert unsure.launch < sure.launch
 
 
+def test_given_far_more_launches_than_a_plan_when_shortage_then_close_to_the_exact_law():
+    view = _view(40, [], [], fresh=0.5)
+
+    far = Prediction(view).short(76)[0, 0]  # 38 of 76 calls are expected to need one of 40 agents
+    exact = np.cumsum(poisson_binomial(np.full(76, 0.5))[::-1])[36]
+    assert far == pytest.approx(exact, abs=0.005)
+
+
 def _tables(person_delay=None, released=None):
     instant = np.zeros(40)
     instant[0] = 1.0
