@@ -138,9 +138,7 @@ class MemoryListStore:
             dialable = [row for row in rows if self._dialable(row, calling_list, times, now)]
             if dialable and (table, chain_id) not in db.claims:
                 dialable.sort(key=lambda row: row.record.chain_n)
-                head = dialable[0].record
-                rank = (TYPE_ORDER.index(head.record_type), head.dial_sched_time or 0, head.record_id)
-                ranked.append((rank, chain_id, dialable))
+                ranked.append((min(_rank(row.record) for row in dialable), chain_id, dialable))
         taken = []
         lease_until = db.now() + timedelta(seconds=db.config.database.lease_s)
         for _, chain_id, dialable in sorted(ranked, key=lambda entry: entry[0])[:limit]:
@@ -297,6 +295,10 @@ class MemoryListStore:
             changes |= {"attempt": record.attempt + 1, "call_time": round(dialed_at.timestamp())}
         row.record = replace(record, **changes)
         row.record = _with_updates(row.record, finished.updates)
+
+
+def _rank(record: CallingRecord) -> tuple[int, int, int]:
+    return TYPE_ORDER.index(record.record_type), record.dial_sched_time or 0, record.record_id
 
 
 def _with_updates(record: CallingRecord, updates: Mapping[str, object]) -> CallingRecord:

@@ -73,7 +73,7 @@ def normaliser(country: str) -> Callable[[str], E164]:
 
     def normalise(text: str) -> E164:
         text = text.strip()
-        if calling_code == NANP or text.startswith("+1"):
+        if text.startswith("+1") or (calling_code == NANP and not text.startswith("+")):
             if (found := nanp_form(text)) is not None:
                 bracketed, area, exchange, line = found.groups()
                 national = (area or bracketed) + exchange + line

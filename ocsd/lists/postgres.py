@@ -40,8 +40,8 @@ MAX_BATCH: Final = 1000
 MAX_WAITING: Final = 20_000
 """Items that may wait for the writer. Attempts in progress number hundreds, so reaching it means a bug upstream."""
 
-CLAIM_ROUNDS: Final = 3
-"""Searches per claim call when other claimers took some of the candidates."""
+CLAIM_ROUNDS: Final = 5
+"""Searches per claim call, each twice as wide, when chains have many rows or others took some of the candidates."""
 
 ATTEMPT_ID_BLOCK: Final = 500
 """Ids fetched at once; those unused at the end of the process are skipped for ever, which is harmless."""
@@ -102,16 +102,20 @@ class PostgresListStore:
         await self._undo_doubtful()
         chains: list[Chain] = []
         try:
-            for _ in range(CLAIM_ROUNDS):
+            for search_round in range(CLAIM_ROUNDS):
                 wanted = limit - len(chains)
-                record_ids = await self._search(calling_list, selection, figures, wanted * SEARCH_FACTOR)
-                if not record_ids:
+                rows_wanted = wanted * SEARCH_FACTOR * 2**search_round
+                found = await self._search(calling_list, selection, figures, rows_wanted)
+                best: dict[int, int] = {}
+                for record_id, chain_id in found:
+                    best.setdefault(chain_id, record_id)
+                if not best:
                     break
-                claim_figures = figures | {"record_ids": record_ids, "limit": wanted}
+                claim_figures = figures | {"record_ids": list(best.values()), "limit": wanted}
                 rows = await self.database.transaction(partial(_fetch, query=selection.claim, params=claim_figures))
                 taken = _chains(list_dbid, rows, selection.user_columns)
                 chains += taken
-                if len(chains) >= limit or len(taken) >= len(record_ids):
+                if len(chains) >= limit or (len(found) < rows_wanted and len(taken) == len(best)):
                     break
         except BaseException:
             # Committed or not, nobody will dial these chains: they are given back as soon as the database answers.
@@ -232,9 +236,9 @@ class PostgresListStore:
 
     async def _search(
         self, calling_list: CallingList, selection: Selection, figures: dict[str, Any], wanted: int
-    ) -> list[int]:
+    ) -> list[tuple[Any, ...]]:
         try:
-            rows = await self.database.transaction(
+            return await self.database.transaction(
                 partial(_fetch, query=selection.search, params=figures | {"wanted": wanted}), read_only=True
             )
         except (psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction) as error:
@@ -242,7 +246,6 @@ class PostgresListStore:
             raise ConfigError(
                 [f"calling list {calling_list.name!r}{with_filter} cannot be searched: {error}"]
             ) from error
-        return [row[0] for row in rows]
 
     def _selection(self, calling_list: CallingList) -> Selection:
         if (found := self._selections.get(calling_list.dbid)) is None:
@@ -254,7 +257,8 @@ class PostgresListStore:
 
 
 def _fetch(conn: Connection, query: Any, params: Any) -> list[tuple[Any, ...]]:
-    return conn.execute(query, params).fetchall()
+    # Planned anew each time: a plan kept from when a table was small would be slow for hours.
+    return conn.execute(query, params, prepare=False).fetchall()
 
 
 def _chains(list_dbid: int, rows: Sequence[tuple[Any, ...]], user_columns: Sequence[str]) -> list[Chain]:

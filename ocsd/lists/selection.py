@@ -22,7 +22,7 @@ from ocsd.lists.gates import TYPE_ORDER, local_times
 from ocsd.lists.tables import MANDATORY_NAMES, columns_of, table_of
 
 SEARCH_FACTOR: Final = 2
-"""Candidates searched per chain wanted: room for rows that another claimer takes between search and claim."""
+"""Rows searched per chain wanted: room for chains of several rows and for those that another claimer takes."""
 
 RECORD_COLUMNS: Final = (
     "record_id", "contact_info", "contact_info_type", "record_type", "call_result", "attempt", "dial_sched_time",
@@ -127,7 +127,10 @@ def _order(dialing_filter: Filter | None) -> sql.Composable:
 
 def _search(table: str, dialing_filter: Filter | None) -> sql.Composed:
     """
-    Record ids of the first dialable record of each chain, best first, at most ``%(wanted)s``.
+    (record_id, chain_id) of dialable records, best first, at most ``%(wanted)s``: a chain ranks by its best record.
+
+    Ranking by the *first* dialable record of each chain would need a look at its siblings for every row passed over,
+    which takes a second when a zone holds only second phones.
 
     Inside a bucket rows come by schedule, then the filter's order; across buckets of a type they are merged by
     schedule and rank. With the filter's own ``order_by`` the rank of a row inside its bucket keeps the buckets fair;
@@ -149,15 +152,13 @@ WITH RECURSIVE bucket AS (
 ), open_bucket AS (
   SELECT b.* FROM bucket AS b WHERE b.record_type = ANY(%(types)s::int[]) AND coalesce({window}, false)
 )
-SELECT c.record_id FROM open_bucket AS b CROSS JOIN LATERAL (
-  SELECT t.record_id, coalesce(t.dial_sched_time, 0) AS due, {rank} AS rank FROM {table} AS t
+SELECT c.record_id, c.chain_id FROM open_bucket AS b CROSS JOIN LATERAL (
+  SELECT t.record_id, t.chain_id, coalesce(t.dial_sched_time, 0) AS due, {rank} AS rank FROM {table} AS t
   WHERE t.record_status = 1
     AND t.record_type = b.record_type AND t.tz_dbid = b.tz_dbid
     AND t.daily_from = b.daily_from AND t.daily_till = b.daily_till
     AND coalesce(t.dial_sched_time, 0) <= %(now_s)s AND t.attempt < %(max_attempts)s
     AND {criteria}
-    AND NOT EXISTS (SELECT FROM {table} AS earlier
-      WHERE earlier.chain_id = t.chain_id AND earlier.chain_n < t.chain_n AND {earlier_gates})
     AND NOT EXISTS (SELECT FROM ocsd.claim AS k WHERE k.table_name = %(table)s AND k.chain_id = t.chain_id)
   ORDER BY coalesce(t.dial_sched_time, 0), {order} LIMIT %(wanted)s
 ) AS c
@@ -166,7 +167,6 @@ ORDER BY array_position(%(types)s::int[], b.record_type), c.due, c.rank, c.recor
         table=sql.Identifier(table),
         window=_composed(_WINDOW, r=sql.Identifier("b"), local=_composed(_LOCAL, r=sql.Identifier("b"))),
         criteria=criteria_of(dialing_filter),
-        earlier_gates=_gates("earlier"),
         order=_order(dialing_filter),
         rank=_composed("row_number() OVER (ORDER BY coalesce(t.dial_sched_time, 0), {o})", o=_order(dialing_filter))
         if has_order

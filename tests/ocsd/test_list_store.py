@@ -101,6 +101,25 @@ async def test_given_types_and_schedules_when_claimed_then_callbacks_come_first_
         assert ids(await claimed(store)) == [[callback], [early], [other_zone], [late], [general]]
 
 
+async def test_given_a_callback_on_the_second_phone_when_claimed_then_its_chain_comes_first(world: World):
+    general = world.add(chain_id=1)
+    first = world.add(chain_id=2, chain_n=0)
+    second = world.add(chain_id=2, chain_n=1, record_type=RecordType.CAMPAIGN_CALLBACK, tz_dbid=12)
+    async with world.store() as store:
+        assert ids(await claimed(store, 1)) == [[first, second]]
+        assert ids(await claimed(store, 1)) == [[general]]
+
+
+async def test_given_long_chains_when_claimed_then_as_many_chains_come_as_were_asked_for(world: World):
+    for chain_id in range(1, 11):
+        for chain_n in range(9):
+            world.add(chain_id=chain_id, chain_n=chain_n)
+    async with world.store() as store:
+        chains = await claimed(store, 8)
+        assert [chain.chain_id for chain in chains] == list(range(1, 9))
+        assert {len(chain.records) for chain in chains} == {9}
+
+
 @pytest.mark.parametrize(
     "columns",
     [
