@@ -41,8 +41,8 @@ class CallRefused(TelephonyError):
     """No worker will place this call as it stands (bad URI, bad header...). Nothing was sent; retrying is useless."""
 
 
-class WorkerLost(TelephonyError):
-    """The connection to a worker is gone."""
+class WorkerLost(NoCapacity):
+    """No worker is connected at all: the case of NoCapacity that an operator has to look at. Nothing was sent."""
 
 
 class MediaLost(TelephonyError):

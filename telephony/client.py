@@ -18,7 +18,7 @@ import msgspec
 import structlog
 import trio
 
-from telephony.api import CallRefused, LegLost, LegReport, NoCapacity
+from telephony.api import CallRefused, LegLost, LegReport, NoCapacity, WorkerLost
 from telephony.contract import (
     CommandFailed,
     ContractError,
@@ -269,6 +269,8 @@ class TelephonyClient:
             if not leg.refusal.retryable:
                 raise CallRefused(leg.refusal.why)
         await trio.lowlevel.checkpoint()
+        if self.workers_connected == 0:
+            raise WorkerLost(f"no SIP worker is connected in {self._run_dir}")
         raise NoCapacity(f"{self.in_use} of {self.capacity} legs in use on {self.workers_connected} workers")
 
     def _freest(self, tried: set[Path]) -> _Worker | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from telephony.api import CallRefused, LegLost, LegReport, NoCapacity
+from telephony.api import CallRefused, LegLost, LegReport, NoCapacity, WorkerLost
 from telephony.client import TelephonyClient, WorkerLeg, open_telephony
 from telephony.contract import LegAnswered, LegEnded, LegProgress, LegState, PlaceCall
 from telephony.procs import ProcessIdentity, is_listening
@@ -304,6 +304,13 @@ async def test_given_all_slots_in_use_when_one_more_is_placed_then_no_capacity_a
             for leg in legs:
                 await leg.aclose()
         assert await finished(peer) == 0, peer.errors
+
+
+async def test_given_no_worker_when_a_call_is_placed_then_worker_lost_which_is_a_kind_of_no_capacity(tmp_path):
+    async with open_telephony(tmp_path) as telephony:
+        with pytest.raises(WorkerLost) as caught:
+            await telephony.place_call(a_call("sip:1@127.0.0.1:9"))
+    assert isinstance(caught.value, NoCapacity)
 
 
 async def test_given_a_leg_when_the_daemon_restarts_then_it_is_adopted_and_a_missed_end_is_told(run_dir, tmp_path):
