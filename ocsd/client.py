@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import httpx
 
 from ocsd.model.enums import CmError, DialMode, OptimizeBy
-from ocsd.model.errors import DependencyError, OcsdError
+from ocsd.model.errors import ConfigError, DependencyError, OcsdError
 from ocsd.model.services import CampaignRequest, DialParameters
 
 ERROR_MEANINGS: Final[Mapping[int, str]] = MappingProxyType(
@@ -131,6 +131,16 @@ class ControlClient:
     def statistics(self, dbid: int) -> dict[str, float | int | None]:
         """Live figures of one campaign group; null means that a figure cannot be told yet."""
         return self._document(f"/campaigngroups/{dbid}?req=statistics")
+
+    def dbid_of(self, group: str) -> int:
+        """The DBID of a campaign group given by DBID or name; ConfigError when the daemon knows no such name."""
+        if group.isascii() and group.isdigit():
+            return int(group)
+        groups: dict[str, int] = self.health()["campaign_groups"]
+        if group not in groups:
+            known = ", ".join(f'"{name}"' for name in groups) or "none"
+            raise ConfigError([f'no campaign group is called "{group}"; configured are: {known}'])
+        return groups[group]
 
     def health(self) -> dict[str, Any]:
         return self._document("/health")

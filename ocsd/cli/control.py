@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
@@ -10,13 +9,11 @@ import typer
 from ocsd.cli.errors import EXIT_CODES
 from ocsd.cli.output import JSON_OPTION, out, print_json, print_table
 from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
-from ocsd.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from ocsd.client import ControlClient
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
-DEFAULT_CONFIG: Final = Path("/etc/ocsd/ocsd.toml")
 
 app = typer.Typer(
     help="Control the campaign groups of a running daemon.\n\n\b\nExample:\n  ocsd ctl status",
@@ -47,11 +44,8 @@ class GoalName(StrEnum):
         return OptimizeBy[self.name]
 
 
-Group: TypeAlias = Annotated[str, typer.Argument(help="Campaign group: its DBID, or its name in the configuration.")]
+Group: TypeAlias = Annotated[str, typer.Argument(help="Campaign group: its DBID or its name.")]
 Url: TypeAlias = Annotated[str, typer.Option(envvar="OCSD_URL", help="The daemon's control port.")]
-Config: TypeAlias = Annotated[
-    Path, typer.Option("--config", "-c", envvar="OCSD_CONFIG", help="Configuration in which a name is looked up.")
-]
 
 
 def _goal_name(text: str) -> GoalName:
@@ -71,27 +65,6 @@ By: TypeAlias = Annotated[
 Goal: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Percent; for wait-time seconds.")]
 
 
-class _EmptyEnvironment(dict[str, str]):
-    """Looking up a name needs no secrets, so that they need not be set."""
-
-    def __missing__(self, key: str) -> str:
-        return ""
-
-
-def _dbid(group: str, config: Path) -> int:
-    """The DBID of a campaign group given by DBID or name; ConfigError when no configuration knows the name."""
-    if group.isascii() and group.isdigit():
-        return int(group)
-    from ocsd.config.loader import load_configuration
-
-    groups = load_configuration(config, _EmptyEnvironment()).campaign_groups
-    for candidate in groups:
-        if candidate.name == group:
-            return candidate.dbid
-    known = ", ".join(f'"{candidate.name}"' for candidate in groups) or "none"
-    raise ConfigError([f'{config}: no campaign group is called "{group}"; defined are: {known}.'])
-
-
 def _client(url: str) -> "ControlClient":
     from ocsd.client import ControlClient
 
@@ -108,7 +81,7 @@ def _check_goal(mode: ModeName, by: GoalName | None, goal: int | None) -> None:
 
 
 @app.command(epilog=EXIT_CODES)
-def load(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+def load(group: Group, url: Url = DEFAULT_URL) -> None:
     """Load a campaign group: its lists are opened and records are read ahead.
 
     \b
@@ -116,7 +89,7 @@ def load(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) 
       ocsd ctl load "Example@Example Agents"
     """
     with _client(url) as ocs:
-        ocs.load(_dbid(group, config))
+        ocs.load(ocs.dbid_of(group))
     out(f"{group}: loaded")
 
 
@@ -131,7 +104,6 @@ def start(
         typer.Option("--auto-complete/--no-auto-complete", help="Unload when all is done; default: as configured."),
     ] = None,
     url: Url = DEFAULT_URL,
-    config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Start dialing, in the mode the group was loaded with or in another one.
 
@@ -145,7 +117,7 @@ def start(
     elif by is not None or goal is not None:
         raise typer.BadParameter("--by and --goal need --mode", param_hint="--mode")
     with _client(url) as ocs:
-        dbid = _dbid(group, config)
+        dbid = ocs.dbid_of(group)
         if mode is not None:
             asked = (mode.dial_mode, by.optimize_by if by else None, goal)
         else:
@@ -170,7 +142,6 @@ def set_mode(
     by: By = None,
     goal: Goal = None,
     url: Url = DEFAULT_URL,
-    config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Change the dialing mode, or its goal, of a group that is dialing.
 
@@ -181,12 +152,12 @@ def set_mode(
     """
     _check_goal(mode, by, goal)
     with _client(url) as ocs:
-        ocs.set_mode(_dbid(group, config), mode.dial_mode, by.optimize_by if by else None, goal)
+        ocs.set_mode(ocs.dbid_of(group), mode.dial_mode, by.optimize_by if by else None, goal)
     out(f"{group}: dialing in {mode.dial_mode.campaign_mode} mode")
 
 
 @app.command(epilog=EXIT_CODES)
-def stop(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+def stop(group: Group, url: Url = DEFAULT_URL) -> None:
     """Stop dialing; calls in progress go on, the group stays loaded.
 
     \b
@@ -194,12 +165,12 @@ def stop(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) 
       ocsd ctl stop "Example@Example Agents"
     """
     with _client(url) as ocs:
-        ocs.stop(_dbid(group, config))
+        ocs.stop(ocs.dbid_of(group))
     out(f"{group}: dialing stopped")
 
 
 @app.command(epilog=EXIT_CODES)
-def unload(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+def unload(group: Group, url: Url = DEFAULT_URL) -> None:
     """Unload a group once its calls have ended; records that were read ahead become Ready again.
 
     \b
@@ -207,12 +178,12 @@ def unload(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG
       ocsd ctl unload "Example@Example Agents"
     """
     with _client(url) as ocs:
-        ocs.unload(_dbid(group, config))
+        ocs.unload(ocs.dbid_of(group))
     out(f"{group}: unloading")
 
 
 @app.command("force-unload", epilog=EXIT_CODES)
-def force_unload(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+def force_unload(group: Group, url: Url = DEFAULT_URL) -> None:
     """Unload a group now, whatever is in progress; records of calls under way become Stale.
 
     \b
@@ -220,7 +191,7 @@ def force_unload(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_
       ocsd ctl force-unload "Example@Example Agents"
     """
     with _client(url) as ocs:
-        ocs.force_unload(_dbid(group, config))
+        ocs.force_unload(ocs.dbid_of(group))
     out(f"{group}: unloaded")
 
 
@@ -231,7 +202,6 @@ def launch(
     by: By = None,
     goal: Goal = None,
     url: Url = DEFAULT_URL,
-    config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Load a group and start dialing, in one request.
 
@@ -241,12 +211,12 @@ def launch(
     """
     _check_goal(mode, by, goal)
     with _client(url) as ocs:
-        ocs.launch(_dbid(group, config), mode.dial_mode, by.optimize_by if by else None, goal)
+        ocs.launch(ocs.dbid_of(group), mode.dial_mode, by.optimize_by if by else None, goal)
     out(f"{group}: launched in {mode.dial_mode.campaign_mode} mode")
 
 
 @app.command(epilog=EXIT_CODES)
-def stage(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+def stage(group: Group, url: Url = DEFAULT_URL) -> None:
     """Load a group, as automated flows ask for it.
 
     \b
@@ -254,12 +224,12 @@ def stage(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG)
       ocsd ctl stage "Example@Example Agents"
     """
     with _client(url) as ocs:
-        ocs.stage(_dbid(group, config))
+        ocs.stage(ocs.dbid_of(group))
     out(f"{group}: staged")
 
 
 @app.command(epilog=EXIT_CODES)
-def complete(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONFIG) -> None:
+def complete(group: Group, url: Url = DEFAULT_URL) -> None:
     """Stop dialing if need be, and unload.
 
     \b
@@ -267,7 +237,7 @@ def complete(group: Group, url: Url = DEFAULT_URL, config: Config = DEFAULT_CONF
       ocsd ctl complete "Example@Example Agents"
     """
     with _client(url) as ocs:
-        ocs.complete(_dbid(group, config))
+        ocs.complete(ocs.dbid_of(group))
     out(f"{group}: completing")
 
 
@@ -276,7 +246,6 @@ def status(
     group: Annotated[str | None, typer.Argument(help="DBID or name; default: all campaign groups.")] = None,
     as_json: JSON_OPTION = False,
     url: Url = DEFAULT_URL,
-    config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Show the state of all campaign groups, or state and live figures of one.
 
@@ -294,7 +263,7 @@ def status(
                 headings = ("campaign group", "state", "mode", "optimize by", "goal")
                 print_table(headings, [(name, *_state(found).values()) for name, found in groups.items()])
             return
-        dbid = _dbid(group, config)
+        dbid = ocs.dbid_of(group)
         state, figures = _state(ocs.status(dbid)), ocs.statistics(dbid)
     if as_json:
         print_json({"dbid": dbid, **state, "statistics": figures})

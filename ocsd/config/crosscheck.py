@@ -14,34 +14,10 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 from ocsd.config import objects as o
+from ocsd.model.columns import MANDATORY_NAMES
 from ocsd.model.enums import DialMode, OptimizeBy
 from telephony.cpa import tone_plan
 
-MANDATORY_COLUMNS: Final = (
-    "record_id",
-    "contact_info",
-    "contact_info_type",
-    "record_type",
-    "record_status",
-    "call_result",
-    "attempt",
-    "dial_sched_time",
-    "call_time",
-    "daily_from",
-    "daily_till",
-    "tz_dbid",
-    "campaign_id",
-    "agent_id",
-    "chain_id",
-    "chain_n",
-    "group_id",
-    "app_id",
-    "treatments",
-    "media_ref",
-    "email_subject",
-    "email_template_id",
-    "switch_id",
-)
 """The manual's default format ("Outbound Contact Mandatory Fields in the Default Format")."""
 
 POSTGRES_SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
@@ -192,7 +168,7 @@ def _formats(objects: Objects) -> Iterable[str]:
         yield from _repeated(located, "fields", [field.send_attribute for field in form.fields if field.send_attribute])
         for index, field in enumerate(form.fields):
             key = f"fields[{index}]"
-            if field.name in MANDATORY_COLUMNS:
+            if field.name in MANDATORY_NAMES:
                 yield located.problem(
                     f"{key}.name", f'"{field.name}" is one of the 23 mandatory columns, which every list has anyway'
                 )

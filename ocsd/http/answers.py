@@ -113,7 +113,7 @@ async def _carry_out(asked: Route, request: HttpRequest, service: CampaignServic
         case ShowStatistics(dbid):
             return _live(_finite(_configured(service, dbid).statistics))
         case ShowHealth():
-            return _live({"status": "ok"})
+            return _live({"status": "ok", "campaign_groups": {group.name: group.dbid for group in service.statuses()}})
 
 
 def _configured(service: CampaignService, dbid: int) -> GroupStatus:

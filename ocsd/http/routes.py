@@ -6,7 +6,7 @@
 /campaigngroups/<dbid>?req=..      POST    Load, StartDialing, SetDialingMode, StopDialing, Unload, ForceUnload,
                                            Launch, Stage, Complete (in any case)
 .../<dbid>?req=statistics          GET     ours: live figures of one group as a JSON object
-/health                            GET     ours: 200 while the daemon answers
+/health                            GET     ours: 200 while the daemon answers, names and DBIDs of the campaign groups
 =================================  ======  ===================================================================
 
 Targets come in origin form or, from clients behind a proxy, in absolute form with any host. ``req`` is the only query

@@ -390,7 +390,12 @@ class EmbeddedPostgres:
     # -- locks -------------------------------------------------------------------------------------------------------
 
     def _open_lock(self, name: str) -> int:
-        return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.geteuid() == 0:
+            # Made by root on behalf of a service user, who must be able to open it later.
+            owner = self.folder.stat()
+            os.fchown(lock, owner.st_uid, owner.st_gid)
+        return lock
 
     @contextlib.contextmanager
     def _exclusive(self, name: str) -> Iterator[None]:

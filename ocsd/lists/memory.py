@@ -16,7 +16,8 @@ import trio
 from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists.gates import TYPE_ORDER, LocalTimes, local_times, why_not_dialable
 from ocsd.lists.store import ClaimLost, ListCounts
-from ocsd.lists.tables import MANDATORY_COLUMNS, columns_of, table_of, time_zone_dbid
+from ocsd.lists.tables import columns_of, table_of, time_zone_dbid
+from ocsd.model.columns import MANDATORY_COLUMNS
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
 from ocsd.model.errors import ConfigError, InvariantError, StoreUnavailable
 from ocsd.model.records import CallingRecord, Chain, FinishedAttempt, NewAttempt, OpenAttempt

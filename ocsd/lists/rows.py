@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists.numbers import NumberRefused, normaliser
-from ocsd.lists.tables import Column, columns_of, time_zone_dbid
+from ocsd.lists.tables import columns_of, time_zone_dbid
+from ocsd.model.columns import Column
 from ocsd.model.enums import CallResult, ContactInfoType, RecordStatus, RecordType
 from ocsd.model.errors import ConfigError
 

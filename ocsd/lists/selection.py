@@ -19,7 +19,8 @@ from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration, Filter
 from ocsd.lists.gates import TYPE_ORDER, local_times
-from ocsd.lists.tables import MANDATORY_NAMES, columns_of, table_of
+from ocsd.lists.tables import columns_of, table_of
+from ocsd.model.columns import MANDATORY_NAMES
 
 SEARCH_FACTOR: Final = 2
 """Rows searched per chain wanted: room for chains of several rows and for those that another claimer takes."""

@@ -109,7 +109,7 @@ class Session:
         self.tally = Tally()
         self.attempts: dict[int, AttemptTask] = {}
         self.trunks: tuple[Trunk, ...] = tuple(config.trunk(name) for name in group.trunks)
-        self.agent_from_uri = f"sip:{config.application.name.lower()}@{config.telephony.sip_host}"
+        self.agent_from_uri = f"sip:ocsd@{config.telephony.sip_host}"
         self.last_decision: dict[str, object] = {}
         lists = [entry for entry in self.campaign.lists if entry.active]
         self.buffer = RecordBuffer(

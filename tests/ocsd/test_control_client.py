@@ -35,7 +35,7 @@ async def test_given_a_group_when_driven_through_its_life_then_every_request_arr
     assert (shown["GSW_CM_AttrDialMode"], shown["GSW_CM_AttrGroupCampStatus"]) == (2, 5)
     assert list(statuses) == [group.name for group in service.groups.values()]
     assert statistics["busy_factor"] == 0.81
-    assert health == {"status": "ok"}
+    assert health == {"status": "ok", "campaign_groups": {g.name: g.dbid for g in service.groups.values()}}
     assert service.requests == [
         (106, CampaignRequest.LOAD, DialParameters()),
         (

@@ -167,7 +167,7 @@ async def test_given_a_refused_request_when_answered_then_number_and_text_say_wh
         assert (answer.status, answer.header("Warning")) == (status, warning)
         assert said in answer.body.decode("ascii")
         assert answer.header("Allow") == ("GET, POST" if status == 405 else None)
-        assert (await client.ask(get("/health"))).body == b'{"status": "ok"}'
+        assert (await client.ask(get("/health"))).status == 200
 
 
 @pytest.mark.parametrize("failure", [KeyError("a bug"), StoreUnavailable("the database is away")])
