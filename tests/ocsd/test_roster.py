@@ -1,0 +1,84 @@
+"""Agents and waiting people."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocsd.model.errors import InvariantError
+from ocsd.sessions.roster import AgentSeat, AgentState, Roster
+
+
+def roster_of(count):
+    roster = Roster([AgentSeat(f"a{i}", f"sip:{i}@h") for i in range(count)])
+    for i, seat in enumerate(roster.seats.values()):
+        seat.log_in(0.0)
+        seat.ask_for(AgentState.READY, float(i))
+    return roster
+
+
+def test_given_people_and_agents_when_matched_then_longest_waiting_meets_longest_ready():
+    roster = roster_of(3)
+    roster.seats["a0"].enter(AgentState.READY, 9.0)
+    roster.seek(71)
+    roster.seek(70)
+
+    pairs = [(attempt_id, seat.agent_id) for attempt_id, seat in roster.match(10.0)]
+
+    assert pairs == [(71, "a1"), (70, "a2")]
+
+
+def test_given_nobody_ready_when_matched_then_people_keep_waiting():
+    roster = roster_of(1)
+    roster.seek(1)
+    roster.match(1.0)
+    roster.seek(2)
+
+    assert roster.match(1.0) == []
+    assert roster.people_waiting == 1
+
+
+def test_given_a_person_when_queued_twice_then_it_is_a_bug():
+    roster = roster_of(0)
+    roster.seek(1)
+
+    with pytest.raises(InvariantError):
+        roster.seek(1)
+
+
+def test_given_a_state_asked_for_during_the_call_when_the_call_ends_then_it_is_taken():
+    roster = roster_of(1)
+    roster.seek(1)
+    roster.match(1.0)
+    roster.bridged("a0", 2.0)
+    roster.seats["a0"].ask_for(AgentState.NOT_READY, 3.0)
+
+    assert roster.wrap_up("a0", 12.0) == pytest.approx(10.0)
+    assert roster.seats["a0"].state is AgentState.NOT_READY
+
+
+def test_given_a_phone_that_did_not_answer_when_it_fails_then_the_agent_is_not_ready():
+    roster = roster_of(1)
+    roster.seek(1)
+    roster.match(1.0)
+    roster.phone_failed("a0", 2.0)
+
+    assert roster.seats["a0"].state is AgentState.NOT_READY
+
+
+def test_given_an_adopted_agent_when_the_desktop_logs_in_again_then_the_call_stays():
+    roster = Roster([AgentSeat("a0", "sip:0@h")])
+    roster.adopt("a0", 5, talking_since_s=3.0)
+    roster.seats["a0"].log_in(10.0)
+
+    assert roster.seats["a0"].state is AgentState.TALKING
+    assert roster.seats["a0"].attempt_id == 5
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(AgentState)), st.floats(0.0, 10.0)), max_size=20))
+def test_given_any_states_when_time_passes_then_it_is_spent_exactly_once(steps):
+    seat, now_s = AgentSeat("a", "sip:a@h"), 0.0
+    for state, spent_s in steps:
+        now_s += spent_s
+        seat.enter(state, now_s)
+
+    assert sum(seat.time_spent_s(state, now_s) for state in AgentState) == pytest.approx(now_s)
