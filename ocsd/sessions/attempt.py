@@ -398,6 +398,9 @@ class AttemptMachine:
             case AttemptState.DIALING | AttemptState.ALERTING:
                 if event.lost:
                     return self._interrupt(now_s)
+                if event.no_answer and self.state is AttemptState.DIALING:
+                    # Not one ring in all that time: a silent trunk must not look like people who do not answer.
+                    return self._close(CallResult.NO_RINGBACK, now_s)
                 return self._close(
                     result_of_failure(
                         event.sip_status, event.q850_cause, self.early_verdict, no_answer=event.no_answer

@@ -202,6 +202,18 @@ def test_given_a_worker_that_died_when_the_call_was_dialing_then_it_is_stale_and
     assert done[0] == (Do.CLOSE_RECORD, Do.FINISH)
 
 
+@pytest.mark.parametrize(
+    ("before", "result"),
+    [((), CallResult.NO_RINGBACK), ((Progress(has_media=False),), CallResult.NO_ANSWER)],
+)
+def test_given_our_ring_limit_when_it_ran_out_then_a_silent_trunk_is_told_from_a_person_who_did_not_answer(
+    before, result
+):
+    machine, _ = drive(*before, CustomerEnded(487, no_answer=True))
+
+    assert machine.result == result
+
+
 def test_given_no_port_when_nothing_left_the_house_then_the_record_is_ready_again_and_uncounted():
     machine, _ = drive(NotPlaced(CallResult.NO_PORT_AVAILABLE))
 
