@@ -33,6 +33,7 @@ from ocsd.lists.pool import Database, connection_string
 from ocsd.lists.postgres import open_store
 from ocsd.lists.session_memory import SessionRow, load_sessions, save_session
 from ocsd.lists.tables import create_table, table_differences
+from ocsd.load import report_load
 from ocsd.log import configure_logging
 from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
 from ocsd.model.errors import ConfigError
@@ -199,6 +200,7 @@ async def serve(config: Configuration) -> None:
                     desks.http_port = http_ports[0]
                     await services.start(serve_desktops, config.desktop, config.application, desks)
                     services.start_soon(_watch, notifier)
+                    services.start_soon(report_load, telephony, media)
                     if config.telephony.embedded:
                         services.start_soon(_keep_servers, config, run_dir)
                     log.info(
