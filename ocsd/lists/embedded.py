@@ -179,6 +179,9 @@ class EmbeddedPostgres:
                 if self._server_pid() is None:
                     return False
                 self._run("pg_ctl", "stop", "-D", str(self._data), "-m", "fast", "-w", "-t", str(int(COMMAND_LIMIT_S)))
+                if self._socket_dir is not None and self._socket_dir.parent != self.folder:
+                    with contextlib.suppress(OSError):  # leave nothing of ours in the temporary directory
+                        self._socket_dir.rmdir()
                 return True
 
     def server_pid(self) -> int | None:
@@ -231,20 +234,26 @@ class EmbeddedPostgres:
         source = binary_folder()
         if self._account is None or first_closed_folder(source, self._account) is None:
             return source
-        install = source.parent
-        stamp = hashlib.sha256(f"{install}{(source / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
+        # The wheel's shared libraries lie beside the package, and the binaries look for them by relative path.
+        package = source.parent.parent
+        stamp = hashlib.sha256(f"{package}{(source / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
         copy = self.folder / f"binaries-{stamp}"
         if not copy.exists():
             unfinished = self.folder / f"binaries-{stamp}.{os.getpid()}"
-            shutil.copytree(install, unfinished, symlinks=True)
+            shutil.copytree(source.parent, unfinished / package.name / source.parent.name, symlinks=True)
+            libraries = package.with_name(f"{package.name}.libs")
+            if libraries.is_dir():
+                shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
             for entry in (unfinished, *unfinished.rglob("*")):
                 if not entry.is_symlink():
-                    entry.chmod(entry.stat().st_mode | 0o055 if entry.is_dir() else entry.stat().st_mode | 0o044)
+                    entry.chmod(entry.stat().st_mode | (0o055 if entry.is_dir() else 0o044))
+            for entry in unfinished.glob("*/*/bin/*"):
+                entry.chmod(0o755)
             try:
                 unfinished.rename(copy)
             except OSError:  # another process was faster
                 shutil.rmtree(unfinished)
-        return copy / "bin"
+        return copy / package.name / source.parent.name / "bin"
 
     def _private_folder(self, path: Path) -> Path:
         """Make ``path`` with mode 0700 for the server's account; refuse one that somebody else has prepared."""

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from structlog.testing import capture_logs
 
 from ocsd.config.objects import Database
+from ocsd.lists import embedded
 from ocsd.lists.batcher import Batcher
 from ocsd.lists.embedded import Account, EmbeddedPostgres, first_closed_folder
 from ocsd.lists.memory import MemoryDatabase, MemoryListStore
@@ -51,16 +52,22 @@ def world(database):
     world.conn.close()
 
 
-@pytest.fixture
-def server():
-    """An embedded server of this test's own, which it may kill."""
+@pytest.fixture(scope="module")
+def killable_folder():
     folder = Path(tempfile.mkdtemp(prefix="ocsd-test-"))
     os.chmod(folder, 0o755)
-    server = EmbeddedPostgres(folder / "postgres")
-    server.start()
+    yield folder / "postgres"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def server(killable_folder):
+    """An embedded server that the test may kill, its database empty."""
+    server = EmbeddedPostgres(killable_folder)
+    with psycopg.connect(server.start(), autocommit=True) as conn:
+        conn.execute("DROP SCHEMA IF EXISTS ocsd CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     yield server
     server.stop()
-    shutil.rmtree(folder)
 
 
 # -- kill -9 of the daemon after each durable step -------------------------------------------------------------------
@@ -394,7 +401,7 @@ def test_given_a_long_folder_when_started_then_the_socket_moves_to_a_short_priva
     finally:
         server.stop()
         shutil.rmtree(folder)
-        shutil.rmtree(host)
+    assert not host.exists()
 
 
 def test_given_a_closed_parent_when_checked_then_the_folder_in_the_way_is_named(tmp_path):
@@ -415,6 +422,27 @@ def test_given_root_and_a_closed_parent_when_started_then_the_error_says_what_to
     closed.mkdir(mode=0o700)
     with pytest.raises(ConfigError, match="may not enter"):
         EmbeddedPostgres(closed / "postgres").start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to another account")
+def test_given_binaries_in_a_closed_folder_when_started_then_a_copy_of_them_serves(tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    real = embedded.binary_folder()
+    package = real.parent.parent
+    for name in (package.name, f"{package.name}.libs"):
+        (closed / name).symlink_to(package.with_name(name))
+    inside = closed / package.name / real.parent.name / "bin"
+    monkeypatch.setattr(embedded, "binary_folder", lambda: inside)
+    folder = Path(tempfile.mkdtemp(prefix="ocsd-test-"))
+    os.chmod(folder, 0o755)
+    server = EmbeddedPostgres(folder / "postgres")
+    try:
+        server.start()
+        assert Path(f"/proc/{server.server_pid()}/exe").resolve().is_relative_to(folder)
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
 
 
 # -- the batcher -----------------------------------------------------------------------------------------------------
@@ -452,6 +480,7 @@ async def test_given_cancelled_callers_when_waiting_or_being_written_then_their_
             async with trio.open_nursery() as callers:
                 for name in ("being written", "waiting"):
                     callers.start_soon(lambda name=name: batcher.submit(name, withdraw_on_cancel=True))
+                    await trio.testing.wait_all_tasks_blocked()
         assert written == ["being written"]
         with trio.move_on_after(0.5):
             await batcher.submit("result", withdraw_on_cancel=False)
