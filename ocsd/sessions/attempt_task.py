@@ -92,7 +92,7 @@ class AttemptHost(Protocol):
     clock: Clock
     agent_from_uri: str
 
-    def may_dial(self) -> bool: ...
+    def may_dial(self, task: "AttemptTask") -> bool: ...
 
     def seek_agent(self, task: "AttemptTask") -> None: ...
 
@@ -191,7 +191,7 @@ class AttemptTask:
     async def _place(self) -> None:
         assert self._nursery is not None
         context = self.context
-        if not self.host.may_dial():  # stopped while the attempt was being written
+        if not self.host.may_dial(self):  # stopped while the attempt was being written
             await self._handle(machine_events.NotPlaced(CallResult.UNKNOWN))
             return
         try:

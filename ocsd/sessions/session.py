@@ -372,13 +372,6 @@ class Session:
             log.error("group.claim_lost", chains=len(chains), error=str(error))
             await self._give_back(chains)
             return
-        except StoreUnavailable as error:
-            # Nothing left the house: the chains stay ours and wait in the buffer for the database.
-            log.warning("group.attempts_not_begun", chains=len(chains), error=str(error))
-            for chain in chains:
-                self.buffer.put(chain.list_dbid, [chain])
-            await trio.sleep(DATABASE_RETRY_S)
-            return
         finally:
             self._beginning = False
             self._changed.set()
@@ -388,15 +381,19 @@ class Session:
             machine = AttemptMachine(self._rules(context.record.list_dbid), self.clock.now_s())
             self._launch(AttemptTask(self, context, machine))
 
-    def _still_dialable(self, chains: list[Chain]) -> list[Chain]:
-        """The last gate before the INVITE: what was dialable when it was claimed may not be any more."""
+    def _why_not(self, chain: Chain) -> str | None:
+        """Why the chain may not be dialed at this instant; None: dial it."""
         now = self.clock.utc()
+        calling_list = self.config.calling_list_by_dbid(chain.list_dbid)
+        times = local_times(self.config, calling_list, now)
+        return why_not_dialable(chain.records[0], calling_list.max_attempts, times, now)
+
+    def _still_dialable(self, chains: list[Chain]) -> list[Chain]:
+        """What was dialable when it was claimed may not be any more: give that back."""
         dialable: list[Chain] = []
         refused: list[Chain] = []
         for chain in chains:
-            calling_list = self.config.calling_list_by_dbid(chain.list_dbid)
-            times = local_times(self.config, calling_list, now)
-            why = why_not_dialable(chain.records[0], calling_list.max_attempts, times, now)
+            why = self._why_not(chain)
             if why is None:
                 dialable.append(chain)
             else:
@@ -408,28 +405,43 @@ class Session:
         return dialable
 
     async def _begin(self, chains: list[Chain]) -> list[AttemptContext]:
-        """Write the attempt rows; returns only when they are on disk."""
-        ids = await self.store.next_attempt_ids(len(chains))
-        contexts = [self._context(attempt_id, chain) for attempt_id, chain in zip(ids, chains, strict=True)]
+        """
+        Write the attempt rows; returns only when they are on disk.
+
+        While the database is away the very same rows are tried again: a write whose answer was lost may have been
+        committed, and a second set of rows would later settle a record that was dialed under the other id.
+        """
+        contexts: list[AttemptContext] = []
+        attempts: list[NewAttempt] = []
+        while True:
+            try:
+                if not contexts:
+                    ids = await self.store.next_attempt_ids(len(chains))
+                    contexts = [self._context(attempt_id, chain) for attempt_id, chain in zip(ids, chains, strict=True)]
+                    attempts = self._new_attempts(contexts)
+                await self.store.begin_attempts(attempts)
+                return contexts
+            except StoreUnavailable as error:
+                log.warning("group.attempts_not_begun", chains=len(chains), error=str(error))
+                await trio.sleep(DATABASE_RETRY_S)
+
+    def _new_attempts(self, contexts: list[AttemptContext]) -> list[NewAttempt]:
         now = self.clock.utc()
-        await self.store.begin_attempts(
-            [
-                NewAttempt(
-                    attempt_id=context.attempt_id,
-                    guid=context.guid,
-                    list_dbid=context.record.list_dbid,
-                    record_id=context.record.record_id,
-                    chain_id=context.record.chain_id,
-                    campaign_dbid=self.campaign.dbid,
-                    campaign_group_dbid=self.group.dbid,
-                    phone=context.record.contact_info,
-                    leg_id=context.leg_id,
-                    started_at=now,
-                )
-                for context in contexts
-            ]
-        )
-        return contexts
+        return [
+            NewAttempt(
+                attempt_id=context.attempt_id,
+                guid=context.guid,
+                list_dbid=context.record.list_dbid,
+                record_id=context.record.record_id,
+                chain_id=context.record.chain_id,
+                campaign_dbid=self.campaign.dbid,
+                campaign_group_dbid=self.group.dbid,
+                phone=context.record.contact_info,
+                leg_id=context.leg_id,
+                started_at=now,
+            )
+            for context in contexts
+        ]
 
     def _context(self, attempt_id: int, chain: Chain) -> AttemptContext:
         record = chain.records[0]
@@ -497,8 +509,10 @@ class Session:
 
     # --- AttemptHost ------------------------------------------------------------------------------------------------
 
-    def may_dial(self) -> bool:
-        return self.status is GroupCampStatus.RUNNING and not self._held
+    def may_dial(self, task: AttemptTask) -> bool:
+        """The last gate before the INVITE: writing the attempt may have taken as long as the database was away."""
+        running = self.status is GroupCampStatus.RUNNING and not self._held
+        return running and self._why_not(task.context.chain) is None
 
     def seek_agent(self, task: AttemptTask) -> None:
         self.roster.seek(task.context.attempt_id)
