@@ -49,6 +49,9 @@ MIN_SPEECH_FRAMES: Final = 7  # 140 ms: a shorter sound is a click or a breath; 
 ANSWER_TONE_FRAMES: Final = 25  # 500 ms of CED; the shortest legal one lasts 2.6 s
 FSK_FRAMES: Final = 30
 BEEP_FRAMES: Final = (7, 130)  # 140 ms .. 2.6 s
+BEEP_PURITY: Final = 0.93  # 12 dB of noise; nasals reach 0.92
+BEEP_SPREAD_HZ: Final = 5.0
+BEEP_FILL_RATIO: Final = 0.75
 BEEP_WAIT_FRAMES: Final = 4  # for a further tone: then it is no recording tone
 BEEP_WAIT_SIT_FRAMES: Final = 20  # for the next segment of a SIT, whose beginning may be lost
 BEEP_WAIT_PLAN_FRAMES: Final = 60  # for the repeat of a call progress tone of that frequency
@@ -248,6 +251,8 @@ class Listener:
             return
         if not (BEEP_HZ[0] <= burst.hz <= BEEP_HZ[1] and BEEP_FRAMES[0] <= length <= BEEP_FRAMES[1]):
             return
+        if burst.purity < BEEP_PURITY or burst.spread_hz > BEEP_SPREAD_HZ or burst.fill < BEEP_FILL_RATIO:
+            return  # a hummed or sung sound
         wait = BEEP_WAIT_FRAMES
         if any(cadence.matches_frequency(tone, burst) for tone in self._plan.tones):
             wait = BEEP_WAIT_PLAN_FRAMES if self._spoke() else BEEP_WAIT_RINGBACK_FRAMES

@@ -303,3 +303,13 @@ def test_given_tones_and_noise_when_measured_then_code_and_frequency():
     assert found.code.tolist() == [FIRST_PAIR, SINGLE_TONE, SINGLE_TONE, NO_TONE, NO_TONE]
     assert found.hz[1] == pytest.approx(440.0, abs=3.0)
     assert found.hz[2] == pytest.approx(1776.7, abs=2.0)
+
+
+def test_given_hummed_sounds_when_they_glide_or_flicker_then_no_beep_and_no_tone():
+    t = np.arange(round(0.34 * 8000)) / 8000
+    glide = 6000 * np.sin(2 * np.pi * (410 * t - 35 * t**2))  # a nasal that falls from 410 to 386 Hz
+    harmonics = glide + 1500 * np.sin(2 * np.pi * 205 * t) + 1200 * np.sin(2 * np.pi * 615 * t)
+    hello = clip("human_hello_f")
+    audio = np.concatenate([silence(0.6), hello, harmonics, hello, silence(3)])
+
+    assert kinds(analyse([on_the_line(audio)])[0]) == [VerdictKind.HUMAN]
