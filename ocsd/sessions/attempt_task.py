@@ -70,6 +70,8 @@ class AttemptContext:
     trunk: str
     switch_dbid: int
     analysis: AnalysisSettings
+    result_for_all: bool = False
+    """update_all_records: the result goes to every record of the chain."""
     updates: dict[str, object] = field(default_factory=dict)
     """Columns changed by the desktop, validated."""
     evidence: dict[str, object] = field(default_factory=dict)
@@ -431,6 +433,7 @@ class AttemptTask:
             sibling_status=(
                 RecordStatus.READY if machine.record_status is RecordStatus.READY else RecordStatus.UPDATED
             ),
+            sibling_result=int(result) if context.result_for_all else None,
             interrupted=machine.interrupted,
             count_attempt=machine.count_attempt,
             updates=updates,

@@ -8,6 +8,7 @@ import structlog
 import trio
 
 from ocsd.config.objects import CampaignGroup, Configuration
+from ocsd.config.options import lookup
 from ocsd.lists.store import ListStore
 from ocsd.model.enums import CmError, GroupCampStatus
 from ocsd.model.errors import CampaignRequestError, StoreUnavailable
@@ -97,7 +98,8 @@ class Campaigns:
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _configured(self, group: CampaignGroup) -> DialSettings:
-        return DialSettings(group.dial_mode, group.optimize_by, group.optimize_goal)
+        auto = bool(lookup(self.config, "campaigngroup-auto-complete", group=group))
+        return DialSettings(group.dial_mode, group.optimize_by, group.optimize_goal, auto)
 
     def _check_startable(self, group: CampaignGroup) -> None:
         """One campaign in automatic dialing per agent group (manual: "Campaign Status Notification")."""

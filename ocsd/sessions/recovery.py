@@ -128,7 +128,7 @@ async def _adopt(
         chain_n=0,
     )
     context = session.context_of(attempt, Chain(attempt.list_dbid, attempt.chain_id, (record,)))
-    machine = AttemptMachine(session.rules_for(attempt.list_dbid), leg.placed_at_s)
+    machine = AttemptMachine(session.planner.rules(attempt.list_dbid), leg.placed_at_s)
     task = AttemptTask(session, context, machine)
     if channel is None:
         return None  # its media server died too: nothing to talk through

@@ -1,31 +1,28 @@
 """One loaded campaign group: its buffer, its dialing loop, its attempts, in a nursery of its own."""
 
-import math
-import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import structlog
 import trio
 
-from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Trunk
-from ocsd.config.options import analysis_settings, lookup
+from ocsd.config.objects import CampaignGroup, Configuration
 from ocsd.lists.buffer import RecordBuffer
-from ocsd.lists.gates import local_times, why_not_dialable
 from ocsd.lists.store import ClaimLost, ListStore
-from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.enums import CallResult, GroupCampStatus
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import Chain, NewAttempt, OpenAttempt
-from ocsd.sessions.attempt import AgentReserved, AttemptMachine, AttemptRules, AttemptState, Forced
-from ocsd.sessions.attempt_task import AttemptContext, AttemptTask, DialPlan
+from ocsd.sessions.attempt import AgentReserved, AttemptMachine, AttemptState, Forced
+from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
 from ocsd.sessions.outcome import ended_as
+from ocsd.sessions.planner import Planner, StartBucket
 from ocsd.sessions.roster import AgentState, Roster
 from ocsd.sessions.tally import Tally
-from pacing import Goal, GroupSnapshot, Mode, Pacer, PacingTarget
+from pacing import GroupSnapshot, Pacer
 from telephony.api import Media, Telephony
-from telephony.contract import AnalysisSettings
 
 log = structlog.get_logger()
 
@@ -56,20 +53,6 @@ class SessionListener:
     on_agent_changed: Callable[["Session", str], None]
 
 
-def target_of(settings: DialSettings, max_overdial_percent: float, lines_per_agent: float) -> PacingTarget:
-    """Translate the manual's parameters into the pacing's."""
-    mode = Mode.PREDICTIVE if settings.dial_mode is DialMode.PREDICTIVE else Mode.PROGRESSIVE
-    bound = max_overdial_percent / 100.0
-    match settings.optimize_by:
-        case OptimizeBy.BUSY_FACTOR:
-            return PacingTarget(mode, Goal.BUSY_FACTOR, settings.optimize_goal / 100.0, bound, lines_per_agent)
-        case OptimizeBy.WAIT_TIME:
-            return PacingTarget(mode, Goal.WAIT_TIME, float(settings.optimize_goal), bound, lines_per_agent)
-        case OptimizeBy.OVERDIAL_RATE:
-            goal = min(settings.optimize_goal / 100.0, bound)
-            return PacingTarget(mode, Goal.OVERDIAL_RATE, goal, bound, lines_per_agent)
-
-
 class Session:
     """
     A campaign group from Load to Unload. Implements AttemptHost.
@@ -93,7 +76,8 @@ class Session:
     ) -> None:
         self.config = config
         self.group = group
-        self.campaign: Campaign = config.campaign(group.campaign)
+        self.planner = Planner(config, group)
+        self.campaign = self.planner.campaign
         self.settings = settings
         self.store = store
         self.telephony = telephony
@@ -108,9 +92,7 @@ class Session:
         self.version = 0
         self.tally = Tally()
         self.attempts: dict[int, AttemptTask] = {}
-        self.trunks: tuple[Trunk, ...] = tuple(config.trunk(name) for name in group.trunks)
-        self.agent_from_uri = f"sip:ocsd@{config.telephony.sip_host}"
-        self.last_decision: dict[str, object] = {}
+        self.agent_from_uri = self.planner.agent_from_uri
         lists = [entry for entry in self.campaign.lists if entry.active]
         self.buffer = RecordBuffer(
             {config.calling_list(entry.calling_list).dbid: entry.share for entry in lists},
@@ -123,42 +105,12 @@ class Session:
         self._closed = trio.Event()
         self._changed = trio.Event()
         self._attempt_nursery: trio.Nursery | None = None
-        self._tokens = 1.0
-        self._tokens_at_s = clock.now_s()
-        self._agent_started: dict[int, float] = {}
+        self._bucket = StartBucket(clock.now_s())
         self._seen_state: dict[int, AttemptState] = {}
         self._seen_person: set[int] = set()
         # The legal wait begins with the end of the greeting: analysis and the agent's phone have used part of it.
-        patience_s = float(self.option("call_wait_in_queue_timeout")) - CONNECTING_S
-        self.pacer = Pacer(self._target(), max_wait_s=min(10.0, max(0.0, patience_s)))
-
-    # --- options ----------------------------------------------------------------------------------------------------
-
-    def option(self, name: str, list_dbid: int | None = None) -> str | int | float | bool:
-        calling_list = self.config.calling_list_by_dbid(list_dbid) if list_dbid is not None else None
-        value: str | int | float | bool = lookup(
-            self.config, name, campaign=self.campaign, group=self.group, calling_list=calling_list
-        )
-        return value
-
-    def _target(self) -> PacingTarget:
-        return target_of(
-            self.settings, float(self.option("max_overdial_rate")), float(self.option("progressive_dial_factor"))
-        )
-
-    def _rules(self, list_dbid: int) -> AttemptRules:
-        return AttemptRules(
-            no_answer_s=float(self.option("call_wait_connected_timeout", list_dbid)),
-            timeguard_s=float(self.option("call_timeguard_timeout", list_dbid)) / 1000.0,
-            max_wait_s=float(self.option("call_wait_in_queue_timeout", list_dbid)),
-            agent_answer_s=float(self.option("call_wait_agent_connected_timeout", list_dbid)),
-            record_processed=bool(self.option("record_processed", list_dbid)),
-            stale_s=float(self.option("stale_clean_timeout", list_dbid)) * 60.0,
-            early_analysis=not bool(self.option("cpd-on-connect", list_dbid)),
-        )
-
-    def _analysis(self, trunk: Trunk) -> AnalysisSettings:
-        return analysis_settings(self.config, self.group, trunk.tone_plan)
+        patience_s = float(self.planner.option("call_wait_in_queue_timeout")) - CONNECTING_S
+        self.pacer = Pacer(self.planner.target(settings), max_wait_s=min(10.0, max(0.0, patience_s)))
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -183,10 +135,10 @@ class Session:
             log.info("group." + effect.value, status=int(self.status))
             match effect:
                 case Effect.START:
-                    self.pacer.set_target(self._target())
+                    self.pacer.set_target(self.planner.target(self.settings))
                     self.tally.dialing_started(self.roster, self.clock.now_s())
                 case Effect.SET_MODE:
-                    self.pacer.set_target(self._target())
+                    self.pacer.set_target(self.planner.target(self.settings))
                 case Effect.STOP:
                     self.tally.stopped_s = self.clock.now_s()
                 case Effect.FORCE:
@@ -316,7 +268,7 @@ class Session:
         logged_in = sum(seat.state is not AgentState.LOGGED_OUT for seat in seats)
         # Every agent who may be needed keeps a leg in reserve.
         legs_free = self.telephony.capacity - self.telephony.in_use - (logged_in - on_phone)
-        trunk_ports = sum(trunk.max_calls for trunk in self.trunks)
+        trunk_ports = sum(trunk.max_calls for trunk in self.planner.trunks)
         return GroupSnapshot(
             now_s=now_s,
             agents_idle_s=tuple(now_s - seat.since_s for seat in seats if seat.state is AgentState.READY),
@@ -333,25 +285,11 @@ class Session:
             people_waiting=self.roster.people_waiting,
             ports_free=max(0, min(self.group.num_of_channels - customers, trunk_ports - customers, legs_free)),
             records_ready=len(self.buffer),
-            starts_allowed=self._starts_allowed(now_s),
+            starts_allowed=self._bucket.allowed(self.planner.starts_per_s(), now_s),
         )
-
-    def _starts_allowed(self, now_s: float) -> int:
-        """A token bucket of one second over dialing_rate_limit and the trunks' own limits."""
-        limits = [float(self.option("dialing_rate_limit"))]
-        per_trunk = [trunk.calls_per_second for trunk in self.trunks]
-        if per_trunk and all(per_trunk):
-            limits.append(sum(per_trunk))
-        rate = min((limit for limit in limits if limit > 0.0), default=0.0)
-        if rate <= 0.0:
-            return 1_000_000
-        self._tokens = min(max(1.0, rate), self._tokens + rate * (now_s - self._tokens_at_s))
-        self._tokens_at_s = now_s
-        return math.floor(self._tokens)
 
     async def _dial(self) -> None:
         decision = self.pacer.decide(self.snapshot())
-        self.last_decision = {"launch": decision.launch, "because": decision.because, **decision.inputs}
         if decision.launch <= 0:
             return
         log.info(
@@ -375,25 +313,18 @@ class Session:
         finally:
             self._beginning = False
             self._changed.set()
-        self._tokens -= len(started)
+        self._bucket.take(len(started))
         self.tally.launched(len(started), self.clock.now_s())
         for context in started:
-            machine = AttemptMachine(self._rules(context.record.list_dbid), self.clock.now_s())
+            machine = AttemptMachine(self.planner.rules(context.record.list_dbid), self.clock.now_s())
             self._launch(AttemptTask(self, context, machine))
-
-    def _why_not(self, chain: Chain) -> str | None:
-        """Why the chain may not be dialed at this instant; None: dial it."""
-        now = self.clock.utc()
-        calling_list = self.config.calling_list_by_dbid(chain.list_dbid)
-        times = local_times(self.config, calling_list, now)
-        return why_not_dialable(chain.records[0], calling_list.max_attempts, times, now)
 
     def _still_dialable(self, chains: list[Chain]) -> list[Chain]:
         """What was dialable when it was claimed may not be any more: give that back."""
         dialable: list[Chain] = []
         refused: list[Chain] = []
         for chain in chains:
-            why = self._why_not(chain)
+            why = self.planner.why_not(chain, self.clock.utc())
             if why is None:
                 dialable.append(chain)
             else:
@@ -418,63 +349,18 @@ class Session:
                 if not contexts:
                     ids = await self.store.next_attempt_ids(len(chains))
                     contexts = [self._context(attempt_id, chain) for attempt_id, chain in zip(ids, chains, strict=True)]
-                    attempts = self._new_attempts(contexts)
+                    attempts = self.planner.new_attempts(contexts, self.clock.utc())
                 await self.store.begin_attempts(attempts)
                 return contexts
             except StoreUnavailable as error:
                 log.warning("group.attempts_not_begun", chains=len(chains), error=str(error))
                 await trio.sleep(DATABASE_RETRY_S)
 
-    def _new_attempts(self, contexts: list[AttemptContext]) -> list[NewAttempt]:
-        now = self.clock.utc()
-        return [
-            NewAttempt(
-                attempt_id=context.attempt_id,
-                guid=context.guid,
-                list_dbid=context.record.list_dbid,
-                record_id=context.record.record_id,
-                chain_id=context.record.chain_id,
-                campaign_dbid=self.campaign.dbid,
-                campaign_group_dbid=self.group.dbid,
-                phone=context.record.contact_info,
-                leg_id=context.leg_id,
-                started_at=now,
-            )
-            for context in contexts
-        ]
-
     def _context(self, attempt_id: int, chain: Chain) -> AttemptContext:
-        record = chain.records[0]
-        trunk = self._trunk_for(attempt_id)
-        caller_id = str(self.option("CPNDigits", record.list_dbid)) or trunk.caller_id
-        host = f"{trunk.host}:{trunk.port}"
-        return AttemptContext(
-            attempt_id=attempt_id,
-            guid=uuid.uuid4().hex,
-            chain=chain,
-            record=record,
-            plan=DialPlan(
-                uri=f"sip:{trunk.dial_prefix}{record.contact_info}@{host}",
-                from_uri=f"sip:{caller_id or 'anonymous'}@{self.config.telephony.sip_host}",
-                display_name=str(self.option("CPNDisplayName", record.list_dbid)),
-                username=trunk.username,
-                password=trunk.password,
-                headers=((("P-Asserted-Identity", f"<sip:{caller_id}@{host}>"),) if caller_id else ()),
-            ),
-            trunk=trunk.name,
-            switch_dbid=trunk.dbid,
-            analysis=self._analysis(trunk),
+        calls = Counter(
+            task.context.trunk for task in self.attempts.values() if task.machine.state is not AttemptState.WRAP_UP
         )
-
-    def _trunk_for(self, attempt_id: int) -> Trunk:
-        """The trunk with the most free ports; ties by turn."""
-        in_use = dict.fromkeys((trunk.name for trunk in self.trunks), 0)
-        for task in self.attempts.values():
-            if task.machine.state is not AttemptState.WRAP_UP:
-                in_use[task.context.trunk] += 1
-        turn = attempt_id % len(self.trunks)
-        order = self.trunks[turn:] + self.trunks[:turn]
-        return max(order, key=lambda trunk: trunk.max_calls - in_use[trunk.name])
+        return self.planner.context(attempt_id, chain, calls)
 
     def _launch(self, task: AttemptTask) -> None:
         assert self._attempt_nursery is not None
@@ -496,7 +382,6 @@ class Session:
         machine = task.machine
         if machine.state is AttemptState.TALKING and machine.agent_id is not None:
             self.roster.adopt(machine.agent_id, task.context.attempt_id, machine.marks["agent_answered"])
-            self._agent_started[task.context.attempt_id] = machine.marks["agent_answered"]
             self._seen_person.add(task.context.attempt_id)
         self._launch(task)
 
@@ -504,15 +389,12 @@ class Session:
         """The context of an attempt found open at start-up, with its old identity."""
         return replace(self._context(attempt.attempt_id, record_chain), guid=attempt.guid)
 
-    def rules_for(self, list_dbid: int) -> AttemptRules:
-        return self._rules(list_dbid)
-
     # --- AttemptHost ------------------------------------------------------------------------------------------------
 
     def may_dial(self, task: AttemptTask) -> bool:
         """The last gate before the INVITE: writing the attempt may have taken as long as the database was away."""
         running = self.status is GroupCampStatus.RUNNING and not self._held
-        return running and self._why_not(task.context.chain) is None
+        return running and self.planner.why_not(task.context.chain, self.clock.utc()) is None
 
     def seek_agent(self, task: AttemptTask) -> None:
         self.roster.seek(task.context.attempt_id)
@@ -536,7 +418,6 @@ class Session:
         machine, now_s = task.machine, self.clock.now_s()
         assert machine.agent_id is not None
         self.roster.bridged(machine.agent_id, now_s)
-        self._agent_started[task.context.attempt_id] = now_s
         wait_s = max(0.0, now_s - (machine.person_at_s if machine.person_at_s is not None else now_s))
         self.tally.connected += 1
         self.tally.waits_s.append(wait_s)
@@ -601,7 +482,6 @@ class Session:
         self.attempts.pop(attempt_id, None)
         self._seen_state.pop(attempt_id, None)
         self._seen_person.discard(attempt_id)
-        self._agent_started.pop(attempt_id, None)
         if task.machine.result is not None:
             self.tally.ended(task.machine.result)
         self._changed.set()
