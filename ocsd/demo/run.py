@@ -123,7 +123,8 @@ def _tail(path: Path, lines: int = 15) -> str:
     return "\n".join([str(path), *text.splitlines()[-lines:]])
 
 
-def _json_file(path: Path) -> dict[str, Any] | None:
+def json_file(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None while there is none, or only a part of one."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -317,7 +318,7 @@ class Demo:
                 log_path,
             )
         )
-        ports: dict[str, Any] = wait_for("the simulated world", lambda: _json_file(ready), world, log_path)
+        ports: dict[str, Any] = wait_for("the simulated world", lambda: json_file(ready), world, log_path)
         return world, ports
 
     def _campaign(self, client: ControlClient, daemon: subprocess.Popen[bytes], log_path: Path) -> dict[str, Any]:

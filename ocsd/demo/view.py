@@ -1,6 +1,7 @@
 """The live view of a demo: a table that redraws itself on a terminal, plain lines elsewhere."""
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.text import Text
 from ocsd.model.enums import CallResult
 
 BAR_WIDTH = 40
+AGENT_BAR_WIDTH = 14
 
 
 def result_counts(figures: Mapping[str, Any]) -> list[tuple[str, int]]:
@@ -26,8 +28,8 @@ def result_counts(figures: Mapping[str, Any]) -> list[tuple[str, int]]:
     return sorted(counts, key=lambda item: (-item[1], item[0]))
 
 
-def _bar(count: int, most: int, style: str) -> Text:
-    width = round(BAR_WIDTH * count / most) if most else 0
+def _bar(count: int, most: int, style: str, full: int = BAR_WIDTH) -> Text:
+    width = round(full * count / most) if most else 0
     return Text("█" * max(width, 1 if count else 0), style=style)
 
 
@@ -42,7 +44,7 @@ def render(figures: Mapping[str, Any], *, title: str, elapsed_s: float, total_s:
         ("wrap-up", "agents_wrap_up", "blue"),
     ):
         count = int(figures.get(key) or 0)
-        agents.add_row(label, f"{count:3d}", _bar(count, total, style))
+        agents.add_row(label, f"{count:3d}", _bar(count, total, style, AGENT_BAR_WIDTH))
     calls = Table.grid(padding=(0, 2))
     calls.add_row("dialing", str(figures.get("calls_dialing", 0)))
     calls.add_row("analysing", str(figures.get("calls_analysing", 0)))
@@ -66,8 +68,9 @@ def render(figures: Mapping[str, Any], *, title: str, elapsed_s: float, total_s:
     for _ in range(3):
         top.add_column(ratio=1)
     top.add_row(Panel(agents, title="Agents"), Panel(calls, title="Calls"), Panel(rates, title="Rates"))
-    progress = ProgressBar(total=total_s, completed=min(elapsed_s, total_s))
-    return Group(Panel(Group(progress, top, Panel(results, title="Results")), title=title))
+    progress = Table.grid(expand=True)  # a bare bar ends without a line break
+    progress.add_row(ProgressBar(total=total_s, completed=min(elapsed_s, total_s)))
+    return Panel(Group(progress, top, Panel(results, title="Results")), title=title)
 
 
 def plain_line(figures: Mapping[str, Any], elapsed_s: float) -> str:
@@ -88,7 +91,10 @@ def save_picture(frame: RenderableType, path: Path) -> None:
     """Write one frame as SVG."""
     console = Console(record=True, width=118, file=io.StringIO())
     console.print(frame)
-    console.save_svg(str(path), title="ocsd demo")
+    svg = console.export_svg(title="ocsd demo")
+    # The template loads its font from the network; any monospaced one will do.
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    path.write_text(svg.replace("Fira Code, monospace", "monospace"), encoding="utf-8")
 
 
 def summary(report: Mapping[str, Any]) -> RenderableType:
