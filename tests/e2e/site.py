@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -19,7 +20,7 @@ from ocsd.client import ControlClient, ControlUnavailable
 from ocsd.config.loader import load_configuration
 from ocsd.config.objects import Configuration
 from ocsd.demo.options import DemoOptions
-from ocsd.demo.run import child, end, process_tree, wait_for
+from ocsd.demo.run import child, end, json_file, process_tree, wait_for
 from ocsd.demo.world import CALLING_LIST, CAMPAIGN_GROUP_DBID, free_port, write_configuration
 from ocsd.lists.embedded import EmbeddedPostgres, data_folder
 from ocsd.lists.importer import import_csv
@@ -30,6 +31,7 @@ from telephony import launcher
 GROUP = CAMPAIGN_GROUP_DBID
 PATIENCE_S = 60.0
 """Only catches hangs; nothing is asserted about how long anything takes."""
+LOG_CHARACTERS = 20_000
 
 
 def eventually(what: str, check: Callable[[], Any], limit_s: float = PATIENCE_S) -> Any:
@@ -42,17 +44,26 @@ def eventually(what: str, check: Callable[[], Any], limit_s: float = PATIENCE_S)
     return value
 
 
+def free_udp_port() -> int:
+    """A UDP port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def processes_in(folder: Path) -> list[str]:
-    """Command lines of all processes that mention the folder: what a run has left behind."""
+    """Command lines of all processes that mention the folder or work in it: what a run has left behind."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            # Backends of PostgreSQL rename themselves; where they work cannot be renamed.
+            place = os.readlink(entry / "cwd")
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        if str(folder) in command:
+            continue  # gone meanwhile, or a zombie
+        if str(folder) in command or Path(place).is_relative_to(folder):
             found.append(f"{entry.name} {command}")
     return found
 
@@ -67,6 +78,8 @@ class Site:
     postgres: EmbeddedPostgres
     dsn: str
     url: str
+    desktop_port: int
+    phones_port: int
     stack: ExitStack
     daemon: subprocess.Popen[bytes] | None = None
     clients: list[ControlClient] = field(default_factory=list)
@@ -76,6 +89,19 @@ class Site:
         if not self.clients:
             self.clients.append(self.stack.enter_context(ControlClient(self.url)))
         return self.clients[0]
+
+    @property
+    def desktop_url(self) -> str:
+        return f"ws://127.0.0.1:{self.desktop_port}/desktop"
+
+    def start_agents(self, count: int, *options: str) -> subprocess.Popen[bytes]:
+        """Simulated phones and desktops of agent1, agent2, ...; ``options`` go to the simulated world."""
+        ready, log_path = self.folder / "agents.json", self.folder / "agents.log"
+        arguments = ["telephony.simworld.main", "--no-carrier", f"--agents={count}", f"--ready-file={ready}"]
+        arguments += [f"--phones-port={self.phones_port}", f"--desktop-url={self.desktop_url}", *options]
+        world = self.stack.enter_context(child(arguments, log_path))
+        wait_for("the simulated agents", lambda: json_file(ready), world, log_path)
+        return world
 
     def start_daemon(self) -> None:
         log_path = self.folder / "daemon.log"
@@ -130,17 +156,18 @@ class Site:
 
 @contextmanager
 def site(
-    carrier_port: int, phones_port: int = 9, agents: int = 1, edit: Callable[[str], str] = lambda text: text
+    carrier_port: int, phones_port: int | None = None, agents: int = 1, edit: Callable[[str], str] = lambda text: text
 ) -> Iterator[Site]:
     """
-    A site whose trunk leads to ``carrier_port`` and whose agents' phones are at ``phones_port``; nothing runs yet but
-    PostgreSQL. ``edit`` may change the configuration's text.
+    A site whose trunk leads to ``carrier_port`` and whose agents' phones are at ``phones_port`` (default: a free port);
+    nothing runs yet but PostgreSQL. ``edit`` may change the configuration's text.
     """
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="ocsd-e2e-"))
         folder.chmod(0o755)  # PostgreSQL runs as an unprivileged user
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         http_port, desktop_port = free_port(), free_port()
+        phones_port = free_udp_port() if phones_port is None else phones_port
         config_path = folder / "ocsd.toml"
         write_configuration(
             config_path,
@@ -160,4 +187,12 @@ def site(
             migrate(conn)
             create_table(conn, config, config.calling_list(CALLING_LIST))
         stack.callback(launcher.stop, folder / "run")
-        yield Site(folder, config_path, config, postgres, dsn, f"http://127.0.0.1:{http_port}", stack)
+        url = f"http://127.0.0.1:{http_port}"
+        try:
+            yield Site(folder, config_path, config, postgres, dsn, url, desktop_port, phones_port, stack)
+        except BaseException:
+            # The folder is about to be removed; what its logs say belongs to the report of the failed test.
+            for log in (folder / "daemon.log", *sorted((folder / "run").glob("*.log"))):
+                if log.exists():
+                    print(f"--- {log.name}", log.read_text(errors="replace")[-LOG_CHARACTERS:], sep="\n")
+            raise

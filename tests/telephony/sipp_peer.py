@@ -48,19 +48,26 @@ class SippPeer:
 
 
 @contextmanager
-def sipp_uas(scenario: str, folder: Path, calls: int = 1) -> Iterator[SippPeer]:
-    """Run ``sipp/<scenario>.xml`` for so many calls; logs go to ``folder``. The process is gone afterwards."""
+def sipp_uas(
+    scenario: str | Path, folder: Path, calls: int = 1, guard_s: int = GUARD_S, options: tuple[str, ...] = ()
+) -> Iterator[SippPeer]:
+    """
+    Run ``sipp/<scenario>.xml`` (or a scenario file of the test's own) for so many calls; logs go to ``folder``. The
+    process is gone afterwards.
+    """
+    file = scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"
+    scenario = file.stem
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     messages, errors = folder / f"{scenario}-{port}.messages", folder / f"{scenario}-{port}.errors"
-    command = ["sipp", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", "127.0.0.1", "-p", str(port)]
-    command += ["-m", str(calls), "-nostdin", "-timeout", f"{GUARD_S}s", "-timeout_error"]
+    command = ["sipp", "-sf", str(file), "-i", "127.0.0.1", "-p", str(port)]
+    command += ["-m", str(calls), "-nostdin", "-timeout", f"{guard_s}s", "-timeout_error", *options]
     command += ["-trace_msg", "-message_file", str(messages), "-trace_err", "-error_file", str(errors)]
     output = (folder / f"{scenario}-{port}.output").open("wb")
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder)
     try:
-        _wait_bound(port, process)
+        _wait_bound(port, process, Path(output.name))
         yield SippPeer(scenario, port, process, messages, errors)
     finally:
         process.kill()
@@ -68,11 +75,11 @@ def sipp_uas(scenario: str, folder: Path, calls: int = 1) -> Iterator[SippPeer]:
         output.close()
 
 
-def _wait_bound(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_bound(port: int, process: subprocess.Popen[bytes], said: Path) -> None:
     """SIPp says nothing when it is ready; the kernel's table of UDP sockets does."""
     needle = f"0100007F:{port:04X}"
     limit_s = time.monotonic() + START_LIMIT_S
     while needle not in Path("/proc/net/udp").read_text():
         if process.poll() is not None or time.monotonic() > limit_s:
-            raise RuntimeError(f"sipp did not start (exit status {process.poll()})")
+            raise RuntimeError(f"sipp did not start (exit status {process.poll()}): {said.read_text(errors='replace')}")
         time.sleep(0.01)
