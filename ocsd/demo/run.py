@@ -375,6 +375,7 @@ class Demo:
                 client.force_unload(CAMPAIGN_GROUP_DBID)
             else:
                 client.complete(CAMPAIGN_GROUP_DBID)
+                self.console.print("Dialing has stopped; the last calls and conversations end ...")
             self._await_unloaded(client, 10.0 if interrupted else DRAIN_LIMIT_S)
         except (ControlError, ControlUnavailable) as error:
             self.console.print(f"Could not unload: {error}")
