@@ -208,6 +208,11 @@ class MemoryListStore:
         await self._reach()
         return [self.database.attempts[key].open for key in sorted(self.database.attempts) if self._is_open(key)]
 
+    async def records(self, list_dbid: int, record_ids: Sequence[int]) -> dict[int, CallingRecord]:
+        await self._reach()
+        rows = self.database.rows(list_dbid)
+        return {key: replace(rows[key].record, list_dbid=list_dbid) for key in record_ids if key in rows}
+
     async def recover_claims(self) -> int:
         await self._reach()
         db = self.database

@@ -17,6 +17,7 @@ from typing import Any, Final
 import psycopg
 import structlog
 import trio
+from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists import counting, journal
@@ -150,6 +151,16 @@ class PostgresListStore:
 
     async def open_attempts(self) -> list[OpenAttempt]:
         return await self.database.transaction(journal.open_attempts, read_only=True)
+
+    async def records(self, list_dbid: int, record_ids: Sequence[int]) -> dict[int, CallingRecord]:
+        selection = self._selection(self._config.calling_list_by_dbid(list_dbid))
+        query = sql.SQL("SELECT {} FROM {} WHERE record_id = ANY(%s)").format(
+            sql.SQL(", ").join(map(sql.Identifier, (*RECORD_COLUMNS, *selection.user_columns))),
+            sql.Identifier(selection.table),
+        )
+        rows = await self.database.transaction(partial(_fetch, query=query, params=(list(record_ids),)), read_only=True)
+        chains = _chains(list_dbid, rows, selection.user_columns)
+        return {record.record_id: record for chain in chains for record in chain.records}
 
     async def recover_claims(self) -> int:
         lease_s = self._config.database.lease_s

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from ocsd.model.errors import OcsdError
-from ocsd.model.records import Chain, FinishedAttempt, NewAttempt, OpenAttempt
+from ocsd.model.records import CallingRecord, Chain, FinishedAttempt, NewAttempt, OpenAttempt
 
 
 class ClaimLost(OcsdError):
@@ -71,6 +71,10 @@ class ListStore(Protocol):
 
     async def open_attempts(self) -> list[OpenAttempt]:
         """Attempts without an end, of any owner: what start-up must adopt or settle."""
+        ...
+
+    async def records(self, list_dbid: int, record_ids: Sequence[int]) -> dict[int, CallingRecord]:
+        """The rows as they are now, by record_id; those that are gone are missing."""
         ...
 
     async def recover_claims(self) -> int:

@@ -374,3 +374,14 @@ async def test_given_many_requests_when_ids_are_reserved_then_they_are_unique(wo
     async with world.store("a") as first, world.store("b") as second:
         got = [*await first.next_attempt_ids(700), *await second.next_attempt_ids(3), *await first.next_attempt_ids(2)]
     assert len(set(got)) == 705
+
+
+async def test_given_records_when_read_by_id_then_they_come_with_their_user_fields(world: World):
+    first = world.add(customer_name="Ada", record_type=RecordType.CAMPAIGN_RESCHEDULED)
+    world.add()
+    async with world.store() as store:
+        found = await store.records(LIST, [first, 999])
+    assert list(found) == [first]
+    assert found[first].record_type is RecordType.CAMPAIGN_RESCHEDULED
+    assert found[first].user_fields["customer_name"] == "Ada"
+    assert found[first].list_dbid == LIST
