@@ -78,7 +78,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    pass
+    """``at_s``: monotonic time of the answer, None when it is this instant."""
+
+    at_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +257,8 @@ class AttemptMachine:
         match event:
             case Progress():
                 return self._progress(event)
-            case Answered():
-                return self._answered(now_s)
+            case Answered(at_s):
+                return self._answered(at_s if at_s is not None else now_s, now_s)
             case Heard():
                 return self._heard(event, now_s)
             case CustomerEnded():
@@ -307,10 +309,10 @@ class AttemptMachine:
             return (Do.START_EARLY_ANALYSIS,)
         return ()
 
-    def _answered(self, now_s: float) -> tuple[Do, ...]:
+    def _answered(self, at_s: float, now_s: float) -> tuple[Do, ...]:
         if self.state not in (AttemptState.DIALING, AttemptState.ALERTING):
             return ()
-        self.marks["answered"] = now_s
+        self.marks["answered"] = min(at_s, now_s)
         self.sip_status = 200
         self.state = AttemptState.ANALYSING
         # From here the media server owns the limit; ours fires only if it fell silent.

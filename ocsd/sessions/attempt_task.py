@@ -82,7 +82,18 @@ class AttemptContext:
 
     @property
     def agent_leg_id(self) -> str:
+        """Common beginning of the ids of all agent legs of this attempt."""
         return f"a{self.attempt_id}-{self.guid[:8]}-agent"
+
+    def new_agent_leg_id(self, agent_id: str, now_s: float) -> str:
+        """A phone that failed once in this attempt must not share the leg id of the next one."""
+        return f"{self.agent_leg_id}-{agent_id}-{now_s:.3f}"
+
+    def agent_of(self, leg_id: str) -> str | None:
+        """Whose phone a leg of `new_agent_leg_id` rings; None for any other leg."""
+        if not leg_id.startswith(f"{self.agent_leg_id}-"):
+            return None
+        return leg_id.removeprefix(f"{self.agent_leg_id}-").rpartition("-")[0]
 
 
 class AttemptHost(Protocol):
@@ -126,8 +137,12 @@ class AttemptTask:
     `post` hands an event in from outside (the roster reserved an agent, the desktop released the call).
     """
 
-    def __init__(self, host: AttemptHost, context: AttemptContext, machine: AttemptMachine) -> None:
+    def __init__(
+        self, host: AttemptHost, context: AttemptContext, machine: AttemptMachine, *, adopted: bool = False
+    ) -> None:
+        """``adopted``: an attempt of an earlier run of the daemon; it is never dialed, whatever is left of it."""
         self.host = host
+        self.adopted = adopted
         self.context = context
         self.machine = machine
         self.leg: Leg | None = None
@@ -158,10 +173,10 @@ class AttemptTask:
             try:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
-                    if self.leg is None:
-                        await self._place()
-                    else:
+                    if self.adopted:
                         self._listen_to_adopted(nursery)
+                    else:
+                        await self._place()
                     await self._loop()
                     nursery.cancel_scope.cancel()
             finally:
@@ -224,8 +239,8 @@ class AttemptTask:
         self._nursery.start_soon(self._follow_channel, self.channel)
 
     def _listen_to_adopted(self, nursery: trio.Nursery) -> None:
-        assert self.leg is not None
-        nursery.start_soon(self._follow_customer, self.leg)
+        if self.leg is not None:
+            nursery.start_soon(self._follow_customer, self.leg)
         if self.channel is not None:
             nursery.start_soon(self._follow_channel, self.channel)
         if self.agent_leg is not None:
@@ -241,7 +256,7 @@ class AttemptTask:
                 case LegAnswered():
                     if self.channel is not None:
                         await self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port)
-                    self.post(machine_events.Answered())
+                    self.post(machine_events.Answered(event.at_s))
                 case LegEnded():
                     self.customer_gone = True
                     self.context.evidence.update(
@@ -267,7 +282,9 @@ class AttemptTask:
                         "cause": event.cause,
                         "connected": event.connected,
                     } | event.evidence
-                    self.post(machine_events.Heard(event.kind, event.connected, event.speech_end_s))
+                    # What an adopted channel heard before the answer was early media, whatever the report says.
+                    connected = event.connected and event.at_s >= self.machine.marks.get("answered", 0.0)
+                    self.post(machine_events.Heard(event.kind, connected, event.speech_end_s))
                 case PromptFinished():
                     self.post(machine_events.PromptFinished())
                 case ChannelLost():
@@ -346,8 +363,7 @@ class AttemptTask:
         host, context = self.host, self.context
         with trio.CancelScope() as scope:
             self._agent_scope = scope
-            # A phone that failed once in this attempt must not share the leg id of the next one.
-            leg_id = f"{context.agent_leg_id}-{agent_id}-{host.clock.now_s():.3f}"
+            leg_id = context.new_agent_leg_id(agent_id, host.clock.now_s())
             try:
                 channel = await host.media.open_channel(f"{leg_id}-rtp")
                 self.agent_channel = channel

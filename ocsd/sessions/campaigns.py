@@ -17,6 +17,7 @@ from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
 from ocsd.sessions.roster import AgentSeat, Roster
 from ocsd.sessions.session import Session, SessionListener
+from ocsd.sessions.trunks import TrunkBoard
 from telephony.api import Media, Telephony
 
 log = structlog.get_logger()
@@ -53,6 +54,7 @@ class Campaigns:
         self._media = media
         self.groups: dict[int, CampaignGroup] = {group.dbid: group for group in config.campaign_groups}
         self.sessions: dict[int, Session] = {}
+        self.trunk_board = TrunkBoard(config.trunks, clock.now_s())
         self.seats: dict[str, AgentSeat] = {
             agent.login_id: AgentSeat(agent.login_id, agent.dn) for agent in config.agents
         }
@@ -127,6 +129,7 @@ class Campaigns:
             roster=self.rosters[group.group],
             listener=self.listener,
             gate=self.gate,
+            trunk_board=self.trunk_board,
         )
         self.sessions[group.dbid] = session
         await self._nursery.start(self._run_session, session)

@@ -1,8 +1,7 @@
 """How the calls of one campaign group are placed: options, trunks, caller IDs, the per-second limit. Pure."""
 
-import math
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
 from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Trunk
@@ -15,8 +14,6 @@ from ocsd.sessions.attempt_task import AttemptContext, DialPlan
 from ocsd.sessions.group import DialSettings
 from pacing import Goal, Mode, PacingTarget
 
-NO_LIMIT = 1_000_000
-
 
 class Planner:
     """Everything about a group's calls that follows from its configuration."""
@@ -25,7 +22,6 @@ class Planner:
         self.config = config
         self.group = group
         self.campaign: Campaign = config.campaign(group.campaign)
-        self.trunks: tuple[Trunk, ...] = tuple(config.trunk(name) for name in group.trunks)
         self.agent_from_uri = f"sip:ocsd@{config.telephony.sip_host}"
 
     def option(self, name: str, list_dbid: int | None = None) -> str | int | float | bool:
@@ -62,10 +58,9 @@ class Planner:
             early_analysis=not bool(self.option("cpd-on-connect", list_dbid)),
         )
 
-    def context(self, attempt_id: int, chain: Chain, calls_by_trunk: Mapping[str, int]) -> AttemptContext:
-        """How to call the first record of a chain; ``calls_by_trunk``: calls in progress by name of the trunk."""
+    def context(self, attempt_id: int, chain: Chain, trunk: Trunk) -> AttemptContext:
+        """How to call the first record of a chain over this trunk."""
         record = chain.records[0]
-        trunk = self._trunk_for(attempt_id, calls_by_trunk)
         caller_id = str(self.option("CPNDigits", record.list_dbid)) or trunk.caller_id
         host = f"{trunk.host}:{trunk.port}"
         return AttemptContext(
@@ -86,12 +81,6 @@ class Planner:
             analysis=analysis_settings(self.config, self.group, trunk.tone_plan),
             result_for_all=bool(self.option("update_all_records", record.list_dbid)),
         )
-
-    def _trunk_for(self, attempt_id: int, calls_by_trunk: Mapping[str, int]) -> Trunk:
-        """The trunk with the most free ports; ties by turn."""
-        turn = attempt_id % len(self.trunks)
-        order = self.trunks[turn:] + self.trunks[:turn]
-        return max(order, key=lambda trunk: trunk.max_calls - calls_by_trunk.get(trunk.name, 0))
 
     def new_attempts(self, contexts: Iterable[AttemptContext], now: datetime) -> list[NewAttempt]:
         """The rows that are written before the INVITEs leave."""
@@ -116,30 +105,3 @@ class Planner:
         calling_list = self.config.calling_list_by_dbid(chain.list_dbid)
         times = local_times(self.config, calling_list, now)
         return why_not_dialable(chain.records[0], calling_list.max_attempts, times, now)
-
-    def starts_per_s(self) -> float:
-        """The tightest of dialing_rate_limit and the trunks' own limits together; 0: none."""
-        limits = [float(self.option("dialing_rate_limit"))]
-        per_trunk = [trunk.calls_per_second for trunk in self.trunks]
-        if all(per_trunk):
-            limits.append(sum(per_trunk))
-        return min((limit for limit in limits if limit > 0.0), default=0.0)
-
-
-class StartBucket:
-    """Token bucket of call starts, one second deep, so that a pause is not made up for by a burst."""
-
-    def __init__(self, now_s: float) -> None:
-        self._tokens = 1.0
-        self._at_s = now_s
-
-    def allowed(self, rate_per_s: float, now_s: float) -> int:
-        """Calls that may start now."""
-        if rate_per_s <= 0.0:
-            return NO_LIMIT
-        self._tokens = min(max(1.0, rate_per_s), self._tokens + rate_per_s * (now_s - self._at_s))
-        self._at_s = now_s
-        return max(0, math.floor(self._tokens))
-
-    def take(self, count: int) -> None:
-        self._tokens -= count

@@ -104,10 +104,15 @@ class Roster:
         self.seats[agent_id].enter(AgentState.TALKING, now_s)
 
     def adopt(self, agent_id: str, attempt_id: int, talking_since_s: float) -> None:
-        """An agent found in a conversation at start-up, before its desktop logs in again."""
+        """
+        An agent found in a conversation at start-up, before its desktop logs in again.
+
+        One whose desktop does not come back is logged out when the call is over, and gets no other.
+        """
         seat = self.seats[agent_id]
         seat.enter(AgentState.TALKING, talking_since_s)
         seat.attempt_id = attempt_id
+        seat.wants = AgentState.LOGGED_OUT
 
     def wrap_up(self, agent_id: str, now_s: float) -> float:
         """The call is over; returns seconds talked. A state asked for during the call takes effect now."""

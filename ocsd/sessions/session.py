@@ -1,6 +1,5 @@
 """One loaded campaign group: its buffer, its dialing loop, its attempts, in a nursery of its own."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -18,9 +17,10 @@ from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
 from ocsd.sessions.outcome import ended_as
-from ocsd.sessions.planner import Planner, StartBucket
+from ocsd.sessions.planner import Planner
 from ocsd.sessions.roster import AgentState, Roster
 from ocsd.sessions.tally import Tally
+from ocsd.sessions.trunks import StartBucket, TrunkBoard
 from pacing import GroupSnapshot, Pacer
 from telephony.api import Media, Telephony
 
@@ -73,6 +73,7 @@ class Session:
         roster: Roster,
         listener: SessionListener,
         gate: trio.Event,
+        trunk_board: TrunkBoard,
     ) -> None:
         self.config = config
         self.group = group
@@ -85,6 +86,8 @@ class Session:
         self.clock = clock
         self.roster = roster
         self.listener = listener
+        self.trunk_board = trunk_board
+        self._on_trunk: dict[int, str] = {}
         self._gate = gate
         self._held = False
         self._beginning = False
@@ -268,7 +271,11 @@ class Session:
         logged_in = sum(seat.state is not AgentState.LOGGED_OUT for seat in seats)
         # Every agent who may be needed keeps a leg in reserve.
         legs_free = self.telephony.capacity - self.telephony.in_use - (logged_in - on_phone)
-        trunk_ports = sum(trunk.max_calls for trunk in self.planner.trunks)
+        ports = min(self.group.num_of_channels - customers, self.trunk_board.free_ports(self.group.trunks), legs_free)
+        starts = min(
+            self._bucket.allowed(float(self.planner.option("dialing_rate_limit")), now_s),
+            self.trunk_board.starts_allowed(self.group.trunks, now_s),
+        )
         return GroupSnapshot(
             now_s=now_s,
             agents_idle_s=tuple(now_s - seat.since_s for seat in seats if seat.state is AgentState.READY),
@@ -283,9 +290,9 @@ class Session:
             attempts_age_s=tuple(dialing),
             analysing_age_s=tuple(analysing),
             people_waiting=self.roster.people_waiting,
-            ports_free=max(0, min(self.group.num_of_channels - customers, trunk_ports - customers, legs_free)),
+            ports_free=max(0, ports),
             records_ready=len(self.buffer),
-            starts_allowed=self._bucket.allowed(self.planner.starts_per_s(), now_s),
+            starts_allowed=starts,
         )
 
     async def _dial(self) -> None:
@@ -352,15 +359,23 @@ class Session:
                     attempts = self.planner.new_attempts(contexts, self.clock.utc())
                 await self.store.begin_attempts(attempts)
                 return contexts
+            except ClaimLost:
+                for context in contexts:
+                    self._leave_trunk(context.attempt_id)
+                raise
             except StoreUnavailable as error:
                 log.warning("group.attempts_not_begun", chains=len(chains), error=str(error))
                 await trio.sleep(DATABASE_RETRY_S)
 
     def _context(self, attempt_id: int, chain: Chain) -> AttemptContext:
-        calls = Counter(
-            task.context.trunk for task in self.attempts.values() if task.machine.state is not AttemptState.WRAP_UP
-        )
-        return self.planner.context(attempt_id, chain, calls)
+        trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s())
+        self._on_trunk[attempt_id] = trunk.name
+        return self.planner.context(attempt_id, chain, trunk)
+
+    def _leave_trunk(self, attempt_id: int) -> None:
+        """The customer's leg is gone (or never was); asked more than once per attempt."""
+        if (name := self._on_trunk.pop(attempt_id, None)) is not None:
+            self.trunk_board.release(name)
 
     def _launch(self, task: AttemptTask) -> None:
         assert self._attempt_nursery is not None
@@ -456,6 +471,8 @@ class Session:
         if before is machine.state:
             return
         self._seen_state[attempt_id] = machine.state
+        if machine.state is AttemptState.WRAP_UP:
+            self._leave_trunk(attempt_id)
         if before in (AttemptState.DIALING, AttemptState.ALERTING) and machine.answered:
             self.tally.answered += 1
             self.pacer.answered(machine.marks["answered"] - machine.started_s)
@@ -479,6 +496,7 @@ class Session:
 
     def attempt_finished(self, task: AttemptTask) -> None:
         attempt_id = task.context.attempt_id
+        self._leave_trunk(attempt_id)
         self.attempts.pop(attempt_id, None)
         self._seen_state.pop(attempt_id, None)
         self._seen_person.discard(attempt_id)
