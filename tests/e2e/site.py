@@ -77,7 +77,7 @@ class Site:
     config: Configuration
     postgres: EmbeddedPostgres
     dsn: str
-    url: str
+    http_port: int
     desktop_port: int
     phones_port: int
     stack: ExitStack
@@ -89,6 +89,10 @@ class Site:
         if not self.clients:
             self.clients.append(self.stack.enter_context(ControlClient(self.url)))
         return self.clients[0]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
 
     @property
     def desktop_url(self) -> str:
@@ -187,9 +191,8 @@ def site(
             migrate(conn)
             create_table(conn, config, config.calling_list(CALLING_LIST))
         stack.callback(launcher.stop, folder / "run")
-        url = f"http://127.0.0.1:{http_port}"
         try:
-            yield Site(folder, config_path, config, postgres, dsn, url, desktop_port, phones_port, stack)
+            yield Site(folder, config_path, config, postgres, dsn, http_port, desktop_port, phones_port, stack)
         except BaseException:
             # The folder is about to be removed; what its logs say belongs to the report of the failed test.
             for log in (folder / "daemon.log", *sorted((folder / "run").glob("*.log"))):
