@@ -217,6 +217,8 @@ class AttemptMachine:
             a restart in between finds the attempt open and adopts the conversation.
         marks: monotonic times of what happened, by audit name (answered, cpd_completed, agent_answered, released...).
         person_at_s: start of the legal wait, None when no person was found.
+        adopted: taken over from an earlier run of the daemon, which may have acknowledged a RecordProcessed that is not
+            on disk: a record that its desktop never mentions again is closed as what it is, not as Stale.
     """
 
     rules: AttemptRules
@@ -234,6 +236,7 @@ class AttemptMachine:
     record_closed: bool = False
     processed: bool = False
     count_attempt: bool = True
+    adopted: bool = False
     person_at_s: float | None = None
     analysing_early: bool = False
     marks: dict[str, float] = field(default_factory=dict)
@@ -443,8 +446,9 @@ class AttemptMachine:
             case AttemptState.ANNOUNCING:
                 return self._close(CallResult.DROPPED, now_s, Do.HANG_UP_CUSTOMER)
             case AttemptState.WRAP_UP:
-                self.record_status = RecordStatus.STALE
-                self.result = CallResult.STALE
+                if not self.adopted:
+                    self.record_status = RecordStatus.STALE
+                    self.result = CallResult.STALE
                 return self._finish_wrap_up(now_s)
             case _:
                 self.deadline_s = math.inf

@@ -151,6 +151,10 @@ class AttemptTask:
         self.agent_channel: Channel | None = None
         self.customer_gone = False
         self.media_lost = False
+        self.closed = trio.Event()
+        """Set once the result is on disk."""
+        self.first: tuple[Do, ...] = ()
+        """What an adopted attempt does before it listens to events."""
         self._send, self._receive = trio.open_memory_channel[Event](EVENT_QUEUE)
         self._nursery: trio.Nursery | None = None
         self._agent_scope: trio.CancelScope | None = None
@@ -174,7 +178,7 @@ class AttemptTask:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     if self.adopted:
-                        self._listen_to_adopted(nursery)
+                        await self._take_over(nursery)
                     else:
                         await self._place()
                     await self._loop()
@@ -238,13 +242,22 @@ class AttemptTask:
         self._nursery.start_soon(self._follow_customer, self.leg)
         self._nursery.start_soon(self._follow_channel, self.channel)
 
-    def _listen_to_adopted(self, nursery: trio.Nursery) -> None:
+    async def _take_over(self, nursery: trio.Nursery) -> None:
         if self.leg is not None:
             nursery.start_soon(self._follow_customer, self.leg)
         if self.channel is not None:
             nursery.start_soon(self._follow_channel, self.channel)
         if self.agent_leg is not None:
             nursery.start_soon(self._follow_agent, self.agent_leg)
+        if self.machine.state is AttemptState.TALKING:
+            await self._protect()  # the kill may have come between the bridge and this
+        for do in self.first:
+            await self._do(do)
+
+    async def _protect(self) -> None:
+        for leg in (self.leg, self.agent_leg):
+            if leg is not None:
+                await leg.protect(True)
 
     async def _follow_customer(self, leg: Leg) -> None:
         async for event in leg.events:
@@ -322,9 +335,7 @@ class AttemptTask:
                 if self.channel is not None and self.agent_channel is not None:
                     await self.channel.stop_analysis()
                     await self.channel.bridge(self.agent_channel)
-                for leg in (self.leg, self.agent_leg):
-                    if leg is not None:
-                        await leg.protect(True)
+                await self._protect()
                 host.agent_connected(self)
             case Do.MARK_CONNECTED:
                 connected_at = utc_of(host.clock, machine.marks["agent_answered"])
@@ -456,6 +467,7 @@ class AttemptTask:
             evidence=context.evidence,
         )
         await self.host.store.finish_attempt(finished)
+        self.closed.set()
         log.info(
             "attempt.finished",
             result=int(result),

@@ -1,6 +1,6 @@
 """All campaign groups of the daemon: requests in, sessions started and ended, what runs remembered across restarts."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 

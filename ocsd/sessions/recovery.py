@@ -1,24 +1,38 @@
 """
 Start-up: every attempt that a dead daemon left open is adopted with its live legs, or settled; none is dialed again.
 
-A leg that still rings or is under analysis goes on where it was; a conversation goes on with its agent, who logs in
-again meanwhile. An attempt whose leg ended while nobody watched gets the result of that ending. One whose leg nobody
-knows any more becomes Stale: it may have rung, so it must not ring again without somebody's decision.
+    what is found                                            what becomes of it
+    both legs up and bridged                                 TALKING: the agent logs in again and finds the call
+    connected, and a part of the conversation is gone        WRAP_UP when the desktop has to process the record, else
+                                                             settled as Answer; what is left of the legs is hung up
+    answered, with a verdict reached after the answer        the verdict is acted on now
+    answered, under analysis                                 ANALYSING: the media server has gone on listening
+    answered while no daemon listened                        ANALYSING, begun now
+    ringing                                                  ALERTING, with what its early media said
+    ended while no daemon listened                           settled with the result of that ending
+    unknown to every worker                                  settled as Stale: it may have rung, so it must not ring
+                                                             again without somebody's decision
+
+Marks in the journal are written a moment after the fact, so a kill may fall between a bridge and its mark; what the
+workers and the media server say counts as well, and the agent's name is part of the agent leg's id.
 """
 
+import math
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
+import trio
 
 from ocsd.model.enums import CallResult, ContactInfoType, RecordStatus, RecordType
 from ocsd.model.records import AttemptTimes, CallingRecord, Chain, FinishedAttempt, OpenAttempt
-from ocsd.sessions.attempt import AttemptMachine, AttemptState, Heard
-from ocsd.sessions.attempt_task import AttemptTask
+from ocsd.sessions.attempt import SAFETY_MARGIN_S, AttemptMachine, AttemptState, Do, Heard
+from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.outcome import result_of_failure, result_of_verdict
 from ocsd.sessions.session import Session
-from telephony.api import Media, Telephony
-from telephony.contract import ChannelSnapshot, LegSnapshot, LegState
+from telephony.api import Channel, Leg, LegLost, Media, Telephony
+from telephony.contract import ChannelSnapshot, LegEnded, LegSnapshot, LegState, VerdictKind
 
 log = structlog.get_logger()
 
@@ -30,22 +44,82 @@ class Recovered:
     claims_returned: int
 
 
-def settled(attempt: OpenAttempt, leg: LegSnapshot | None, verdict_result: CallResult | None) -> tuple[int, bool]:
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What is left of one attempt in the telephony plane; None: nothing."""
+
+    leg: LegSnapshot | None = None
+    channel: ChannelSnapshot | None = None
+    agent_leg: LegSnapshot | None = None
+    agent_channel: ChannelSnapshot | None = None
+    agent_id: str | None = None
+    """Who was bridged, by the agent leg's id."""
+
+    @property
+    def talking(self) -> bool:
+        """Both sides of a conversation are up and hear each other."""
+        return (
+            self.leg is not None
+            and self.leg.state is LegState.ANSWERED
+            and self.agent_leg is not None
+            and self.agent_leg.state is LegState.ANSWERED
+            and self.agent_channel is not None
+        )
+
+    @property
+    def verdict(self) -> VerdictKind | None:
+        """The verdict reached after the answer."""
+        if self.leg is None or self.channel is None or self.leg.answered_at_s is None:
+            return None
+        return self.channel.verdict if self.channel.verdict_at_s >= self.leg.answered_at_s else None
+
+    @property
+    def early_verdict(self) -> VerdictKind | None:
+        """What early media said, of a leg that was not answered."""
+        answered = self.leg is not None and self.leg.answered_at_s is not None
+        return self.channel.verdict if self.channel is not None and not answered else None
+
+
+def remains_of(context: AttemptContext, legs: dict[str, LegSnapshot], channels: dict[str, ChannelSnapshot]) -> Remains:
+    """Collect the parts of one attempt."""
+    channel = channels.get(f"{context.leg_id}-rtp")
+    agent_channel = channels.get(channel.bridged_to) if channel is not None and channel.bridged_to else None
+    agent_leg_id = agent_channel.channel_id.removesuffix("-rtp") if agent_channel is not None else ""
+    return Remains(
+        leg=legs.get(context.leg_id),
+        channel=channel,
+        agent_leg=legs.get(agent_leg_id),
+        agent_channel=agent_channel,
+        agent_id=context.agent_of(agent_leg_id),
+    )
+
+
+def settled(connected: bool, remains: Remains) -> tuple[CallResult, bool]:
     """
     Result of an attempt that cannot be adopted, and whether it was interrupted (its true end is unknown).
 
     A person who had been connected was reached, whatever happened to the end of the conversation.
     """
-    if attempt.connected_at is not None:
+    leg = remains.leg
+    if connected:
         return CallResult.ANSWER, False
-    if leg is not None and leg.state is LegState.ENDED:
-        if leg.answered_at_s is None:
-            return result_of_failure(leg.sip_status, leg.q850_cause, None, no_answer=leg.sip_status == 487), False
-        if verdict_result is not None and verdict_result is not CallResult.ANSWER:
-            return verdict_result, False
-        # A person answered and nobody was there to connect: the dialer dropped the call.
-        return (CallResult.DROPPED if verdict_result is CallResult.ANSWER else CallResult.REMOTE_RELEASE), False
-    return CallResult.STALE, True
+    if leg is None or leg.state is not LegState.ENDED:
+        return CallResult.STALE, True
+    if leg.answered_at_s is None:
+        early = remains.early_verdict
+        heard = result_of_verdict(early) if early is not None else None
+        # What a person says before the answer, or silence, is no result of the call (see AttemptMachine).
+        if heard in (CallResult.ANSWER, CallResult.SILENCE):
+            early = None
+        return result_of_failure(leg.sip_status, leg.q850_cause, early, no_answer=leg.no_answer), False
+    result = result_of_verdict(remains.verdict) if remains.verdict is not None else None
+    if result is not None and result is not CallResult.ANSWER:
+        return result, False
+    if result is CallResult.ANSWER or leg.ended_by == "local":
+        # Answered, nobody there to talk to, and the worker or the caller gave up: the dialer dropped the call. When
+        # nobody can tell who had answered, it counts against us.
+        return CallResult.DROPPED, False
+    return CallResult.REMOTE_RELEASE, False
 
 
 async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> Recovered:
@@ -55,63 +129,71 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
     Raises StoreUnavailable when the database goes away meanwhile: start anew then, nothing was lost.
     """
     store = campaigns.store
+    attempts = await store.open_attempts()
+    records: dict[tuple[int, int], CallingRecord] = {}
+    for list_dbid in {attempt.list_dbid for attempt in attempts} & campaigns.list_dbids:
+        wanted = [attempt.record_id for attempt in attempts if attempt.list_dbid == list_dbid]
+        found = await store.records(list_dbid, wanted)
+        records |= {(list_dbid, record_id): record for record_id, record in found.items()}
+    adopted = given_up = 0
+    # The plane is asked last: from here to the adoption nothing is awaited that could make its answer old.
     legs = {leg.leg_id: leg for leg in telephony.live_legs()}
     channels = {channel.channel_id: channel for channel in media.live_channels()}
-    adopted = given_up = 0
-    for attempt in await store.open_attempts():
-        leg = legs.get(attempt.leg_id)
-        channel = channels.get(f"{attempt.leg_id}-rtp")
+    open_ends: list[tuple[OpenAttempt, Remains, CallingRecord]] = []
+    for attempt in attempts:
+        record = records.get((attempt.list_dbid, attempt.record_id), _bare_record(attempt))
         session = campaigns.sessions.get(attempt.campaign_group_dbid)
-        if (
-            leg is not None
-            and leg.state is not LegState.ENDED
-            and session is not None
-            and (task := await _adopt(attempt, leg, channel, channels, legs, session, telephony, media)) is not None
-        ):
+        task = None
+        remains = Remains(legs.get(attempt.leg_id), channels.get(f"{attempt.leg_id}-rtp"))
+        if session is not None:
+            context = session.context_of(attempt, Chain(attempt.list_dbid, attempt.chain_id, (record,)))
+            remains = remains_of(context, legs, channels)
+            task = _adopt(attempt, remains, context, session, telephony, media)
+        if task is not None and session is not None:
             session.adopt(task)
             adopted += 1
             log.info("attempt.adopted", attempt_id=attempt.attempt_id, state=task.machine.state.name)
-            continue
-        verdict = channel.verdict if channel is not None else None
-        result, interrupted = settled(attempt, leg, result_of_verdict(verdict) if verdict is not None else None)
-        await store.finish_attempt(
-            FinishedAttempt(
-                attempt_id=attempt.attempt_id,
-                list_dbid=attempt.list_dbid,
-                record_id=attempt.record_id,
-                chain_id=attempt.chain_id,
-                call_result=int(result),
-                record_status=RecordStatus.STALE if interrupted else RecordStatus.UPDATED,
-                record_type=RecordType.GENERAL,
-                finished_at=campaigns.clock.utc(),
-                times=AttemptTimes(dialing_at=attempt.started_at, answered_at=attempt.answered_at),
-                sip_status=leg.sip_status or None if leg is not None else None,
-                q850_cause=leg.q850_cause if leg is not None else None,
-                cpa_verdict=str(verdict) if verdict is not None else None,
-                agent_id=attempt.agent_id,
-                interrupted=interrupted,
-            )
-        )
+        else:
+            open_ends.append((attempt, remains, record))
+    for attempt, remains, record in open_ends:
+        await _settle(campaigns, attempt, remains, record)
         given_up += 1
-        log.warning("attempt.settled", attempt_id=attempt.attempt_id, result=int(result), interrupted=interrupted)
+    for pair in _conversations_without_record(telephony, media):
+        campaigns.start_soon(_see_through, *pair)
     await telephony.hang_up_unclaimed()
     await media.close_unclaimed()
     returned = await store.recover_claims()
     return Recovered(adopted, given_up, returned)
 
 
-async def _adopt(
-    attempt: OpenAttempt,
-    leg: LegSnapshot,
-    channel: ChannelSnapshot | None,
-    channels: dict[str, ChannelSnapshot],
-    legs: dict[str, LegSnapshot],
-    session: Session,
-    telephony: Telephony,
-    media: Media,
-) -> AttemptTask | None:
-    """Rebuild the attempt in the state its legs are in; None when a part of it is missing."""
-    record = CallingRecord(
+async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, record: CallingRecord) -> None:
+    connected = attempt.connected_at is not None or remains.agent_id is not None
+    result, interrupted = settled(connected, remains)
+    leg, verdict = remains.leg, remains.verdict or remains.early_verdict
+    await campaigns.store.finish_attempt(
+        FinishedAttempt(
+            attempt_id=attempt.attempt_id,
+            list_dbid=attempt.list_dbid,
+            record_id=attempt.record_id,
+            chain_id=attempt.chain_id,
+            call_result=int(result),
+            record_status=RecordStatus.STALE if interrupted else RecordStatus.UPDATED,
+            record_type=record.record_type,
+            finished_at=campaigns.clock.utc(),
+            times=AttemptTimes(dialing_at=attempt.started_at, answered_at=attempt.answered_at),
+            sip_status=leg.sip_status or None if leg is not None else None,
+            q850_cause=leg.q850_cause if leg is not None else None,
+            cpa_verdict=str(verdict) if verdict is not None else None,
+            agent_id=attempt.agent_id or remains.agent_id,
+            interrupted=interrupted,
+        )
+    )
+    log.warning("attempt.settled", attempt_id=attempt.attempt_id, result=int(result), interrupted=interrupted)
+
+
+def _bare_record(attempt: OpenAttempt) -> CallingRecord:
+    """Stands for a row that somebody has deleted meanwhile."""
+    return CallingRecord(
         list_dbid=attempt.list_dbid,
         record_id=attempt.record_id,
         contact_info=attempt.phone,
@@ -127,40 +209,115 @@ async def _adopt(
         chain_id=attempt.chain_id,
         chain_n=0,
     )
-    context = session.context_of(attempt, Chain(attempt.list_dbid, attempt.chain_id, (record,)))
-    machine = AttemptMachine(session.planner.rules(attempt.list_dbid), leg.placed_at_s)
-    task = AttemptTask(session, context, machine)
-    if channel is None:
-        return None  # its media server died too: nothing to talk through
-    now_s = session.clock.now_s()
-    if leg.state is LegState.ANSWERED:
-        answered_at_s = leg.answered_at_s if leg.answered_at_s is not None else now_s
+
+
+def _adopt(
+    attempt: OpenAttempt,
+    remains: Remains,
+    context: AttemptContext,
+    session: Session,
+    telephony: Telephony,
+    media: Media,
+) -> AttemptTask | None:
+    """Rebuild the attempt in the state its legs are in; None: settle it."""
+    rules = session.planner.rules(attempt.list_dbid)
+    clock, leg, channel = session.clock, remains.leg, remains.channel
+    now_s = clock.now_s()
+
+    def monotonic(at: datetime | None) -> float:
+        return now_s - max(0.0, (clock.utc() - at).total_seconds()) if at is not None else now_s
+
+    machine = AttemptMachine(rules, leg.placed_at_s if leg is not None else monotonic(attempt.started_at))
+    machine.adopted = True
+    task = AttemptTask(session, context, machine, adopted=True)
+    agent_id = remains.agent_id or attempt.agent_id
+    connected = attempt.connected_at is not None or remains.agent_id is not None
+    answered_at_s = leg.answered_at_s if leg is not None else None
+    if answered_at_s is None and attempt.answered_at is not None:
+        answered_at_s = monotonic(attempt.answered_at)
+    if connected and agent_id in session.roster.seats:
+        machine.sip_status = 200
+        machine.agent_id = agent_id
+        machine.result = CallResult.ANSWER
+        machine.marks["answered"] = machine.person_at_s = answered_at_s if answered_at_s is not None else now_s
+        machine.marks["agent_answered"] = monotonic(attempt.connected_at)
+        if remains.talking:
+            assert channel is not None
+            assert remains.agent_leg is not None
+            assert remains.agent_channel is not None
+            machine.state, machine.deadline_s = AttemptState.TALKING, math.inf
+            if attempt.connected_at is None:
+                task.first = (Do.MARK_CONNECTED,)
+            task.agent_leg = telephony.adopt(remains.agent_leg.leg_id)
+            task.agent_channel = media.adopt(remains.agent_channel.channel_id)
+            task.leg = telephony.adopt(context.leg_id)
+            task.channel = media.adopt(channel.channel_id)
+            return task
+        if not rules.record_processed:
+            return None
+        machine.state, machine.deadline_s = AttemptState.WRAP_UP, now_s + rules.stale_s
+        machine.marks["released"] = machine.marks["agent_released"] = (
+            leg.ended_at_s if leg is not None and leg.ended_at_s is not None else now_s
+        )
+        return task
+    if connected or leg is None or leg.state is LegState.ENDED or channel is None:
+        return None
+    if answered_at_s is not None:
         machine.marks["answered"] = answered_at_s
         machine.sip_status = 200
         machine.state = AttemptState.ANALYSING
-        machine.deadline_s = now_s + machine.rules.timeguard_s
-        agent_channel = channels.get(channel.bridged_to) if channel.bridged_to else None
-        if agent_channel is not None and attempt.agent_id in session.roster.seats:
-            agent_leg_id = agent_channel.channel_id.removesuffix("-rtp")
-            if agent_leg_id not in legs or legs[agent_leg_id].state is not LegState.ANSWERED:
-                return None
-            task.agent_leg = telephony.adopt(agent_leg_id)
-            task.agent_channel = media.adopt(agent_channel.channel_id)
-            machine.state = AttemptState.TALKING
-            machine.deadline_s = float("inf")
-            machine.agent_id = attempt.agent_id
-            machine.result = CallResult.ANSWER
-            machine.person_at_s = answered_at_s
-            since = attempt.connected_at
-            age_s = (session.clock.utc() - since).total_seconds() if since is not None else 0.0
-            machine.marks["agent_answered"] = now_s - max(0.0, age_s)
+        machine.deadline_s = now_s + rules.timeguard_s + SAFETY_MARGIN_S
+        if remains.verdict is not None:
+            # Reached while nobody listened. Act on it first, before anything else is heard.
+            task.post(Heard(remains.verdict, connected=True, speech_end_s=channel.verdict_at_s))
+        elif attempt.answered_at is None or not channel.analysing:
+            task.first = (Do.START_ANALYSIS,)
     elif leg.state is LegState.EARLY:
         machine.state = AttemptState.ALERTING
-    task.leg = telephony.adopt(attempt.leg_id)
+        if remains.early_verdict is not None:
+            task.post(Heard(remains.early_verdict, connected=False))
+    task.leg = telephony.adopt(context.leg_id)
     task.channel = media.adopt(channel.channel_id)
-    if task.leg is None or task.channel is None:
-        return None
-    if machine.state is AttemptState.ANALYSING and channel.verdict is not None:
-        # Said while nobody listened.
-        task.post(Heard(channel.verdict, connected=True, speech_end_s=channel.verdict_at_s))
     return task
+
+
+# --- conversations whose record is closed ---------------------------------------------------------------------------
+
+
+def _conversations_without_record(telephony: Telephony, media: Media) -> list[tuple[Leg, Leg, Channel, Channel]]:
+    """Adopt pairs that still talk although their record was closed (ForceUnload): they are not ours to cut."""
+    legs = {leg.leg_id: leg for leg in telephony.live_legs() if leg.state is LegState.ANSWERED and leg.protected}
+    channels = {channel.channel_id: channel for channel in media.live_channels()}
+    pairs: list[tuple[Leg, Leg, Channel, Channel]] = []
+    seen: set[str] = set()
+    for leg_id in legs:
+        channel = channels.get(f"{leg_id}-rtp")
+        other_id = channel.bridged_to.removesuffix("-rtp") if channel is not None else ""
+        if channel is None or other_id not in legs or channel.bridged_to not in channels or leg_id in seen:
+            continue
+        seen |= {leg_id, other_id}
+        one, other = telephony.adopt(leg_id), telephony.adopt(other_id)
+        mine, theirs = media.adopt(channel.channel_id), media.adopt(channel.bridged_to)
+        if one is not None and other is not None and mine is not None and theirs is not None:
+            pairs.append((one, other, mine, theirs))
+    return pairs
+
+
+async def _see_through(one: Leg, other: Leg, channel: Channel, other_channel: Channel) -> None:
+    """When one side leaves, the other is released. A cancel leaves both talking, as the last one did."""
+    log.info("conversation.without_record", leg_id=one.leg_id, other_leg_id=other.leg_id)
+
+    async def follow(leg: Leg, scope: trio.CancelScope) -> None:
+        async for event in leg.events:
+            if isinstance(event, LegEnded | LegLost):
+                scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for leg in (one, other):
+            nursery.start_soon(follow, leg, nursery.cancel_scope)
+    for leg in (one, other):
+        await leg.hang_up()
+        await leg.protect(False)
+        await leg.aclose()
+    for each in (channel, other_channel):
+        await each.close()

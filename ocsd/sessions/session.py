@@ -406,6 +406,7 @@ class Session:
 
     # --- AttemptHost ------------------------------------------------------------------------------------------------
 
+        if machine.person_at_s is not None:
     def may_dial(self, task: AttemptTask) -> bool:
         """The last gate before the INVITE: writing the attempt may have taken as long as the database was away."""
         running = self.status is GroupCampStatus.RUNNING and not self._held
