@@ -97,6 +97,14 @@ class Campaigns:
     def statuses(self) -> list[GroupStatus]:
         return [self._status_of(group) for group in self.groups.values()]
 
+    @property
+    def list_dbids(self) -> set[int]:
+        return {calling_list.dbid for calling_list in self.config.calling_lists}
+
+    def start_soon(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """A task beside the sessions, with their lifetime."""
+        self._nursery.start_soon(function, *arguments)
+
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _configured(self, group: CampaignGroup) -> DialSettings:

@@ -397,6 +397,7 @@ class Session:
         machine = task.machine
         if machine.state is AttemptState.TALKING and machine.agent_id is not None:
             self.roster.adopt(machine.agent_id, task.context.attempt_id, machine.marks["agent_answered"])
+        if machine.person_at_s is not None:
             self._seen_person.add(task.context.attempt_id)
         self._launch(task)
 
@@ -406,7 +407,6 @@ class Session:
 
     # --- AttemptHost ------------------------------------------------------------------------------------------------
 
-        if machine.person_at_s is not None:
     def may_dial(self, task: AttemptTask) -> bool:
         """The last gate before the INVITE: writing the attempt may have taken as long as the database was away."""
         running = self.status is GroupCampStatus.RUNNING and not self._held
