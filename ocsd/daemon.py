@@ -12,6 +12,7 @@ is a conversation stays up in the SIP workers and the media server; the next sta
 import fcntl
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import trio
 
 from ocsd.config.loader import load_configuration
 from ocsd.config.objects import Configuration
+from ocsd.config.reload import merge
 from ocsd.http.desktops import serve_desktops
 from ocsd.http.server import serve_http
 from ocsd.lists.embedded import EmbeddedPostgres, data_folder
@@ -166,11 +168,30 @@ async def _watch(notifier: sdnotify.SystemdNotifier) -> None:
         await trio.sleep(period_us / 2_000_000)
 
 
-async def serve(config: Configuration) -> None:
-    """Run until SIGTERM or SIGINT; ConfigError, StoreUnavailable, TelephonyError, OSError when it cannot start."""
+async def _reload(config_path: Path, running: Configuration) -> Configuration | None:
+    """Read the configuration again; None (and a log line per fault) when it is wrong: the old one stays in force."""
+    try:
+        read = await trio.to_thread.run_sync(load_configuration, config_path)
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("config.refused", problem=problem)
+        return None
+    merged, waiting = merge(running, read)
+    for sentence in waiting:
+        log.warning("config.waits_for_restart", what=sentence)
+    log.info("config.reloaded", waiting=len(waiting))
+    return merged
+
+
+async def serve(config: Configuration, config_path: Path) -> None:
+    """
+    Run until SIGTERM or SIGINT; SIGHUP reads ``config_path`` again.
+
+    Raises ConfigError, StoreUnavailable, TelephonyError or OSError when it cannot start.
+    """
     notifier = sdnotify.SystemdNotifier()
     clock = SystemClock()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with AsyncExitStack() as parts:
             postgres = await parts.enter_async_context(embedded_postgres(config))
             dsn = postgres.dsn if postgres is not None else config.database.dsn
@@ -211,8 +232,15 @@ async def serve(config: Configuration) -> None:
                     )
                     notifier.notify("READY=1")
                     async for signal_number in signals:
-                        log.info("daemon.stopping", signal=signal.Signals(signal_number).name)
-                        break
+                        if signal_number != signal.SIGHUP:
+                            log.info("daemon.stopping", signal=signal.Signals(signal_number).name)
+                            break
+                        notifier.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+                        if (changed := await _reload(config_path, campaigns.config)) is not None:
+                            store.reconfigure(changed)
+                            campaigns.reconfigure(changed)
+                            desks.reconfigure(changed)
+                        notifier.notify("READY=1")
                     notifier.notify("STOPPING=1")
                     await campaigns.stop(DRAIN_LIMIT_S)
                     sessions.cancel_scope.cancel()
@@ -231,4 +259,4 @@ def run(config_path: Path, log_level: str = "info") -> None:
     configure_logging(log_level)
     config = load_configuration(config_path)
     with only_one(data_folder(config.data_dir)):
-        trio.run(partial(serve, config), strict_exception_groups=True)
+        trio.run(partial(serve, config, config_path), strict_exception_groups=True)

@@ -30,6 +30,10 @@ class RecordBuffer:
         self._queues: dict[int, deque[Chain]] = {list_dbid: deque() for list_dbid in shares}
         self._credit: dict[int, float] = dict.fromkeys(shares, 0.0)
 
+    def set_marks(self, min_per_agent: int, opt_per_agent: int) -> None:
+        """Other watermarks from the next refill on."""
+        self._min_per_agent, self._opt_per_agent = min_per_agent, opt_per_agent
+
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
 

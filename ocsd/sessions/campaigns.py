@@ -105,6 +105,14 @@ class Campaigns:
         """A task beside the sessions, with their lifetime."""
         self._nursery.start_soon(function, *arguments)
 
+    def reconfigure(self, config: Configuration) -> None:
+        """Go on with a changed configuration that has the same objects (see ocsd.config.reload)."""
+        self.config = config
+        self.groups = {group.dbid: group for group in config.campaign_groups}
+        self.trunk_board.reconfigure(config.trunks)
+        for dbid, session in self.sessions.items():
+            session.reconfigure(config, self.groups[dbid])
+
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _configured(self, group: CampaignGroup) -> DialSettings:

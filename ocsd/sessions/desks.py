@@ -48,6 +48,9 @@ class Desks:
             on_agent_changed=self._on_agent_changed,
         )
 
+    def reconfigure(self, config: Configuration) -> None:
+        self._config = config
+
     # --- DesktopService -------------------------------------------------------------------------------------------
 
     def connected(self, connection: DesktopConnection) -> None:

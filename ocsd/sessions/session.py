@@ -152,6 +152,15 @@ class Session:
             self.listener.on_status(self, effect)
         self.wake()
 
+    def reconfigure(self, config: Configuration, group: CampaignGroup) -> None:
+        """Go on with changed options and limits (see ocsd.config.reload)."""
+        self.config, self.group = config, group
+        self.planner = Planner(config, group)
+        self.campaign = self.planner.campaign
+        self.buffer.set_marks(group.min_rec_buff_size, group.opt_rec_buff_size)
+        self.pacer.set_target(self.planner.target(self.settings))
+        self.wake()
+
     def wake(self) -> None:
         self._wake.set()
 

@@ -41,6 +41,10 @@ class TrunkBoard:
         self._buckets = {name: StartBucket(now_s) for name in self._trunks}
         self._turn = 0
 
+    def reconfigure(self, trunks: Iterable[Trunk]) -> None:
+        """The same trunks with other limits."""
+        self._trunks = {trunk.name: trunk for trunk in trunks}
+
     def free_ports(self, names: Iterable[str]) -> int:
         return sum(max(0, self._free(name)) for name in names)
 
