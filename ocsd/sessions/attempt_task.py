@@ -159,6 +159,7 @@ class AttemptTask:
         self._nursery: trio.Nursery | None = None
         self._agent_scope: trio.CancelScope | None = None
         self._reserved_agent: str | None = None
+        self._failed = False
 
     def post(self, event: Event) -> None:
         """Queue an event; a full queue means a bug or a flooding peer, and the event is dropped loudly."""
@@ -183,6 +184,9 @@ class AttemptTask:
                         await self._place()
                     await self._loop()
                     nursery.cancel_scope.cancel()
+            except Exception:
+                self._failed = True
+                raise
             finally:
                 with trio.move_on_after(FINAL_WRITE_LIMIT_S, shield=True) as final:
                     await self._shut_down()
@@ -248,7 +252,7 @@ class AttemptTask:
         if self.channel is not None:
             nursery.start_soon(self._follow_channel, self.channel)
         if self.agent_leg is not None:
-            nursery.start_soon(self._follow_agent, self.agent_leg)
+            nursery.start_soon(self._follow_adopted_agent, self.agent_leg)
         if self.machine.state is AttemptState.TALKING:
             await self._protect()  # the kill may have come between the bridge and this
         for do in self.first:
@@ -398,6 +402,11 @@ class AttemptTask:
             host.agent_ringing(self)
             await self._follow_agent(leg)
 
+    async def _follow_adopted_agent(self, leg: Leg) -> None:
+        with trio.CancelScope() as scope:
+            self._agent_scope = scope
+            await self._follow_agent(leg)
+
     async def _follow_agent(self, leg: Leg) -> None:
         async for event in leg.events:
             match event:
@@ -478,19 +487,33 @@ class AttemptTask:
             interrupted=machine.interrupted,
         )
 
+    async def _force(self) -> None:
+        """Close the record, and release everybody: after this nobody looks after the call any more."""
+        for event in (machine_events.Forced(), machine_events.ReleaseRequested()):
+            for do in self.machine.on(event, self.host.clock.now_s()):
+                try:
+                    await self._do(do)
+                except Exception:
+                    if not self._failed:
+                        raise
+                    log.exception("attempt.not_released", doing=do.name)
+
     async def _shut_down(self) -> None:
-        """Release what is still up. A cancelled attempt is settled as forced, except a conversation: that one stays."""
+        """
+        Release what is still up. A cancelled attempt is settled as forced, except a conversation: that one stays for
+        the next daemon. One that failed by a bug of ours is released whatever it was.
+        """
         if self.machine.state is not AttemptState.FINISHED:
-            if self.machine.state in (AttemptState.TALKING, AttemptState.WRAP_UP):
+            if self.machine.state in (AttemptState.TALKING, AttemptState.WRAP_UP) and not self._failed:
                 return  # the next daemon adopts the legs and closes the record
-            for do in self.machine.on(machine_events.Forced(), self.host.clock.now_s()):
-                await self._do(do)
+            await self._force()
         await self._hang_up_agent()
         if self.leg is not None:
             with trio.move_on_after(LEG_END_LIMIT_S):
-                while not self.customer_gone:
-                    event = await self.leg.events.receive()
-                    self.customer_gone = isinstance(event, LegEnded | LegLost)
+                if not self.customer_gone:
+                    async for event in self.leg.events:
+                        if isinstance(event, LegEnded | LegLost):
+                            break
             await self.leg.aclose()
         if self.channel is not None:
             await self.channel.close()
