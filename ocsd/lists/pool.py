@@ -16,6 +16,7 @@ import structlog
 import trio
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
 from ocsd.model.errors import StoreUnavailable
 
@@ -83,8 +84,17 @@ class Database:
             if slot.connection is None:
                 slot.connection = await self._connect()
                 slot.generation = self._generation
-            return await self._run(slot.connection, fn, read_only)
+            return await self._run(slot, slot.connection, fn, read_only)
         finally:
+            if slot.connection is not None and slot.cancelled:
+                # The cancel request may reach the server late and would then hit the next statement of this session.
+                slot.connection.close()
+                slot.connection = None
+            slot.cancelled = False
+            if slot.connection is not None and slot.connection.info.transaction_status != TransactionStatus.IDLE:
+                # Left inside a transaction (a BEGIN or COMMIT that was cancelled) or broken: the next transaction would
+                # become a savepoint in it, never be committed, and keep its locks.
+                slot.connection.close()
             if slot.connection is not None and (slot.connection.closed or slot.connection.broken):
                 slot.connection.close()
                 slot.connection = None
@@ -99,13 +109,14 @@ class Database:
 
         await self.transaction(run)
 
-    async def _run(self, conn: Connection, fn: Callable[[Connection], T], read_only: bool) -> T:
+    async def _run(self, slot: "_Slot", conn: Connection, fn: Callable[[Connection], T], read_only: bool) -> T:
         done = trio.Event()
 
         async def cancel_in_server() -> None:
             try:
                 await done.wait()
             except trio.Cancelled:
+                slot.cancelled = True
                 with trio.move_on_after(CANCEL_LIMIT_S, shield=True):
                     await trio.to_thread.run_sync(
                         partial(_cancel, conn), limiter=self._cancel_limiter, abandon_on_cancel=True
@@ -164,11 +175,12 @@ class Database:
 class _Slot:
     """A place for one connection; empty until it is first used and after it was lost."""
 
-    __slots__ = ("connection", "generation")
+    __slots__ = ("cancelled", "connection", "generation")
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
         self.generation = 0
+        self.cancelled = False
 
 
 def connection_string(dsn: str, statement_timeout_s: float) -> str:

@@ -35,7 +35,8 @@ def postgres_dsn(postgres_folder: Path) -> Iterator[str]:
     dsn = server.start()
     try:
         with psycopg.connect(dsn, autocommit=True) as conn:
-            conn.execute("ALTER SYSTEM SET autovacuum = off")  # statistics by hand: the same plans in every run
+            conn.execute("ALTER SYSTEM SET autovacuum = off")  # the same plans in every run
+            conn.execute("ALTER SYSTEM SET fsync = off")  # the tests that kill a server have one of their own
             conn.execute("SELECT pg_reload_conf()")
             conn.execute(f"CREATE DATABASE {TEMPLATE}")
         with psycopg.connect(make_conninfo(dsn, dbname=TEMPLATE), autocommit=True) as conn:
@@ -50,11 +51,7 @@ def database(postgres_dsn: str) -> Iterator[str]:
     """DSN of a fresh, migrated database."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(postgres_dsn, autocommit=True) as conn:
-        conn.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
-                sql.Identifier(name), sql.Identifier(TEMPLATE)
-            )
-        )
+        conn.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
     yield make_conninfo(postgres_dsn, dbname=name)
     with psycopg.connect(postgres_dsn, autocommit=True) as conn:
         conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -251,6 +251,24 @@ async def test_given_a_long_statement_when_its_caller_is_cancelled_then_the_serv
             assert await pool.transaction(lambda conn: conn.execute(running).fetchone()) == (0,)
 
 
+def backend(conn):
+    return conn.execute("SELECT pg_backend_pid()").fetchone()
+
+
+async def test_given_a_session_whose_statement_was_cancelled_when_the_pool_goes_on_then_it_is_not_used_again(database):
+    with trio.fail_after(HANG_LIMIT_S):
+        async with open_database(lambda: database, size=1, statement_timeout_s=60.0) as pool:
+            first = await pool.transaction(backend)
+            assert await pool.transaction(backend) == first
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(pool.execute, "SELECT pg_sleep(50)")
+                    await trio.testing.wait_all_tasks_blocked()
+                    scope.cancel()
+            # A cancel request may arrive late: it must find nobody.
+            assert await pool.transaction(backend) != first
+
+
 async def test_given_a_statement_past_its_limit_when_run_then_the_store_is_unavailable_and_goes_on(database):
     with trio.fail_after(HANG_LIMIT_S):
         async with open_database(lambda: database, size=1, statement_timeout_s=0.05) as pool:
