@@ -1,6 +1,6 @@
 """Import speed: generates a CSV file, imports it into a fresh embedded PostgreSQL, prints rows/s and peak memory.
 
-    python -m bench.import_rows --rows 500000
+python -m bench.import_rows --rows 500000
 """
 
 import argparse
