@@ -5,8 +5,9 @@ The daemon: brings the parts up in order, owns the nursery tree, and takes them 
       sessions      one nursery per campaign group
         attempts    one task per attempt
 
-A stop (SIGTERM, SIGINT) lets nothing new begin, hangs up calls that are no conversations and writes their results. What
-is a conversation stays up in the SIP workers and the media server; the next start adopts it, and goes on dialing.
+A stop (SIGTERM, SIGINT) lets nothing new begin and waits a while for what rings or is under analysis to take its
+course; then it hangs up calls that are no conversations and writes their results. What is a conversation stays up in
+the SIP workers and the media server; the next start adopts it, and goes on dialing.
 """
 
 import fcntl
@@ -50,8 +51,12 @@ from telephony.media_client import open_media
 
 log = structlog.get_logger()
 
-DRAIN_LIMIT_S = 15.0
-"""On a stop: how long calls that are no conversations may take to be hung up and their results to be written."""
+GRACE_S = 30.0
+"""On a stop: how long calls under way may take their course, so that each gets its own result: the usual ring limit
+and the analysis after it. A second SIGTERM or SIGINT cuts it short."""
+
+DRAIN_LIMIT_S = 10.0
+"""After that: how long the rest may take to be hung up and their results to be written."""
 
 SERVERS_CHECK_S = 1.0
 SERVERS_LIMIT_S = 30.0
@@ -183,6 +188,13 @@ async def _reload(config_path: Path, running: Configuration) -> Configuration | 
     return merged
 
 
+async def _cut_short(signals: AsyncIterator[int], grace: trio.CancelScope) -> None:
+    """A second signal: no more patience."""
+    async for signal_number in signals:
+        if signal_number != signal.SIGHUP:
+            grace.cancel()
+
+
 async def serve(config: Configuration, config_path: Path) -> None:
     """
     Run until SIGTERM or SIGINT; SIGHUP reads ``config_path`` again.
@@ -242,7 +254,13 @@ async def serve(config: Configuration, config_path: Path) -> None:
                             desks.reconfigure(changed)
                         notifier.notify("READY=1")
                     notifier.notify("STOPPING=1")
-                    await campaigns.stop(DRAIN_LIMIT_S)
+                    async with trio.open_nursery() as stopping:
+                        grace = trio.CancelScope(deadline=trio.current_time() + GRACE_S)
+                        stopping.start_soon(_cut_short, signals, grace)
+                        with grace:
+                            await campaigns.drain()
+                        await campaigns.stop(DRAIN_LIMIT_S)
+                        stopping.cancel_scope.cancel()
                     sessions.cancel_scope.cancel()
                 services.cancel_scope.cancel()
             conversations = telephony.in_use

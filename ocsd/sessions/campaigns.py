@@ -1,7 +1,7 @@
 """All campaign groups of the daemon: requests in, sessions started and ended, what runs remembered across restarts."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import structlog
@@ -16,7 +16,7 @@ from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
 from ocsd.sessions.roster import AgentSeat, Roster
-from ocsd.sessions.session import Session, SessionListener
+from ocsd.sessions.session import DATABASE_RETRY_S, Session, SessionListener
 from ocsd.sessions.trunks import TrunkBoard
 from telephony.api import Media, Telephony
 
@@ -62,6 +62,8 @@ class Campaigns:
             group.name: Roster([self.seats[login_id] for login_id in group.agents]) for group in config.agent_groups
         }
         self._versions: dict[int, int] = dict.fromkeys(self.groups, 0)
+        self._unsaved: dict[int, tuple[GroupCampStatus, DialSettings]] = {}
+        """Wanted states that the database has not taken yet."""
         self._locks: dict[int, trio.Lock] = {dbid: trio.Lock() for dbid in self.groups}
         self.listener: SessionListener | None = None
         self.gate = trio.Event()
@@ -169,13 +171,34 @@ class Campaigns:
         self._versions[dbid] += session.version + 1
         if self.sessions.get(dbid) is session:
             del self.sessions[dbid]
-        self._nursery.start_soon(self._remember, dbid, GroupCampStatus.NOT_LOADED, session.settings)
+        self._nursery.start_soon(self._remember_closed, dbid, session.settings)
+
+    async def _remember_closed(self, dbid: int, settings: DialSettings) -> None:
+        async with self._locks[dbid]:  # a Load that comes now is written after this, or instead of it
+            if dbid not in self.sessions:
+                await self._remember(dbid, GroupCampStatus.NOT_LOADED, settings)
 
     async def _remember(self, dbid: int, status: GroupCampStatus, settings: DialSettings) -> None:
+        self._unsaved.pop(dbid, None)
         try:
             await self._memory.remember(dbid, status, settings)
         except StoreUnavailable as error:
             log.warning("group.state_unsaved", dbid=dbid, error=str(error))
+            self._unsaved[dbid] = (status, settings)
+            if len(self._unsaved) == 1:
+                self._nursery.start_soon(self._remember_later)
+
+    async def _remember_later(self) -> None:
+        """A group stopped while the database was away must not dial again after the next start."""
+        while self._unsaved:
+            await trio.sleep(DATABASE_RETRY_S)
+            for dbid, (status, settings) in list(self._unsaved.items()):
+                async with self._locks[dbid]:
+                    if self._unsaved.get(dbid) != (status, settings):
+                        continue  # a later request has written, or has another wish
+                    with suppress(StoreUnavailable):
+                        await self._memory.remember(dbid, status, settings)
+                        del self._unsaved[dbid]
 
     async def resume(self) -> None:
         """Bring back the sessions that were loaded or dialing when the daemon ended."""
@@ -205,13 +228,23 @@ class Campaigns:
         finally:
             self.gate.set()
 
+    async def drain(self) -> None:
+        """Begin nothing new; return when every call under way is a conversation or over. Cancel it at will."""
+        sessions = list(self.sessions.values())
+        for session in sessions:
+            session.hold()
+        for session in sessions:
+            await session.drain()
+
     async def stop(self, limit_s: float) -> None:
         """Begin nothing new, and end what is no conversation; returns when that is written, or after ``limit_s``."""
-        for session in self.sessions.values():
+        sessions = list(self.sessions.values())
+        for session in sessions:
             session.hold()
         with trio.move_on_after(limit_s):
-            for session in self.sessions.values():
-                await session.settle()
+            async with trio.open_nursery() as nursery:
+                for session in sessions:
+                    nursery.start_soon(session.settle)
 
     def _status_of(self, group: CampaignGroup) -> GroupStatus:
         session = self.sessions.get(group.dbid)

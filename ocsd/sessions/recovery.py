@@ -149,6 +149,8 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             context = session.context_of(attempt, Chain(attempt.list_dbid, attempt.chain_id, (record,)))
             remains = remains_of(context, legs, channels)
             task = _adopt(attempt, remains, context, session, telephony, media)
+            if task is None:
+                session.not_adopted(context)
         if task is not None and session is not None:
             session.adopt(task)
             adopted += 1

@@ -107,6 +107,7 @@ class Session:
         self._wake = trio.Event()
         self._closed = trio.Event()
         self._changed = trio.Event()
+        self._claiming = trio.Lock()
         self._attempt_nursery: trio.Nursery | None = None
         self._bucket = StartBucket(clock.now_s())
         self._seen_state: dict[int, AttemptState] = {}
@@ -179,7 +180,7 @@ class Session:
                 case GroupCampStatus.WAITING_UNLOAD if not self.attempts:
                     self._event(GroupEvent.DRAINED)
                 case GroupCampStatus.UNLOAD_IN_PROGRESS:
-                    await self._give_back(self.buffer.empty())
+                    await self._give_back_buffer()
                     self._event(GroupEvent.FLUSHED)
                     self._closed.set()
                     return
@@ -190,20 +191,28 @@ class Session:
         """The daemon stops: claim and dial nothing more. The group's wanted state stays, for the next start."""
         self._held = True
 
+    async def drain(self) -> None:
+        """Wait until only conversations and records on desktops are left. Bounded by the caller."""
+        while self._beginning or any(task.machine.state not in KEPT_ON_STOP for task in self.attempts.values()):
+            self._changed = trio.Event()
+            await self._changed.wait()
+
     async def settle(self) -> None:
         """Hang up what is no conversation, wait until it is written, give the buffer back. Bounded by the caller."""
         for task in list(self.attempts.values()):
             if task.machine.state not in KEPT_ON_STOP:
                 task.post(Forced())
-        while self._beginning or any(task.machine.state not in KEPT_ON_STOP for task in self.attempts.values()):
-            self._changed = trio.Event()
-            await self._changed.wait()
-        await self._give_back(self.buffer.empty())
+        await self.drain()
+        await self._give_back_buffer()
 
     def _event(self, event: GroupEvent) -> None:
         step = step_event(self.status, event)
         if step is not None:
             self.obey(step)
+
+    async def _give_back_buffer(self) -> None:
+        async with self._claiming:  # a claim under way ends first, or its chains would come after us
+            await self._give_back(self.buffer.empty())
 
     async def _give_back(self, chains: list[Chain]) -> None:
         while chains:
@@ -235,9 +244,14 @@ class Session:
     async def _keep_filled(self) -> None:
         await self._gate.wait()
         while True:
-            if not self._held and self.status in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING):
-                await self._refill()
+            async with self._claiming:
+                if self._wants_records:
+                    await self._refill()
             await trio.sleep(REFILL_PERIOD_S)
+
+    @property
+    def _wants_records(self) -> bool:
+        return not self._held and self.status in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING)
 
     async def _refill(self) -> None:
         now_s = self.clock.now_s()
@@ -253,7 +267,7 @@ class Session:
                 return
             if len(chains) < refill.limit:
                 self._exhausted_until[refill.list_dbid] = self.clock.now_s() + EXHAUSTED_RETRY_S
-            if self._held or self.status not in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING):
+            if not self._wants_records:
                 await self._give_back(chains)  # unloaded while the claim was under way
                 return
             self.buffer.put(refill.list_dbid, chains)
@@ -408,11 +422,17 @@ class Session:
             self.roster.adopt(machine.agent_id, task.context.attempt_id, machine.marks["agent_answered"])
         if machine.person_at_s is not None:
             self._seen_person.add(task.context.attempt_id)
+        if machine.state is AttemptState.WRAP_UP:
+            self._leave_trunk(task.context.attempt_id)
         self._launch(task)
 
     def context_of(self, attempt: OpenAttempt, record_chain: Chain) -> AttemptContext:
         """The context of an attempt found open at start-up, with its old identity."""
         return replace(self._context(attempt.attempt_id, record_chain), guid=attempt.guid)
+
+    def not_adopted(self, context: AttemptContext) -> None:
+        """Nothing is left of the attempt that `context_of` was asked for."""
+        self._leave_trunk(context.attempt_id)
 
     # --- AttemptHost ------------------------------------------------------------------------------------------------
 
@@ -481,6 +501,7 @@ class Session:
         if before is machine.state:
             return
         self._seen_state[attempt_id] = machine.state
+        self._changed.set()
         if machine.state is AttemptState.WRAP_UP:
             self._leave_trunk(attempt_id)
         if before in (AttemptState.DIALING, AttemptState.ALERTING) and machine.answered:
