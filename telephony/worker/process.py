@@ -48,12 +48,12 @@ from telephony.sdp import MediaAddress
 from telephony.worker.pj import CallNotPlaced, SipStack
 from telephony.worker.roster import Roster
 
-LIVE_TICK_S: Final = 0.02
-"""pjsua's timers run only when it is polled: retransmissions start at 500 ms, so 20 ms is fine enough."""
-LIVELY_S: Final = 1.0
-CALM_TICK_S: Final = 0.1
-"""While legs only ring or talk, so many seconds after the last SIP message or command: what is left are later
-retransmissions and timers of seconds. Most workers are in this state, and waking them cost more than their calls."""
+LIVE_TICK_S: Final = 0.1
+"""Longest wait between two polls of the stack while there are legs. What arrives wakes us at once; the rest are timers
+of pjsua, which run only when it is polled, and none of them is shorter than the first retransmission's 500 ms (RFC 3261
+17.1.1.1). With few calls a worker there are many workers: at 20 ms these empty turns cost more than the calls."""
+SLOT_TICK_S: Final = 0.02
+"""The same while a call waits for a slot that is just being freed, or while the worker stops."""
 IDLE_TICK_S: Final = 0.2
 SILENCE_LIMIT_S: Final = 4 * HEARTBEAT_S
 HELLO_LIMIT_S: Final = 5.0
@@ -66,19 +66,6 @@ SLOT_RETRY_S: Final = 1.0
 STOP_LIMIT_S: Final = 3.0
 STOP_LINGER_S: Final = 0.3
 """After the last BYE or CANCEL, so that the far end's answer is acknowledged."""
-
-
-def tick_s(busy: bool, quiet_s: float) -> float:
-    """
-    Longest wait before the stack is polled again.
-
-    Args:
-        busy: there are legs, or something waits for the stack.
-        quiet_s: seconds since the last SIP message or command.
-    """
-    if not busy:
-        return IDLE_TICK_S
-    return LIVE_TICK_S if quiet_s < LIVELY_S else CALM_TICK_S
 
 
 class Stack(Protocol):
@@ -166,7 +153,7 @@ class Worker:
         self._waiting: deque[_Waiting] = deque()
         self._daemon: _Connection | None = None
         self._strangers: list[_Connection] = []
-        self._alone_since_s = self._stirred_s = time.monotonic()
+        self._alone_since_s = time.monotonic()
         self._leaving = False
         self._leave_ping = 0
         self._confirmed_ping = 0
@@ -191,8 +178,6 @@ class Worker:
         writing = [each.stream for each in connections if each.wants_to_send]
         readable, writable, _ = select.select(reading, writing, [], self._wait_s(time.monotonic()))
         now_s = time.monotonic()
-        if self._stack.sip_fd in readable:
-            self._stirred_s = now_s
         self._take(self._stack.poll())
         if self._listener in readable:
             self._accept(now_s)
@@ -204,10 +189,11 @@ class Worker:
         self._keep_time(now_s)
 
     def _wait_s(self, now_s: float) -> float:
-        # What waits for a slot is tried again at each turn, and a stop ends with the far end's answers: both soon.
-        urgent = bool(self._waiting) or self._stop_at_s is not None
-        tick = tick_s(urgent or bool(self._roster.live), 0.0 if urgent else now_s - self._stirred_s)
-        return max(0.0, min(tick, self._roster.next_deadline_s - now_s))
+        if self._waiting or self._stop_at_s is not None:
+            tick_s = SLOT_TICK_S
+        else:
+            tick_s = LIVE_TICK_S if self._roster.live else IDLE_TICK_S
+        return max(0.0, min(tick_s, self._roster.next_deadline_s - now_s))
 
     # --- the daemon ---------------------------------------------------------------------------------------------
 
@@ -284,7 +270,6 @@ class Worker:
     def _obey(self, message: msgspec.Struct, now_s: float) -> None:
         match message:
             case PlaceCall():
-                self._stirred_s = now_s
                 self._place(message, now_s)
             case HangUp():
                 self._hang_up(message, now_s)
@@ -343,7 +328,6 @@ class Worker:
             next_ping = self._daemon.next_ping if self._daemon else None
             for effect in self._roster.on(leg_id, event, next_ping):
                 if isinstance(effect, SendHangUp):
-                    self._stirred_s = time.monotonic()
                     self._stack.hang_up(leg_id, effect.reason)
                 else:
                     self._tell(effect)

@@ -282,46 +282,38 @@ def test_given_an_end_that_was_read_when_another_daemon_connects_then_it_is_not_
             assert [leg.leg_id for leg in daemon.hear(WorkerSnapshot).legs] == ["b"]
 
 
-@pytest.mark.parametrize(
-    ("busy", "quiet_s", "tick_s"),
-    [
-        (True, 0.0, process.LIVE_TICK_S),
-        (True, process.LIVELY_S - 0.001, process.LIVE_TICK_S),
-        (True, process.LIVELY_S, process.CALM_TICK_S),
-        (True, 3600.0, process.CALM_TICK_S),
-        (False, 0.0, process.IDLE_TICK_S),
-        (False, 3600.0, process.IDLE_TICK_S),
-    ],
-)
-def test_given_legs_and_quiet_when_the_worker_waits_then_timers_stay_fine_only_while_something_happens(
-    busy, quiet_s, tick_s
-):
-    assert process.tick_s(busy, quiet_s) == tick_s
-
-
-def test_given_calls_when_nothing_happens_for_a_while_then_calm_until_the_far_end_or_the_daemon_stirs(path):
+def test_given_no_call_then_one_then_one_that_waits_for_a_slot_when_the_worker_waits_then_ever_shorter(path):
     stack = ScriptedStack()
     listener = listen_unix(path)
     worker = Worker(stack, listener, "worker-0", 1000)
-    began_s = time.monotonic()
-    soon_s, later_s = began_s + 0.5 * process.LIVELY_S, began_s + 2.0 * process.LIVELY_S
+    now_s = time.monotonic()
     try:
-        waits_s = [worker._wait_s(soon_s)]
-        worker._obey(a_call("a"), began_s)
-        waits_s += [worker._wait_s(soon_s), worker._wait_s(later_s)]
-        worker._stirred_s -= 10.0
-        stack.far_end("a", Answered(began_s, MEDIA))
-        worker._turn()
-        waits_s.append(worker._wait_s(soon_s))
-        worker._stirred_s -= 10.0
-        worker._obey(HangUp("a"), began_s)
-        waits_s.append(worker._wait_s(soon_s))
+        waits_s = [worker._wait_s(now_s)]
+        worker._obey(a_call("a"), now_s)
+        waits_s.append(worker._wait_s(now_s))
+        stack.busy = 1
+        worker._obey(a_call("b"), now_s)
+        waits_s.append(worker._wait_s(now_s))
     finally:
         listener.close()
         stack.close()
 
-    live_s, calm_s, idle_s = process.LIVE_TICK_S, process.CALM_TICK_S, process.IDLE_TICK_S
-    assert waits_s == [idle_s, live_s, calm_s, live_s, live_s]
+    assert waits_s == [process.IDLE_TICK_S, process.LIVE_TICK_S, process.SLOT_TICK_S]
+
+
+def test_given_a_no_answer_limit_when_the_worker_waits_then_not_past_it(path):
+    stack = ScriptedStack()
+    listener = listen_unix(path)
+    worker = Worker(stack, listener, "worker-0", 1000)
+    now_s = time.monotonic()
+    try:
+        worker._obey(a_call("a", no_answer_s=20.0), now_s)
+        wait_s = worker._wait_s(now_s + 20.0 - 0.5 * process.LIVE_TICK_S)
+    finally:
+        listener.close()
+        stack.close()
+
+    assert wait_s == pytest.approx(0.5 * process.LIVE_TICK_S)
 
 
 def test_given_a_silent_daemon_when_four_heartbeats_pass_then_it_is_dropped(path, monkeypatch):
