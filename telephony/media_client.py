@@ -389,6 +389,13 @@ class MediaClient:
             case ChannelFailed() if channel.reopening:
                 self._lose(channel, event.why)
             case ChannelClosed():
+                if event.dropped:
+                    log.info(
+                        "media.packets_dropped",
+                        channel_id=channel_id,
+                        packets_in=event.packets_in,
+                        dropped=event.dropped,
+                    )
                 channel.report(event)
                 self.note_unbridge(channel)
                 del self._channels[channel_id]

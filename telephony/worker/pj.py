@@ -96,6 +96,7 @@ class SipStack:
         self._accounts: dict[tuple[str, str, str], _Account] = {}
         self._calls: dict[str, _Call] = {}
         self._graveyard: list[Any] = []
+        self._strangers: list[Any] = []
         self._events: list[tuple[str, LegEvent]] = []
 
     def place(self, command: PlaceCall, local: MediaAddress) -> None:
@@ -140,7 +141,10 @@ class SipStack:
     def poll(self) -> list[tuple[str, LegEvent]]:
         """Let the stack work off what has arrived, without waiting; what it said of which leg, in order."""
         for _ in range(MAX_EVENTS_PER_POLL):
-            if self._endpoint.libHandleEvents(0) <= 0:
+            handled = self._endpoint.libHandleEvents(0)
+            if self._strangers:
+                self._refuse_strangers()
+            if handled <= 0:
                 break
         events, self._events = self._events, []
         for leg_id, event in events:
@@ -154,12 +158,25 @@ class SipStack:
     def close(self) -> None:
         """Drop what is left and end the stack. No other method may follow."""
         self._calls.clear()
+        self._strangers.clear()
         self._graveyard.clear()
         for account in self._accounts.values():
             account.shutdown()
         self._accounts.clear()
         # Without waiting a second for the network: whoever stops us has let the last transactions end.
         self._endpoint.libDestroy(pjsua2.PJSUA_DESTROY_NO_NETWORK)
+
+    def _refuse_strangers(self) -> None:
+        """Nobody calls a dialer's worker: 403, so that no stranger holds a slot."""
+        strangers, self._strangers[:] = list(self._strangers), []
+        for call in strangers:
+            self._graveyard.append(call)
+            refusal = pjsua2.CallOpParam()
+            refusal.statusCode = SipStatus.FORBIDDEN.value
+            try:
+                call.hangup(refusal)
+            except pjsua2.Error:
+                continue  # cancelled meanwhile, or refused by the stack itself
 
     def _note(self, leg_id: str, event: LegEvent) -> None:
         self._events.append((leg_id, event))
@@ -197,7 +214,7 @@ class SipStack:
                 if idle is None:
                     raise CallNotPlaced("too many different credentials in use", retryable=True)
                 self._accounts.pop(idle).shutdown()
-            account = _Account(self._graveyard)
+            account = _Account(self._strangers)
             account.create(self._account_config(*key), not self._accounts)
         self._accounts[key] = account  # to the end: the first is the least recently used
         account.legs.add(command.leg_id)
@@ -219,19 +236,15 @@ class SipStack:
 
 
 class _Account(pjsua2.Account):
-    def __init__(self, graveyard: list[Any]) -> None:
+    def __init__(self, strangers: list[Any]) -> None:
         super().__init__()
         self.legs: set[str] = set()
-        self._graveyard = graveyard
+        self._strangers = strangers
 
     def onIncomingCall(self, parameters: Any) -> None:
-        """Nobody calls a dialer's worker: refuse, do not let a stranger hold a slot."""
+        """Only noted: a call without an offer that is hung up in here aborts the process (pjsua still needs it)."""
         try:
-            call = pjsua2.Call(self, parameters.callId)
-            self._graveyard.append(call)
-            refusal = pjsua2.CallOpParam()
-            refusal.statusCode = SipStatus.FORBIDDEN.value
-            call.hangup(refusal)
+            self._strangers.append(pjsua2.Call(self, parameters.callId))
         except Exception:
             traceback.print_exc()
 
