@@ -28,6 +28,7 @@ Connection = psycopg.Connection[Any]
 CONNECT_LIMIT_S: Final = 5
 """A server that takes longer to greet us is as good as away; the dialer must know soon."""
 
+CANCEL_AGAIN_S: Final = 0.2
 CANCEL_LIMIT_S: Final = 5.0
 """For the cancel request itself; the statement's own limit is statement_timeout."""
 
@@ -117,10 +118,15 @@ class Database:
                 await done.wait()
             except trio.Cancelled:
                 slot.cancelled = True
-                with trio.move_on_after(CANCEL_LIMIT_S, shield=True):
-                    await trio.to_thread.run_sync(
-                        partial(_cancel, conn), limiter=self._cancel_limiter, abandon_on_cancel=True
-                    )
+                with trio.CancelScope(shield=True):  # bounded by statement_timeout, which ends the thread
+                    while not done.is_set():
+                        # Again until the thread is back: the first request may come before the statement begins.
+                        with trio.move_on_after(CANCEL_LIMIT_S):
+                            await trio.to_thread.run_sync(
+                                partial(_cancel, conn), limiter=self._cancel_limiter, abandon_on_cancel=True
+                            )
+                        with trio.move_on_after(CANCEL_AGAIN_S):
+                            await done.wait()
                 raise
 
         async with trio.open_nursery() as nursery:
