@@ -159,6 +159,8 @@ async def _keep_servers(config: Configuration, run_dir: Path) -> None:
     """Start workers' pool or media server again when they die; under systemd their own units do that."""
     while True:
         await trio.sleep(SERVERS_CHECK_S)
+        if len(launcher.server_pids(run_dir)) == len(launcher.PARTS):
+            continue  # without knocking at their sockets every second
         try:
             await trio.to_thread.run_sync(_ensure_servers, config, run_dir)
         except launcher.StartFailed as error:

@@ -176,10 +176,22 @@ class _Worker:
         self.unclaimed = {leg_id: leg for leg_id, leg in known.items() if leg_id not in self.legs}
 
     def lose_legs(self, why: str) -> None:
+        if self.legs or self.unclaimed:
+            leg_ids = [*self.legs, *self.unclaimed]
+            log.warning("worker.lost", worker=self.path.stem, pid=self.pid, why=why, leg_ids=leg_ids)
         for leg in self.legs.values():
             leg.lose(why)
         self.legs.clear()
         self.unclaimed.clear()
+
+    def hang_up_unclaimed(self, link: Link[WorkerSnapshot]) -> int:
+        """End what nobody adopted; how many legs were alive."""
+        alive = [leg_id for leg_id, found in self.unclaimed.items() if found.state is not LegState.ENDED]
+        self.unclaimed = {leg_id: self.unclaimed[leg_id] for leg_id in alive}
+        for leg_id in alive:
+            log.info("leg.unclaimed", leg_id=leg_id, worker=self.path.stem)
+            link.send_nowait(HangUp(leg_id, "unclaimed"))
+        return len(alive)
 
     def handle(self, event: msgspec.Struct) -> None:
         leg_id: str = getattr(event, "leg_id", "")
@@ -234,6 +246,8 @@ class TelephonyClient:
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._workers: dict[Path, _Worker] = {}
+        self._claimed = False
+        """Start-up has adopted what it knows; legs that turn up later belong to nobody."""
 
     @property
     def capacity(self) -> int:
@@ -295,15 +309,16 @@ class TelephonyClient:
         return None
 
     async def hang_up_unclaimed(self) -> int:
-        alive = 0
-        for worker in list(self._workers.values()):
-            for leg_id, snapshot in list(worker.unclaimed.items()):
-                if snapshot.state is LegState.ENDED:
-                    del worker.unclaimed[leg_id]
-                elif worker.link is not None:
-                    alive += 1
-                    with suppress(LinkLost):
-                        await worker.link.send(HangUp(leg_id, "unclaimed"))
+        """
+        End the legs nobody adopted; how many were alive.
+
+        From now on so it goes with every leg that a worker brings to light later: one that could not be reached at the
+        start, or was out of reach for so long that its legs were given up.
+        """
+        self._claimed = True
+        alive = sum(
+            worker.hang_up_unclaimed(worker.link) for worker in self._workers.values() if worker.link is not None
+        )
         await trio.lowlevel.checkpoint()
         return alive
 
@@ -333,6 +348,8 @@ class TelephonyClient:
                 async with open_link(worker.path, "worker", WorkerEvent, WorkerSnapshot) as link:
                     bound.info("worker.connected", pid=link.hello.pid, capacity=link.snapshot.capacity)
                     worker.attach(link)
+                    if self._claimed:
+                        worker.hang_up_unclaimed(link)
                     worker.tried.set()
                     backoff_s = FIRST_BACKOFF_S
                     async for event in link.events:
@@ -350,8 +367,6 @@ class TelephonyClient:
                 worker.tried.set()
             bound.debug("worker.unreachable", why=why)
             if dead or trio.current_time() - reachable_s > LOST_AFTER_S:
-                if worker.legs or worker.unclaimed:
-                    bound.warning("worker.lost", why=why, legs=worker.in_use)
                 worker.lose_legs(why)
             if dead and not worker.path.exists():
                 del self._workers[worker.path]  # the scan begins anew when it comes back

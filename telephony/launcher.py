@@ -19,6 +19,8 @@ from telephony.procs import LockFile, ProcessIdentity, is_listening
 START_LIMIT_S: Final = 30.0
 STOP_LIMIT_S: Final = 12.0
 POLL_S: Final = 0.02
+PARTS: Final = ("telephony", "media")
+"""The pool of SIP workers and the media server."""
 
 
 class StartFailed(Exception):
@@ -85,17 +87,19 @@ def ensure_running(
 
 def stop(run_dir: Path) -> None:
     """End what `ensure_running` started for this folder, in this or another process; calls in progress are hung up."""
-    for name in ("telephony", "media"):
+    for name in PARTS:
         _stop_one(_pid_file(run_dir, name))
 
 
 def server_pids(run_dir: Path) -> dict[str, int]:
     """Process ids of the living servers started here, by part ("telephony": the pool's parent, "media")."""
-    found = {name: ProcessIdentity.read(_pid_file(run_dir, name)) for name in ("telephony", "media")}
+    found = {name: ProcessIdentity.read(_pid_file(run_dir, name)) for name in PARTS}
     return {name: identity.pid for name, identity in found.items() if identity is not None and identity.alive}
 
 
 def _start(run_dir: Path, part: _Part) -> None:
+    if (dead := ProcessIdentity.read(_pid_file(run_dir, part.name))) is not None:
+        _reap(dead.pid)  # started by us and killed meanwhile: it would stay a zombie
     # posix_spawn, not Popen: nobody has to hold an object for a process that is to outlive us.
     log = os.fspath(run_dir / f"{part.name}.log")
     pid = os.posix_spawn(
