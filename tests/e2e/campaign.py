@@ -1,0 +1,286 @@
+"""A campaign in full swing on a real site, and what must be true of it at the end, whatever was killed meanwhile."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ocsd.demo import report
+from ocsd.demo.run import attempts_and_statuses, child, end, json_file, wait_for
+from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
+from telephony import launcher
+from telephony.procs import ProcessIdentity
+from telephony.simworld.numbers import number_for
+from tests.e2e.site import GROUP, Site, eventually, site
+
+TALK_S = 6.0
+"""Mean conversation; the agents' habits vary so little that none is planned shorter than `SHORTEST_TALK_S`."""
+SHORTEST_TALK_S = 0.6 * TALK_S
+TALK_CV = 0.12
+WRAP_S = 1.0
+
+Truth = dict[str, Any]
+
+
+@dataclass
+class Campaign:
+    """The world around a site. Times are monotonic seconds, the clock of the truth logs as well."""
+
+    site: Site
+    carrier: subprocess.Popen[bytes]
+    agents: subprocess.Popen[bytes]
+    folder: Path
+    records: int
+    killed: list[str] = field(default_factory=list)
+    last_kill_s: float = 0.0
+
+    # --- running ------------------------------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self.site.client.status(GROUP)["GSW_CM_AttrGroupCampStatus"] == GroupCampStatus.RUNNING)
+
+    def figure(self, name: str) -> float:
+        return float(self.site.statistics().get(name) or 0)
+
+    def await_conversations(self, count: int) -> None:
+        eventually(f"{count} conversations", lambda: self.figure("agents_talking") >= count)
+
+    def await_calls(self, calls: int) -> None:
+        """Until the journal holds that many attempts."""
+        eventually(f"{calls} attempts", lambda: self.attempts_begun() >= calls)
+
+    def attempts_begun(self) -> int:
+        return int(self.site.query("SELECT count(*) FROM ocsd.attempt")[0][0])
+
+    def kill(self, what: str, pid: int) -> float:
+        """SIGKILL one process; returns when (monotonic)."""
+        self.killed.append(what)
+        os.kill(pid, signal.SIGKILL)
+        self.last_kill_s = time.monotonic()
+        return self.last_kill_s
+
+    def kill_something(self, what: str, chance: random.Random) -> None:
+        """A daemon is started again at once; everything else has to come back by itself."""
+        match what:
+            case "daemon":
+                self.kill_daemon()
+                self.site.start_daemon()
+            case "worker":
+                self.kill("worker", chance.choice(self.all_worker_pids()))
+            case "media":
+                self.kill_media()
+            case "postgres":
+                self.kill_postgres()
+
+    def kill_daemon(self) -> float:
+        self.killed.append("daemon")
+        self.site.kill_daemon()
+        self.last_kill_s = time.monotonic()
+        return self.last_kill_s
+
+    def kill_pool_parent(self) -> int:
+        pid = launcher.server_pids(self.folder / "run")["telephony"]
+        self.kill("pool", pid)
+        return pid
+
+    def kill_media(self) -> tuple[int, float]:
+        pid = self.site.media_pid()
+        return pid, self.kill("media", pid)
+
+    def kill_postgres(self) -> tuple[int, float]:
+        pid = self.site.postgres.server_pid()
+        assert pid is not None
+        return pid, self.kill("postgres", pid)
+
+    def all_worker_pids(self) -> list[int]:
+        """Workers of every parent, by the locks of their slots."""
+        found = [ProcessIdentity.read(lock) for lock in sorted((self.folder / "run").glob("worker-*.lock"))]
+        return [identity.pid for identity in found if identity is not None and identity.alive]
+
+    def new_server(self, part: str, dead: int) -> bool:
+        return launcher.server_pids(self.folder / "run").get(part, dead) != dead
+
+    def lost_legs(self) -> list[str]:
+        """Legs that the daemon says died with their workers."""
+        found: list[str] = []
+        for line in self.site.log_text().splitlines():
+            if '"worker.lost"' in line:
+                found += json.loads(line)["leg_ids"]
+        return found
+
+    def was_lost(self, truth: Truth, outcome: "Outcome") -> bool:
+        """Did a leg of this call die with its worker?"""
+        attempt = outcome.attempt_of(truth)
+        return attempt is not None and any(leg.startswith(f"a{attempt.attempt_id}-") for leg in self.lost_legs())
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def finish(self) -> "Outcome":
+        """Complete the group, let everything end by itself, close the world, and collect what everybody knows."""
+        self.site.client.complete(GROUP)
+        eventually(
+            "the group is unloaded",
+            lambda: self.site.client.status(GROUP)["GSW_CM_AttrGroupCampStatus"] == GroupCampStatus.NOT_LOADED,
+        )
+        for process in (self.agents, self.carrier):
+            end(process)
+        attempts, statuses, results = attempts_and_statuses(self.site.config, self.site.dsn)
+        summary = json.loads((self.folder / "agents.log").read_text().splitlines()[-1])
+        return Outcome(
+            records=self.records,
+            attempts=attempts,
+            statuses=statuses,
+            results=results,
+            truths=json_lines(self.folder / "carrier.jsonl"),
+            phones=json_lines(self.folder / "phones.jsonl"),
+            desks=json_lines(self.folder / "desks.jsonl"),
+            summary=summary,
+            killed=self.killed,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    records: int
+    attempts: list[report.AttemptRow]
+    statuses: dict[int, int]
+    results: dict[int, int]
+    truths: list[Truth]
+    phones: list[Truth]
+    desks: list[Truth]
+    summary: dict[str, Any]
+    killed: list[str]
+
+    def assert_nothing_lost_or_doubled(self) -> None:
+        """The promises that hold whatever is killed."""
+        story = f"killed: {self.killed}; statuses {self.statuses}; results {self.results}"
+        assert report.double_dialed(self.truths) == 0, story
+        assert report.lost(self.records, self.statuses, self.attempts, self.truths) == 0, story
+        assert self.statuses.get(int(RecordStatus.RETRIEVED), 0) == 0, story
+
+    def talking_at(self, at_s: float, margin_s: float = 0.5) -> list[Truth]:
+        """Calls in conversation at that instant and a little before and after."""
+        return [
+            truth
+            for truth in self.truths
+            if truth.get("talk_began_at_s") is not None
+            and truth["talk_began_at_s"] < at_s - margin_s
+            and truth["ended_at_s"] > at_s + margin_s
+        ]
+
+    def cut(self, among: list[Truth]) -> list[Truth]:
+        """Conversations that did not end by the will of the people in them."""
+        return [
+            truth
+            for truth in among
+            if truth["why"] not in ("bye", "talk_over")
+            or truth["ended_at_s"] - truth["talk_began_at_s"] < SHORTEST_TALK_S
+        ]
+
+    def conversations(self) -> list[Truth]:
+        """Calls in which an agent was heard; the drop announcement is no conversation."""
+        return [truth for truth in self.truths if truth.get("agent_heard")]
+
+    def dialed_after(self, at_s: float) -> list[Truth]:
+        return [truth for truth in self.truths if truth["invited_at_s"] > at_s]
+
+    def under_way_at(self, at_s: float) -> list[Truth]:
+        """Invited and not over at that instant: ringing, under analysis, waiting or talking."""
+        return [truth for truth in self.truths if truth["invited_at_s"] < at_s < truth["ended_at_s"]]
+
+    def attempt_of(self, truth: Truth) -> report.AttemptRow | None:
+        """The attempt that made this call: the last one of its number, as earlier ones did not get out."""
+        number = truth["number"].lstrip("+")
+        return next((a for a in reversed(self.attempts) if a.phone.lstrip("+") == number), None)
+
+    def result_of(self, truth: Truth) -> int | None:
+        attempt = self.attempt_of(truth)
+        return attempt.call_result if attempt is not None else None
+
+    def wrong(self, among: list[Truth]) -> list[tuple[str, str]]:
+        """Results that are not what the number really did. Stale says that nobody knows, and is judged elsewhere."""
+        return [
+            (str(truth["class"]), report.title_of(result))
+            for truth in among
+            if (result := self.result_of(truth)) is not None
+            and result not in report.NOT_JUDGED
+            and truth["class"] != report.CANCELLED
+            and result not in report.expected_results(truth)
+        ]
+
+    def figures(self) -> dict[str, Any]:
+        """For the log of the test."""
+        return {
+            "calls": len(self.truths),
+            "results": {report.title_of(code): count for code, count in sorted(self.results.items())},
+            "conversations": len(self.conversations()),
+            "resumed": self.summary["resumed"],
+            "stale": sum(a.call_result == CallResult.STALE for a in self.attempts),
+            "killed": self.killed,
+        }
+
+
+def json_lines(path: Path) -> list[Truth]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@contextmanager
+def campaign(
+    agents: int = 6, records: int = 150, mix: dict[str, float] | None = None, seed: int = 7, ring_scale: float = 0.2
+) -> Iterator[Campaign]:
+    """Dialing with two lines per agent, all agents ready; ``mix`` is of called numbers (default: people only)."""
+    with ExitStack() as stack:
+        # The trunk's port must be known before the site is written, so the carrier comes first, in a folder of its own.
+        carrier_folder = Path(stack.enter_context(TemporaryDirectory(prefix="ocsd-e2e-carrier-")))
+        ready = carrier_folder / "ready.json"
+        mix_file = carrier_folder / "mix.json"
+        mix_file.write_text(json.dumps({"mix": mix or {"human": 1.0}}))
+        truth_file = carrier_folder / "carrier.jsonl"
+        carrier = stack.enter_context(
+            child(
+                [
+                    "telephony.simworld.main", f"--seed={seed}", f"--mix={mix_file}", f"--truth={truth_file}",
+                    f"--ready-file={ready}", f"--ring-scale={ring_scale}", f"--talk-mean-s={TALK_S}",
+                    "--customer-ends-share=0", "--patience-s=12",
+                ],
+                carrier_folder / "carrier.log",
+            )
+        )  # fmt: skip
+        ports = wait_for("the simulated carrier", lambda: json_file(ready), carrier, carrier_folder / "carrier.log")
+        with site(ports["carrier_port"], agents=agents, edit=_patient) as place:
+            (place.folder / "carrier.jsonl").symlink_to(truth_file)
+            place.add_records([(number_for(index), f"Customer {index}") for index in range(records)])
+            place.start_daemon()
+            options = [
+                f"--phones-truth={place.folder / 'phones.jsonl'}",
+                f"--agent-log={place.folder / 'desks.jsonl'}",
+                f"--seed={seed}",
+                f"--talk-mean-s={TALK_S}",
+                f"--talk-cv={TALK_CV}",
+                f"--wrap-mean-s={WRAP_S}",
+            ]
+            world = place.start_agents(agents, *options)
+            running = Campaign(place, carrier, world, place.folder, records)
+            place.client.load(GROUP)
+            eventually("all agents are ready", lambda: running.figure("agents_ready") == agents)
+            place.client.start(GROUP, DialMode.PROGRESSIVE)
+            yield running
+
+
+def _patient(text: str) -> str:
+    """Rings shorter than usual, and no bound on abandonment: the tests are about other things."""
+    options = "record_processed = true, stale_clean_timeout = 5"
+    assert options in text
+    return text.replace(
+        options,
+        f"{options}, call_wait_connected_timeout = 15, max_overdial_rate = 50, progressive_dial_factor = 1.5",
+    )
