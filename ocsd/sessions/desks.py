@@ -130,6 +130,10 @@ class Desks:
             task = session.attempts.get(seat.attempt_id) if seat.attempt_id is not None else None
             if task is not None and task.machine.state is AttemptState.TALKING:
                 self._call(session, task, request.agent_id, DesktopEvent.ESTABLISHED)
+            for task in session.attempts.values():
+                own = task.adopted and task.machine.agent_id == request.agent_id
+                if own and task.machine.state is AttemptState.WRAP_UP:  # ended while no daemon was there to tell
+                    self._call(session, task, request.agent_id, DesktopEvent.RELEASED)
 
     def _log_out(self, agent_id: str) -> None:
         self._campaigns.seats[agent_id].ask_for(AgentState.LOGGED_OUT, self._campaigns.clock.now_s())
@@ -212,11 +216,20 @@ class Desks:
         result = updates.pop("call_result", None)
         task.context.updates |= updates
         corrected = int(str(result)) if result is not None else None
+        answer = events.acknowledgement(request, self._shared_dbid, calling_list.name, session.campaign.name)
         if isinstance(request, requests.RecordProcessed):
             task.post(machine.RecordProcessed(corrected))
+            if task.machine.state is AttemptState.WRAP_UP:
+                # Once it is on disk: a desktop that hears nothing asks again, also the next daemon after a crash.
+                self._campaigns.start_soon(self._acknowledge_closed, task, connection, answer)
+                return
         else:
             task.post(machine.RecordUpdated(corrected))
-        connection.send(events.acknowledgement(request, self._shared_dbid, calling_list.name, session.campaign.name))
+        connection.send(answer)
+
+    async def _acknowledge_closed(self, task: AttemptTask, connection: DesktopConnection, answer: Message) -> None:
+        await task.closed.wait()
+        connection.send(answer)
 
     def _fields(self, task: AttemptTask) -> tuple[FormatField, ...]:
         calling_list = self._config.calling_list_by_dbid(task.context.record.list_dbid)
