@@ -14,6 +14,7 @@ from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import Chain, NewAttempt, OpenAttempt
 from ocsd.sessions.attempt import AgentReserved, AttemptMachine, AttemptState, Forced
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
+from ocsd.sessions.bell import Bell
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
 from ocsd.sessions.outcome import ended_as
@@ -27,7 +28,10 @@ from telephony.api import Media, Telephony
 log = structlog.get_logger()
 
 PACING_PERIOD_S = 0.2
-"""The dialing loop decides at least this often; events that free an agent or a port wake it earlier."""
+"""The dialing loop decides at least this often; events that free an agent or a port wake it earlier ..."""
+PACING_REST_S = 0.05
+"""... but no sooner than this after the last time: at 20 calls a second there are 200 events, and a predictive decision
+costs about a millisecond."""
 
 REFILL_PERIOD_S = 0.5
 CONNECTING_S = 1.2
@@ -104,7 +108,7 @@ class Session:
         )
         self._list_dbids = tuple(config.calling_list(entry.calling_list).dbid for entry in lists)
         self._exhausted_until: dict[int, float] = {}
-        self._wake = trio.Event()
+        self._bell = Bell(PACING_REST_S, PACING_PERIOD_S)
         self._closed = trio.Event()
         self._changed = trio.Event()
         self._claiming = trio.Lock()
@@ -163,14 +167,12 @@ class Session:
         self.wake()
 
     def wake(self) -> None:
-        self._wake.set()
+        self._bell.ring()
 
     async def _keep_dialing(self) -> None:
         await self._gate.wait()
         while True:
-            with trio.move_on_after(PACING_PERIOD_S):
-                await self._wake.wait()
-            self._wake = trio.Event()
+            await self._bell.wait()
             match self.status:
                 case _ if self._held:
                     continue
