@@ -95,17 +95,21 @@ class FakeLeg:
 
     def __init__(self, telephony: "FakeTelephony", leg_id: str) -> None:
         self.leg_id = leg_id
+        self.cut_off = False
+        """Its daemon was killed: nothing that is asked of it has an effect any more."""
         self.hang_up_reasons: list[str] = []
         self._telephony = telephony
         self.sender, self.events = trio.open_memory_channel[LegReport](EVENTS_BOUND)
 
     async def hang_up(self, reason: str = "") -> None:
         self.hang_up_reasons.append(reason)
-        self._telephony.step(self.leg_id, HangUp(trio.current_time(), reason))
+        if not self.cut_off:
+            self._telephony.step(self.leg_id, HangUp(trio.current_time(), reason))
         await trio.lowlevel.checkpoint()
 
     async def protect(self, protected: bool = True) -> None:
-        self._telephony.protect(self.leg_id, protected)
+        if not self.cut_off:
+            self._telephony.protect(self.leg_id, protected)
         await trio.lowlevel.checkpoint()
 
     async def aclose(self) -> None:
@@ -221,8 +225,9 @@ class FakeTelephony:
             self.legs[leg_id].report(LegLost(leg_id, trio.current_time(), why, answered))
 
     def restart_daemon(self) -> None:
-        """Test hook: a new daemon connects. Held legs stop reporting and wait to be adopted."""
+        """Test hook: the daemon was killed, a new one connects. Held legs are cut off and wait to be adopted."""
         for leg in self.legs.values():
+            leg.cut_off = True
             leg.sender.close()
         self.legs.clear()
         self.unclaimed = {leg_id: machine.snapshot() for leg_id, machine in self.machines.items()}
@@ -275,19 +280,25 @@ class FakeChannel:
         self.remote: tuple[str, int, int] | None = None
         self.bridged_to = ""
         self.prompts: list[str] = []
+        self.cut_off = False
+        """Its daemon was killed: nothing that is asked of it has an effect any more."""
+        self.analysing = False
+        self.verdict: Verdict | None = None
         self.sender, self.events = trio.open_memory_channel[ChannelReport](EVENTS_BOUND)
         self._media = media
         self._analysis = trio.CancelScope()
         self._playing = trio.CancelScope()
 
     async def set_remote(self, host: str, port: int, payload_type: int = 0) -> None:
-        await self._note("set_remote")
-        self.remote = (host, port, payload_type)
+        if await self._note("set_remote"):
+            self.remote = (host, port, payload_type)
 
     async def start_analysis(self, connected: bool, settings: AnalysisSettings | None = None) -> None:
-        await self._note("start_analysis")
+        if not await self._note("start_analysis"):
+            return
         self._analysis.cancel()
         self._analysis = trio.CancelScope()
+        self.analysing, self.verdict = True, None
         script = self._media.script_at(self.port)
         kind = script.verdict if connected else script.early_verdict
         if kind is not None:
@@ -298,22 +309,29 @@ class FakeChannel:
             await trio.sleep(after_s)
             now_s = trio.current_time()
             speech_end_s = now_s if kind in (VerdictKind.HUMAN, VerdictKind.MACHINE) else 0.0
-            self.report(Verdict(self.channel_id, kind, "scripted", now_s, connected, speech_end_s))
+            # A daemon that was killed meanwhile has left the channel to its successor.
+            channel = self._media.at_server(self.channel_id)
+            if channel is not None:
+                channel.analysing = False
+                channel.verdict = Verdict(self.channel_id, kind, "scripted", now_s, connected, speech_end_s)
+                channel.report(channel.verdict)
 
     async def stop_analysis(self) -> None:
-        await self._note("stop_analysis")
-        self._analysis.cancel()
+        if await self._note("stop_analysis"):
+            self.analysing = False
+            self._analysis.cancel()
 
     async def bridge(self, other: Channel) -> None:
-        await self._note("bridge")
-        self._media.bridge(self, other.channel_id)
+        if await self._note("bridge"):
+            self._media.bridge(self, other.channel_id)
 
     async def unbridge(self) -> None:
-        await self._note("unbridge")
-        self._media.unbridge(self)
+        if await self._note("unbridge"):
+            self._media.unbridge(self)
 
     async def play(self, prompt: str) -> None:
-        await self._note("play")
+        if not await self._note("play"):
+            return
         self.prompts.append(prompt)
         self._playing.cancel()
         self._playing = trio.CancelScope()
@@ -325,16 +343,15 @@ class FakeChannel:
             self.report(PromptFinished(self.channel_id, prompt))
 
     async def stop_playing(self) -> None:
-        await self._note("stop_playing")
-        self._playing.cancel()
+        if await self._note("stop_playing"):
+            self._playing.cancel()
 
     def silence(self) -> None:
         """A bridge stops prompts."""
         self._playing.cancel()
 
     async def close(self) -> None:
-        await self._note("close")
-        if self._media.channels.pop(self.channel_id, None) is not None:
+        if await self._note("close") and self._media.channels.pop(self.channel_id, None) is not None:
             self._stop()
             self.report(ChannelClosed(self.channel_id, 0, 0, 0, 0))
 
@@ -349,9 +366,23 @@ class FakeChannel:
         self._playing.cancel()
         self._media.unbridge(self)
 
-    async def _note(self, command: str) -> None:
+    async def _note(self, command: str) -> bool:
+        """Is there still a daemon behind this?"""
         self.commands.append(command)
         await trio.lowlevel.checkpoint()
+        return not self.cut_off
+
+    def successor(self) -> "FakeChannel":
+        """The same channel of the server, in the hands of the next daemon; this object is cut off."""
+        self.cut_off = True
+        self.sender.close()
+        heir = FakeChannel(self._media, self.channel_id, self.port)
+        heir.remote, heir.bridged_to = self.remote, self.bridged_to
+        heir.analysing, heir.verdict = self.analysing, self.verdict
+        heir._analysis, heir._playing = self._analysis, self._playing
+        if heir.verdict is not None:
+            heir.report(heir.verdict)  # as the real client does for what was reached before
+        return heir
 
     def report(self, event: ChannelReport) -> None:
         """Also a test hook: say anything on this channel's behalf."""
@@ -369,7 +400,7 @@ class FakeMedia:
         self.capacity = capacity
         self.available = True
         self.channels: dict[str, FakeChannel] = {}
-        self.unclaimed: dict[str, ChannelSnapshot] = {}
+        self.unclaimed: dict[str, FakeChannel] = {}
         self._telephony = telephony
         self._next_port = FIRST_PORT
 
@@ -411,29 +442,39 @@ class FakeMedia:
         channel.bridged_to = ""
 
     def restart_daemon(self) -> None:
-        """Test hook: a new daemon connects; channels wait to be adopted."""
-        for channel in self.channels.values():
-            channel.sender.close()
-            remote_host, remote_port, _ = channel.remote or ("", 0, 0)
-            found = ChannelSnapshot(channel.channel_id, channel.port, remote_host, remote_port, channel.bridged_to)
-            self.unclaimed[channel.channel_id] = found
+        """Test hook: the daemon was killed, a new one connects; channels wait to be adopted."""
+        self.unclaimed |= {channel_id: channel.successor() for channel_id, channel in self.channels.items()}
         self.channels.clear()
 
+    def at_server(self, channel_id: str) -> FakeChannel | None:
+        return self.channels.get(channel_id) or self.unclaimed.get(channel_id)
+
     def live_channels(self) -> Sequence[ChannelSnapshot]:
-        return list(self.unclaimed.values())
+        return [
+            ChannelSnapshot(
+                channel.channel_id,
+                channel.port,
+                *(channel.remote or ("", 0))[:2],
+                channel.bridged_to,
+                channel.analysing,
+                channel.verdict.kind if channel.verdict is not None else None,
+                channel.verdict.at_s if channel.verdict is not None else 0.0,
+            )
+            for channel in self.unclaimed.values()
+        ]
 
     def adopt(self, channel_id: str) -> FakeChannel | None:
-        found = self.unclaimed.pop(channel_id, None)
-        if found is None:
+        channel = self.unclaimed.pop(channel_id, None)
+        if channel is None:
             return None
-        channel = self.channels[channel_id] = FakeChannel(self, channel_id, found.local_port)
-        channel.bridged_to = found.bridged_to
-        if found.remote_port:
-            channel.remote = (found.remote_host, found.remote_port, 0)
+        # A verdict reached while nobody listened waits in its queue already.
+        self.channels[channel_id] = channel
         return channel
 
     async def close_unclaimed(self) -> int:
         count = len(self.unclaimed)
+        for channel in self.unclaimed.values():
+            channel._stop()
         self.unclaimed.clear()
         await trio.lowlevel.checkpoint()
         return count
