@@ -66,8 +66,7 @@ def interruptible() -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM into Interrupted; later ones are ignored while the demo cleans up."""
 
     def interrupt(_number: int, _frame: object) -> None:
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)
+        ignore_interrupts()
         raise Interrupted
 
     before = {name: signal.signal(name, interrupt) for name in (signal.SIGINT, signal.SIGTERM)}
@@ -76,6 +75,12 @@ def interruptible() -> Iterator[None]:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+def ignore_interrupts() -> None:
+    """From here to the end of `interruptible`: nothing is left that could be cut short."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
 
 
 @contextmanager
@@ -274,16 +279,18 @@ class Demo:
 
         wait_for("ocsd", answers, daemon, daemon_log)
         self.console.print(f"Control port: http://127.0.0.1:{http_port}/campaigngroups/{CAMPAIGN_GROUP_DBID}")
-        began_s = time.monotonic()
         figures: dict[str, Any] = {}
-        interrupted = False
+        began_s = time.monotonic()
+        dialed_s = 0.0
         try:
             figures = self._campaign(client, daemon, daemon_log)
+            dialed_s = time.monotonic() - began_s
+            figures = self._unload(client) or figures
         except Interrupted:
-            interrupted = True
             self.console.print("Interrupted: taking everything down ...")
-        dialed_s = time.monotonic() - began_s
-        figures = self._unload(client, interrupted=interrupted) or figures
+            dialed_s = dialed_s or time.monotonic() - began_s
+            figures = self._unload(client, by_force=True) or figures
+        ignore_interrupts()  # what follows takes seconds and ends with what the user wants to see
         cpu = cpu_seconds(self._parts(daemon, world, postgres))
         end(world)  # flushes the carrier's truth
         attempts, statuses, results = attempts_and_statuses(config, dsn)
@@ -366,17 +373,17 @@ class Demo:
     def _is_live(self) -> bool:
         return self.console.is_terminal
 
-    def _unload(self, client: ControlClient, *, interrupted: bool) -> dict[str, Any]:
+    def _unload(self, client: ControlClient, *, by_force: bool = False) -> dict[str, Any]:
         """Stop, let conversations end (or force the unload), and return the last figures of the session."""
         figures: dict[str, Any] = {}
         try:
             figures = dict(client.statistics(CAMPAIGN_GROUP_DBID))
-            if interrupted:
+            if by_force:
                 client.force_unload(CAMPAIGN_GROUP_DBID)
             else:
                 client.complete(CAMPAIGN_GROUP_DBID)
                 self.console.print("Dialing has stopped; the last calls and conversations end ...")
-            self._await_unloaded(client, 10.0 if interrupted else DRAIN_LIMIT_S)
+            self._await_unloaded(client, 10.0 if by_force else DRAIN_LIMIT_S)
         except (ControlError, ControlUnavailable) as error:
             self.console.print(f"Could not unload: {error}")
         return figures
