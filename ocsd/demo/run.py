@@ -293,8 +293,8 @@ class Demo:
         ignore_interrupts()  # what follows takes seconds and ends with what the user wants to see
         cpu = cpu_seconds(self._parts(daemon, world, postgres))
         end(world)  # flushes the carrier's truth
+        end(daemon)  # writes what a forced unload has left to be written
         attempts, statuses, results = attempts_and_statuses(config, dsn)
-        end(daemon)
         report = self._report(records, attempts, statuses, results, figures, dialed_s, cpu)
         if options.report is not None:
             options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
