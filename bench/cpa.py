@@ -3,11 +3,12 @@
 Voices, speeds, levels, lead-in, noise and packet loss are drawn from a seed. Prints verdicts against truth by class,
 how long after the end of a greeting the human verdict came, and every miss with --misses.
 
-    python bench/cpa.py [--items 400] [--seed 1] [--misses]
+    python -m bench.cpa [--items 400] [--seed 1] [--misses]
 """
 
 import argparse
 import io
+import json
 import subprocess
 import sys
 import wave
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--misses", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     classes = ["human", "machine", "fax", "sit", "busy", "reorder", "silence", "human-long"]
@@ -122,6 +124,14 @@ def main() -> None:
     )
     print("human verdict after end of greeting, s: " + ", ".join(
         f"p{p} {np.percentile(waits, p):.2f}" for p in (10, 50, 90, 99)))  # fmt: skip
+    if options.json is not None:
+        figures = {
+            "items": len(truth),
+            "all": round(sum(right.values()) / len(truth), 4),
+            "by_class": {want: round(right[want] / table[want], 4) for want in sorted(table)},
+            "human_verdict_after_greeting_s": {f"p{p}": round(float(np.percentile(waits, p)), 3) for p in (50, 99)},
+        }
+        options.json.write_text(json.dumps(figures), encoding="utf-8")
 
 
 if __name__ == "__main__":

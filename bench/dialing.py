@@ -15,8 +15,10 @@ A rate is held when at least 97 % of it was reached and no verdict was missed.
 import argparse
 import json
 import os
+import signal
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -212,8 +214,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sweep", action="store_true", help="find the highest rate that is held")
     parser.add_argument("--quick", action="store_true", help="a window of 15 s")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the site is taken down then, too
     steady_s = 15.0 if options.quick else options.seconds
     began_s = time.monotonic()
     if options.sweep:
@@ -222,10 +225,8 @@ def main() -> None:
         runs = [measure(Load(options.rate, steady_s=steady_s, seed=options.seed))]
         show(runs[0])
     print(f"took {time.monotonic() - began_s:.0f} s")
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(runs, file, indent=2)
-            file.write("\n")
+    if options.json is not None:
+        options.json.write_text(json.dumps(runs, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

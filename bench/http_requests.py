@@ -1,6 +1,6 @@
 """Requests per second of the control port: keep-alive connections from a client process of its own.
 
-    python bench/http_requests.py [--seconds 5] [--connections 8]
+    python -m bench.http_requests [--seconds 5] [--connections 8]
 
 Prints one JSON line. The service behind the port is the cheapest possible one, so the figure is that of the port:
 ``post_per_s`` counts StartDialing with a body of three attributes, ``get_per_s`` the status of one campaign group,
@@ -16,6 +16,7 @@ import statistics
 import time
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -127,9 +128,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each of the two measurements")
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    print(json.dumps({"bench": "http_requests"} | trio.run(serve, arguments.seconds, arguments.connections)))
+    figures = trio.run(serve, arguments.seconds, arguments.connections)
+    print(json.dumps({"bench": "http_requests"} | figures))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(figures), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Import speed: generates a CSV file, imports it into a fresh embedded PostgreSQL, prints rows/s and peak memory.
 
-python -m bench.import_rows --rows 500000
+Usage: ``python -m bench.import_rows --rows 500000``
 """
 
 import argparse
@@ -86,8 +86,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.rows, arguments.seed), indent=2))
+    figures = measure(arguments.rows, arguments.seed)
+    print(json.dumps(figures, indent=2))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(figures), encoding="utf-8")
 
 
 if __name__ == "__main__":

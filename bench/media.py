@@ -4,10 +4,11 @@ Starts a real server, opens N channels bridged in pairs or under analysis, and f
 sends speech frames every 20 ms. Analysis ends when channels are bridged, so both are measured apart: "analysed" has
 call progress analysis running on all channels, "bridged" relays all of them in pairs.
 
-    python bench/media.py [--channels 100 200 500] [--seconds 6]
+    python -m bench.media [--channels 100 200 500] [--seconds 20]
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import random
@@ -107,7 +108,8 @@ class Link:
         return self.expect(wire.MediaStats)
 
 
-def measure(channels: int, seconds: float) -> None:
+def measure(channels: int, seconds: float) -> list[dict[str, float | str]]:
+    found: list[dict[str, float | str]] = []
     with tempfile.TemporaryDirectory() as folder:
         first = 20000
         server = subprocess.Popen(
@@ -152,6 +154,17 @@ def measure(channels: int, seconds: float) -> None:
                 began_s = time.monotonic()
                 after = link.stats(seconds)
                 share = (after.cpu_s - before.cpu_s) / (time.monotonic() - began_s)
+                found.append(
+                    {
+                        "channels": channels,
+                        "case": name,
+                        "tick_work_p50_ms": round(after.tick_work_p50_ms, 2),
+                        "tick_work_p99_ms": round(after.tick_work_p99_ms, 2),
+                        "tick_late_p50_ms": round(after.tick_late_p50_ms, 2),
+                        "tick_late_p99_ms": round(after.tick_late_p99_ms, 2),
+                        "cpu_cores": round(share, 3),
+                    }
+                )
                 print(
                     f"{channels:8d} {name:9s} {after.analysing:9d} {after.bridged:8d} {after.tick_work_p50_ms:9.2f} "
                     f"{after.tick_work_p99_ms:9.2f} {after.tick_late_p50_ms:9.2f} {after.tick_late_p99_ms:9.2f} "
@@ -164,17 +177,20 @@ def measure(channels: int, seconds: float) -> None:
                 sender.join()
             server.terminate()
             server.communicate()
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--channels", type=int, nargs="+", default=[100, 200, 500])
-    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--seconds", type=float, default=20.0, help="a case; the server's times cover its last 20 s")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
     raise_descriptors()
     print("channels case      analysing  bridged  work p50  work p99  late p50  late p99  CPU %   (times in ms)")
-    for channels in options.channels:
-        measure(channels, options.seconds)
+    found = [case for channels in options.channels for case in measure(channels, options.seconds)]
+    if options.json is not None:
+        options.json.write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import argparse
 import json
 import random
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,10 +82,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", type=int, nargs="+", default=[10, 50, 200, 1000])
     parser.add_argument("--decisions", type=int, default=200)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
+    found = []
     for mode in Mode:
         for agents in options.agents:
-            print(json.dumps(measure(mode, agents, options.decisions)), flush=True)
+            found.append(measure(mode, agents, options.decisions))
+            print(json.dumps(found[-1]), flush=True)
+    if options.json is not None:
+        options.json.write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

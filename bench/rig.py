@@ -184,7 +184,7 @@ class Rig:
             phone_truths=json_lines(self.folder / "phones-truth.jsonl"),
             load_lines=lines[-max(1, int(load.steady_s // 10)) :],
             cpu_s=cpu_s,
-            others_cpu_s=round(busy_after_s - busy_before_s - sum(cpu_s.values()), 2),
+            others_cpu_s=round(max(0.0, busy_after_s - busy_before_s - sum(cpu_s.values())), 2),
             world=(json_lines(self.folder / "world.log") or [{}])[-1],
         )
 

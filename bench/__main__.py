@@ -1,0 +1,222 @@
+"""All measurements of this machine, one after the other: a table at the end and everything in a JSON file.
+
+    make bench                          # about ten minutes
+    make bench ARGS=--quick             # about two minutes, shorter windows, no search for the highest rate
+    make bench ARGS="--only dialing"
+
+Figures are reported as measured and nothing is judged. Only loopback is used; every process is ended. On a machine that
+does other work too, compare CPU seconds rather than rates and latencies.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+STOP_LIMIT_S = 90.0
+"""For a measurement that was interrupted to take its processes down."""
+
+Row = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """
+    ``limit_s`` bounds the whole section; ``rows`` makes table rows (what, figure) of the JSON that it wrote; ``needs``
+    names a program that it cannot do without.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    quick_arguments: tuple[str, ...]
+    limit_s: float
+    rows: Callable[[Any], list[Row]]
+    needs: str = ""
+
+
+def dialing_rows(runs: list[Mapping[str, Any]]) -> list[Row]:
+    held = [run for run in runs if run["held"]]
+    rows: list[Row] = []
+    for run in runs:
+        late, ticks, cores = run["human_verdict_after_greeting_ms"], run["tick_late_ms"], run["cpu_cores"]
+        rows.append(
+            (
+                f"dialing at {run['wanted_per_s']:g} starts/s wanted",
+                f"{run['starts_per_s']} starts/s, {run['live_channels_mean']} live channels (max "
+                f"{run['live_channels_max']}), {run['verdicts_missed']} of {run['answered']} verdicts missed: "
+                + ("held" if run["held"] else "not held"),
+            )
+        )
+        rows.append(
+            (
+                "",
+                f"verdict p50 {late['p50']} p99 {late['p99']} ms after the greeting; truth: signalling "
+                f"{run['truth_match_signalling']}, CPA {run['truth_match_cpa']}; audio {run['audio_ok']}; media ticks "
+                f"late p50 {ticks['p50']} p99 {ticks['p99']} ms; loop late p99 {run['loop_late_ms']['p99']} ms",
+            )
+        )
+        parts = ", ".join(f"{part} {spent:.2f}" for part, spent in cores.items())
+        rows.append(
+            (
+                "",
+                f"cores used {sum(cores.values()):.2f} of {run['cores']} ({parts}); by others "
+                f"{run['others_cpu_cores']:.2f}; CPU ms a call {sum(run['cpu_ms_per_call'].values()):.0f}",
+            )
+        )
+    if len(runs) > 1 and held:
+        best = max(held, key=lambda run: float(run["starts_per_s"]))
+        rows.append(
+            ("highest rate held", f"{best['starts_per_s']} starts/s with {best['live_channels_mean']} live channels")
+        )
+    return rows
+
+
+def http_rows(found: Mapping[str, Any]) -> list[Row]:
+    return [
+        (
+            "HTTP control port",
+            f"{found['post_per_s']} POST/s, {found['get_per_s']} GET/s over {found['connections']} connections, p99 "
+            f"{found['latency_p99_ms']} ms, {found['server_cpu_ratio']} cores",
+        )
+    ]
+
+
+def import_rows(found: Mapping[str, Any]) -> list[Row]:
+    return [
+        (
+            "list import",
+            f"{found['rows_per_s']} rows/s ({found['rows']} rows, {found['rejected']} rejected), CPU {found['cpu_s']} s"
+            f" in {found['seconds']} s, memory {found['peak_rss_before_mb']} -> {found['peak_rss_mb']} MB",
+        )
+    ]
+
+
+def media_rows(found: list[Mapping[str, Any]]) -> list[Row]:
+    return [
+        (
+            f"media server, {case['channels']} channels {case['case']}",
+            f"work p50 {case['tick_work_p50_ms']} p99 {case['tick_work_p99_ms']} ms of a 20 ms tick, late p99 "
+            f"{case['tick_late_p99_ms']} ms, {case['cpu_cores']} cores",
+        )
+        for case in found
+    ]
+
+
+def pacing_rows(found: list[Mapping[str, Any]]) -> list[Row]:
+    return [
+        (
+            f"pacing decision, {case['mode']}, {case['agents']} agents",
+            f"p50 {case['cpu_p50_ms']} p99 {case['cpu_p99_ms']} CPU ms",
+        )
+        for case in found
+    ]
+
+
+def cpa_rows(found: Mapping[str, Any]) -> list[Row]:
+    classes = ", ".join(f"{name} {share:.3f}" for name, share in found["by_class"].items())
+    return [("call progress analysis, right verdicts", f"{found['all']:.3f} of {found['items']} calls: {classes}")]
+
+
+SECTIONS = (
+    Section("dialing", ("--sweep", "--seconds", "60"), ("--quick",), 2400.0, dialing_rows),
+    Section("http_requests", (), ("--seconds", "1"), 120.0, http_rows),
+    Section("import_rows", (), ("--rows", "100000"), 300.0, import_rows),
+    Section("media", ("--channels", "100", "300"), ("--channels", "100", "--seconds", "4"), 300.0, media_rows),
+    Section("pacing", (), ("--decisions", "50"), 120.0, pacing_rows),
+    Section("cpa", (), ("--items", "100"), 300.0, cpa_rows, needs="espeak-ng"),
+)
+
+
+def run(section: Section, quick: bool, folder: Path) -> Any:
+    """The section's figures; RuntimeError when it failed. Interrupted, it is given time to take its processes down."""
+    file = folder / f"{section.name}.json"
+    arguments = section.quick_arguments if quick else section.arguments
+    command = [sys.executable, "-m", f"bench.{section.name}", *arguments, "--json", str(file)]
+    root = Path(__file__).parent.parent
+    process = subprocess.Popen(
+        command, cwd=root, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, start_new_session=True
+    )
+    try:
+        code = process.wait(section.limit_s)
+    except subprocess.TimeoutExpired:
+        code = None
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    if code != 0:
+        raise RuntimeError(f"took longer than {section.limit_s:.0f} s" if code is None else f"ended with code {code}")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [section.name for section in SECTIONS]
+    parser.add_argument("--quick", action="store_true", help="short windows, no search for the highest rate")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--out", type=Path, default=Path("bench.json"), help="default: %(default)s")
+    options = parser.parse_args()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    table = Table(title="ocsd on this machine", show_lines=False)
+    table.add_column("what", no_wrap=True)
+    table.add_column("measured")
+    everything: dict[str, Any] = {
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
+        "quick": options.quick,
+    }
+    failed = False
+    try:
+        with tempfile.TemporaryDirectory(prefix="ocsd-bench-") as folder:
+            for section in SECTIONS:
+                if section.name not in options.only:
+                    continue
+                if section.needs and shutil.which(section.needs) is None:
+                    table.add_row(section.name, f"not measured: {section.needs} is not installed")
+                    continue
+                print(f"== {section.name}", flush=True)
+                began_s = time.monotonic()
+                try:
+                    found = run(section, options.quick, Path(folder))
+                except RuntimeError as error:
+                    failed = True
+                    table.add_row(section.name, f"not measured: {error}")
+                    everything[section.name] = {"failed": str(error)}
+                    continue
+                everything[section.name] = {"took_s": round(time.monotonic() - began_s, 1), "figures": found}
+                for row in section.rows(found):
+                    table.add_row(*row)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        failed = True
+    options.out.write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
+    Console(width=max(120, Console().width)).print(table)
+    print(f"All figures: {options.out}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
