@@ -490,13 +490,13 @@ class AttemptTask:
     async def _force(self) -> None:
         """Close the record, and release everybody: after this nobody looks after the call any more."""
         for event in (machine_events.Forced(), machine_events.ReleaseRequested()):
-            for do in self.machine.on(event, self.host.clock.now_s()):
-                try:
+            try:
+                for do in self.machine.on(event, self.host.clock.now_s()):
                     await self._do(do)
-                except Exception:
-                    if not self._failed:
-                        raise
-                    log.exception("attempt.not_released", doing=do.name)
+            except Exception:
+                if not self._failed:
+                    raise
+                log.exception("attempt.not_released", event_type=type(event).__name__)
 
     async def _shut_down(self) -> None:
         """

@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psycopg
+
 from ocsd.demo import report
 from ocsd.demo.run import attempts_and_statuses, child, end, json_file, wait_for
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
@@ -52,14 +54,33 @@ class Campaign:
         return float(self.site.statistics().get(name) or 0)
 
     def await_conversations(self, count: int) -> None:
-        eventually(f"{count} conversations", lambda: self.figure("agents_talking") >= count)
+        """Until so many people have been talking for a second and more."""
+        query = (
+            "SELECT count(*) FROM ocsd.attempt"
+            " WHERE finished_at IS NULL AND agent_released_at IS NULL AND connected_at < now() - interval '1.3 s'"
+        )
+        eventually(
+            f"{count} conversations",
+            lambda: self.count(query) >= count and self.figure("agents_talking") >= count,
+        )
 
     def await_calls(self, calls: int) -> None:
         """Until the journal holds that many attempts."""
         eventually(f"{calls} attempts", lambda: self.attempts_begun() >= calls)
 
     def attempts_begun(self) -> int:
-        return int(self.site.query("SELECT count(*) FROM ocsd.attempt")[0][0])
+        return self.count("SELECT count(*) FROM ocsd.attempt")
+
+    def count(self, query: str) -> int:
+        """The one figure that a query gives, as soon as the database answers."""
+
+        def ask() -> tuple[int] | None:
+            try:
+                return (int(self.site.query(query)[0][0]),)
+            except psycopg.OperationalError:
+                return None
+
+        return int(eventually("an answer of the database", ask)[0])
 
     def kill(self, what: str, pid: int) -> float:
         """SIGKILL one process; returns when (monotonic)."""
@@ -133,6 +154,7 @@ class Campaign:
         )
         for process in (self.agents, self.carrier):
             end(process)
+        self.count("SELECT 1")  # it may be just coming back
         attempts, statuses, results = attempts_and_statuses(self.site.config, self.site.dsn)
         summary = json.loads((self.folder / "agents.log").read_text().splitlines()[-1])
         return Outcome(
