@@ -23,7 +23,9 @@ ATTEMPT_COLUMNS: Final = (
     "attempt_id", "guid", "list_dbid", "record_id", "chain_id", "campaign_dbid", "campaign_group_dbid", "phone",
     "leg_id", "started_at",
 )  # fmt: skip
-OPEN_COLUMNS: Final = (*ATTEMPT_COLUMNS, "answered_at", "connected_at", "agent_id")
+OPEN_COLUMNS: Final = (
+    *ATTEMPT_COLUMNS, "answered_at", "connected_at", "agent_id", "desktop_result", "desktop_updates",
+)  # fmt: skip
 TIME_COLUMNS: Final = tuple(AttemptTimes.__dataclass_fields__)
 
 
@@ -37,6 +39,15 @@ class Mark:
 
 
 # -- attempts --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a desktop has set in a record that is still open."""
+
+    attempt_id: int
+    call_result: int | None
+    updates: Mapping[str, object]
 
 
 def insert_attempts(
@@ -107,16 +118,18 @@ def open_attempts(conn: Connection) -> list[OpenAttempt]:
             sql.SQL(", ").join(map(sql.Identifier, OPEN_COLUMNS))
         )
     )
-    return [OpenAttempt(**dict(zip(OPEN_COLUMNS, row, strict=True))) for row in rows]
+    found = [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
+    return [OpenAttempt(**attempt | {"desktop_updates": attempt["desktop_updates"] or {}}) for attempt in found]
 
 
 # -- results ---------------------------------------------------------------------------------------------------------
 
 
-def write_results(conn: Connection, items: Sequence[Mark | FinishedAttempt]) -> list[bool]:
-    """Write marks and results in the order given; True per item, False for a result that was there already."""
+def write_results(conn: Connection, items: Sequence[Mark | Correction | FinishedAttempt]) -> list[bool]:
+    """Write marks, corrections, then results in the order given; True per item, False for a result already there."""
     done: set[int] = set()
     _write_marks(conn, [item for item in items if isinstance(item, Mark)])
+    _write_corrections(conn, [item for item in items if isinstance(item, Correction)])
     finished = [(place, item) for place, item in enumerate(items) if isinstance(item, FinishedAttempt)]
     for wave in _waves(finished):
         ended = _end_attempts(conn, [item for _, item in wave])
@@ -130,7 +143,7 @@ def write_results(conn: Connection, items: Sequence[Mark | FinishedAttempt]) -> 
             _update_records(conn, table, rows)
             _settle_siblings(conn, table, [item for item, _, _ in rows])
             _update_user_fields(conn, table, [item for item, _, _ in rows])
-    return [isinstance(item, Mark) or place in done for place, item in enumerate(items)]
+    return [not isinstance(item, FinishedAttempt) or place in done for place, item in enumerate(items)]
 
 
 def _waves(
@@ -164,6 +177,17 @@ def _write_marks(conn: Connection, marks: Sequence[Mark]) -> None:
                 ).format(column=sql.Identifier(column)),
                 ([m.attempt_id for m in chosen], [m.at for m in chosen], [m.agent_id for m in chosen]),
             )
+
+
+def _write_corrections(conn: Connection, corrections: Sequence[Correction]) -> None:
+    # One by one: UPDATE ... FROM would apply only one of several to the same attempt, and people type slowly.
+    for correction in corrections:
+        conn.execute(
+            "UPDATE ocsd.attempt SET desktop_result = coalesce(%s, desktop_result),"
+            " desktop_updates = coalesce(desktop_updates, '{}') || %s::jsonb"
+            " WHERE attempt_id = %s AND finished_at IS NULL",
+            (correction.call_result, json.dumps(dict(correction.updates), default=str), correction.attempt_id),
+        )
 
 
 _END_COLUMNS: Final = (

@@ -181,6 +181,13 @@ class MemoryListStore:
         await self._reach()
         self._mark(attempt_id, connected_at=connected_at, agent_id=agent_id)
 
+    async def note_correction(self, attempt_id: int, call_result: int | None, updates: Mapping[str, object]) -> None:
+        await self._reach()
+        if (attempt := self.database.attempts.get(attempt_id)) is not None:
+            result = call_result if call_result is not None else attempt.open.desktop_result
+            known = dict(attempt.open.desktop_updates)
+            self._mark(attempt_id, desktop_result=result, desktop_updates=known | dict(updates))
+
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         await self._reach()
         attempt = self.database.attempts.get(finished.attempt_id)

@@ -8,7 +8,7 @@ are written). A heartbeat renews the leases of our claims and undoes claim calls
 import socket
 import uuid
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -23,7 +23,7 @@ from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists import counting, journal
 from ocsd.lists.batcher import Batcher
 from ocsd.lists.embedded import EmbeddedPostgres, data_folder
-from ocsd.lists.journal import Mark
+from ocsd.lists.journal import Correction, Mark
 from ocsd.lists.migrate import migrate
 from ocsd.lists.pool import Connection, Database, open_database
 from ocsd.lists.selection import RECORD_COLUMNS, SEARCH_FACTOR, Selection, parameters, selection_of
@@ -73,7 +73,7 @@ class PostgresListStore:
         self._begins: Batcher[Sequence[NewAttempt], ClaimLost | None] = Batcher(
             self._write_begins, keep_when_unavailable=False, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
         )
-        self._results: Batcher[Mark | FinishedAttempt, bool] = Batcher(
+        self._results: Batcher[Mark | Correction | FinishedAttempt, bool] = Batcher(
             self._write_results, keep_when_unavailable=True, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
         )
 
@@ -140,6 +140,9 @@ class PostgresListStore:
 
     async def mark_connected(self, attempt_id: int, connected_at: datetime, agent_id: str) -> None:
         await self._results.post(Mark(attempt_id, connected_at, agent_id))
+
+    async def note_correction(self, attempt_id: int, call_result: int | None, updates: Mapping[str, object]) -> None:
+        await self._results.post(Correction(attempt_id, call_result, updates))
 
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         """
@@ -237,7 +240,7 @@ class PostgresListStore:
             partial(journal.insert_attempt_groups, owner=self.owner, tables=tables, groups=groups)
         )
 
-    async def _write_results(self, items: Sequence[Mark | FinishedAttempt]) -> Sequence[bool]:
+    async def _write_results(self, items: Sequence[Mark | Correction | FinishedAttempt]) -> Sequence[bool]:
         return await self.database.transaction(partial(journal.write_results, items=items))
 
     async def _undo_doubtful(self) -> None:

@@ -65,6 +65,10 @@ class ListStore(Protocol):
         """Queue the connection mark (agent and time) that a restart needs; written soon, not waited for."""
         ...
 
+    async def note_correction(self, attempt_id: int, call_result: int | None, updates: Mapping[str, object]) -> None:
+        """Queue what the desktop has corrected in an open record, for a restart; ``updates`` add to earlier ones."""
+        ...
+
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         """Commit the result; False when this attempt had already been finished (nothing is changed then)."""
         ...

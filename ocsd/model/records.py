@@ -79,6 +79,9 @@ class OpenAttempt:
     answered_at: datetime | None
     connected_at: datetime | None
     agent_id: str | None
+    desktop_result: int | None = None
+    """Call result that the desktop has set, column values that it has changed; the record is still open."""
+    desktop_updates: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

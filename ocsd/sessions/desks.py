@@ -7,7 +7,7 @@ import structlog
 
 from ocsd.config.objects import Configuration, FormatField
 from ocsd.model.enums import DialMode, GroupCampStatus, GswError, OptimizeBy
-from ocsd.model.errors import DesktopRequestError
+from ocsd.model.errors import DesktopRequestError, StoreUnavailable
 from ocsd.model.services import DesktopConnection
 from ocsd.protocols import desktop as requests
 from ocsd.protocols import desktop_events as events
@@ -85,7 +85,7 @@ class Desks:
                 case requests.CampaignStatusRequest():
                     self._campaign_status(connection, message)
                 case requests.UpdateCallCompletionStats() | requests.RecordProcessed():
-                    self._record_request(connection, message)
+                    await self._record_request(connection, message)
                 case _:
                     raise DesktopRequestError(GswError.INVALID_REQUEST, f"{type(message).__name__} is not supported")
         except DesktopRequestError as error:
@@ -184,7 +184,7 @@ class Desks:
     def _all_sessions(self) -> list[Session]:
         return list(self._campaigns.sessions.values())
 
-    def _record_request(self, connection: DesktopConnection, request: requests.RecordRequest) -> None:
+    async def _record_request(self, connection: DesktopConnection, request: requests.RecordRequest) -> None:
         self._agent(connection, None)
         if request.application_dbid != self._shared_dbid:
             return  # addressed to another OCS (manual: only the matching one responds)
@@ -216,6 +216,8 @@ class Desks:
         result = updates.pop("call_result", None)
         task.context.updates |= updates
         corrected = int(str(result)) if result is not None else None
+        if updates or corrected is not None:
+            await self._note_correction(task, corrected, updates)
         answer = events.acknowledgement(request, self._shared_dbid, calling_list.name, session.campaign.name)
         if isinstance(request, requests.RecordProcessed):
             task.post(machine.RecordProcessed(corrected))
@@ -226,6 +228,13 @@ class Desks:
         else:
             task.post(machine.RecordUpdated(corrected))
         connection.send(answer)
+
+    async def _note_correction(self, task: AttemptTask, result: int | None, updates: dict[str, object]) -> None:
+        """The record may stay open for long: a restart must not forget what the agent has typed."""
+        try:
+            await self._campaigns.store.note_correction(task.context.attempt_id, result, updates)
+        except StoreUnavailable as error:
+            log.warning("record.correction_unsaved", attempt_id=task.context.attempt_id, error=str(error))
 
     async def _acknowledge_closed(self, task: AttemptTask, connection: DesktopConnection, answer: Message) -> None:
         await task.closed.wait()

@@ -170,7 +170,10 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
 
 async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, record: CallingRecord) -> None:
     connected = attempt.connected_at is not None or remains.agent_id is not None
+    result: int
     result, interrupted = settled(connected, remains)
+    if attempt.desktop_result is not None:
+        result = attempt.desktop_result
     leg, verdict = remains.leg, remains.verdict or remains.early_verdict
     await campaigns.store.finish_attempt(
         FinishedAttempt(
@@ -188,6 +191,7 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
             cpa_verdict=str(verdict) if verdict is not None else None,
             agent_id=attempt.agent_id or remains.agent_id,
             interrupted=interrupted,
+            updates=attempt.desktop_updates,
         )
     )
     log.warning("attempt.settled", attempt_id=attempt.attempt_id, result=int(result), interrupted=interrupted)
@@ -240,7 +244,8 @@ def _adopt(
     if connected and agent_id in session.roster.seats:
         machine.sip_status = 200
         machine.agent_id = agent_id
-        machine.result = CallResult.ANSWER
+        machine.result = attempt.desktop_result if attempt.desktop_result is not None else CallResult.ANSWER
+        context.updates |= attempt.desktop_updates
         machine.marks["answered"] = machine.person_at_s = answered_at_s if answered_at_s is not None else now_s
         machine.marks["agent_answered"] = monotonic(attempt.connected_at)
         if remains.talking:

@@ -385,3 +385,19 @@ async def test_given_records_when_read_by_id_then_they_come_with_their_user_fiel
     assert found[first].record_type is RecordType.CAMPAIGN_RESCHEDULED
     assert found[first].user_fields["customer_name"] == "Ada"
     assert found[first].list_dbid == LIST
+
+
+async def test_given_corrections_of_an_open_record_when_read_after_a_crash_then_the_last_of_each_counts(world: World):
+    world.add()
+    async with world.store() as store:
+        (chain,) = await claimed(store)
+        await store.begin_attempts([attempt_for(chain, 5)])
+        await store.note_correction(5, 53, {"customer_name": "Ada", "score": 1})
+        await store.note_correction(5, None, {"score": 2})
+        await store.note_correction(99, 1, {})  # unknown: nothing happens
+        while (opened := (await store.open_attempts())[0]).desktop_updates.get("score") != 2:
+            await trio.lowlevel.checkpoint()
+        assert opened.desktop_result == 53
+        assert opened.desktop_updates == {"customer_name": "Ada", "score": 2}
+        await store.finish_attempt(result_of(attempt_for(chain, 5), updates=opened.desktop_updates))
+        assert world.row(chain.records[0].record_id)["score"] == 2

@@ -23,6 +23,7 @@ from ocsd.protocols.desktop import (
     RequestAgentLogout,
     RequestAgentReady,
     RequestReleaseCall,
+    UpdateCallCompletionStats,
 )
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.campaigns import Campaigns
@@ -703,6 +704,28 @@ async def test_given_a_record_on_a_desktop_when_killed_then_the_next_daemon_take
             assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
             assert "RecordProcessedAcknowledge" in daemon.desktops["agent1"].events()
             assert w.dialed() == [number(1)]
+
+
+async def test_given_a_correction_of_an_open_record_when_killed_then_it_is_not_forgotten(autojump_clock, tmp_path):
+    async with world(tmp_path, [CallScript(talk_s=40.0)], edit=with_record_processed) as w:
+        async with w.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+            (attempt_id,) = daemon.session.attempts
+            changes = {"call_result": int(CallResult.WRONG_NUMBER)}
+            request = UpdateCallCompletionStats(
+                101, attempt_id, CAMPAIGN, changes=changes, custom={"customer_name": "Nobody"}
+            )
+            await daemon.desks.received(daemon.desktops["agent1"], request)
+            await trio.sleep(1.0)
+            daemon.kill()
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1", ready=False)
+            await daemon.until(lambda: daemon.states() == [AttemptState.WRAP_UP])
+            await daemon.processed("agent1", attempt_id)
+            await daemon.until(lambda: not daemon.session.attempts)
+            assert w.result(1) == (RecordStatus.UPDATED, CallResult.WRONG_NUMBER)
+            assert w.row(1).record.user_fields["customer_name"] == "Nobody"
 
 
 async def test_given_a_record_whose_desktop_was_done_when_killed_then_it_ends_as_answered_and_not_stale(
