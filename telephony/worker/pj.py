@@ -37,6 +37,7 @@ MAX_EVENTS_PER_POLL: Final = 500
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+\Z")  # RFC 3261 25.1
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_UNREADABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _PROXY: Final = re.compile(r"[A-Za-z0-9.\-\[\]:]+\Z")
 _CODECS: Final = ("PCMU/8000", "PCMA/8000")
 
@@ -315,7 +316,7 @@ class _Call(pjsua2.Call):
                 else:
                     self._note(self._leg_id, AnswerUnusable(time.monotonic(), "answered without audio"))
             elif info.state == pjsua2.PJSIP_INV_STATE_DISCONNECTED:
-                why = f"{info.lastReason}"
+                why = _readable(info.lastReason)
                 self._note(self._leg_id, _ending(_received(parameters.e), info.lastStatusCode, why))
         except Exception as error:
             traceback.print_exc()
@@ -340,7 +341,18 @@ def _received(event: Any) -> SipMessage | None:
     """The message behind a callback; None when it is not about a received one (reading others would crash)."""
     if event.type != pjsua2.PJSIP_EVENT_TSX_STATE or event.body.tsxState.type != pjsua2.PJSIP_EVENT_RX_MSG:
         return None
-    return parse_message(event.body.tsxState.src.rdata.wholeMsg)
+    try:
+        return parse_message(_readable(event.body.tsxState.src.rdata.wholeMsg))
+    except ValueError:
+        return None  # the stack is more lenient about start lines than we are; it tells status and reason itself
+
+
+def _readable(text: str) -> str:
+    """
+    Text of the far end as it may be passed on: pjsua2 hands over bytes that are no UTF-8 (a reason phrase in Latin-1)
+    as lone surrogates, which no frame can carry, and a database stores no NUL.
+    """
+    return _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _name_addr(display_name: str, uri: str) -> str:

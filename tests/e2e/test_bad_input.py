@@ -117,6 +117,8 @@ NONSENSE = {
         fail(486, "Busy Here", "Reason: Q.850;cause=abc, Q.850;cause=99999999999999999999, ;;;=", 'Reason: "open'),
         R.BUSY,
     ),
+    "latin_1_phrase": Nonsense(fail(486, "Besetzt, gr\xfc\xdfe"), R.BUSY),
+    "odd_reason_text": Nonsense(fail(503, "No", 'Reason: Q.850;cause=17;text="\x01\xff\x7f\xed\xa0\x80"'), R.BUSY),
     "broken_contact": Nonsense(fail(302, "Moved", "Contact: <sip:%%%@@@>;q=zzz, tel:"), R.NO_RINGBACK),
     "broken_challenge": Nonsense(
         fail(407, "Proxy Authentication Required", "Proxy-Authenticate: Digest nonce=,,realm"), R.NO_RINGBACK
