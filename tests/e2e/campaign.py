@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,11 +24,16 @@ from telephony.procs import ProcessIdentity
 from telephony.simworld.numbers import number_for
 from tests.e2e.site import GROUP, Site, eventually, site
 
-TALK_S = 6.0
-"""Mean conversation; the agents' habits vary so little that none is planned shorter than `SHORTEST_TALK_S`."""
-SHORTEST_TALK_S = 0.6 * TALK_S
+TALK_S = 5.0
+"""Mean conversation, unless a test wants another."""
 TALK_CV = 0.12
+SHORTEST_TALK_SHARE = 0.6
+"""Of the mean: the agents' habits vary so little that none is planned shorter."""
 WRAP_S = 1.0
+RING_SCALE = 0.2
+AGENTS = 6
+RECORDS = 150
+"""More than any test gets through."""
 
 Truth = dict[str, Any]
 
@@ -41,6 +47,7 @@ class Campaign:
     agents: subprocess.Popen[bytes]
     folder: Path
     records: int
+    talk_s: float
     killed: list[str] = field(default_factory=list)
     last_kill_s: float = 0.0
 
@@ -159,6 +166,7 @@ class Campaign:
         summary = json.loads((self.folder / "agents.log").read_text().splitlines()[-1])
         return Outcome(
             records=self.records,
+            talk_s=self.talk_s,
             attempts=attempts,
             statuses=statuses,
             results=results,
@@ -173,6 +181,7 @@ class Campaign:
 @dataclass(frozen=True)
 class Outcome:
     records: int
+    talk_s: float
     attempts: list[report.AttemptRow]
     statuses: dict[int, int]
     results: dict[int, int]
@@ -205,7 +214,7 @@ class Outcome:
             truth
             for truth in among
             if truth["why"] not in ("bye", "talk_over")
-            or truth["ended_at_s"] - truth["talk_began_at_s"] < SHORTEST_TALK_S
+            or truth["ended_at_s"] - truth["talk_began_at_s"] < SHORTEST_TALK_SHARE * self.talk_s
         ]
 
     def conversations(self) -> list[Truth]:
@@ -257,9 +266,9 @@ def json_lines(path: Path) -> list[Truth]:
 
 @contextmanager
 def campaign(
-    agents: int = 6, records: int = 150, mix: dict[str, float] | None = None, seed: int = 7, ring_scale: float = 0.2
+    mix: dict[str, float] | None = None, seed: int = 7, talk_s: float = TALK_S, lines: float = 1.5
 ) -> Iterator[Campaign]:
-    """Dialing with two lines per agent, all agents ready; ``mix`` is of called numbers (default: people only)."""
+    """Dialing with ``lines`` per agent, all agents ready; ``mix`` is of called numbers (default: people only)."""
     with ExitStack() as stack:
         # The trunk's port must be known before the site is written, so the carrier comes first, in a folder of its own.
         carrier_folder = Path(stack.enter_context(TemporaryDirectory(prefix="ocsd-e2e-carrier-")))
@@ -271,38 +280,38 @@ def campaign(
             child(
                 [
                     "telephony.simworld.main", f"--seed={seed}", f"--mix={mix_file}", f"--truth={truth_file}",
-                    f"--ready-file={ready}", f"--ring-scale={ring_scale}", f"--talk-mean-s={TALK_S}",
+                    f"--ready-file={ready}", f"--ring-scale={RING_SCALE}", f"--talk-mean-s={talk_s}",
                     "--customer-ends-share=0", "--patience-s=12",
                 ],
                 carrier_folder / "carrier.log",
             )
         )  # fmt: skip
         ports = wait_for("the simulated carrier", lambda: json_file(ready), carrier, carrier_folder / "carrier.log")
-        with site(ports["carrier_port"], agents=agents, edit=_patient) as place:
+        with site(ports["carrier_port"], agents=AGENTS, edit=partial(_patient, lines)) as place:
             (place.folder / "carrier.jsonl").symlink_to(truth_file)
-            place.add_records([(number_for(index), f"Customer {index}") for index in range(records)])
+            place.add_records([(number_for(index), f"Customer {index}") for index in range(RECORDS)])
             place.start_daemon()
             options = [
                 f"--phones-truth={place.folder / 'phones.jsonl'}",
                 f"--agent-log={place.folder / 'desks.jsonl'}",
                 f"--seed={seed}",
-                f"--talk-mean-s={TALK_S}",
+                f"--talk-mean-s={talk_s}",
                 f"--talk-cv={TALK_CV}",
                 f"--wrap-mean-s={WRAP_S}",
             ]
-            world = place.start_agents(agents, *options)
-            running = Campaign(place, carrier, world, place.folder, records)
+            world = place.start_agents(AGENTS, *options)
+            running = Campaign(place, carrier, world, place.folder, RECORDS, talk_s)
             place.client.load(GROUP)
-            eventually("all agents are ready", lambda: running.figure("agents_ready") == agents)
+            eventually("all agents are ready", lambda: running.figure("agents_ready") == AGENTS)
             place.client.start(GROUP, DialMode.PROGRESSIVE)
             yield running
 
 
-def _patient(text: str) -> str:
+def _patient(lines: float, text: str) -> str:
     """Rings shorter than usual, and no bound on abandonment: the tests are about other things."""
     options = "record_processed = true, stale_clean_timeout = 5"
     assert options in text
     return text.replace(
         options,
-        f"{options}, call_wait_connected_timeout = 15, max_overdial_rate = 50, progressive_dial_factor = 1.5",
+        f"{options}, call_wait_connected_timeout = 15, max_overdial_rate = 50, progressive_dial_factor = {lines}",
     )

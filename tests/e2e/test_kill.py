@@ -17,7 +17,7 @@ EVERYTHING = {"human": 0.6, "machine": 0.15, "no_answer": 0.05, "busy_sip": 0.1,
 ANSWERED = {"human": 0.8, "machine": 0.1, "busy_sip": 0.1}
 
 
-def run_on(run: Campaign, calls: int = 6) -> Outcome:
+def run_on(run: Campaign, calls: int = 4) -> Outcome:
     """Some more calls, then everything to its end."""
     run.await_calls(run.attempts_begun() + calls)
     outcome = run.finish()
@@ -34,7 +34,7 @@ def seconds_heard(truth: Truth, *, agents: bool) -> float:
 
 def test_given_calls_of_all_kinds_when_the_daemon_is_killed_then_conversations_go_on_and_dialing_resumes():
     with campaign(mix=EVERYTHING) as run:
-        run.await_calls(10)
+        run.await_calls(9)
         run.await_conversations(3)
         killed_s = run.kill_daemon()
         run.site.start_daemon()
@@ -48,12 +48,13 @@ def test_given_calls_of_all_kinds_when_the_daemon_is_killed_then_conversations_g
     assert outcome.summary["resumed"] >= len(talking), "each desktop found its call again, by ConnID"
     assert {outcome.result_of(truth) for truth in talking} == {CallResult.ANSWER}
     assert outcome.wrong(outcome.under_way_at(killed_s)) == []
-    assert len(outcome.dialed_after(restarted_s)) >= 4
+    assert len(outcome.dialed_after(restarted_s)) >= 3
 
 
 def test_given_calls_under_way_when_the_daemon_is_asked_to_stop_then_each_gets_its_own_result_and_none_is_stale():
-    with campaign(mix=ANSWERED) as run:
-        run.await_calls(10)
+    # Long talks, one line an agent: the stop waits for verdicts and announcements, and the talks shall outlast that.
+    with campaign(mix=ANSWERED, talk_s=10.0, lines=1.0) as run:
+        run.await_calls(7)
         run.await_conversations(3)
         asked_s = time.monotonic()
         assert run.site.stop_daemon() == 0
@@ -62,6 +63,7 @@ def test_given_calls_under_way_when_the_daemon_is_asked_to_stop_then_each_gets_i
         assert run.is_running, "the group dials on without being asked"
         outcome = run_on(run)
     talking = outcome.talking_at(stopped_s)
+    assert len(talking) >= 2
     assert outcome.cut(talking) == []
     assert outcome.summary["resumed"] >= len(talking)
     assert CallResult.STALE not in outcome.results
@@ -124,7 +126,7 @@ def test_given_results_to_write_when_postgresql_is_killed_then_they_are_written_
     assert outcome.cut(outcome.talking_at(killed_s)) == []
     assert CallResult.STALE not in outcome.results, "the daemon lived: it knows how each call ended"
     assert outcome.wrong(outcome.truths) == []
-    assert len(outcome.dialed_after(killed_s)) >= 4
+    assert len(outcome.dialed_after(killed_s)) >= 3
 
 
 @pytest.mark.parametrize("seed", [int(os.environ.get("KILL_SEED", "20"))])
