@@ -174,6 +174,8 @@ class MediaClient:
         self._tried = trio.Event()
         self._channels: dict[str, MediaChannel] = {}
         self._unclaimed: dict[str, ChannelSnapshot] = {}
+        self._claimed = False
+        """Start-up has adopted what it knows; channels that turn up later belong to nobody."""
         self._stats_seq = itertools.count(1)
         self._stats: dict[int, MediaStats | None] = {}
         self._stats_arrived = trio.Condition()
@@ -233,7 +235,8 @@ class MediaClient:
         return channel
 
     async def close_unclaimed(self) -> int:
-        """Close the channels that nobody adopted; how many there were."""
+        """Close the channels that nobody adopted, now and whenever such come to light; how many there were."""
+        self._claimed = True
         closing = list(self._unclaimed)
         self._unclaimed.clear()
         for channel_id in closing:
@@ -334,6 +337,10 @@ class MediaClient:
         known = {channel.channel_id: channel for channel in link.snapshot.channels}
         log.info("media.connected", pid=link.hello.pid, channels=len(known), ours=len(self._channels))
         self._unclaimed = {key: found for key, found in known.items() if key not in self._channels}
+        if self._claimed:  # given up while the server was out of reach: nobody else would ever close them
+            for channel_id in self._unclaimed:
+                self._queue(link, CloseChannel(channel_id))
+            self._unclaimed = {}
         for channel in list(self._channels.values()):
             found = known.get(channel.channel_id)
             if found is None and channel.closing:

@@ -308,3 +308,17 @@ async def test_given_channels_of_an_earlier_daemon_when_adopted_then_they_are_ou
         assert await media.close_unclaimed() == 1
         await b.unbridge()
         assert await server.heard(2) == [CloseChannel("c"), Unbridge("b")]
+
+
+async def test_given_start_up_is_over_when_a_server_comes_with_strange_channels_then_they_are_closed(path):
+    server = FakeServer(path)
+    async with open_media(path.parent) as media:
+        async with server.serve():
+            own = await media.open_channel("own")
+            assert await media.close_unclaimed() == 0
+        await lost_link(media)
+        server.channels["stray"] = ChannelSnapshot("stray", 30008)
+        server.commands.clear()
+        async with server.serve():
+            assert await server.heard(1) == [CloseChannel("stray")]
+            assert own.port
