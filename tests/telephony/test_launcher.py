@@ -1,10 +1,12 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from telephony.launcher import StartFailed, ensure_running, stop
+from telephony.launcher import MEDIA_NICENESS, StartFailed, ensure_running, server_pids, stop
 from telephony.procs import LockFile, ProcessIdentity, is_listening, listen_unix
 
 
@@ -34,6 +36,24 @@ def test_given_nothing_when_ensured_then_it_listens_detached_and_stop_ends_exact
     assert not any(process.alive for process in (pool, *workers))
     assert not is_listening(tmp_path / "media-0.sock")
     stop(tmp_path)  # nothing left: nothing happens
+
+
+def niceness_allowed(niceness: int) -> bool:
+    """May this account lower its niceness so far? Asked of another process, as it is hard to undo."""
+    code = f"import os; os.setpriority(os.PRIO_PROCESS, 0, {niceness})"
+    return subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_given_an_account_that_may_when_ensured_then_the_media_server_goes_first_and_others_as_we_do(tmp_path):
+    try:
+        ensure_running(tmp_path, legs=1, rtp_ports=free_ports(8))
+        pids = server_pids(tmp_path)
+        niceness = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in pids.items()}
+    finally:
+        stop(tmp_path)
+
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert niceness == {"telephony": ours, "media": MEDIA_NICENESS if niceness_allowed(MEDIA_NICENESS) else ours}
 
 
 def test_given_ports_that_do_not_exist_when_ensured_then_start_failed_with_the_log_and_nothing_left(tmp_path):
