@@ -290,6 +290,14 @@ class _Call(pjsua2.Call):
         # real status is read from the message.
         return int(pjsua2.PJSIP_REDIRECT_STOP)
 
+    def onCallTransferRequest(self, parameters: Any) -> None:
+        # pjsua's own answer is 202 and a call of its own to wherever the far end likes: a number that nobody has
+        # checked, in a call that nobody has written down.
+        parameters.statusCode = SipStatus.DECLINE.value
+
+    def onCallReplaceRequest(self, parameters: Any) -> None:
+        parameters.statusCode = SipStatus.DECLINE.value
+
     def onCallTsxState(self, parameters: Any) -> None:
         try:
             message = _received(parameters.e)

@@ -82,6 +82,23 @@ class Nonsense:
 
 AFTER_UNUSABLE_ANSWER: Steps = ('<recv request="ACK" optional="true"/>', *WAIT_FOR_BYE)
 BUSY = fail(486, "Busy Here")
+PREMIUM = "+19005551234"
+REFER = f"""<send retrans="500">
+<![CDATA[
+
+      REFER [next_url] SIP/2.0
+      Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+      Max-Forwards: 70
+      From: [$called];tag=[pid]c[call_number]
+      To: [$caller]
+      [last_Call-ID:]
+      CSeq: 1 REFER
+      Contact: <sip:[local_ip]:[local_port];transport=[transport]>
+      Refer-To: <sip:{PREMIUM}@[local_ip]:[local_port]>
+      Content-Length: 0
+
+]]>
+</send>"""
 
 NONSENSE = {
     "200_with_broken_sdp": Nonsense(
@@ -117,6 +134,7 @@ NONSENSE = {
         fail(486, "Busy Here", "Reason: Q.850;cause=abc, Q.850;cause=99999999999999999999, ;;;=", 'Reason: "open'),
         R.BUSY,
     ),
+    "refer": Nonsense((respond(200, "OK", sdp=True), ACK, REFER, '<recv response="603"/>', *WAIT_FOR_BYE), R.SILENCE),
     "latin_1_phrase": Nonsense(fail(486, "Besetzt, gr\xfc\xdfe"), R.BUSY),
     "odd_reason_text": Nonsense(fail(503, "No", 'Reason: Q.850;cause=17;text="\x01\xff\x7f\xed\xa0\x80"'), R.BUSY),
     "broken_contact": Nonsense(fail(302, "Moved", "Contact: <sip:%%%@@@>;q=zzz, tel:"), R.NO_RINGBACK),
@@ -161,6 +179,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         assert here.query("SELECT count(*) FROM {list} WHERE record_status = 2") == [(0,)]
         assert here.query("SELECT count(*) FROM ocsd.claim") == [(0,)]
         assert here.stop_daemon() == 0
+        assert PREMIUM in carrier.trace  # somebody asked for it
+        assert f"INVITE sip:{PREMIUM}@" not in carrier.trace
 
 
 @pytest.fixture
