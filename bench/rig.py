@@ -5,14 +5,13 @@ and returns what was seen in the steady window. All traffic is on 127.0.0.1.
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,9 +254,8 @@ def rig(load: Load) -> Iterator[Rig]:
                 world_log,
             )
         )
-        with suppress(PermissionError):
-            # It stands for machines of other people: what is late there must not look like lateness of ours.
-            os.setpriority(os.PRIO_PROCESS, world.pid, launcher.MEDIA_NICENESS)
+        # It stands for machines of other people: what is late there must not look like lateness of ours.
+        launcher.prefer(world.pid, launcher.MEDIA_NICENESS)
         ports = wait_for(
             "the simulated world", lambda: json.loads(ready.read_text()) if ready.exists() else None, world, world_log
         )

@@ -33,8 +33,8 @@ class StartFailed(Exception):
 @dataclass(frozen=True, slots=True)
 class _Part:
     """
-    ``served``: some process has taken the job, ready or not; ``ready``: it does it. ``niceness``: where this is lower
-    than ours and the system allows it, the process runs with it.
+    ``served``: some process has taken the job, ready or not; ``ready``: it does it. ``niceness``: see `prefer`; 0: as
+    we run.
     """
 
     name: str
@@ -122,12 +122,23 @@ def _start(run_dir: Path, part: _Part) -> None:
         ],
         setsid=True,
     )
-    if part.niceness < os.getpriority(os.PRIO_PROCESS, 0):
-        with suppress(PermissionError, ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, pid, part.niceness)
+    if part.niceness:
+        prefer(pid, part.niceness)
     identity = ProcessIdentity.of(pid)
     if identity is not None:
         _pid_file(run_dir, part.name).write_text(identity.text)
+
+
+def prefer(pid: int, niceness: int) -> None:
+    """
+    Let a process that leads a session of its own run before others, as far as the system allows us.
+
+    Where the kernel shares the processor out by sessions first (sched_autogroup_enabled), the niceness of a process
+    counts only within its session; the session then has one of its own (sched(7)).
+    """
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness), encoding="ascii")
 
 
 def _wait_for(run_dir: Path, part: _Part, until_s: float, ours: bool) -> None:
