@@ -53,7 +53,7 @@ def test_given_calls_of_all_kinds_when_the_daemon_is_killed_then_conversations_g
 
 def test_given_calls_under_way_when_the_daemon_is_asked_to_stop_then_each_gets_its_own_result_and_none_is_stale():
     # Long talks, one line an agent: the stop waits for verdicts and announcements, and the talks shall outlast that.
-    with campaign(mix=ANSWERED, talk_s=10.0, lines=1.0) as run:
+    with campaign(mix=ANSWERED, talk_s=8.0, lines=1.0) as run:
         run.await_calls(7)
         run.await_conversations(3)
         asked_s = time.monotonic()
@@ -61,7 +61,7 @@ def test_given_calls_under_way_when_the_daemon_is_asked_to_stop_then_each_gets_i
         stopped_s = time.monotonic()
         run.site.start_daemon()
         assert run.is_running, "the group dials on without being asked"
-        outcome = run_on(run)
+        outcome = run_on(run, calls=1)
     talking = outcome.talking_at(stopped_s)
     assert len(talking) >= 2
     assert outcome.cut(talking) == []
@@ -96,14 +96,14 @@ def test_given_conversations_when_sip_workers_and_their_parent_are_killed_then_o
 
 
 def test_given_conversations_when_the_media_server_is_killed_then_both_sides_hear_each_other_again():
-    with campaign(mix=ANSWERED, talk_s=9.0) as run:
+    with campaign(mix=ANSWERED, talk_s=8.0) as run:
         run.await_calls(6)
         run.await_conversations(4)
         dead, killed_s = run.kill_media()
         eventually("another media server", lambda: run.new_server("media", dead))
         eventually("it serves", lambda: run.site.log_text().count('"media.connected"') > 1)
         back_s = time.monotonic()
-        outcome = run_on(run)
+        outcome = run_on(run, calls=1)
     talking = outcome.talking_at(killed_s)
     assert len(talking) >= 2
     assert outcome.cut(talking) == []
