@@ -82,6 +82,46 @@ class Nonsense:
 
 AFTER_UNUSABLE_ANSWER: Steps = ('<recv request="ACK" optional="true"/>', *WAIT_FOR_BYE)
 BUSY = fail(486, "Busy Here")
+ADD_VIDEO = """<send retrans="500">
+<![CDATA[
+
+      INVITE [next_url] SIP/2.0
+      Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+      Max-Forwards: 70
+      From: [$called];tag=[pid]c[call_number]
+      To: [$caller]
+      [last_Call-ID:]
+      CSeq: 1 INVITE
+      Contact: <sip:[local_ip]:[local_port];transport=[transport]>
+      Content-Type: application/sdp
+      Content-Length: [len]
+
+      v=0
+      o=carrier 53655765 2353687638 IN IP[local_ip_type] [local_ip]
+      s=-
+      c=IN IP[media_ip_type] [media_ip]
+      t=0 0
+      m=audio [rtpstream_audio_port] RTP/AVP 0 101
+      a=rtpmap:0 PCMU/8000
+      a=rtpmap:101 telephone-event/8000
+      m=video 9000 RTP/AVP 96
+      a=rtpmap:96 H264/90000
+]]>
+</send>"""
+ACKNOWLEDGE = """<send>
+<![CDATA[
+
+      ACK [next_url] SIP/2.0
+      Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+      Max-Forwards: 70
+      From: [$called];tag=[pid]c[call_number]
+      To: [$caller]
+      [last_Call-ID:]
+      CSeq: 1 ACK
+      Content-Length: 0
+
+]]>
+</send>"""
 PREMIUM = "+19005551234"
 REFER = f"""<send retrans="500">
 <![CDATA[
