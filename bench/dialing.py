@@ -17,6 +17,7 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from bench.rig import Load, Observed, rig
 from ocsd.demo import report as reporting
 
 HELD_RATIO = 0.97
-SWEEP_PER_S = (5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0)
+TARGET_PER_S = 20.0
+SWEEP_PER_S = (5.0, 10.0, TARGET_PER_S, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0)
 
 
 def percentiles(values: Sequence[float], unit: float = 1.0) -> dict[str, float | int | None]:
@@ -62,7 +64,7 @@ def verdicts(observed: Observed) -> dict[str, Any]:
     """What analysis made of the calls answered within the window."""
     truths = {truth["number"].lstrip("+"): truth for truth in observed.truths}
     answered = 0
-    missed: dict[str, int] = {}
+    missed: Counter[str] = Counter()
     late_s: list[float] = []
     agent_after_s: list[float] = []
     for attempt in observed.attempts:
@@ -76,7 +78,7 @@ def verdicts(observed: Observed) -> dict[str, Any]:
         if attempt["cpa_verdict"] in (None, "timeguard") and not gone:
             heard = attempt["evidence"] and "cpa" in attempt["evidence"]
             why = "time guard of analysis" if heard else "no verdict came"
-            missed[f"{truth['class']}: {why}"] = missed.get(f"{truth['class']}: {why}", 0) + 1
+            missed[f"{truth['class']}: {why}"] += 1
         greeting_end_s = truth.get("greeting_ended_at_s")
         if truth["class"] in ("human", "music") and attempt["cpa_verdict"] == "human" and greeting_end_s is not None:
             late_s.append(attempt["cpd_completed_at_s"] - greeting_end_s)
@@ -85,7 +87,7 @@ def verdicts(observed: Observed) -> dict[str, Any]:
     return {
         "answered": answered,
         "verdicts_missed": sum(missed.values()),
-        "missed_by_class": dict(sorted(missed.items())),
+        "missed_by_class": dict(missed.most_common()),
         "human_verdict_after_greeting_ms": percentiles(late_s, 1000.0),
         "agent_connected_after_greeting_ms": percentiles(agent_after_s, 1000.0),
     }
@@ -108,12 +110,14 @@ def figures(observed: Observed) -> dict[str, Any]:
     match = reporting.match_truth(rows, observed.truths)
     audio = reporting.audio_verdicts(rows, observed.truths, observed.phone_truths)
     in_window = [a for a in observed.attempts if a["dialing_at_s"] and began_s <= a["dialing_at_s"] < ended_s]
-    results: dict[str, int] = {}
-    for attempt in in_window:
-        name = reporting.title_of(attempt["call_result"])
-        results[name] = results.get(name, 0) + 1
+    results = Counter(reporting.title_of(a["call_result"]) for a in in_window)
     people = sum(a["connected"] or a["call_result"] in reporting.PEOPLE_WITHOUT_AGENT for a in in_window)
-    without_agent = sum(a["call_result"] in reporting.PEOPLE_WITHOUT_AGENT for a in in_window)
+    classes = {truth["number"].lstrip("+"): str(truth["class"]) for truth in observed.truths}
+    without_agent = [
+        classes.get(a["phone"].lstrip("+"), "unknown")
+        for a in in_window
+        if a["call_result"] in reporting.PEOPLE_WITHOUT_AGENT
+    ]
     starts = len(starts_s)
     found = verdicts(observed)
     starts_per_s = starts / window_s
@@ -131,10 +135,11 @@ def figures(observed: Observed) -> dict[str, Any]:
         "misses": summed(match["misses"]),
         "audio_ok": audio["ok"],
         "people": people,
-        "people_without_agent": without_agent,
+        "people_without_agent": len(without_agent),
+        "without_agent_by_class": dict(Counter(without_agent)),
         "double_dialed": reporting.double_dialed(observed.truths),
         "unfinished": sum(not a["finished"] for a in observed.attempts),
-        "results": dict(sorted(results.items(), key=lambda item: -item[1])),
+        "results": dict(results.most_common()),
         "loop_late_ms": worst(observed, "loop_late_p50_ms", "loop_late_p99_ms", "loop_late_max_ms"),
         "tick_late_ms": worst(observed, "tick_late_p50_ms", "tick_late_p99_ms"),
         "tick_work_ms": worst(observed, "tick_work_p50_ms", "tick_work_p99_ms"),
@@ -149,11 +154,7 @@ def figures(observed: Observed) -> dict[str, Any]:
 
 
 def summed(misses: Iterable[dict[str, Any]]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for miss in misses:
-        key = f"{miss['class']} -> {miss['result']}"
-        counts[key] = counts.get(key, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+    return dict(Counter(f"{miss['class']} -> {miss['result']}" for miss in misses).most_common())
 
 
 def worst(observed: Observed, *names: str) -> dict[str, float | None]:
@@ -173,13 +174,18 @@ def measure(load: Load) -> dict[str, Any]:
 
 
 def sweep(rates: Sequence[float], steady_s: float, seed: int) -> list[dict[str, Any]]:
-    """Rates in turn until one is not held; a rate that was not held gets a second chance (others use the machine)."""
+    """
+    Rates in turn until one is not held; a rate that was not held gets a second chance (others use the machine).
+
+    The window is ``steady_s`` at the target and half of it at the other rates.
+    """
     found: list[dict[str, Any]] = []
     for rate in rates:
-        found.append(measure(Load(rate, steady_s=steady_s, seed=seed)))
+        window_s = steady_s if rate == TARGET_PER_S else 0.5 * steady_s
+        found.append(measure(Load(rate, steady_s=window_s, seed=seed)))
         show(found[-1])
         if not found[-1]["held"]:
-            found.append(measure(Load(rate, steady_s=steady_s, seed=seed + 1)))
+            found.append(measure(Load(rate, steady_s=window_s, seed=seed + 1)))
             show(found[-1])
         if not found[-1]["held"]:
             break
@@ -202,14 +208,14 @@ def show(run: dict[str, Any]) -> None:
         f"  CPU ms per call: {run['cpu_ms_per_call']}",
         flush=True,
     )
-    for title in ("missed_by_class", "misses"):
+    for title in ("missed_by_class", "without_agent_by_class", "misses"):
         if run[title]:
             print(f"  {title}: {run[title]}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=20.0, help="call starts per second")
+    parser.add_argument("--rate", type=float, default=TARGET_PER_S, help="call starts per second")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the steady window")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sweep", action="store_true", help="find the highest rate that is held")
