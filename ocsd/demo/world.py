@@ -27,7 +27,7 @@ ZONES = (
     ("HST", "Pacific/Honolulu"),
 )
 
-FIRST_NAMES = ("Ada", "Alan", "Grace", "Linus", "Barbara", "Claude", "Hedy", "Erlang", "Agner", "Edsger")
+FIRST_NAMES = ("Ada", "Alan", "Grace", "Linus", "Barbara", "Shannon", "Hedy", "Erlang", "Agner", "Edsger")
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -425,6 +425,7 @@ def test_given_a_long_folder_when_started_then_the_socket_moves_to_a_short_priva
 def test_given_a_closed_parent_when_checked_then_the_folder_in_the_way_is_named(tmp_path):
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
+    tmp_path.chmod(0o755)
     (tmp_path / "a").chmod(0o700)
     stranger = Account("stranger", 54321, 54321)
     for parent in tmp_path.parents:
