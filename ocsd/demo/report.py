@@ -50,7 +50,7 @@ REFUSED: Mapping[str, frozenset[CallResult]] = {
 """Calls that the carrier did not even take."""
 
 NOT_JUDGED = frozenset({CallResult.STALE, CallResult.UNKNOWN, CallResult.NO_PORT_AVAILABLE})
-"""The dialer ended these itself (forced unload, crash) or had no port for them: the number could not show what it is."""
+"""The dialer ended these itself (forced unload, crash) or had no port for them: the number showed nothing."""
 
 
 @dataclass(frozen=True, slots=True)
