@@ -57,7 +57,8 @@ def dialing_rows(runs: list[Mapping[str, Any]]) -> list[Row]:
             (
                 f"dialing at {run['wanted_per_s']:g} starts/s wanted",
                 f"{run['starts_per_s']} starts/s, {run['live_channels_mean']} live channels (max "
-                f"{run['live_channels_max']}), {run['verdicts_missed']} of {run['answered']} verdicts missed: "
+                f"{run['live_channels_max']}), {run['verdicts_missed']} of {run['answered']} verdicts missed, "
+                f"{run['verdicts_too_late']} too late, {run['no_port']} calls without port: "
                 + ("held" if run["held"] else "not held"),
             )
         )
