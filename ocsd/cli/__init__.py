@@ -116,9 +116,9 @@ def run(
 
 @app.command(epilog=EXIT_CODES)
 def demo(
-    seconds: Annotated[int, typer.Option(min=1, help="How long the campaign dials.")] = 60,
-    agents: Annotated[int, typer.Option(min=1, max=500, help="Simulated agents.")] = 10,
-    records: Annotated[int, typer.Option(min=1, help="Records in the calling list.")] = 1000,
+    seconds: Annotated[int, typer.Option(min=1, help="How long the campaign dials.")] = 90,
+    agents: Annotated[int, typer.Option(min=1, max=500, help="Simulated agents.")] = 20,
+    records: Annotated[int, typer.Option(min=1, help="Records in the calling list.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same called parties and agents.")] = 1,
     http_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Control port; 0 lets the system choose a free one.")

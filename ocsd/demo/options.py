@@ -16,9 +16,9 @@ class DemoOptions:
         data_dir: keep everything here; None: a temporary folder, removed at the end.
     """
 
-    seconds: int = 60
-    agents: int = 10
-    records: int = 1000
+    seconds: int = 90
+    agents: int = 20
+    records: int = 2000
     seed: int = 1
     http_port: int = 8080
     report: Path | None = None
