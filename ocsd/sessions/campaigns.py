@@ -54,6 +54,9 @@ class Campaigns:
         self._media = media
         self.groups: dict[int, CampaignGroup] = {group.dbid: group for group in config.campaign_groups}
         self.sessions: dict[int, Session] = {}
+        """The loaded ones, by DBID of their campaign group."""
+        self.running: list[Session] = []
+        """Also those that are unloaded by force while people still talk."""
         self.trunk_board = TrunkBoard(config.trunks, clock.now_s())
         self.seats: dict[str, AgentSeat] = {
             agent.login_id: AgentSeat(agent.login_id, agent.dn) for agent in config.agents
@@ -156,6 +159,7 @@ class Campaigns:
     async def _run_session(
         self, session: Session, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
+        self.running.append(session)
         try:
             await session.run(task_status)
         except Exception:
@@ -164,6 +168,8 @@ class Campaigns:
             session.status = GroupCampStatus.NOT_LOADED
             if self.sessions.get(session.group.dbid) is session:
                 self.closed(session)
+        finally:
+            self.running.remove(session)
 
     def closed(self, session: Session) -> None:
         """The session is unloaded (its conversations may go on)."""

@@ -106,7 +106,7 @@ class Desks:
         return agent_id
 
     def _sessions_of(self, agent_id: str) -> Iterable[Session]:
-        return [s for s in self._campaigns.sessions.values() if agent_id in s.roster.seats]
+        return [s for s in self._campaigns.running if agent_id in s.roster.seats]
 
     def _log_in(self, connection: DesktopConnection, request: requests.RequestAgentLogin) -> None:
         seat = self._campaigns.seats.get(request.agent_id)
@@ -182,7 +182,7 @@ class Desks:
         )
 
     def _all_sessions(self) -> list[Session]:
-        return list(self._campaigns.sessions.values())
+        return list(self._campaigns.running)
 
     async def _record_request(self, connection: DesktopConnection, request: requests.RecordRequest) -> None:
         self._agent(connection, None)

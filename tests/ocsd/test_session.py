@@ -458,6 +458,20 @@ async def test_given_ringing_and_talking_when_force_unloaded_then_the_ringing_is
         w.assert_consistent()
 
 
+async def test_given_a_force_unloaded_conversation_when_the_desktop_releases_it_then_the_call_ends(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [CallScript(talk_s=math.inf)]) as w, w.daemon() as daemon:
+        await daemon.dial("agent1")
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        call = daemon.desktops["agent1"].last("EventEstablished")["ConnID"]
+        await daemon.request(CampaignRequest.FORCE_UNLOAD)
+        await daemon.until(lambda: daemon.status is GroupCampStatus.NOT_LOADED)
+        await daemon.desks.received(daemon.desktops["agent1"], RequestReleaseCall(call))
+        await daemon.until(lambda: not w.telephony.machines)
+        assert daemon.desktops["agent1"].last("EventReleased")["ConnID"] == call
+
+
 async def test_given_auto_completion_when_every_record_is_dialed_then_the_group_unloads_itself(
     autojump_clock, tmp_path
 ):
