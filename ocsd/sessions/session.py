@@ -9,7 +9,7 @@ import trio
 from ocsd.config.objects import CampaignGroup, Configuration
 from ocsd.lists.buffer import RecordBuffer
 from ocsd.lists.store import ClaimLost, ListStore
-from ocsd.model.enums import CallResult, GroupCampStatus
+from ocsd.model.enums import GroupCampStatus
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import Chain, NewAttempt, OpenAttempt
 from ocsd.sessions.attempt import AgentReserved, AttemptMachine, AttemptState, Forced
@@ -17,10 +17,9 @@ from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.bell import Bell
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
-from ocsd.sessions.outcome import ended_as
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.roster import AgentState, Roster
-from ocsd.sessions.tally import Tally
+from ocsd.sessions.score import Score
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
 from pacing import GroupSnapshot, Pacer
 from telephony.api import Media, Telephony
@@ -97,7 +96,6 @@ class Session:
         self._beginning = False
         self.status = GroupCampStatus.NOT_LOADED
         self.version = 0
-        self.tally = Tally()
         self.attempts: dict[int, AttemptTask] = {}
         self.agent_from_uri = self.planner.agent_from_uri
         lists = [entry for entry in self.campaign.lists if entry.active]
@@ -114,11 +112,9 @@ class Session:
         self._claiming = trio.Lock()
         self._attempt_nursery: trio.Nursery | None = None
         self._bucket = StartBucket(clock.now_s())
-        self._seen_state: dict[int, AttemptState] = {}
-        self._seen_person: set[int] = set()
         # The legal wait begins with the end of the greeting: analysis and the agent's phone have used part of it.
         patience_s = float(self.planner.option("call_wait_in_queue_timeout")) - CONNECTING_S
-        self.pacer = Pacer(self.planner.target(settings), max_wait_s=min(10.0, max(0.0, patience_s)))
+        self.score = Score(Pacer(self.planner.target(settings), max_wait_s=min(10.0, max(0.0, patience_s))))
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -143,12 +139,12 @@ class Session:
             log.info("group." + effect.value, status=int(self.status))
             match effect:
                 case Effect.START:
-                    self.pacer.set_target(self.planner.target(self.settings))
-                    self.tally.dialing_started(self.roster, self.clock.now_s())
+                    self.score.pacer.set_target(self.planner.target(self.settings))
+                    self.score.tally.dialing_started(self.roster, self.clock.now_s())
                 case Effect.SET_MODE:
-                    self.pacer.set_target(self.planner.target(self.settings))
+                    self.score.pacer.set_target(self.planner.target(self.settings))
                 case Effect.STOP:
-                    self.tally.stopped_s = self.clock.now_s()
+                    self.score.tally.stopped_s = self.clock.now_s()
                 case Effect.FORCE:
                     for task in list(self.attempts.values()):
                         task.post(Forced())
@@ -163,7 +159,7 @@ class Session:
         self.planner = Planner(config, group)
         self.campaign = self.planner.campaign
         self.buffer.set_marks(group.min_rec_buff_size, group.opt_rec_buff_size)
-        self.pacer.set_target(self.planner.target(self.settings))
+        self.score.pacer.set_target(self.planner.target(self.settings))
         self.wake()
 
     def wake(self) -> None:
@@ -321,7 +317,7 @@ class Session:
         )
 
     async def _dial(self) -> None:
-        decision = self.pacer.decide(self.snapshot())
+        decision = self.score.pacer.decide(self.snapshot())
         if decision.launch <= 0:
             return
         log.info(
@@ -346,7 +342,7 @@ class Session:
             self._beginning = False
             self._changed.set()
         self._bucket.take(len(started))
-        self.tally.launched(len(started), self.clock.now_s())
+        self.score.tally.launched(len(started), self.clock.now_s())
         for context in started:
             machine = AttemptMachine(self.planner.rules(context.record.list_dbid), self.clock.now_s())
             self._launch(AttemptTask(self, context, machine))
@@ -405,7 +401,7 @@ class Session:
     def _launch(self, task: AttemptTask) -> None:
         assert self._attempt_nursery is not None
         self.attempts[task.context.attempt_id] = task
-        self._seen_state[task.context.attempt_id] = task.machine.state
+        self.score.begin(task.context.attempt_id, task.machine)
         self._attempt_nursery.start_soon(self._run_attempt, task)
 
     async def _run_attempt(self, task: AttemptTask) -> None:
@@ -422,8 +418,6 @@ class Session:
         machine = task.machine
         if machine.state is AttemptState.TALKING and machine.agent_id is not None:
             self.roster.adopt(machine.agent_id, task.context.attempt_id, machine.marks["agent_answered"])
-        if machine.person_at_s is not None:
-            self._seen_person.add(task.context.attempt_id)
         if machine.state is AttemptState.WRAP_UP:
             self._leave_trunk(task.context.attempt_id)
         self._launch(task)
@@ -466,9 +460,7 @@ class Session:
         assert machine.agent_id is not None
         self.roster.bridged(machine.agent_id, now_s)
         wait_s = max(0.0, now_s - (machine.person_at_s if machine.person_at_s is not None else now_s))
-        self.tally.connected += 1
-        self.tally.waits_s.append(wait_s)
-        self.pacer.bridged(wait_s)
+        self.score.bridged(wait_s)
         self.listener.on_established(self, task)
 
     def agent_released(self, task: AttemptTask) -> None:
@@ -495,46 +487,22 @@ class Session:
         self.wake()
 
     def handled(self, talk_s: float, wrap_up_s: float) -> None:
-        self.pacer.handled(talk_s, wrap_up_s)
+        self.score.pacer.handled(talk_s, wrap_up_s)
 
     def attempt_changed(self, task: AttemptTask) -> None:
         attempt_id, machine = task.context.attempt_id, task.machine
-        before = self._seen_state.get(attempt_id)
-        if before is machine.state:
+        if not self.score.change(attempt_id, machine, self.clock.now_s()):
             return
-        self._seen_state[attempt_id] = machine.state
         self._changed.set()
         if machine.state is AttemptState.WRAP_UP:
             self._leave_trunk(attempt_id)
-        if before in (AttemptState.DIALING, AttemptState.ALERTING) and machine.answered:
-            self.tally.answered += 1
-            self.pacer.answered(machine.marks["answered"] - machine.started_s)
-        if machine.person_at_s is not None and attempt_id not in self._seen_person:
-            self._seen_person.add(attempt_id)
-            self.tally.people += 1
-            self.pacer.person(self.clock.now_s() - machine.marks["answered"])
-        if machine.state is AttemptState.ANNOUNCING or (
-            machine.state is AttemptState.FINISHED and machine.result == CallResult.ABANDONED
-        ):
-            self.tally.abandoned += 1
-            self.pacer.abandoned()
-        elif machine.state is AttemptState.FINISHED and attempt_id not in self._seen_person:
-            now_s = self.clock.now_s()
-            self.pacer.ended(
-                now_s - machine.started_s,
-                ended_as(machine.result if machine.result is not None else CallResult.STALE),
-                now_s - machine.marks["answered"] if machine.answered else None,
-            )
         self.wake()
 
     def attempt_finished(self, task: AttemptTask) -> None:
         attempt_id = task.context.attempt_id
         self._leave_trunk(attempt_id)
         self.attempts.pop(attempt_id, None)
-        self._seen_state.pop(attempt_id, None)
-        self._seen_person.discard(attempt_id)
-        if task.machine.result is not None:
-            self.tally.ended(task.machine.result)
+        self.score.finish(attempt_id, task.machine)
         self._changed.set()
         self.wake()
 
@@ -552,15 +520,15 @@ class Session:
             "calls_dialing": sum(s in (AttemptState.DIALING, AttemptState.ALERTING) for s in states),
             "calls_analysing": states.count(AttemptState.ANALYSING),
             "people_waiting": self.roster.people_waiting,
-            "attempts": self.tally.attempts,
-            "answered": self.tally.people,
-            "connected": self.tally.connected,
-            "abandoned": self.tally.abandoned,
-            "overdial_rate": self.tally.overdial_ratio,
-            "busy_factor": self.tally.busy_ratio(self.roster, now_s),
-            "mean_wait_s": self.tally.mean_wait_s,
-            "call_starts_per_s": self.tally.starts_per_s(now_s),
+            "attempts": self.score.tally.attempts,
+            "answered": self.score.tally.people,
+            "connected": self.score.tally.connected,
+            "abandoned": self.score.tally.abandoned,
+            "overdial_rate": self.score.tally.overdial_ratio,
+            "busy_factor": self.score.tally.busy_ratio(self.roster, now_s),
+            "mean_wait_s": self.score.tally.mean_wait_s,
+            "call_starts_per_s": self.score.tally.starts_per_s(now_s),
             "records_in_buffer": len(self.buffer),
         }
-        figures |= {f"result_{code}": count for code, count in sorted(self.tally.results.items())}
+        figures |= {f"result_{code}": count for code, count in sorted(self.score.tally.results.items())}
         return figures

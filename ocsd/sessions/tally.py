@@ -23,7 +23,7 @@ class Tally:
     people: int = 0
     connected: int = 0
     abandoned: int = 0
-    waits_s: list[float] = field(default_factory=list)
+    wait_total_s: float = 0.0
     results: Counter[int] = field(default_factory=Counter)
     started_s: float | None = None
     stopped_s: float | None = None
@@ -59,10 +59,14 @@ class Tally:
     def overdial_ratio(self) -> float:
         return self.abandoned / self.people if self.people else 0.0
 
+    def connect(self, wait_s: float) -> None:
+        self.connected += 1
+        self.wait_total_s += wait_s
+
     @property
     def mean_wait_s(self) -> float:
         """Mean wait of connected people, from the end of their greeting to the agent's voice."""
-        return sum(self.waits_s) / len(self.waits_s) if self.waits_s else 0.0
+        return self.wait_total_s / self.connected if self.connected else 0.0
 
     def busy_ratio(self, roster: Roster, now_s: float) -> float:
         """Share of the agents' working time (ready, reserved, talking, wrap-up) spent talking or in wrap-up."""

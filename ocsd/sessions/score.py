@@ -1,0 +1,65 @@
+"""What a session learns from its attempts: observations for the pacing and running figures, each told exactly once."""
+
+from ocsd.model.enums import CallResult
+from ocsd.sessions.attempt import AttemptMachine, AttemptState
+from ocsd.sessions.outcome import ended_as
+from ocsd.sessions.tally import Tally
+from pacing import Pacer
+
+RINGING = frozenset({AttemptState.DIALING, AttemptState.ALERTING})
+
+
+class Score:
+    """Feeds ``pacer`` and ``tally`` from the changes of attempt machines."""
+
+    def __init__(self, pacer: Pacer) -> None:
+        self.pacer = pacer
+        self.tally = Tally()
+        self._state: dict[int, AttemptState] = {}
+        self._people: set[int] = set()
+
+    def begin(self, attempt_id: int, machine: AttemptMachine) -> None:
+        """An attempt starts, or is adopted as far as it has come: that part was counted by the daemon before us."""
+        self._state[attempt_id] = machine.state
+        if machine.person_at_s is not None:
+            self._people.add(attempt_id)
+
+    def change(self, attempt_id: int, machine: AttemptMachine, now_s: float) -> bool:
+        """Take note of what an event has done; False when the state is the same as before."""
+        before = self._state.get(attempt_id)
+        if before is machine.state:
+            return False
+        self._state[attempt_id] = machine.state
+        if before in RINGING and machine.answered:
+            self.tally.answered += 1
+            self.pacer.answered(machine.marks["answered"] - machine.started_s)
+        if machine.person_at_s is not None and attempt_id not in self._people:
+            self._people.add(attempt_id)
+            self.tally.people += 1
+            self.pacer.person(now_s - machine.marks["answered"])
+        over = machine.state is AttemptState.FINISHED
+        if machine.state is AttemptState.ANNOUNCING or (over and machine.result == CallResult.ABANDONED):
+            self.tally.abandoned += 1
+            self.pacer.abandoned()
+        elif over and before is not AttemptState.ANNOUNCING and not machine.bridged:
+            self._ended_without_agent(attempt_id, machine, now_s)
+        return True
+
+    def _ended_without_agent(self, attempt_id: int, machine: AttemptMachine, now_s: float) -> None:
+        if attempt_id in self._people:
+            self.tally.people -= 1  # taken for a person first, and then it was a machine
+        result = machine.result if machine.result is not None else CallResult.STALE
+        since_answer_s = now_s - machine.marks["answered"] if machine.answered else None
+        self.pacer.ended(now_s - machine.started_s, ended_as(result), since_answer_s)
+
+    def bridged(self, wait_s: float) -> None:
+        """A person got an agent ``wait_s`` after the end of the greeting."""
+        self.tally.connect(wait_s)
+        self.pacer.bridged(wait_s)
+
+    def finish(self, attempt_id: int, machine: AttemptMachine) -> None:
+        """The attempt is written and gone."""
+        self._state.pop(attempt_id, None)
+        self._people.discard(attempt_id)
+        if machine.result is not None:
+            self.tally.ended(machine.result)

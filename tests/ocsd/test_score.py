@@ -1,0 +1,94 @@
+"""Each thing that happens to an attempt is told to pacing and figures exactly once."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from ocsd.model.enums import CallResult
+from ocsd.sessions.attempt import (
+    AgentAnswered,
+    AgentReserved,
+    Answered,
+    AttemptMachine,
+    AttemptRules,
+    CustomerEnded,
+    DeadlinePassed,
+    Heard,
+    Progress,
+    PromptFinished,
+)
+from ocsd.sessions.score import Score
+from pacing import Outcome
+from telephony.contract import VerdictKind
+
+PERSON = Heard(VerdictKind.HUMAN, connected=True, speech_end_s=2.5)
+
+
+@dataclass
+class Recorder:
+    """A pacer that only remembers what it was told."""
+
+    told: list = field(default_factory=list)
+
+    def answered(self, age_s):
+        self.told.append("answered")
+
+    def person(self, delay_s):
+        self.told.append("person")
+
+    def bridged(self, wait_s):
+        self.told.append("bridged")
+
+    def abandoned(self):
+        self.told.append("abandoned")
+
+    def ended(self, age_s, outcome, after_answer_s=None):
+        self.told.append((outcome, after_answer_s is not None))
+
+
+def play(*events):
+    score, machine = Score(Recorder()), AttemptMachine(AttemptRules(), 0.0)
+    score.begin(1, machine)
+    now_s = 0.0
+    for event in events:
+        now_s = max(now_s + 1.0, machine.deadline_s if isinstance(event, DeadlinePassed) else 0.0)
+        machine.on(event, now_s)
+        if isinstance(event, AgentAnswered):
+            score.bridged(0.5)
+        score.change(1, machine, now_s)
+    score.finish(1, machine)
+    return score
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        ((Progress(has_media=False), CustomerEnded(486)), [(Outcome.BUSY, False)]),
+        ((Answered(), Heard(VerdictKind.MACHINE, connected=True)), ["answered", (Outcome.MACHINE, True)]),
+        ((Answered(), CustomerEnded(200)), ["answered", (Outcome.HUNG_UP, True)]),
+        (
+            (Answered(), PERSON, AgentReserved("a"), AgentAnswered(), CustomerEnded(200)),
+            ["answered", "person", "bridged"],
+        ),
+        ((Answered(), PERSON, CustomerEnded(200)), ["answered", "person", "abandoned"]),
+        ((Answered(), PERSON, DeadlinePassed(), PromptFinished()), ["answered", "person", "abandoned"]),
+        (
+            (Answered(), PERSON, Heard(VerdictKind.MACHINE, connected=True)),
+            ["answered", "person", (Outcome.MACHINE, True)],
+        ),
+    ],
+)
+def test_given_a_course_of_events_when_scored_then_pacing_hears_each_thing_once(events, told):
+    assert play(*events).pacer.told == told
+
+
+def test_given_a_person_who_was_a_machine_when_scored_then_nobody_was_reached():
+    tally = play(Answered(), PERSON, Heard(VerdictKind.MACHINE, connected=True)).tally
+
+    assert (tally.people, tally.abandoned, tally.results[CallResult.ANSWERING_MACHINE]) == (0, 0, 1)
+
+
+def test_given_an_abandoned_person_when_scored_then_the_overdial_ratio_shows_it():
+    tally = play(Answered(), PERSON, CustomerEnded(200)).tally
+
+    assert tally.overdial_ratio == 1.0
