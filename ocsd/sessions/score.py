@@ -19,10 +19,11 @@ class Score:
         self._people: set[int] = set()
 
     def begin(self, attempt_id: int, machine: AttemptMachine) -> None:
-        """An attempt starts, or is adopted as far as it has come: that part was counted by the daemon before us."""
+        """An attempt starts, or is adopted as far as it has come: a conversation was counted by the daemon before us."""
         self._state[attempt_id] = machine.state
         if machine.person_at_s is not None:
             self._people.add(attempt_id)
+            self.tally.people += not machine.bridged  # whose fate is still to be counted
 
     def change(self, attempt_id: int, machine: AttemptMachine, now_s: float) -> bool:
         """Take note of what an event has done; False when the state is the same as before."""

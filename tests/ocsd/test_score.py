@@ -92,3 +92,19 @@ def test_given_an_abandoned_person_when_scored_then_the_overdial_ratio_shows_it(
     tally = play(Answered(), PERSON, CustomerEnded(200)).tally
 
     assert tally.overdial_ratio == 1.0
+
+
+def test_given_adopted_attempts_when_they_end_then_people_and_abandoned_fit_together():
+    score = Score(Recorder())
+    waiting, talking = (AttemptMachine(AttemptRules(), 0.0) for _ in range(2))
+    for machine in (waiting, talking):
+        machine.on(Answered(), 1.0)
+        machine.on(PERSON, 2.0)
+    talking.on(AgentReserved("a"), 2.1)
+    talking.on(AgentAnswered(), 2.5)
+    for attempt_id, machine in enumerate((waiting, talking)):
+        score.begin(attempt_id, machine)
+        machine.on(CustomerEnded(200), 3.0)
+        score.change(attempt_id, machine, 3.0)
+
+    assert (score.tally.people, score.tally.abandoned) == (1, 1)
