@@ -19,7 +19,7 @@ class Score:
         self._people: set[int] = set()
 
     def begin(self, attempt_id: int, machine: AttemptMachine) -> None:
-        """An attempt starts, or is adopted as far as it has come: a conversation was counted by the daemon before us."""
+        """An attempt starts, or is adopted as it stands: a conversation was counted by the daemon before us."""
         self._state[attempt_id] = machine.state
         if machine.person_at_s is not None:
             self._people.add(attempt_id)
