@@ -229,7 +229,11 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
 
 
 class StartAnalysis(msgspec.Struct, frozen=True, tag=True):
-    """Begin listening. ``connected`` False: early media (tones before answer); call again with True at the answer."""
+    """
+    Begin listening. ``connected`` False: early media (tones before answer); call again with True at the answer.
+
+    Asked again while it listens to the answered call, it goes on with what it has heard.
+    """
 
     channel_id: str
     connected: bool

@@ -83,6 +83,11 @@ class Analyser:
         self._on[channel] = True
         self._due[channel] = listener.due_frame
 
+    def hears_connected(self, channel: int) -> bool:
+        """Whether the channel is under analysis as an answered call."""
+        listener = self._listeners[channel]
+        return bool(self._on[channel]) and listener is not None and listener.connected
+
     def stop(self, channel: int) -> None:
         """End the analysis of a channel; harmless when none runs."""
         self._listeners[channel] = None

@@ -88,7 +88,9 @@ class MediaPlane:
                 channel = self._channel(channel_id)
                 if self._mixer.partner[channel.row] >= 0:
                     raise ChannelError("the channel is bridged: people are talking")
-                self._analyser.start(channel.row, settings, connected)
+                # A daemon that took over asks again: what has been heard of the greeting must not be forgotten.
+                if not (connected and self._analyser.hears_connected(channel.row)):
+                    self._analyser.start(channel.row, settings, connected)
             case wire.StopAnalysis(channel_id):
                 self._analyser.stop(self._channel(channel_id).row)
             case wire.Bridge(channel_id, other_channel_id):

@@ -143,6 +143,24 @@ def test_given_a_person_when_analysed_then_the_verdict_comes_with_its_times(serv
     assert (mine.verdict, mine.verdict_at_s, mine.analysing) == (VerdictKind.HUMAN, verdict.at_s, True)
 
 
+def test_given_a_greeting_under_analysis_when_a_new_daemon_asks_again_then_what_was_heard_counts(
+    server, daemon, phones
+):
+    phone = phones(daemon, "called")
+    daemon.send(wire.StartAnalysis("called", True))
+    greeting = clip("machine_reached")
+    middle = round(1.8 * 8000)  # too early for a verdict, and what follows would by itself pass for a person
+    phone.talk(line(silence(0.2), greeting[:middle]))
+    second = Daemon(server.path)
+    second.send(wire.StartAnalysis("called", True))
+    phone.talk(line(greeting[middle:], silence(1.5)))
+
+    verdict = second.expect(wire.Verdict, channel_id="called")
+    second.close()
+
+    assert verdict.kind is VerdictKind.MACHINE
+
+
 def test_given_busy_in_early_media_when_analysed_then_busy(daemon, phones):
     phone = phones(daemon, "busy")
     daemon.send(wire.StartAnalysis("busy", False, AnalysisSettings(tone_plan="DE")))
