@@ -42,7 +42,9 @@ RESULT_OF_STATUS: Final = MappingProxyType(
         484: CallResult.SIT_INVALID_NUM,  # 21.4.22; ISUP 28
         485: CallResult.SIT_INVALID_NUM,
         486: CallResult.BUSY,
-        487: CallResult.NO_ANSWER,  # ended before an answer
+        # We ask for it only at our ring limit (`no_answer`): otherwise somebody else gave the call up, or our own stack
+        # did over an answer that it could not read.
+        487: CallResult.GENERAL_ERROR,
         488: CallResult.GENERAL_ERROR,
         500: CallResult.GENERAL_ERROR,
         501: CallResult.GENERAL_ERROR,

@@ -19,6 +19,7 @@ from telephony.contract import VerdictKind
         (480, CallResult.NO_ANSWER),
         (484, CallResult.SIT_INVALID_NUM),
         (486, CallResult.BUSY),
+        (487, CallResult.GENERAL_ERROR),
         (503, CallResult.ALL_TRUNKS_BUSY),
         (600, CallResult.BUSY),
         (603, CallResult.REMOTE_RELEASE),
