@@ -143,8 +143,6 @@ class Session:
                     self.score.tally.dialing_started(self.roster, self.clock.now_s())
                 case Effect.SET_MODE:
                     self.score.pacer.set_target(self.planner.target(self.settings))
-                case Effect.STOP:
-                    self.score.tally.stopped_s = self.clock.now_s()
                 case Effect.FORCE:
                     for task in list(self.attempts.values()):
                         task.post(Forced())

@@ -26,7 +26,6 @@ class Tally:
     wait_total_s: float = 0.0
     results: Counter[int] = field(default_factory=Counter)
     started_s: float | None = None
-    stopped_s: float | None = None
     _starts: deque[float] = field(default_factory=deque)
     _agent_base: dict[str, dict[AgentState, float]] = field(default_factory=dict)
 
@@ -38,7 +37,6 @@ class Tally:
                 seat.agent_id: {state: seat.time_spent_s(state, now_s) for state in AgentState}
                 for seat in roster.seats.values()
             }
-        self.stopped_s = None
 
     def launched(self, count: int, now_s: float) -> None:
         self.attempts += count
