@@ -4,12 +4,13 @@ Every object has a DBID and a name, unique among its kind; references are by nam
 options follow the Outbound Contact manual. `loader` reads TOML into a `Configuration` and reports all faults at once.
 """
 
+from datetime import datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ocsd.model.enums import DialMode, OptimizeBy
+from ocsd.model.enums import CallAction, CallResult, DialMode, OptimizeBy, RecordAction
 
 Dbid = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
@@ -167,8 +168,98 @@ class Filter(_Object):
     order_by: str = ""
 
 
+class Treatment(_Object):
+    """
+    What follows a call result (manual: Treatment object; "Apply to Record", "Apply to Call").
+
+    All treatments of a list with the same call result (or the same disposition code) form a sequence in the order of
+    their ``number``. docs/adr/0008 says how each action uses the fields.
+    """
+
+    dbid: Dbid
+    name: Name
+    call_result: CallResult | None = None
+    disposition: Annotated[str, Field(max_length=255)] = ""
+    """Value of the list's ``disposition_field``; a sequence for it goes before the one of the call result."""
+    number: Annotated[int, Field(ge=1, le=10_000)] = 1
+    record_action: RecordAction = RecordAction.UPDATE_RECORD
+    call_action: CallAction = CallAction.NONE
+    cycle_attempts: Annotated[int, Field(ge=0, le=1000)] = 0
+    interval_min: Annotated[int, Field(ge=0, le=527_040)] = 0
+    """Minutes between the attempt and the next one."""
+    increment_min: Annotated[int, Field(ge=0, le=527_040)] = 0
+    """Minutes added to the interval at every further attempt."""
+    date: datetime | None = None
+    """For the actions at a date; without an offset it is read in the record's time zone."""
+    destination: str = ""
+    """Where transfer, mute transfer and route lead: a SIP URI, or digits dialed over the group's trunks."""
+    message: str = ""
+    """What "play message" plays: name of a prompt in the media server's prompt folder."""
+    sql: str = ""
+    """For "execute SQL statement": one statement; columns of the record as ``%(column)s``."""
+    url: str = ""
+    """For "send HTTP request": http or https."""
+
+
+class StatDay(_Object):
+    """
+    A statistical day: a weekday (0 Monday .. 6 Sunday) or a date of one year or of every year.
+
+    ``start_min`` to ``end_min``: business hours, minutes since midnight (local); equal: none on that day.
+    """
+
+    dbid: Dbid
+    name: Name
+    weekday: Annotated[int, Field(ge=0, le=6)] | None = None
+    date: Annotated[str, Field(pattern=r"^(\d{4}-)?\d{2}-\d{2}$")] | None = None
+    """``2026-12-25``, or ``12-25`` for every year."""
+    start_min: Annotated[int, Field(ge=0, le=1440)] = 0
+    end_min: Annotated[int, Field(ge=0, le=1440)] = 0
+
+
+class StatTable(_Object):
+    """A statistical table of special days. ``country`` (ISO 3166) adds that country's public holidays."""
+
+    dbid: Dbid
+    name: Name
+    days: tuple[Name, ...] = ()
+    country: Annotated[str, Field(pattern=r"^([A-Z]{2}(-[A-Z0-9]{1,3})?)?$")] = ""
+
+
+class AttemptCap(_Object):
+    """
+    At most ``max_attempts`` calls in ``period_h`` hours to one person about one subject, across lists and campaigns.
+
+    Attributes:
+        per: whom the calls are counted for: the number, or the value of the list's ``customer_id`` field.
+        subject: all calls of the tenant, those of the campaign or list, or those with the same value in the list's
+            ``subject_field`` (a debt, a policy).
+        after_conversation: count only calls in which an agent talked ("no call within 7 days after a conversation" is
+            at most 1 in 168 h, counted so and not refused before the first).
+    """
+
+    dbid: Dbid
+    name: Name
+    max_attempts: Annotated[int, Field(ge=1, le=1000)]
+    period_h: Annotated[float, Field(gt=0, le=8784)]
+    per: Literal["phone", "customer_id"] = "phone"
+    subject: Literal["all", "campaign", "calling_list", "subject_field"] = "all"
+    after_conversation: bool = False
+
+
 class CallingList(_Object):
-    """``daily_from``/``daily_till`` (seconds since midnight) are given to rows that lack a window."""
+    """
+    ``daily_from``/``daily_till`` (seconds since midnight) are given to rows that lack a window.
+
+    Attributes:
+        treatments: names; those of one call result form a sequence.
+        disposition_field, customer_id_field, subject_field: columns of the format with the disposition code, the
+            customer's identifier (Do-Not-Call, cancel, caps), and what the call is about (caps).
+        calling_hours: presets of legal calling hours (`ocsd rules list`) that hold besides the record's window.
+        attempt_caps: names of attempt caps, or of presets.
+        strictest_zone: a number's own zones (by its area) must be inside the window too.
+        holiday_table, weekday_table: statistical tables; with either set, records are dialed in business hours only.
+    """
 
     dbid: Dbid
     name: Name
@@ -180,6 +271,15 @@ class CallingList(_Object):
     daily_from: Annotated[int, Field(ge=0, le=86400)] = 8 * 3600
     daily_till: Annotated[int, Field(ge=0, le=86400)] = 18 * 3600
     max_attempts: Annotated[int, Field(ge=1)] = 10
+    treatments: tuple[Name, ...] = ()
+    disposition_field: str = ""
+    customer_id_field: str = ""
+    subject_field: str = ""
+    calling_hours: tuple[Name, ...] = ()
+    attempt_caps: tuple[Name, ...] = ()
+    strictest_zone: bool = False
+    holiday_table: str = ""
+    weekday_table: str = ""
     options: OptionMap = {}
 
 
@@ -235,6 +335,10 @@ class Configuration(_Object):
     formats: tuple[Format, ...] = ()
     table_accesses: tuple[TableAccess, ...] = ()
     filters: tuple[Filter, ...] = ()
+    treatments: tuple[Treatment, ...] = ()
+    stat_days: tuple[StatDay, ...] = ()
+    stat_tables: tuple[StatTable, ...] = ()
+    attempt_caps: tuple[AttemptCap, ...] = ()
     calling_lists: tuple[CallingList, ...] = ()
     campaigns: tuple[Campaign, ...] = ()
     campaign_groups: tuple[CampaignGroup, ...] = ()
@@ -262,6 +366,14 @@ class Configuration(_Object):
 
     def filter(self, name: str) -> Filter:
         return next(o for o in self.filters if o.name == name)
+
+    def treatments_of(self, calling_list: CallingList) -> tuple[Treatment, ...]:
+        """The list's treatments, in the order of their numbers."""
+        named = set(calling_list.treatments)
+        return tuple(sorted((o for o in self.treatments if o.name in named), key=lambda o: (o.number, o.dbid)))
+
+    def tenant_dbid_of(self, campaign: Campaign) -> int:
+        return next(o.dbid for o in self.tenants if o.name == campaign.tenant)
 
     def format_of_list(self, calling_list: CallingList) -> Format:
         return self.format(self.table_access(calling_list.table_access).format)

@@ -191,17 +191,16 @@ def _write_corrections(conn: Connection, corrections: Sequence[Correction]) -> N
 
 
 _END_COLUMNS: Final = (
-    ("finished_at", "timestamptz"), ("call_result", "int"), ("record_status", "int"), ("record_type", "int"),
-    ("sip_status", "int"), ("q850_cause", "int"), ("cpa_verdict", "text"), ("switch_dbid", "int"),
+    ("finished_at", "timestamptz"), ("call_result", "int"), ("sip_status", "int"), ("q850_cause", "int"), ("cpa_verdict", "text"), ("switch_dbid", "int"),
     ("interrupted", "boolean"),
 )  # fmt: skip
 
 _END: Final = sql.SQL(
     """
-    UPDATE ocsd.attempt AS a SET {set}, counted = f.counted, evidence = f.evidence::jsonb,
+    UPDATE ocsd.attempt AS a SET {set}, record_status = f.record_status, record_type = f.record_type, counted = f.counted, evidence = f.evidence::jsonb,
       agent_id = coalesce(f.agent_id, a.agent_id), {times}
-    FROM unnest(%s::bigint[], {types}, %s::boolean[], %s::text[], %s::text[], {time_types})
-      AS f (attempt_id, {names}, counted, evidence, agent_id, {time_names})
+    FROM unnest(%s::bigint[], {types}, %s::int[], %s::int[], %s::boolean[], %s::text[], %s::text[], {time_types})
+      AS f (attempt_id, {names}, record_status, record_type, counted, evidence, agent_id, {time_names})
     WHERE a.attempt_id = f.attempt_id AND a.finished_at IS NULL
     RETURNING a.attempt_id, a.table_name, a.campaign_dbid, extract(epoch FROM coalesce(a.dialing_at, a.started_at))::int
     """
@@ -222,6 +221,8 @@ def _end_attempts(conn: Connection, items: Sequence[FinishedAttempt]) -> dict[in
         [
             [item.attempt_id for item in items],
             *([_plain(getattr(item, name)) for item in items] for name, _ in _END_COLUMNS),
+            [int(item.change.record_status) for item in items],
+            [int(item.change.record_type) for item in items],
             [item.count_attempt for item in items],
             [_json(item.evidence) for item in items],
             [item.agent_id for item in items],
@@ -251,23 +252,23 @@ def _update_records(conn: Connection, table: str, rows: Sequence[tuple[FinishedA
         ).format(table=sql.Identifier(table)),
         (
             [item.record_id for item, _, _ in rows],
-            [int(item.record_status) for item, _, _ in rows],
-            [int(item.record_type) for item, _, _ in rows],
+            [int(item.change.record_status) for item, _, _ in rows],
+            [int(item.change.record_type) for item, _, _ in rows],
             [int(item.call_result) for item, _, _ in rows],
-            [item.dial_sched_time for item, _, _ in rows],
+            [item.change.dial_sched_time for item, _, _ in rows],
             [campaign_dbid for _, campaign_dbid, _ in rows],
             [item.count_attempt for item, _, _ in rows],
             [dialed_s for _, _, dialed_s in rows],
             [item.agent_id for item, _, _ in rows],
             [item.switch_dbid for item, _, _ in rows],
-            [item.treatments for item, _, _ in rows],
+            [item.change.treatments for item, _, _ in rows],
         ),
     )
 
 
 def _settle_siblings(conn: Connection, table: str, items: Sequence[FinishedAttempt]) -> None:
     """Give the other claimed rows of finished chains their status and end the claims."""
-    ended = [item for item in items if item.sibling_status is not None]
+    ended = [item for item in items if not item.change.keep_claim]
     if not ended:
         return
     chains = [item.chain_id for item in ended]
@@ -284,8 +285,8 @@ def _settle_siblings(conn: Connection, table: str, items: Sequence[FinishedAttem
         (
             chains,
             [item.record_id for item in ended],
-            [int(item.sibling_status) for item in ended if item.sibling_status is not None],
-            [_plain(item.sibling_result) for item in ended],
+            [int(item.change.sibling_status) for item in ended],
+            [_plain(item.change.sibling_result) for item in ended],
         ),
     )
     conn.execute("DELETE FROM ocsd.claim WHERE table_name = %s AND chain_id = ANY(%s)", (table, chains))

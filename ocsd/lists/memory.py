@@ -197,16 +197,16 @@ class MemoryListStore:
         row = self.database.tables[attempt.table].get(finished.record_id)
         if row is not None:
             self._write_result(row, attempt, finished)
-        if finished.sibling_status is not None:
+        if not finished.change.keep_claim:
             for other in self.database.tables[attempt.table].values():
                 if (
                     other.record.chain_id == finished.chain_id
                     and other is not row
                     and other.record_status is RecordStatus.RETRIEVED
                 ):
-                    other.record_status = finished.sibling_status
-                    if finished.sibling_result is not None:
-                        other.record = replace(other.record, call_result=finished.sibling_result)
+                    other.record_status = finished.change.sibling_status
+                    if finished.change.sibling_result is not None:
+                        other.record = replace(other.record, call_result=finished.change.sibling_result)
             self.database.claims.pop((attempt.table, finished.chain_id), None)
         self.finished.append(finished)
         return True
@@ -293,15 +293,15 @@ class MemoryListStore:
 
     def _write_result(self, row: MemoryRow, attempt: MemoryAttempt, finished: FinishedAttempt) -> None:
         record = row.record
-        row.record_status = finished.record_status
+        row.record_status = finished.change.record_status
         row.campaign_id = attempt.open.campaign_dbid
         row.switch_id = finished.switch_dbid if finished.switch_dbid is not None else row.switch_id
         changes: dict[str, Any] = {
-            "record_type": finished.record_type,
+            "record_type": finished.change.record_type,
             "call_result": int(finished.call_result),
-            "dial_sched_time": finished.dial_sched_time,
+            "dial_sched_time": finished.change.dial_sched_time,
             "agent_id": finished.agent_id if finished.agent_id is not None else record.agent_id,
-            "treatments": finished.treatments if finished.treatments is not None else record.treatments,
+            "treatments": finished.change.treatments if finished.change.treatments is not None else record.treatments,
         }
         if finished.count_attempt:
             dialed_at = finished.times.dialing_at or attempt.open.started_at

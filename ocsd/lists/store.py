@@ -7,12 +7,32 @@ the database is away, and may then be called again with the same arguments.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
+from ocsd.model.enums import RecordType
 from ocsd.model.errors import OcsdError
-from ocsd.model.records import CallingRecord, Chain, FinishedAttempt, NewAttempt, OpenAttempt
+from ocsd.model.records import (
+    CallingRecord,
+    Chain,
+    ChainSettlement,
+    FinishedAttempt,
+    NewAttempt,
+    OpenAttempt,
+    Portion,
+    Refusal,
+    Selector,
+    Withdrawal,
+    Withdrawn,
+)
+
+DEFAULT_PORTIONS: Final = (
+    Portion(RecordType.CAMPAIGN_CALLBACK),
+    Portion(RecordType.CAMPAIGN_RESCHEDULED),
+    Portion(RecordType.GENERAL),
+)
+"""The types that any agent may take, the most urgent first."""
 
 
 class ClaimLost(OcsdError):
@@ -27,29 +47,55 @@ class ListCounts:
     by_call_result: Mapping[int, int]
     ready_chains: int
     ready_in_window: int
+    held_back: Mapping[str, int] = field(default_factory=dict)
+    """Rows that are not dialed now, by reason in words: wrong combination of status and type, attempts used up,
+    scheduled for later, window closed..."""
 
 
 class ListStore(Protocol):
     owner: str
     """Name of this daemon's run (unique per start); claims carry it."""
 
-    async def claim_chains(self, list_dbid: int, campaign_group_dbid: int, limit: int, now: datetime) -> list[Chain]:
+    async def claim_chains(
+        self,
+        list_dbid: int,
+        campaign_group_dbid: int,
+        limit: int,
+        now: datetime,
+        portions: Sequence[Portion] = DEFAULT_PORTIONS,
+    ) -> list[Chain]:
         """
-        Claim up to ``limit`` chains whose first dialable record may be dialed at ``now``, best first.
+        Claim up to ``limit`` chains that have a record to dial at ``now``, portion by portion, best first in each.
 
-        Only rows with status Ready, an allowed record type, fewer attempts than the list's maximum, a schedule that is
-        due and an open daily window in their zone are claimed; the chain's rows become Retrieved and the claim
-        (owner, lease) is stored in the same statement. Chains locked or claimed by others are skipped.
+        A record may be dialed when its status is Ready, its type is the portion's, it has fewer attempts than the
+        list's maximum, its schedule is due and its daily window is open in its zone; in a chain of a rescheduled or
+        callback type only the record that the treatment state names, as long as that is Ready. General chains come in
+        the filter's order, the others by schedule. The claim takes all Ready rows of the chain that the list's filter
+        admits: they become Retrieved, and the claim (owner, lease) is stored in the same statement. ``position`` is
+        the first record that may be dialed. Chains locked or claimed by others are skipped.
         """
         ...
 
     async def give_back(self, chains: Sequence[Chain]) -> None:
-        """Make undialed claimed chains Ready again."""
+        """Make undialed claimed chains Ready again, as they were."""
         ...
 
-    async def begin_attempts(self, attempts: Sequence[NewAttempt]) -> None:
+    async def settle_chain(self, settlement: ChainSettlement) -> bool:
+        """Commit a decision about a claimed chain without an open attempt; False: not claimed by us (any more)."""
+        ...
+
+    async def refused_by_caps(
+        self, list_dbid: int, campaign_dbid: int, records: Sequence[CallingRecord], now: datetime
+    ) -> dict[int, Refusal]:
+        """Which of the records (by record_id) an attempt cap holds back at ``now``, and until when."""
+        ...
+
+    async def begin_attempts(self, attempts: Sequence[NewAttempt]) -> Mapping[int, Refusal]:
         """
         Commit attempt rows (group-committed with those of other callers) before any INVITE leaves.
+
+        Returns, by attempt id, those that an attempt cap refuses: they are not written and must not be dialed. Caps
+        are counted in the same transaction, so two daemons cannot pass one together.
 
         Raises ClaimLost when a chain is no longer claimed by this owner (lease taken over, given back): none of this
         call's attempts may be dialed then. After a cancel the rows may exist: call `finish_attempt` or leave them to
@@ -79,6 +125,20 @@ class ListStore(Protocol):
 
     async def records(self, list_dbid: int, record_ids: Sequence[int]) -> dict[int, CallingRecord]:
         """The rows as they are now, by record_id; those that are gone are missing."""
+        ...
+
+    async def chain(self, list_dbid: int, chain_id: int) -> tuple[CallingRecord, ...]:
+        """The live rows (Retrieved) of a claimed chain as they are now, in the order of the chain."""
+        ...
+
+    async def withdraw(
+        self, list_dbids: Sequence[int], selector: Selector, withdrawal: Withdrawal, *, spare_claimed: bool = False
+    ) -> list[Withdrawn]:
+        """
+        Take the selected rows with status Ready or Retrieved out of the lists, in one transaction.
+
+        ``spare_claimed``: leave chains alone that a daemon holds; they are only reported.
+        """
         ...
 
     async def recover_claims(self) -> int:

@@ -6,7 +6,7 @@ Values that the manual skips (record statuses 7 and 9, dial modes 6, 7 and 10) a
 the vendor's tools and are never written by ocsd.
 """
 
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 
 class CallResult(IntEnum):
@@ -318,3 +318,54 @@ GSW_ERROR_NAMES: dict[GswError, str] = {
     GswError.PREVIEW_NOT_STARTED: "Preview mode has not been started",
     GswError.DUPLICATE_REQUEST: "Duplicate request is not allowed",
 }
+
+
+class RecordAction(IntEnum):
+    """What a treatment does to the record ("apply to record"); 12 and 13 are our numbers, the vendor's are unknown."""
+
+    NONE = 0
+    UPDATE_RECORD = 1
+    UPDATE_ALL = 2
+    REDIAL = 3
+    RETRY_IN = 4
+    RETRY_AT_DATE = 5
+    NEXT_IN_CHAIN = 6
+    NEXT_IN_CHAIN_AFTER = 7
+    NEXT_IN_CHAIN_AT_DATE = 8
+    ASSIGN_TO_GROUP = 9
+    MARK_AS_AGENT_ERROR = 10
+    RESCHEDULE = 11
+    EXECUTE_SQL = 12
+    SEND_HTTP = 13
+
+
+class CallAction(IntEnum):
+    """What a treatment does to an answered call ("apply to call")."""
+
+    NONE = 0
+    CONNECT = 1
+    DROP = 2
+    MUTE_TRANSFER = 3
+    TRANSFER = 4
+    ROUTE = 5
+    PLAY_MESSAGE = 6
+    SEND_FAX = 7
+    SEND_PAGE = 8
+    SEND_EMAIL = 9
+
+
+class DayRange(Enum):
+    """Where an instant lies in the statistical tables (manual, ocs.daytime_change)."""
+
+    BBH = "BBH"
+    BH = "BH"
+    ABH = "ABH"
+    WEND = "WEND"
+    HDAY = "HDAY"
+
+
+class ChainAttr(Enum):
+    """GSW_CHAIN_ATTR of cancel and Do-Not-Call requests."""
+
+    ALL_CHAIN = "AllChain"
+    RECORD_ONLY = "RecordOnly"

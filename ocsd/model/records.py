@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum, auto
 
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
 
@@ -39,11 +40,168 @@ class CallingRecord:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A claimed chain: its records in the order in which they are to be dialed, never empty."""
+    """
+    A claimed chain, never empty.
+
+    Attributes:
+        records: every claimed row, in the order of the chain (ascending ``chain_n``, or as the list's filter says).
+        position: index of the record that is to be dialed next.
+    """
 
     list_dbid: int
     chain_id: int
     records: tuple[CallingRecord, ...]
+    position: int = 0
+
+    @property
+    def record(self) -> CallingRecord:
+        """The record to be dialed next."""
+        return self.records[self.position]
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.list_dbid, self.chain_id
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """
+    Claim chains of this type, at most ``limit`` (None: as many as are wanted). Portions stand in order of priority.
+
+    ``agents``: for the personal types, whose records (login IDs); None: everybody's.
+    """
+
+    record_type: RecordType
+    limit: int | None = None
+    agents: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a record may not be dialed. ``until``: when it may (aware UTC); None: never, as things stand."""
+
+    why: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainChange:
+    """
+    What becomes of a claimed chain's rows.
+
+    A chain lives and ends as a whole: its *live* rows are those that are still Retrieved, and while it goes on they
+    share type, schedule and treatment state. A row that somebody has cancelled or marked NoCall meanwhile is not live
+    any more and keeps what it was given.
+
+    Attributes:
+        record_status, record_type: of the record that was dialed or decided about. Ready: the chain goes on.
+        sibling_status: of the other live rows.
+        sibling_type: None: each keeps its own.
+        sibling_result: call result for the other live rows; None: each keeps its own.
+        dial_sched_time: UTC seconds; written to all live rows when the chain goes on, left as it is when it ends.
+        treatments: treatment state (column ``treatments``); written to all live rows when the chain goes on; None
+            clears it.
+        keep_claim: only when the chain goes on: its rows stay Retrieved and ours, because the next dial comes soon. A
+            crash gives them back as Ready, with the same schedule.
+    """
+
+    record_status: RecordStatus
+    record_type: RecordType
+    sibling_status: RecordStatus = RecordStatus.UPDATED
+    sibling_type: RecordType | None = None
+    sibling_result: int | None = None
+    dial_sched_time: int | None = None
+    treatments: str | None = None
+    keep_claim: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        return self.record_status is RecordStatus.READY
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """
+    An operator's SQL statement (treatment "Execute SQL statement"), run in the transaction that writes the result.
+
+    ``text`` may name columns of the record as ``%(column)s``. An error in it is logged and changes nothing else.
+    """
+
+    treatment_dbid: int
+    text: str
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A treatment's HTTP POST: stored with the result, delivered afterwards at least once (``Idempotency-Key``)."""
+
+    treatment_dbid: int
+    url: str
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSettlement:
+    """
+    A decision about a claimed chain without a call: a refused gate, a missed callback, a record closed on a desktop.
+
+    Attributes:
+        record_id: the row decided about.
+        call_result: None leaves the row's own.
+        agent_id: None leaves the row's own.
+        updates: columns changed by the desktop, as in FinishedAttempt.
+    """
+
+    list_dbid: int
+    chain_id: int
+    record_id: int
+    change: ChainChange
+    because: str
+    call_result: int | None = None
+    agent_id: str | None = None
+    updates: Mapping[str, object] = field(default_factory=dict)
+    statements: tuple[Statement, ...] = ()
+    requests: tuple[HttpRequest, ...] = ()
+
+
+class Withdrawal(Enum):
+    """Why records leave the lists for good."""
+
+    CANCEL = auto()
+    """Record status Canceled (5), call result 52."""
+    DO_NOT_CALL = auto()
+    """Record type NoCall (7), status Updated (3), call result 51."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """
+    Which records a withdrawal means: exactly one of the three ways.
+
+    Attributes:
+        record: (list DBID, record_id).
+        phone: E.164 as in ``contact_info``.
+        customer_id: value of the list's customer-id field.
+        all_chain: GSW_CHAIN_ATTR: AllChain (True) or RecordOnly. A single record cancelled ends its siblings as
+            Updated; a single record that becomes NoCall leaves them to be dialed.
+    """
+
+    record: tuple[int, int] | None = None
+    phone: str | None = None
+    customer_id: str | None = None
+    all_chain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A row that a withdrawal has changed, or (``claimed``) one that a daemon holds and must let go of."""
+
+    list_dbid: int
+    record_id: int
+    chain_id: int
+    phone: str
+    claimed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +218,9 @@ class NewAttempt:
     phone: str
     leg_id: str
     started_at: datetime
+    customer_id: str | None = None
+    subject: str | None = None
+    """What the call is about, for attempt caps that count per debt, policy...: value of the list's subject field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +261,15 @@ class AttemptTimes:
 
 @dataclass(frozen=True, slots=True)
 class FinishedAttempt:
-    """Result of an attempt and what becomes of its record; written in one transaction, idempotent by id.
+    """Result of an attempt and what becomes of its chain; written in one transaction, idempotent by id.
 
     Attributes:
-        record_status: status the dialed record gets.
-        sibling_status: status the other claimed rows of the chain get; None leaves the chain claimed.
+        change: what the chain's rows become.
         updates: columns changed by the desktop (name -> value), already validated against the format.
         evidence: figures behind a CPA verdict, kept for audit.
         count_attempt: False when no INVITE left (no port, for example).
+        treatment_dbid: the treatment that was applied; None: none.
+        because: why the chain becomes what it becomes, in words for ``ocsd why``.
     """
 
     attempt_id: int
@@ -115,8 +277,7 @@ class FinishedAttempt:
     record_id: int
     chain_id: int
     call_result: int
-    record_status: RecordStatus
-    record_type: RecordType
+    change: ChainChange
     finished_at: datetime
     times: AttemptTimes
     sip_status: int | None = None
@@ -124,14 +285,14 @@ class FinishedAttempt:
     cpa_verdict: str | None = None
     agent_id: str | None = None
     switch_dbid: int | None = None
-    sibling_status: RecordStatus | None = RecordStatus.UPDATED
-    sibling_result: int | None = None
-    dial_sched_time: int | None = None
-    treatments: str | None = None
     interrupted: bool = False
     count_attempt: bool = True
     updates: Mapping[str, object] = field(default_factory=dict)
     evidence: Mapping[str, object] = field(default_factory=dict)
+    treatment_dbid: int | None = None
+    because: str = ""
+    statements: tuple[Statement, ...] = ()
+    requests: tuple[HttpRequest, ...] = ()
 
 
 __all__ = [
@@ -139,7 +300,16 @@ __all__ = [
     "CallResult",
     "CallingRecord",
     "Chain",
+    "ChainChange",
+    "ChainSettlement",
     "FinishedAttempt",
+    "HttpRequest",
     "NewAttempt",
     "OpenAttempt",
+    "Portion",
+    "Refusal",
+    "Selector",
+    "Statement",
+    "Withdrawal",
+    "Withdrawn",
 ]

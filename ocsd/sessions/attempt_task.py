@@ -10,7 +10,7 @@ import trio
 
 from ocsd.lists.store import ListStore
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
-from ocsd.model.records import AttemptTimes, CallingRecord, Chain, FinishedAttempt
+from ocsd.model.records import AttemptTimes, CallingRecord, Chain, ChainChange, FinishedAttempt
 from ocsd.sessions import attempt as machine_events
 from ocsd.sessions.attempt import AttemptMachine, AttemptState, Do, Event
 from ocsd.sessions.clock import Clock, utc_of
@@ -457,8 +457,6 @@ class AttemptTask:
             record_id=context.record.record_id,
             chain_id=context.record.chain_id,
             call_result=int(result),
-            record_status=machine.record_status,
-            record_type=RecordType(context.record.record_type),
             finished_at=self.host.clock.utc(),
             times=self.times(),
             sip_status=machine.sip_status,
@@ -466,10 +464,14 @@ class AttemptTask:
             cpa_verdict=str(verdict) if verdict is not None else None,
             agent_id=machine.agent_id,
             switch_dbid=context.switch_dbid,
-            sibling_status=(
-                RecordStatus.READY if machine.record_status is RecordStatus.READY else RecordStatus.UPDATED
+            change=ChainChange(
+                record_status=machine.record_status,
+                record_type=RecordType(context.record.record_type),
+                sibling_status=(
+                    RecordStatus.READY if machine.record_status is RecordStatus.READY else RecordStatus.UPDATED
+                ),
+                sibling_result=int(result) if context.result_for_all else None,
             ),
-            sibling_result=int(result) if context.result_for_all else None,
             interrupted=machine.interrupted,
             count_attempt=machine.count_attempt,
             updates=updates,

@@ -60,7 +60,7 @@ class Planner:
 
     def context(self, attempt_id: int, chain: Chain, trunk: Trunk) -> AttemptContext:
         """How to call the first record of a chain over this trunk."""
-        record = chain.records[0]
+        record = chain.record
         caller_id = str(self.option("CPNDigits", record.list_dbid)) or trunk.caller_id
         host = f"{trunk.host}:{trunk.port}"
         return AttemptContext(
@@ -104,4 +104,4 @@ class Planner:
         """Why the chain's first record may not be dialed at this instant; None: dial it."""
         calling_list = self.config.calling_list_by_dbid(chain.list_dbid)
         times = local_times(self.config, calling_list, now)
-        return why_not_dialable(chain.records[0], calling_list.max_attempts, times, now)
+        return why_not_dialable(chain.record, calling_list.max_attempts, times, now)

@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from ocsd.model.enums import CallResult, ContactInfoType, RecordStatus, RecordType
-from ocsd.model.records import AttemptTimes, CallingRecord, Chain, FinishedAttempt, OpenAttempt
+from ocsd.model.records import AttemptTimes, CallingRecord, Chain, ChainChange, FinishedAttempt, OpenAttempt
 from ocsd.sessions.attempt import SAFETY_MARGIN_S, AttemptMachine, AttemptState, Do, Heard
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.campaigns import Campaigns
@@ -182,8 +182,9 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
             record_id=attempt.record_id,
             chain_id=attempt.chain_id,
             call_result=int(result),
-            record_status=RecordStatus.STALE if interrupted else RecordStatus.UPDATED,
-            record_type=record.record_type,
+            change=ChainChange(
+                RecordStatus.STALE if interrupted else RecordStatus.UPDATED, RecordType(record.record_type)
+            ),
             finished_at=campaigns.clock.utc(),
             times=AttemptTimes(dialing_at=attempt.started_at, answered_at=attempt.answered_at),
             sip_status=leg.sip_status or None if leg is not None else None,

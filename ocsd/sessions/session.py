@@ -354,7 +354,7 @@ class Session:
             if why is None:
                 dialable.append(chain)
             else:
-                log.info("record.held_back", record_id=chain.records[0].record_id, why=why)
+                log.info("record.held_back", record_id=chain.record.record_id, why=why)
                 refused.append(chain)
         if refused:
             assert self._attempt_nursery is not None

@@ -25,7 +25,7 @@ from ocsd.lists.postgres import open_store
 from ocsd.lists.store import ListStore
 from ocsd.lists.tables import create_table
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
-from ocsd.model.records import AttemptTimes, Chain, FinishedAttempt, NewAttempt
+from ocsd.model.records import AttemptTimes, Chain, ChainChange, FinishedAttempt, NewAttempt
 
 LIST = 301
 FILTERED_LIST = 302
@@ -98,14 +98,16 @@ def attempt_for(chain: Chain, attempt_id: int, place: int = 0) -> NewAttempt:
 
 
 def result_of(attempt: NewAttempt, **changes: Any) -> FinishedAttempt:
+    change: dict[str, Any] = {"record_status": RecordStatus.UPDATED, "record_type": RecordType.GENERAL}
+    names = ChainChange.__dataclass_fields__
+    change |= {name: changes.pop(name) for name in list(changes) if name in names}
     values: dict[str, Any] = {
         "attempt_id": attempt.attempt_id,
         "list_dbid": attempt.list_dbid,
         "record_id": attempt.record_id,
         "chain_id": attempt.chain_id,
         "call_result": int(CallResult.ANSWER),
-        "record_status": RecordStatus.UPDATED,
-        "record_type": RecordType.GENERAL,
+        "change": ChainChange(**change),
         "finished_at": NOON_UTC + timedelta(seconds=90),
         "times": AttemptTimes(dialing_at=NOON_UTC + timedelta(seconds=1), answered_at=NOON_UTC + timedelta(seconds=9)),
     }

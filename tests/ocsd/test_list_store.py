@@ -278,7 +278,7 @@ async def test_given_the_next_in_chain_when_the_first_ends_then_the_chain_stays_
                 record_status=RecordStatus.READY,
                 record_type=RecordType.CAMPAIGN_RESCHEDULED,
                 dial_sched_time=now_s + 600,
-                sibling_status=None,
+                keep_claim=True,
             )
         )
         assert await claimed(store) == []

@@ -1,0 +1,48 @@
+"""What goes into a treatment decision and what comes out. Classic treatments (`engine`) and scripts share it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from ocsd.model.records import CallingRecord, ChainChange, HttpRequest, Statement
+
+Opening = Callable[[CallingRecord, datetime], datetime | None]
+"""The earliest instant at or after the given one at which the record's window is open; None: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """
+    Attributes:
+        call_result: of the attempt, or 47/48 for a missed callback.
+        disposition: value of the list's disposition field, empty when it has none.
+        record: the record dialed, its ``attempt`` already counting this attempt; one of ``chain``.
+        chain: all live rows, in the order of the chain.
+        now: end of the attempt (aware).
+        agent_id: for RecordTreatPersonal: the record becomes Personal Rescheduled for this agent; None: as usual.
+    """
+
+    call_result: int
+    record: CallingRecord
+    chain: tuple[CallingRecord, ...]
+    now: datetime
+    disposition: str = ""
+    agent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """
+    Attributes:
+        change: for the store; its ``dial_sched_time`` is the time to dial, already moved into the window.
+        treatment_dbid: the one that was applied, 0 when none.
+        next_record_id: the record to dial next; None when the chain ends.
+        because: in words, naming the treatment.
+    """
+
+    change: ChainChange
+    treatment_dbid: int
+    next_record_id: int | None
+    because: str
+    statements: tuple[Statement, ...] = ()
+    requests: tuple[HttpRequest, ...] = ()
