@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, time
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, overload
@@ -39,12 +40,16 @@ class TakesEffect(Enum):
 
     IMMEDIATELY = "at once"
     NEXT_ATTEMPT = "from the next call that is started"
+    NEXT_CLAIM = "from the next records that are taken from the lists"
+    NEXT_TREATMENT = "from the next record that is treated"
     NEXT_LOAD = "when the campaign group is next loaded"
 
 
+A: Final = frozenset({Level.APPLICATION})
 ACG: Final = frozenset({Level.APPLICATION, Level.CAMPAIGN, Level.CAMPAIGN_GROUP})
 ACGL: Final = frozenset(Level)
 
+_TIMES_OF_DAY: Final = re.compile(r"(([01][0-9]|2[0-3]):[0-5][0-9](, ?(?=[0-9])|$))*")
 _BOOLEANS: Final[Mapping[str, bool]] = MappingProxyType({"yes": True, "true": True, "no": False, "false": False})
 
 
@@ -58,6 +63,7 @@ class Option(Generic[T]):
         minimum, maximum: inclusive range of a number.
         choices: allowed values of a text option; empty: any text of at most ``maximum`` characters.
         digits: a text option that holds a telephone number (digits, with or without a leading +).
+        times: a text option that holds times of day, for `times_of_day`.
         ours: True for a name that is not the manual's.
     """
 
@@ -71,6 +77,7 @@ class Option(Generic[T]):
     maximum: float = math.inf
     choices: tuple[str, ...] = ()
     digits: bool = False
+    times: bool = False
     ours: bool = False
 
     @property
@@ -86,6 +93,8 @@ class Option(Generic[T]):
             return " or ".join(self.choices)
         if self.digits:
             return "at most 30 digits, with or without a leading +"
+        if self.times:
+            return "times of day as HH:MM, separated by commas, for example 02:30,14:30"
         return f"text of at most {self.maximum:g} characters without quotation marks and backslashes"
 
     def parse(self, value: object) -> T:
@@ -109,6 +118,8 @@ class Option(Generic[T]):
             return text if text in self.choices else None
         if self.digits:
             return text if re.fullmatch(r"(\+?[0-9]{1,30})?", text) else None
+        if self.times:
+            return text if _TIMES_OF_DAY.fullmatch(text) else None
         # It goes into a quoted string of a SIP header, where these would need escapes or start a header of their own.
         fits = text.isprintable() and len(text) <= self.maximum and not set(text) & {'"', "\\"}
         return text if fits else None
@@ -206,24 +217,105 @@ UPDATE_ALL_RECORDS: Final = Option(
     "update_all_records", False, frozenset({Level.APPLICATION, Level.CALLING_LIST}), TakesEffect.NEXT_ATTEMPT,
     "yes: the call result is written to every record of the chain, not only to the one that was dialed.",
 )  # fmt: skip
+AGENT_LOGOUT_PREVIEW_CALL_RESULT: Final = Option(
+    "agent_logout_preview_call_result", -1, ACG, TakesEffect.IMMEDIATELY,
+    "Call result written to the records that an agent still has on the desktop when the agent logs out; -1: they keep "
+    "their own.",
+    minimum=-1, maximum=53,
+)  # fmt: skip
+CANCEL_ON_DESKTOP: Final = Option(
+    "cancel-on-desktop", False, A, TakesEffect.IMMEDIATELY,
+    "yes: a cancel by phone number or customer ID also cancels records that are on desktops, which are told by "
+    "RecordCancel; no: those records stay, and the answer says that processing is incomplete.",
+)  # fmt: skip
+CHECK_DNC_LIST: Final = Option(
+    "check_dnc_list", True, ACG, TakesEffect.NEXT_ATTEMPT,
+    "yes: a record is compared with the Do-Not-Call list when it is taken from its list and once more right before it "
+    "is dialed; no: only when it is taken. A request that arrives meanwhile withdraws the records it names anyway.",
+)  # fmt: skip
+CHECK_DNC_CALLBACK: Final = Option(
+    "check_dnc_callback", True, ACG, TakesEffect.NEXT_ATTEMPT,
+    "The same for callbacks, right before they are dialed or delivered to a desktop.",
+)  # fmt: skip
+DNC_REREAD_AT: Final = Option(
+    "dnc_reread_at", "", A, TakesEffect.IMMEDIATELY,
+    "Times of day (UTC) at which the Do-Not-Call list is read again, for sites that change its table by other means. "
+    "Empty: only on command.",
+    times=True, ours=True,
+)  # fmt: skip
+PREDICTIVE_CALLBACK: Final = Option(
+    "predictive_callback", True, ACG, TakesEffect.NEXT_CLAIM,
+    "yes: campaign callbacks are dialed like other records, in the order of their priority; no: they are delivered to "
+    "the desktop of an agent of the group as ScheduledCall.",
+)  # fmt: skip
+TREATMENT_SCHED_THRESHOLD: Final = Option(
+    "treatment_sched_threshold", 5, frozenset({Level.APPLICATION, Level.CALLING_LIST}), TakesEffect.NEXT_TREATMENT,
+    "A treatment that dials again sooner than this keeps the record in memory; a longer wait writes it back to its "
+    "list, to be taken again when it is due. 0: it is always written back.",
+    unit="minutes", minimum=0, maximum=1440,
+)  # fmt: skip
+DEFAULT_GENERAL_PRIORITY: Final = Option(
+    "default_general_priority", 1, ACG, TakesEffect.NEXT_CLAIM,
+    "Priority of records of type General: the type with the highest number is dialed first.",
+    minimum=0, maximum=100,
+)  # fmt: skip
+DEFAULT_CAMPAIGNRESCHEDULED_PRIORITY: Final = Option(
+    "default_campaignrescheduled_priority", 2, ACG, TakesEffect.NEXT_CLAIM,
+    "Priority of records of type Campaign Rescheduled (those that a treatment dials again).",
+    minimum=0, maximum=100,
+)  # fmt: skip
+DEFAULT_CAMPAIGNCALLBACK_PRIORITY: Final = Option(
+    "default_campaigncallback_priority", 3, ACG, TakesEffect.NEXT_CLAIM,
+    "Priority of records of type Campaign CallBack.",
+    minimum=0, maximum=100,
+)  # fmt: skip
+GENERAL_N_RECORDS: Final = Option(
+    "general_n_records", 0, ACG, TakesEffect.NEXT_CLAIM,
+    "Most chains of type General in one portion taken from a list (n_records of the manual's dialing_priority); the "
+    "rest of the portion goes to types of lower priority. 0: no limit.",
+    unit="chains", minimum=0, maximum=1_000_000, ours=True,
+)  # fmt: skip
+CAMPAIGNRESCHEDULED_N_RECORDS: Final = Option(
+    "campaignrescheduled_n_records", 0, ACG, TakesEffect.NEXT_CLAIM,
+    "The same for type Campaign Rescheduled.",
+    unit="chains", minimum=0, maximum=1_000_000, ours=True,
+)  # fmt: skip
+CAMPAIGNCALLBACK_N_RECORDS: Final = Option(
+    "campaigncallback_n_records", 0, ACG, TakesEffect.NEXT_CLAIM,
+    "The same for type Campaign CallBack.",
+    unit="chains", minimum=0, maximum=1_000_000, ours=True,
+)  # fmt: skip
 
 AnyOption: TypeAlias = Option[bool] | Option[int] | Option[float] | Option[str]
 
 _ALL: Final[tuple[AnyOption, ...]] = (
+    AGENT_LOGOUT_PREVIEW_CALL_RESULT,
     CALL_ANSWER_TYPE_RECOGNITION,
     CALL_TIMEGUARD_TIMEOUT,
     CALL_WAIT_AGENT_CONNECTED_TIMEOUT,
     CALL_WAIT_CONNECTED_TIMEOUT,
     CALL_WAIT_IN_QUEUE_TIMEOUT,
+    CAMPAIGNCALLBACK_N_RECORDS,
     CAMPAIGNGROUP_AUTO_COMPLETE,
+    CAMPAIGNRESCHEDULED_N_RECORDS,
+    CANCEL_ON_DESKTOP,
+    CHECK_DNC_CALLBACK,
+    CHECK_DNC_LIST,
     CPD_ON_CONNECT,
     CPN_DIGITS,
     CPN_DISPLAY_NAME,
+    DEFAULT_CAMPAIGNCALLBACK_PRIORITY,
+    DEFAULT_CAMPAIGNRESCHEDULED_PRIORITY,
+    DEFAULT_GENERAL_PRIORITY,
     DIALING_RATE_LIMIT,
+    DNC_REREAD_AT,
+    GENERAL_N_RECORDS,
     MAX_OVERDIAL_RATE,
+    PREDICTIVE_CALLBACK,
     PROGRESSIVE_DIAL_FACTOR,
     RECORD_PROCESSED,
     STALE_CLEAN_TIMEOUT,
+    TREATMENT_SCHED_THRESHOLD,
     UPDATE_ALL_RECORDS,
 )
 OPTIONS: Final[Mapping[str, AnyOption]] = MappingProxyType({option.name: option for option in _ALL})
@@ -232,23 +324,21 @@ UNSUPPORTED_OPTIONS: Final = frozenset(
     """
     action-queue-quota agent-assignment agent-assignment-max-num agent-assignment-min-num agent-assignment-priority
     agent-reassignment-if-waiting-ports agent-reassignment-if-waiting-ports-timeout
-    agent-reassignment-if-waiting-records agent-reassignment-if-waiting-records-timeout agent_logout_preview_call_result
-    agent_preview_mode_start am-beep-detection am-detection-map am-drop-field asm_channel_num
-    asm_drop_am_announcement_data asm_drop_announcement_data assured-connect assured-connect-field beep-on-merge
-    call_transfer_type call_wait_original_establish_timeout callback-observe-campaign callback-observe-group
-    caller-id-rotation caller-id-sets campaign-callback-distr campaign_name_field campaigngroup-preload-uri
-    campaigngroup-states-interval campaigngroup-states-uri cancel-on-desktop channel_num check_dnc_callback
-    check_dnc_list contact-processed-notification contact-processed-notification-uri conversion cpd-recording CPNPlan
-    CPNPresentation CPNScreening CPNType criteria customer_id db-stat-recalc-interval default_campaigncallback_priority
-    default_campaignrescheduled_priority default_general_priority desktop-chains-limit dial_log_buffer
-    dial_log_delimiter dial_log_destination dialer-num-attempts dialer-ttl digital-dialer-uri digits-detection expire
-    history_length http-connection-pool-size http-response-timeout inbound_agent_assignment_support ivr_group
-    ivr_update_on_release log_call_stats merge-method order_by outbound_answer_action outbound_contact_server
-    outbound_release_action pre-dial-validation predictive_algorithm predictive_callback predictive_hard_limits
-    predictive_min_overdial_rate predictive_min_overdial_rate_calls progressive_blending_reserved_agents
-    report_procedure segment send-campaigngroup-states send_attribute small_group_size
-    treatment-preferred-contact-field treatment-uri treatment_sched_threshold validation-timeout-call-result
-    validation-uri
+    agent-reassignment-if-waiting-records agent-reassignment-if-waiting-records-timeout agent_preview_mode_start
+    am-beep-detection am-detection-map am-drop-field asm_channel_num asm_drop_am_announcement_data
+    asm_drop_announcement_data assured-connect assured-connect-field beep-on-merge call_transfer_type
+    call_wait_original_establish_timeout callback-observe-campaign callback-observe-group caller-id-rotation
+    caller-id-sets campaign-callback-distr campaign_name_field campaigngroup-preload-uri campaigngroup-states-interval
+    campaigngroup-states-uri channel_num contact-processed-notification contact-processed-notification-uri conversion
+    cpd-recording CPNPlan CPNPresentation CPNScreening CPNType criteria customer_id db-stat-recalc-interval
+    desktop-chains-limit dial_log_buffer dial_log_delimiter dial_log_destination dialer-num-attempts dialer-ttl
+    digital-dialer-uri digits-detection expire history_length http-connection-pool-size http-response-timeout
+    inbound_agent_assignment_support ivr_group ivr_update_on_release log_call_stats merge-method order_by
+    outbound_answer_action outbound_contact_server outbound_release_action pre-dial-validation predictive_algorithm
+    predictive_hard_limits predictive_min_overdial_rate predictive_min_overdial_rate_calls
+    progressive_blending_reserved_agents report_procedure segment send-campaigngroup-states send_attribute
+    small_group_size treatment-holiday-stattable treatment-preferred-contact-field treatment-uri
+    treatment-weekday-stattable validation-timeout-call-result validation-uri
     """.split()  # noqa: SIM905 - ninety names read better so
 )
 """Options of the vendor's product that this version does not act upon. Some stand elsewhere in our configuration
@@ -258,8 +348,11 @@ INSTEAD: Final[Mapping[str, str]] = MappingProxyType(
     {
         "channel_num": "use num_of_channels of the campaign group and max_calls of the trunk",
         "criteria": "use criteria of a filter",
+        "customer_id": "use customer_id_field of the calling list",
         "order_by": "use order_by of a filter",
         "send_attribute": "use send_attribute of a format's field",
+        "treatment-holiday-stattable": "use holiday_table of the calling list",
+        "treatment-weekday-stattable": "use weekday_table of the calling list",
     }
 )
 
@@ -290,6 +383,12 @@ def did_you_mean(name: str, known: tuple[str, ...]) -> str:
 
 def _plain(name: str) -> str:
     return name.lower().replace("-", "_")
+
+
+def times_of_day(text: str) -> tuple[time, ...]:
+    """The times of an option such as `DNC_REREAD_AT` (``02:30,14:30``), each once, in ascending order; aware UTC."""
+    given = {time.fromisoformat(part.strip()).replace(tzinfo=UTC) for part in text.split(",") if part.strip()}
+    return tuple(sorted(given))
 
 
 def levels_in_words(option: AnyOption) -> str:

@@ -77,6 +77,11 @@ def test_given_a_name_when_looked_up_then_it_is_the_same_as_the_option_and_an_un
         (opt.CPN_DIGITS, "+12025550100", "+12025550100"),
         (opt.CPN_DISPLAY_NAME, "Müller & Söhne", "Müller & Söhne"),
         (opt.CALL_ANSWER_TYPE_RECOGNITION, "no_am_detection", "no_am_detection"),
+        (opt.AGENT_LOGOUT_PREVIEW_CALL_RESULT, -1, -1),
+        (opt.AGENT_LOGOUT_PREVIEW_CALL_RESULT, "53", 53),
+        (opt.DNC_REREAD_AT, "", ""),
+        (opt.DNC_REREAD_AT, "23:59", "23:59"),
+        (opt.DNC_REREAD_AT, " 02:30, 14:30,00:00 ", "02:30, 14:30,00:00"),
     ],
 )
 def test_given_an_allowed_value_when_parsed_then_it_has_the_type_of_the_option(option, given, parsed):
@@ -110,6 +115,17 @@ def test_given_an_allowed_value_when_parsed_then_it_has_the_type_of_the_option(o
         (opt.CALL_ANSWER_TYPE_RECOGNITION, "accurate_am_detection"),
         (opt.CALL_ANSWER_TYPE_RECOGNITION, "no_progress_detection"),
         (opt.CALL_ANSWER_TYPE_RECOGNITION, ["no_am_detection"]),
+        (opt.AGENT_LOGOUT_PREVIEW_CALL_RESULT, -2),
+        (opt.AGENT_LOGOUT_PREVIEW_CALL_RESULT, 54),
+        (opt.DEFAULT_GENERAL_PRIORITY, 101),
+        (opt.GENERAL_N_RECORDS, -1),
+        (opt.DNC_REREAD_AT, "24:00"),
+        (opt.DNC_REREAD_AT, "2:30"),
+        (opt.DNC_REREAD_AT, "02:3014:30"),
+        (opt.DNC_REREAD_AT, "02:30,"),
+        (opt.DNC_REREAD_AT, "02:30 14:30"),
+        (opt.DNC_REREAD_AT, "daily"),
+        (opt.DNC_REREAD_AT, 230),
     ],
 )
 def test_given_a_value_out_of_type_or_range_when_parsed_then_the_error_says_what_is_allowed(option, given):
@@ -148,10 +164,30 @@ def test_given_each_option_and_level_when_checked_then_only_its_own_levels_pass(
         ("zzz", "unknown option"),
         ("predictive_algorithm", "this option of the manual is not supported by this version"),
         ("channel_num", "use num_of_channels of the campaign group"),
+        ("customer_id", "use customer_id_field of the calling list"),
+        ("treatment-weekday-stattable", "use weekday_table of the calling list"),
     ],
 )
 def test_given_a_name_that_is_not_supported_when_checked_then_the_words_say_what_to_do(name, words):
     assert words in (check_option(name, 1, Level.APPLICATION) or "")
+
+
+def test_given_times_of_day_when_read_then_they_are_ascending_and_utc():
+    found = opt.times_of_day(opt.DNC_REREAD_AT.parse("14:30, 02:05,14:30"))
+
+    assert [moment.isoformat() for moment in found] == ["02:05:00+00:00", "14:30:00+00:00"]
+    assert opt.times_of_day("") == ()
+
+
+def test_given_no_options_when_priorities_are_looked_up_then_callbacks_go_before_rescheduled_before_general():
+    configuration, group, _ = tree()
+
+    callback, rescheduled, general = (
+        lookup(configuration, f"default_{kind}_priority", group=group)
+        for kind in ("campaigncallback", "campaignrescheduled", "general")
+    )
+
+    assert callback > rescheduled > general
 
 
 def test_given_recognition_options_when_analysis_is_set_up_then_it_follows_them():
