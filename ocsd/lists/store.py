@@ -80,6 +80,10 @@ class ListStore(Protocol):
         """Make undialed claimed chains Ready again, as they were."""
         ...
 
+    async def release_group(self, campaign_group_dbid: int) -> int:
+        """Give back whatever this daemon still claims for the group without an open attempt; returns how many."""
+        ...
+
     async def settle_chain(self, settlement: ChainSettlement) -> bool:
         """Commit a decision about a claimed chain without an open attempt; False: not claimed by us (any more)."""
         ...

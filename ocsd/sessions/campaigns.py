@@ -9,6 +9,7 @@ import trio
 
 from ocsd.config.objects import CampaignGroup, Configuration
 from ocsd.config.options import lookup
+from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.store import ListStore
 from ocsd.model.enums import CmError, GroupCampStatus
 from ocsd.model.errors import CampaignRequestError, StoreUnavailable
@@ -40,6 +41,7 @@ class Campaigns:
         nursery: trio.Nursery,
         *,
         store: ListStore,
+        dnc: DoNotCall,
         memory: SessionMemory,
         telephony: Telephony,
         media: Media,
@@ -49,6 +51,7 @@ class Campaigns:
         self.clock = clock
         self._nursery = nursery
         self.store = store
+        self.dnc = dnc
         self._memory = memory
         self._telephony = telephony
         self._media = media
@@ -144,6 +147,7 @@ class Campaigns:
             group,
             settings,
             store=self.store,
+            dnc=self.dnc,
             telephony=self._telephony,
             media=self._media,
             clock=self.clock,
@@ -250,7 +254,7 @@ class Campaigns:
         with trio.move_on_after(limit_s):
             async with trio.open_nursery() as nursery:
                 for session in sessions:
-                    nursery.start_soon(session.settle)
+                    nursery.start_soon(session.wind_down)
 
     def _status_of(self, group: CampaignGroup) -> GroupStatus:
         session = self.sessions.get(group.dbid)

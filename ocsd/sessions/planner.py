@@ -1,14 +1,19 @@
 """How the calls of one campaign group are placed: options, trunks, caller IDs, the per-second limit. Pure."""
 
 import uuid
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, tzinfo
+from functools import cached_property
+from typing import Final
+from zoneinfo import ZoneInfo
 
-from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Trunk
+from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Treatment, Trunk
 from ocsd.config.options import analysis_settings, lookup
-from ocsd.lists.gates import local_times, why_not_dialable
-from ocsd.model.enums import DialMode, OptimizeBy
-from ocsd.model.records import Chain, NewAttempt
+from ocsd.lists.tables import time_zone_dbid
+from ocsd.model.enums import DialMode, OptimizeBy, RecordType
+from ocsd.model.records import CallingRecord, Chain, NewAttempt, Portion, Refusal
+from ocsd.rules.contract import Hours
+from ocsd.rules.hours import ListHours
 from ocsd.sessions.attempt import AttemptRules
 from ocsd.sessions.attempt_task import AttemptContext, DialPlan
 from ocsd.sessions.group import DialSettings
@@ -22,6 +27,7 @@ class Planner:
         self.config = config
         self.group = group
         self.campaign: Campaign = config.campaign(group.campaign)
+        self._hours: dict[int, Hours] = {}
         self.agent_from_uri = f"sip:ocsd@{config.telephony.sip_host}"
 
     def option(self, name: str, list_dbid: int | None = None) -> str | int | float | bool:
@@ -96,12 +102,122 @@ class Planner:
                 phone=context.record.contact_info,
                 leg_id=context.leg_id,
                 started_at=now,
+                customer_id=self.customer_id(context.record),
+                subject=self.subject(context.record),
             )
             for context in contexts
         ]
 
-    def why_not(self, chain: Chain, now: datetime) -> str | None:
-        """Why the chain's first record may not be dialed at this instant; None: dial it."""
-        calling_list = self.config.calling_list_by_dbid(chain.list_dbid)
-        times = local_times(self.config, calling_list, now)
-        return why_not_dialable(chain.record, calling_list.max_attempts, times, now)
+    # --- records --------------------------------------------------------------------------------------------------
+
+    def shares(self) -> dict[int, int]:
+        """Weight of each active list, by DBID."""
+        return {
+            self.config.calling_list(entry.calling_list).dbid: entry.share
+            for entry in self.campaign.lists
+            if entry.active
+        }
+
+    def filter_text(self, list_dbid: int) -> tuple[str, str]:
+        """The dialing filter of a list: criteria and order."""
+        name = self.config.calling_list_by_dbid(list_dbid).filter
+        found = self.config.filter(name) if name else None
+        return (found.criteria, found.order_by) if found is not None else ("", "")
+
+    @cached_property
+    def tenant_dbid(self) -> int:
+        return self.config.tenant_dbid_of(self.campaign)
+
+    @property
+    def ocs_dials_callbacks(self) -> bool:
+        """predictive_callback: campaign callbacks are dialed; else they go to desktops."""
+        return bool(self.option("predictive_callback"))
+
+    def portions(self) -> tuple[Portion, ...]:
+        """What is claimed to be dialed, by priority (options file 4.4; manual, dialing_priority)."""
+        found = []
+        for record_type, name in _PRIORITY_NAMES.items():
+            if record_type is RecordType.CAMPAIGN_CALLBACK and not self.ocs_dials_callbacks:
+                continue
+            priority = int(self.option(f"default_{name}_priority"))
+            limit = int(self.option(f"{name}_n_records"))
+            found.append((-priority, -int(record_type), Portion(record_type, limit or None)))
+        return tuple(portion for _, _, portion in sorted(found, key=lambda entry: entry[:2]))
+
+    def priorities(self) -> dict[RecordType, int]:
+        """Higher is dialed first. Rescheduled records of an agent, once dialed by us, go as the campaign's do."""
+        found = {kind: int(self.option(f"default_{name}_priority")) for kind, name in _PRIORITY_NAMES.items()}
+        return found | {
+            RecordType.PERSONAL_CALLBACK: found[RecordType.CAMPAIGN_CALLBACK],
+            RecordType.PERSONAL_RESCHEDULED: found[RecordType.CAMPAIGN_RESCHEDULED],
+        }
+
+    def delivered_portions(self) -> tuple[Portion, ...]:
+        """What is claimed to be delivered to desktops when due."""
+        kinds = [RecordType.PERSONAL_CALLBACK, RecordType.PERSONAL_RESCHEDULED]
+        if not self.ocs_dials_callbacks:
+            kinds.append(RecordType.CAMPAIGN_CALLBACK)
+        return tuple(Portion(kind) for kind in kinds)
+
+    def checks_dnc_at_dial(self, record: CallingRecord) -> bool:
+        callback = record.record_type in (RecordType.PERSONAL_CALLBACK, RecordType.CAMPAIGN_CALLBACK)
+        return bool(self.option("check_dnc_callback" if callback else "check_dnc_list"))
+
+    def threshold_s(self, list_dbid: int) -> float:
+        """treatment_sched_threshold: how long a chain may wait in memory."""
+        return float(self.option("treatment_sched_threshold", list_dbid)) * 60.0
+
+    def max_attempts(self, list_dbid: int) -> int:
+        return self.config.calling_list_by_dbid(list_dbid).max_attempts
+
+    def treatments(self, list_dbid: int) -> tuple[Treatment, ...]:
+        return self.config.treatments_of(self.config.calling_list_by_dbid(list_dbid))
+
+    def has_caps(self, list_dbid: int) -> bool:
+        return bool(self.config.calling_list_by_dbid(list_dbid).attempt_caps)
+
+    def hours(self, list_dbid: int) -> Hours:
+        """When the list's records may be dialed."""
+        if (found := self._hours.get(list_dbid)) is None:
+            found = self._hours[list_dbid] = ListHours(self.config, self.config.calling_list_by_dbid(list_dbid))
+        return found
+
+    def zone(self, record: CallingRecord) -> tzinfo:
+        """The record's time zone: its own, else its list's, else UTC."""
+        calling_list = self.config.calling_list_by_dbid(record.list_dbid)
+        by_dbid = {zone.dbid: zone.zone for zone in self.config.time_zones}
+        name = by_dbid.get(record.tz_dbid) or by_dbid.get(time_zone_dbid(self.config, calling_list))
+        return ZoneInfo(name) if name else UTC
+
+    def _field(self, record: CallingRecord, name: str) -> str | None:
+        value = record.user_fields.get(name) if name else None
+        return str(value) if value not in (None, "") else None
+
+    def customer_id(self, record: CallingRecord) -> str | None:
+        return self._field(record, self.config.calling_list_by_dbid(record.list_dbid).customer_id_field)
+
+    def subject(self, record: CallingRecord) -> str | None:
+        return self._field(record, self.config.calling_list_by_dbid(record.list_dbid).subject_field)
+
+    def disposition(self, record: CallingRecord, updates: Mapping[str, object]) -> str:
+        """The disposition code, as the agent may have changed it."""
+        name = self.config.calling_list_by_dbid(record.list_dbid).disposition_field
+        value = updates.get(name, record.user_fields.get(name)) if name else None
+        return "" if value is None else str(value)
+
+    def refusal(self, record: CallingRecord, now: datetime) -> Refusal | None:
+        """The first gate of attempts, schedule and hours that holds a claimed record back at ``now``; None: dial it."""
+        limit = self.max_attempts(record.list_dbid)
+        if record.attempt >= limit:
+            return Refusal(f"attempts: {record.attempt} of at most {limit} used up")
+        if (record.dial_sched_time or 0) > now.timestamp():
+            due = datetime.fromtimestamp(record.dial_sched_time or 0, UTC)
+            return Refusal(f"schedule: not before {due.isoformat()}", due)
+        return self.hours(record.list_dbid).closed(record, now)
+
+
+_PRIORITY_NAMES: Final = {
+    RecordType.CAMPAIGN_CALLBACK: "campaigncallback",
+    RecordType.CAMPAIGN_RESCHEDULED: "campaignrescheduled",
+    RecordType.GENERAL: "general",
+}

@@ -2,25 +2,29 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import structlog
 import trio
 
 from ocsd.config.objects import CampaignGroup, Configuration
-from ocsd.lists.buffer import RecordBuffer
+from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.store import ClaimLost, ListStore
 from ocsd.model.enums import GroupCampStatus
 from ocsd.model.errors import StoreUnavailable
-from ocsd.model.records import Chain, NewAttempt, OpenAttempt
+from ocsd.model.records import Chain, ChainSettlement, NewAttempt, OpenAttempt, Refusal
 from ocsd.sessions.attempt import AgentReserved, AttemptMachine, AttemptState, Forced
-from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
+from ocsd.sessions.attempt_task import AttemptContext, AttemptTask, finished_attempt
 from ocsd.sessions.bell import Bell
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.roster import AgentState, Roster
 from ocsd.sessions.score import Score
+from ocsd.sessions.settling import ending_of, kept_in_memory, settle
+from ocsd.sessions.supply import RecordSupply
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
+from ocsd.treatments.contract import Decision
 from pacing import GroupSnapshot, Pacer
 from telephony.api import Media, Telephony
 
@@ -35,9 +39,6 @@ costs about a millisecond."""
 REFILL_PERIOD_S = 0.5
 CONNECTING_S = 1.2
 """Of the two seconds: about 0.7 s to know that a greeting is over, about 0.5 s to dial the agent's phone (measured)."""
-
-EXHAUSTED_RETRY_S = 5.0
-"""A list that had nothing to claim is asked again after this long: windows open, records come due."""
 
 DATABASE_RETRY_S = 1.0
 
@@ -70,6 +71,7 @@ class Session:
         settings: DialSettings,
         *,
         store: ListStore,
+        dnc: DoNotCall,
         telephony: Telephony,
         media: Media,
         clock: Clock,
@@ -84,6 +86,7 @@ class Session:
         self.campaign = self.planner.campaign
         self.settings = settings
         self.store = store
+        self.dnc = dnc
         self.telephony = telephony
         self.media = media
         self.clock = clock
@@ -98,14 +101,8 @@ class Session:
         self.version = 0
         self.attempts: dict[int, AttemptTask] = {}
         self.agent_from_uri = self.planner.agent_from_uri
-        lists = [entry for entry in self.campaign.lists if entry.active]
-        self.buffer = RecordBuffer(
-            {config.calling_list(entry.calling_list).dbid: entry.share for entry in lists},
-            group.min_rec_buff_size,
-            group.opt_rec_buff_size,
-        )
-        self._list_dbids = tuple(config.calling_list(entry.calling_list).dbid for entry in lists)
-        self._exhausted_until: dict[int, float] = {}
+        self.supply = RecordSupply(self.planner, store=store, dnc=dnc, utc=clock.utc)
+        self._replan = False
         self._bell = Bell(PACING_REST_S, PACING_PERIOD_S)
         self._closed = trio.Event()
         self._changed = trio.Event()
@@ -156,7 +153,7 @@ class Session:
         self.config, self.group = config, group
         self.planner = Planner(config, group)
         self.campaign = self.planner.campaign
-        self.buffer.set_marks(group.min_rec_buff_size, group.opt_rec_buff_size)
+        self._replan = True  # the supply changes over between two of its steps
         self.score.pacer.set_target(self.planner.target(self.settings))
         self.wake()
 
@@ -193,7 +190,7 @@ class Session:
             self._changed = trio.Event()
             await self._changed.wait()
 
-    async def settle(self) -> None:
+    async def wind_down(self) -> None:
         """Hang up what is no conversation, wait until it is written, give the buffer back. Bounded by the caller."""
         for task in list(self.attempts.values()):
             if task.machine.state not in KEPT_ON_STOP:
@@ -208,7 +205,8 @@ class Session:
 
     async def _give_back_buffer(self) -> None:
         async with self._claiming:  # a claim under way ends first, or its chains would come after us
-            await self._give_back(self.buffer.empty())
+            await self._give_back(self.supply.empty())
+            await self._release_claims()
 
     async def _give_back(self, chains: list[Chain]) -> None:
         while chains:
@@ -219,15 +217,23 @@ class Session:
                 log.warning("group.give_back_waits", chains=len(chains), error=str(error))
                 await trio.sleep(DATABASE_RETRY_S)
 
+    async def _release_claims(self) -> None:
+        """Nothing stays Retrieved: whatever is still claimed for this group without a call goes back too."""
+        while True:
+            try:
+                if left := await self.store.release_group(self.group.dbid):
+                    log.info("group.claims_released", chains=left)
+                return
+            except StoreUnavailable as error:
+                log.warning("group.give_back_waits", error=str(error))
+                await trio.sleep(DATABASE_RETRY_S)
+
     async def _complete_when_done(self) -> None:
         """GSW_AUTO_COMPLETION: stop and unload once every chain has been dialed."""
-        now_s = self.clock.now_s()
-        if not self.settings.auto_completion or self.attempts or len(self.buffer):
-            return
-        if any(self._exhausted_until.get(dbid, 0.0) <= now_s for dbid in self._list_dbids):
+        if not self.settings.auto_completion or self.attempts or not self.supply.all_exhausted():
             return
         try:
-            for dbid in self._list_dbids:
+            for dbid in self.planner.shares():
                 if (await self.store.counts(dbid, self.clock.utc())).ready_chains:
                     return
         except StoreUnavailable:
@@ -250,25 +256,19 @@ class Session:
         return not self._held and self.status in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING)
 
     async def _refill(self) -> None:
-        now_s = self.clock.now_s()
-        exhausted = frozenset(dbid for dbid, until_s in self._exhausted_until.items() if until_s > now_s)
         agents = sum(seat.state is not AgentState.LOGGED_OUT for seat in self.roster.seats.values())
-        for refill in self.buffer.refills(agents, exhausted):
-            try:
-                chains = await self.store.claim_chains(
-                    refill.list_dbid, self.group.dbid, refill.limit, self.clock.utc()
-                )
-            except StoreUnavailable as error:
-                log.warning("group.refill_failed", list_dbid=refill.list_dbid, error=str(error))
-                return
-            if len(chains) < refill.limit:
-                self._exhausted_until[refill.list_dbid] = self.clock.now_s() + EXHAUSTED_RETRY_S
-            if not self._wants_records:
-                await self._give_back(chains)  # unloaded while the claim was under way
-                return
-            self.buffer.put(refill.list_dbid, chains)
-            if chains:
-                self.wake()
+        try:
+            if self._replan:
+                await self.supply.reconfigure(self.planner)
+                self._replan = False
+            fresh = await self.supply.refill(agents)
+        except StoreUnavailable as error:
+            log.warning("group.refill_failed", error=str(error))
+            return
+        if not self._wants_records:
+            await self._give_back(self.supply.empty())  # unloaded while the claim was under way
+        elif fresh:
+            self.wake()
 
     # --- dialing ----------------------------------------------------------------------------------------------------
 
@@ -310,7 +310,7 @@ class Session:
             analysing_age_s=tuple(analysing),
             people_waiting=self.roster.people_waiting,
             ports_free=max(0, ports),
-            records_ready=len(self.buffer),
+            records_ready=self.supply.buffered,
             starts_allowed=starts,
         )
 
@@ -325,12 +325,14 @@ class Session:
             predicted_overdial_ratio=round(decision.predicted_overdial_ratio, 5),
             inputs=decision.inputs,
         )
-        chains = self._still_dialable(self.buffer.take(decision.launch))
-        if not chains:
-            return
         self._beginning = True
+        chains: list[Chain] = []
         try:
-            started = await self._begin(chains)
+            chains = await self.supply.take(decision.launch)
+            started = await self._begin(chains) if chains else []
+        except StoreUnavailable as error:
+            log.warning("group.take_failed", error=str(error))
+            return
         except ClaimLost as error:
             # Somebody else may dial one of them: none is dialed by us, and what is still ours goes back.
             log.error("group.claim_lost", chains=len(chains), error=str(error))
@@ -344,22 +346,6 @@ class Session:
         for context in started:
             machine = AttemptMachine(self.planner.rules(context.record.list_dbid), self.clock.now_s())
             self._launch(AttemptTask(self, context, machine))
-
-    def _still_dialable(self, chains: list[Chain]) -> list[Chain]:
-        """What was dialable when it was claimed may not be any more: give that back."""
-        dialable: list[Chain] = []
-        refused: list[Chain] = []
-        for chain in chains:
-            why = self.planner.why_not(chain, self.clock.utc())
-            if why is None:
-                dialable.append(chain)
-            else:
-                log.info("record.held_back", record_id=chain.record.record_id, why=why)
-                refused.append(chain)
-        if refused:
-            assert self._attempt_nursery is not None
-            self._attempt_nursery.start_soon(self._give_back, refused)
-        return dialable
 
     async def _begin(self, chains: list[Chain]) -> list[AttemptContext]:
         """
@@ -376,8 +362,8 @@ class Session:
                     ids = await self.store.next_attempt_ids(len(chains))
                     contexts = [self._context(attempt_id, chain) for attempt_id, chain in zip(ids, chains, strict=True)]
                     attempts = self.planner.new_attempts(contexts, self.clock.utc())
-                await self.store.begin_attempts(attempts)
-                return contexts
+                refused = await self.store.begin_attempts(attempts)
+                break
             except ClaimLost:
                 for context in contexts:
                     self._leave_trunk(context.attempt_id)
@@ -385,6 +371,17 @@ class Session:
             except StoreUnavailable as error:
                 log.warning("group.attempts_not_begun", chains=len(chains), error=str(error))
                 await trio.sleep(DATABASE_RETRY_S)
+        for context in contexts:
+            if (refusal := refused.get(context.attempt_id)) is not None:
+                self._leave_trunk(context.attempt_id)
+                await self._postpone(context.chain, refusal)
+        return [context for context in contexts if context.attempt_id not in refused]
+
+    async def _postpone(self, chain: Chain, refusal: Refusal) -> None:
+        try:
+            await self.supply.postpone(chain, refusal)
+        except StoreUnavailable:
+            await self._give_back([chain])  # the gates will say it again
 
     def _context(self, attempt_id: int, chain: Chain) -> AttemptContext:
         trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s())
@@ -432,8 +429,58 @@ class Session:
 
     def may_dial(self, task: AttemptTask) -> bool:
         """The last gate before the INVITE: writing the attempt may have taken as long as the database was away."""
-        running = self.status is GroupCampStatus.RUNNING and not self._held
-        return running and self.planner.why_not(task.context.chain, self.clock.utc()) is None
+        if self.status is not GroupCampStatus.RUNNING or self._held or self.supply.live(task.context.chain) is None:
+            return False
+        record, now = task.context.record, self.clock.utc()
+        if self.planner.refusal(record, now) is not None:
+            return False
+        return not (
+            self.planner.checks_dnc_at_dial(record)
+            and self.dnc.forbidden(self.planner.tenant_dbid, [record.contact_info], now)[0]
+        )
+
+    async def settle(self, task: AttemptTask) -> None:
+        """Write what the attempt came to and what becomes of its chain; go on with the chain when that is soon."""
+        context, now = task.context, self.clock.utc()
+        chain = self.supply.live(context.chain) or context.chain
+        decision = settle(self.planner, chain, context.record, ending_of(task), context.updates, now)
+        if self._wants_records:
+            decision = kept_in_memory(self.planner, decision, chain.list_dbid, now)
+        await self.store.finish_attempt(
+            finished_attempt(
+                task,
+                decision.change,
+                treatment_dbid=decision.treatment_dbid or None,
+                because=decision.because,
+                statements=decision.statements,
+                requests=decision.requests,
+            )
+        )
+        if decision.change.keep_claim:
+            await self._carry_on(chain, decision)
+
+    async def settle_chain(self, settlement: ChainSettlement) -> bool:
+        """A decision without a call, through outages of the database."""
+        while True:
+            try:
+                return await self.store.settle_chain(settlement)
+            except StoreUnavailable as error:
+                log.warning("record.settlement_waits", record_id=settlement.record_id, error=str(error))
+                await trio.sleep(DATABASE_RETRY_S)
+
+    async def _carry_on(self, chain: Chain, decision: Decision) -> None:
+        """The chain is still ours: hold it until its next dial, with its rows as they are now."""
+        try:
+            rows = await self.store.chain(chain.list_dbid, chain.chain_id)
+        except StoreUnavailable:
+            rows = ()  # given back below; the row says when it is to be dialed
+        if not rows or not self._wants_records:
+            await self._give_back([chain])
+            return
+        place = next((i for i, row in enumerate(rows) if row.record_id == decision.next_record_id), 0)
+        due = datetime.fromtimestamp(decision.change.dial_sched_time or 0, UTC)
+        self.supply.hold(Chain(chain.list_dbid, chain.chain_id, rows, place), due)
+        self.wake()
 
     def seek_agent(self, task: AttemptTask) -> None:
         self.roster.seek(task.context.attempt_id)
@@ -526,7 +573,8 @@ class Session:
             "busy_factor": self.score.tally.busy_ratio(self.roster, now_s),
             "mean_wait_s": self.score.tally.mean_wait_s,
             "call_starts_per_s": self.score.tally.starts_per_s(now_s),
-            "records_in_buffer": len(self.buffer),
+            "records_in_buffer": self.supply.buffered,
+            "records_held": self.supply.held,
         }
         figures |= {f"result_{code}": count for code, count in sorted(self.score.tally.results.items())}
         return figures

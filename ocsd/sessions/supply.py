@@ -1,0 +1,372 @@
+"""
+The supply of chains to one campaign group: claimed, sifted by every gate, buffered, held until their time, given back.
+
+    claim -> sift --passes--> buffer -> take (sifted again) -> dialed
+               |                ^
+               |-- not yet: held in memory while it is soon (treatment_sched_threshold), else written back with its time
+               |-- Do-Not-Call: the record becomes NoCall, the chain goes on with its other records
+               '-- withdrawn meanwhile: dropped
+
+The gates are asked when a chain is buffered and again right before it is dialed, because windows close, requests not to
+be called arrive and counters run on while it waits. Whatever a gate answers, the chain is somewhere: in the buffer,
+held, or back in its list; nothing is dropped on the floor.
+"""
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from ocsd.dnc.contract import DoNotCall
+from ocsd.lists.buffer import RecordBuffer
+from ocsd.lists.store import ListStore
+from ocsd.model.enums import RecordStatus, RecordType
+from ocsd.model.errors import StoreUnavailable
+from ocsd.model.records import (
+    Chain,
+    ChainChange,
+    ChainSettlement,
+    Portion,
+    Refusal,
+    Selector,
+    Withdrawal,
+    Withdrawn,
+)
+from ocsd.sessions.planner import Planner
+from ocsd.treatments.state import state_of
+
+log = structlog.get_logger()
+
+EXHAUSTED_RETRY_S: Final = 5.0
+"""A list that had nothing to claim is asked again after this long: windows open, records come due."""
+
+UNKNOWN_OPENING: Final = timedelta(days=1)
+"""A record that no rule will ever let through is looked at again a day later: an operator may have changed something."""
+
+CALLBACKS_AT_ONCE: Final = 50
+"""Callbacks claimed per list and look; the rest follows at the next one."""
+
+
+@dataclass(order=True, slots=True)
+class _Held:
+    due_s: float
+    order: int
+    chain: Chain = field(compare=False)
+
+
+class RecordSupply:
+    """
+    Owned by one session (or by a run in virtual time). `refill`, `callbacks`, `take` and `postpone` may overlap, as
+    each changes what they share without waiting in between; `reconfigure` must not overlap `refill`.
+
+    Args:
+        utc: the wall clock.
+    """
+
+    def __init__(self, planner: Planner, *, store: ListStore, dnc: DoNotCall, utc: Callable[[], datetime]) -> None:
+        self._planner = planner
+        self._store = store
+        self._dnc = dnc
+        self._utc = utc
+        self._buffer = RecordBuffer(planner.shares(), planner.group.min_rec_buff_size, planner.group.opt_rec_buff_size)
+        self._exhausted_until: dict[int, datetime] = {}
+        self._held: list[_Held] = []
+        self._order = 0
+        self._unsifted: list[Chain] = []
+        """Claimed, and not yet sifted because the database went away meanwhile."""
+        self._gone: dict[tuple[int, int], datetime] = {}
+        """When (list DBID, record_id) was withdrawn while its chain was ours: our copy of the row is old. A claim that
+        begins later has read the row anew."""
+        self.refused: Counter[str] = Counter()
+        """How often each gate held a chain back, for statistics."""
+
+    # --- figures ------------------------------------------------------------------------------------------------
+
+    @property
+    def buffered(self) -> int:
+        return len(self._buffer)
+
+    @property
+    def held(self) -> int:
+        """Chains kept in memory for a time that is soon."""
+        return len(self._held) + len(self._unsifted)
+
+    def all_exhausted(self) -> bool:
+        """Every list came back short at its last claim, and nothing is left in memory."""
+        now = self._utc()
+        known = all(self._exhausted_until.get(dbid, now) > now for dbid in self._planner.shares())
+        return known and not self.buffered and not self.held
+
+    # --- configuration ------------------------------------------------------------------------------------------
+
+    async def reconfigure(self, planner: Planner) -> None:
+        """
+        Other options, shares, watermarks and filters. Buffered chains of a list whose filter has changed go back and
+        are claimed again through the new one; what is being dialed or on a desktop stays (options file, "Filters").
+        """
+        before, self._planner = self._planner, planner
+        self._buffer.set_marks(planner.group.min_rec_buff_size, planner.group.opt_rec_buff_size)
+        shares = planner.shares()
+        gone = set(before.shares()) - set(shares)
+        changed = {dbid for dbid in shares if before.filter_text(dbid) != planner.filter_text(dbid)}
+        returned: list[Chain] = []
+        for list_dbid in gone | changed:
+            returned += self._buffer.empty_list(list_dbid)
+            returned += self._unhold(lambda chain, dbid=list_dbid: chain.list_dbid == dbid)  # type: ignore[misc]
+            self._exhausted_until.pop(list_dbid, None)
+        self._buffer.set_shares(shares)
+        if returned:
+            log.info("buffer.returned", chains=len(returned), lists=sorted(gone | changed))
+            await self._store.give_back(returned)
+
+    # --- claiming -----------------------------------------------------------------------------------------------
+
+    async def refill(self, agents: int) -> int:
+        """
+        Release what has come due, then claim what the watermarks ask for; returns how many chains are new in the
+        buffer. Raises StoreUnavailable; nothing is lost then.
+        """
+        now = self._utc()
+        before = len(self._buffer)
+        self._release_due(now)
+        if self._unsifted:
+            await self._sift_into_buffer([])
+        exhausted = frozenset(dbid for dbid, until in self._exhausted_until.items() if until > now)
+        for refill in self._buffer.refills(agents, exhausted):
+            chains = await self._claim(refill.list_dbid, refill.limit, self._planner.portions())
+            if len(chains) < refill.limit:
+                self._exhausted_until[refill.list_dbid] = self._utc() + timedelta(seconds=EXHAUSTED_RETRY_S)
+            await self._sift_into_buffer(chains)
+        return len(self._buffer) - before
+
+    async def callbacks(self) -> list[Chain]:
+        """Claim the due chains that go to desktops: personal ones, campaign callbacks unless OCS dials them."""
+        portions = self._planner.delivered_portions()
+        found: list[Chain] = []
+        for list_dbid in self._planner.shares():
+            found += await self._sift(await self._claim(list_dbid, CALLBACKS_AT_ONCE, portions))
+        return found
+
+    async def _claim(self, list_dbid: int, limit: int, portions: Sequence[Portion]) -> list[Chain]:
+        now = self._utc()
+        chains = await self._store.claim_chains(list_dbid, self._planner.group.dbid, limit, now, portions)
+        for chain in chains:
+            for record in chain.records:
+                key = (list_dbid, record.record_id)
+                if key in self._gone and self._gone[key] < now:
+                    del self._gone[key]  # somebody has put the row back
+        return chains
+
+    async def take(self, count: int) -> list[Chain]:
+        """
+        Up to ``count`` chains that may be dialed at this instant; those that may not any more are put where they
+        belong. Raises StoreUnavailable; the chains not returned are kept.
+        """
+        taken: list[Chain] = []
+        self._release_due(self._utc())
+        while len(taken) < count and (chains := self._buffer.take(count - len(taken))):
+            taken += await self._sift(chains, at_dial=True)
+        return taken
+
+    # --- gates --------------------------------------------------------------------------------------------------
+
+    async def _sift_into_buffer(self, chains: Sequence[Chain]) -> None:
+        waiting, self._unsifted = [*self._unsifted, *chains], []
+        by_list: dict[int, list[Chain]] = {}
+        for chain in await self._sift(waiting):
+            by_list.setdefault(chain.list_dbid, []).append(chain)
+        for list_dbid, passed in by_list.items():
+            self._buffer.put(list_dbid, passed, self._planner.priorities())
+
+    async def _sift(self, chains: Sequence[Chain], *, at_dial: bool = False) -> list[Chain]:
+        """The chains that have a record to dial now, with ``position`` on it; the others are dealt with."""
+        if not chains:
+            return []
+        waiting = list(chains)
+        passed: list[Chain] = []
+        try:
+            capped = {} if at_dial else await self._capped(waiting)  # at the dial the insert itself counts
+            forbidden = self._forbidden(waiting, at_dial=at_dial)
+            while waiting:
+                chain = waiting[-1]
+                sifted = await self._sift_one(chain, capped, forbidden)
+                waiting.pop()
+                if sifted is not None:
+                    passed.append(sifted)
+        except StoreUnavailable:
+            self._unsifted += waiting
+            if passed:
+                self._unsifted += passed
+            raise
+        passed.reverse()
+        return passed
+
+    async def _sift_one(
+        self, chain: Chain, capped: dict[tuple[int, int], Refusal], forbidden: set[tuple[int, int]]
+    ) -> Chain | None:
+        for record in chain.records:
+            key = (chain.list_dbid, record.record_id)
+            if key in forbidden and key not in self._gone:
+                await self._store.withdraw(
+                    [chain.list_dbid], Selector(record=key, all_chain=False), Withdrawal.DO_NOT_CALL
+                )
+                self._gone[key] = self._utc()
+                self.refused["Do-Not-Call"] += 1
+                log.info("record.forbidden", list_dbid=chain.list_dbid, record_id=record.record_id)
+        left = self.live(chain)
+        if left is None:
+            await self._store.give_back([chain])
+            return None
+        now = self._utc()
+        refusals: list[tuple[int, Refusal]] = []
+        for place in candidates(left):
+            record = left.records[place]
+            refusal = self._planner.refusal(record, now) or capped.get((chain.list_dbid, record.record_id))
+            if refusal is None:
+                return replace(left, position=place)
+            refusals.append((place, refusal))
+        place, refusal = min(refusals, key=lambda entry: _when(entry[1], now))
+        await self.postpone(replace(left, position=place), refusal)
+        return None
+
+    async def postpone(self, chain: Chain, refusal: Refusal) -> None:
+        """Hold the chain until ``refusal`` ends, in memory when that is soon, else in its list."""
+        now = self._utc()
+        due = _when(refusal, now)
+        self.refused[refusal.why.split(":")[0]] += 1
+        log.info("record.held_back", record_id=chain.record.record_id, why=refusal.why, until=due.isoformat())
+        if due - now <= timedelta(seconds=self._planner.threshold_s(chain.list_dbid)):
+            self.hold(chain, due)
+            return
+        record = chain.record
+        await self._store.settle_chain(
+            ChainSettlement(
+                list_dbid=chain.list_dbid,
+                chain_id=chain.chain_id,
+                record_id=record.record_id,
+                change=ChainChange(
+                    record_status=RecordStatus.READY,
+                    record_type=RecordType(record.record_type),
+                    sibling_status=RecordStatus.READY,
+                    dial_sched_time=math.ceil(due.timestamp()),
+                    treatments=record.treatments,
+                ),
+                because=refusal.why,
+            )
+        )
+
+    async def _capped(self, chains: Sequence[Chain]) -> dict[tuple[int, int], Refusal]:
+        found: dict[tuple[int, int], Refusal] = {}
+        for list_dbid in {chain.list_dbid for chain in chains}:
+            if not self._planner.has_caps(list_dbid):
+                continue
+            records = [record for chain in chains if chain.list_dbid == list_dbid for record in chain.records]
+            refusals = await self._store.refused_by_caps(list_dbid, self._planner.campaign.dbid, records, self._utc())
+            found |= {(list_dbid, record_id): refusal for record_id, refusal in refusals.items()}
+        return found
+
+    def _forbidden(self, chains: Sequence[Chain], *, at_dial: bool) -> set[tuple[int, int]]:
+        """Records on Do-Not-Call, by number or customer id."""
+        checked = [
+            (chain.list_dbid, record)
+            for chain in chains
+            for record in chain.records
+            if not at_dial or self._planner.checks_dnc_at_dial(record)
+        ]
+        now, tenant = self._utc(), self._planner.tenant_dbid
+        verdicts = self._dnc.forbidden(tenant, [record.contact_info for _, record in checked], now)
+        found = {(dbid, record.record_id) for (dbid, record), bad in zip(checked, verdicts, strict=True) if bad}
+        named = [
+            (dbid, record, customer_id)
+            for dbid, record in checked
+            if (customer_id := self._planner.customer_id(record)) is not None
+        ]
+        if named:
+            verdicts = self._dnc.customers_forbidden(tenant, [customer_id for _, _, customer_id in named], now)
+            found |= {(dbid, record.record_id) for (dbid, record, _), bad in zip(named, verdicts, strict=True) if bad}
+        return found
+
+    # --- holding and letting go -----------------------------------------------------------------------------------
+
+    def hold(self, chain: Chain, due: datetime) -> None:
+        """Keep a claimed chain until ``due`` (aware), then buffer it."""
+        self._order += 1
+        heapq.heappush(self._held, _Held(due.timestamp(), self._order, chain))
+
+    def _release_due(self, now: datetime) -> None:
+        while self._held and self._held[0].due_s <= now.timestamp():
+            chain = heapq.heappop(self._held).chain
+            self._buffer.put(chain.list_dbid, [chain], self._planner.priorities())
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When the first held chain comes due."""
+        return datetime.fromtimestamp(self._held[0].due_s, UTC) if self._held else None
+
+    def _unhold(self, chosen: Callable[[Chain], bool]) -> list[Chain]:
+        out = [held.chain for held in self._held if chosen(held.chain)]
+        self._held = [held for held in self._held if not chosen(held.chain)]
+        heapq.heapify(self._held)
+        return out
+
+    def forget(self, withdrawn: Iterable[Withdrawn]) -> list[Chain]:
+        """
+        Rows that have left the lists: their records leave memory at once; returns chains that are empty now, to be
+        given back by the caller (which ends their claims).
+        """
+        keys = {(row.list_dbid, row.record_id) for row in withdrawn if row.claimed}
+        chains = {(row.list_dbid, row.chain_id) for row in withdrawn if row.claimed}
+        if not keys:
+            return []
+        now = self._utc()
+        self._gone |= dict.fromkeys(keys, now)
+        empty: list[Chain] = []
+        for chain in self._buffer.drop(chains):
+            left = self.live(chain)
+            if left is None:
+                empty.append(chain)
+            else:
+                self._buffer.put(left.list_dbid, [left], self._planner.priorities())
+        for held in list(self._held):
+            if held.chain.key in chains:
+                left = self.live(held.chain)
+                if left is None:
+                    self._held.remove(held)
+                    empty.append(held.chain)
+                else:
+                    held.chain = left
+        heapq.heapify(self._held)
+        return empty
+
+    def live(self, chain: Chain) -> Chain | None:
+        """A claimed chain without records that were withdrawn; None when none is left."""
+        left = tuple(r for r in chain.records if (chain.list_dbid, r.record_id) not in self._gone)
+        if len(left) == len(chain.records):
+            return chain
+        if not left:
+            return None
+        position = left.index(chain.record) if chain.record in left else 0
+        return replace(chain, records=left, position=position)
+
+    def empty(self) -> list[Chain]:
+        """Remove and return everything, to be given back to the lists."""
+        chains = [*self._buffer.empty(), *(held.chain for held in self._held), *self._unsifted]
+        self._held.clear()
+        self._unsifted.clear()
+        return chains
+
+
+def candidates(chain: Chain) -> Sequence[int]:
+    """Places of the records that may be dialed next: of the one that the treatment state names, if it is there."""
+    state = state_of(chain.record)
+    named = [place for place, r in enumerate(chain.records) if state is not None and r.chain_n == state.chain_n]
+    return named or range(len(chain.records))
+
+
+def _when(refusal: Refusal, now: datetime) -> datetime:
+    return refusal.until if refusal.until is not None else now + UNKNOWN_OPENING
