@@ -85,7 +85,7 @@ class Planner:
             trunk=trunk.name,
             switch_dbid=trunk.dbid,
             analysis=analysis_settings(self.config, self.group, trunk.tone_plan),
-            result_for_all=bool(self.option("update_all_records", record.list_dbid)),
+            result_for_all=self.result_for_all(record.list_dbid),
         )
 
     def new_attempts(self, contexts: Iterable[AttemptContext], now: datetime) -> list[NewAttempt]:
@@ -172,6 +172,10 @@ class Planner:
 
     def treatments(self, list_dbid: int) -> tuple[Treatment, ...]:
         return self.config.treatments_of(self.config.calling_list_by_dbid(list_dbid))
+
+    def result_for_all(self, list_dbid: int) -> bool:
+        """update_all_records: the result goes to every record of the chain."""
+        return bool(self.option("update_all_records", list_dbid))
 
     def has_caps(self, list_dbid: int) -> bool:
         return bool(self.config.calling_list_by_dbid(list_dbid).attempt_caps)

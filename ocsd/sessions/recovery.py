@@ -30,7 +30,10 @@ from ocsd.sessions.attempt import SAFETY_MARGIN_S, AttemptMachine, AttemptState,
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.outcome import result_of_failure, result_of_verdict
+from ocsd.sessions.planner import Planner
 from ocsd.sessions.session import Session
+from ocsd.sessions.settling import Ending, settle
+from ocsd.treatments.contract import Decision
 from telephony.api import Channel, Leg, LegLost, Media, Telephony
 from telephony.contract import ChannelSnapshot, LegEnded, LegSnapshot, LegState, VerdictKind
 
@@ -131,22 +134,28 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
     store = campaigns.store
     attempts = await store.open_attempts()
     records: dict[tuple[int, int], CallingRecord] = {}
+    chains: dict[int, Chain] = {}
     for list_dbid in {attempt.list_dbid for attempt in attempts} & campaigns.list_dbids:
         wanted = [attempt.record_id for attempt in attempts if attempt.list_dbid == list_dbid]
         found = await store.records(list_dbid, wanted)
         records |= {(list_dbid, record_id): record for record_id, record in found.items()}
+    for attempt in attempts:
+        record = records.get((attempt.list_dbid, attempt.record_id), _bare_record(attempt))
+        known = attempt.list_dbid in campaigns.list_dbids
+        rows = await store.chain(attempt.list_dbid, attempt.chain_id) if known else ()
+        chains[attempt.attempt_id] = _chain_of(record, rows)
     adopted = given_up = 0
     # The plane is asked last: from here to the adoption nothing is awaited that could make its answer old.
     legs = {leg.leg_id: leg for leg in telephony.live_legs()}
     channels = {channel.channel_id: channel for channel in media.live_channels()}
-    open_ends: list[tuple[OpenAttempt, Remains, CallingRecord]] = []
+    open_ends: list[tuple[OpenAttempt, Remains, Chain]] = []
     for attempt in attempts:
-        record = records.get((attempt.list_dbid, attempt.record_id), _bare_record(attempt))
+        chain = chains[attempt.attempt_id]
         session = campaigns.sessions.get(attempt.campaign_group_dbid)
         task = None
         remains = Remains(legs.get(attempt.leg_id), channels.get(f"{attempt.leg_id}-rtp"))
         if session is not None:
-            context = session.context_of(attempt, Chain(attempt.list_dbid, attempt.chain_id, (record,)))
+            context = session.context_of(attempt, chain)
             remains = remains_of(context, legs, channels)
             task = _adopt(attempt, remains, context, session, telephony, media)
             if task is None:
@@ -156,9 +165,9 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             adopted += 1
             log.info("attempt.adopted", attempt_id=attempt.attempt_id, state=task.machine.state.name)
         else:
-            open_ends.append((attempt, remains, record))
-    for attempt, remains, record in open_ends:
-        await _settle(campaigns, attempt, remains, record)
+            open_ends.append((attempt, remains, chain))
+    for attempt, remains, chain in open_ends:
+        await _settle(campaigns, attempt, remains, chain)
         given_up += 1
     for pair in _conversations_without_record(telephony, media):
         campaigns.start_soon(_see_through, *pair)
@@ -168,12 +177,13 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
     return Recovered(adopted, given_up, returned)
 
 
-async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, record: CallingRecord) -> None:
+async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, chain: Chain) -> None:
     connected = attempt.connected_at is not None or remains.agent_id is not None
     result: int
     result, interrupted = settled(connected, remains)
     if attempt.desktop_result is not None:
         result = attempt.desktop_result
+    decision = _decision(campaigns, attempt, chain, result, connected=connected, interrupted=interrupted)
     leg, verdict = remains.leg, remains.verdict or remains.early_verdict
     await campaigns.store.finish_attempt(
         FinishedAttempt(
@@ -182,9 +192,7 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
             record_id=attempt.record_id,
             chain_id=attempt.chain_id,
             call_result=int(result),
-            change=ChainChange(
-                RecordStatus.STALE if interrupted else RecordStatus.UPDATED, RecordType(record.record_type)
-            ),
+            change=decision.change,
             finished_at=campaigns.clock.utc(),
             times=AttemptTimes(dialing_at=attempt.started_at, answered_at=attempt.answered_at),
             sip_status=leg.sip_status or None if leg is not None else None,
@@ -193,9 +201,42 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
             agent_id=attempt.agent_id or remains.agent_id,
             interrupted=interrupted,
             updates=attempt.desktop_updates,
+            treatment_dbid=decision.treatment_dbid or None,
+            because=decision.because,
+            statements=decision.statements,
+            requests=decision.requests,
         )
     )
     log.warning("attempt.settled", attempt_id=attempt.attempt_id, result=int(result), interrupted=interrupted)
+
+
+def _chain_of(record: CallingRecord, rows: tuple[CallingRecord, ...]) -> Chain:
+    """The claimed chain as far as it is still there; the dialed record is always in it."""
+    place = next((i for i, row in enumerate(rows) if row.record_id == record.record_id), None)
+    if place is None:
+        return Chain(record.list_dbid, record.chain_id, (record, *rows))
+    return Chain(record.list_dbid, record.chain_id, rows, place)
+
+
+def _decision(
+    campaigns: Campaigns, attempt: OpenAttempt, chain: Chain, result: int, *, connected: bool, interrupted: bool
+) -> Decision:
+    """What follows from a result found at start-up: the same as if the daemon had been there."""
+    status = RecordStatus.STALE if interrupted else RecordStatus.UPDATED
+    group = campaigns.groups.get(attempt.campaign_group_dbid)
+    if group is None or attempt.list_dbid not in campaigns.list_dbids:
+        # Its group or list is not configured any more: nobody knows its treatments.
+        change = ChainChange(status, RecordType(chain.record.record_type), sibling_status=status)
+        return Decision(change, 0, None, "its campaign group is not configured any more")
+    planner = Planner(campaigns.config, group)
+    ending = Ending(
+        call_result=int(result),
+        record_status=status,
+        handled=connected,
+        agent_id=attempt.agent_id,
+        result_for_all=planner.result_for_all(attempt.list_dbid),
+    )
+    return settle(planner, chain, chain.record, ending, attempt.desktop_updates, campaigns.clock.utc())
 
 
 def _bare_record(attempt: OpenAttempt) -> CallingRecord:

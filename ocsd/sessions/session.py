@@ -12,19 +12,22 @@ from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.store import ClaimLost, ListStore
 from ocsd.model.enums import GroupCampStatus
 from ocsd.model.errors import StoreUnavailable
-from ocsd.model.records import Chain, ChainSettlement, NewAttempt, OpenAttempt, Refusal
+from ocsd.model.records import CallingRecord, Chain, ChainSettlement, NewAttempt, OpenAttempt, Refusal
+from ocsd.rules.contract import Hours
 from ocsd.sessions.attempt import AgentReserved, AttemptMachine, AttemptState, Forced
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask, finished_attempt
 from ocsd.sessions.bell import Bell
 from ocsd.sessions.clock import Clock
+from ocsd.sessions.desk_record import DeskRecord
+from ocsd.sessions.figures import snapshot, statistics
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.roster import AgentState, Roster
 from ocsd.sessions.score import Score
-from ocsd.sessions.settling import ending_of, kept_in_memory, settle
+from ocsd.sessions.settling import ending_of, kept_in_memory, settle, treat
 from ocsd.sessions.supply import RecordSupply
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
-from ocsd.treatments.contract import Decision
+from ocsd.treatments.contract import Decision, Situation
 from pacing import GroupSnapshot, Pacer
 from telephony.api import Media, Telephony
 
@@ -100,6 +103,8 @@ class Session:
         self.status = GroupCampStatus.NOT_LOADED
         self.version = 0
         self.attempts: dict[int, AttemptTask] = {}
+        self.on_desk: dict[int, DeskRecord] = {}
+        """Records on desktops without a call, by handle."""
         self.agent_from_uri = self.planner.agent_from_uri
         self.supply = RecordSupply(self.planner, store=store, dnc=dnc, utc=clock.utc)
         self._replan = False
@@ -108,7 +113,7 @@ class Session:
         self._changed = trio.Event()
         self._claiming = trio.Lock()
         self._attempt_nursery: trio.Nursery | None = None
-        self._bucket = StartBucket(clock.now_s())
+        self.bucket = StartBucket(clock.now_s())
         # The legal wait begins with the end of the greeting: analysis and the agent's phone have used part of it.
         patience_s = float(self.planner.option("call_wait_in_queue_timeout")) - CONNECTING_S
         self.score = Score(Pacer(self.planner.target(settings), max_wait_s=min(10.0, max(0.0, patience_s))))
@@ -170,7 +175,7 @@ class Session:
                 case GroupCampStatus.RUNNING:
                     await self._dial()
                     await self._complete_when_done()
-                case GroupCampStatus.WAITING_UNLOAD if not self.attempts:
+                case GroupCampStatus.WAITING_UNLOAD if not self.attempts and not self.on_desk:
                     self._event(GroupEvent.DRAINED)
                 case GroupCampStatus.UNLOAD_IN_PROGRESS:
                     await self._give_back_buffer()
@@ -274,45 +279,7 @@ class Session:
 
     def snapshot(self) -> GroupSnapshot:
         """The group as the pacing sees it now."""
-        now_s = self.clock.now_s()
-        dialing, analysing = [], []
-        customers = 0
-        for task in self.attempts.values():
-            state = task.machine.state
-            if state in (AttemptState.DIALING, AttemptState.ALERTING):
-                dialing.append(now_s - task.machine.started_s)
-            elif state is AttemptState.ANALYSING:
-                analysing.append(now_s - task.machine.marks["answered"])
-            if state is not AttemptState.WRAP_UP:
-                customers += 1
-        seats = self.roster.seats.values()
-        on_phone = sum(seat.state in (AgentState.RESERVED, AgentState.TALKING) for seat in seats)
-        logged_in = sum(seat.state is not AgentState.LOGGED_OUT for seat in seats)
-        # Every agent who may be needed keeps a leg in reserve.
-        legs_free = self.telephony.capacity - self.telephony.in_use - (logged_in - on_phone)
-        ports = min(self.group.num_of_channels - customers, self.trunk_board.free_ports(self.group.trunks), legs_free)
-        starts = min(
-            self._bucket.allowed(float(self.planner.option("dialing_rate_limit")), now_s),
-            self.trunk_board.starts_allowed(self.group.trunks, now_s),
-        )
-        return GroupSnapshot(
-            now_s=now_s,
-            agents_idle_s=tuple(now_s - seat.since_s for seat in seats if seat.state is AgentState.READY),
-            agents_talking_s=tuple(
-                now_s - seat.since_s if seat.state is AgentState.TALKING else 0.0
-                for seat in seats
-                if seat.state in (AgentState.TALKING, AgentState.RESERVED)
-            ),
-            agents_wrapping_s=tuple(
-                (seat.talked_s, now_s - seat.since_s) for seat in seats if seat.state is AgentState.WRAP_UP
-            ),
-            attempts_age_s=tuple(dialing),
-            analysing_age_s=tuple(analysing),
-            people_waiting=self.roster.people_waiting,
-            ports_free=max(0, ports),
-            records_ready=self.supply.buffered,
-            starts_allowed=starts,
-        )
+        return snapshot(self)
 
     async def _dial(self) -> None:
         decision = self.score.pacer.decide(self.snapshot())
@@ -341,7 +308,7 @@ class Session:
         finally:
             self._beginning = False
             self._changed.set()
-        self._bucket.take(len(started))
+        self.bucket.take(len(started))
         self.score.tally.launched(len(started), self.clock.now_s())
         for context in started:
             machine = AttemptMachine(self.planner.rules(context.record.list_dbid), self.clock.now_s())
@@ -459,6 +426,27 @@ class Session:
         if decision.change.keep_claim:
             await self._carry_on(chain, decision)
 
+    def treat(
+        self,
+        chain: Chain,
+        record: CallingRecord,
+        call_result: int,
+        *,
+        disposition: str = "",
+        agent_id: str | None = None,
+    ) -> Decision:
+        """The treatment of a result that was reached without a call (a missed callback)."""
+        live = self.supply.live(chain) or chain
+        situation = Situation(call_result, record, live.records, self.clock.utc(), disposition, agent_id)
+        return treat(self.planner, situation, result_for_all=self.planner.result_for_all(chain.list_dbid))
+
+    def hours(self, list_dbid: int) -> Hours:
+        return self.planner.hours(list_dbid)
+
+    async def next_handle(self) -> int:
+        """A handle for a record on a desktop, from the id space of attempts."""
+        return (await self.store.next_attempt_ids(1))[0]
+
     async def settle_chain(self, settlement: ChainSettlement) -> bool:
         """A decision without a call, through outages of the database."""
         while True:
@@ -554,27 +542,4 @@ class Session:
     # --- figures ----------------------------------------------------------------------------------------------------
 
     def statistics(self) -> dict[str, float | int | None]:
-        now_s = self.clock.now_s()
-        states = [task.machine.state for task in self.attempts.values()]
-        figures: dict[str, float | int | None] = {
-            "agents_logged_in": sum(s.state is not AgentState.LOGGED_OUT for s in self.roster.seats.values()),
-            "agents_ready": len(self.roster.in_state(AgentState.READY)),
-            "agents_reserved": len(self.roster.in_state(AgentState.RESERVED)),
-            "agents_talking": len(self.roster.in_state(AgentState.TALKING)),
-            "agents_wrap_up": len(self.roster.in_state(AgentState.WRAP_UP)),
-            "calls_dialing": sum(s in (AttemptState.DIALING, AttemptState.ALERTING) for s in states),
-            "calls_analysing": states.count(AttemptState.ANALYSING),
-            "people_waiting": self.roster.people_waiting,
-            "attempts": self.score.tally.attempts,
-            "answered": self.score.tally.people,
-            "connected": self.score.tally.connected,
-            "abandoned": self.score.tally.abandoned,
-            "overdial_rate": self.score.tally.overdial_ratio,
-            "busy_factor": self.score.tally.busy_ratio(self.roster, now_s),
-            "mean_wait_s": self.score.tally.mean_wait_s,
-            "call_starts_per_s": self.score.tally.starts_per_s(now_s),
-            "records_in_buffer": self.supply.buffered,
-            "records_held": self.supply.held,
-        }
-        figures |= {f"result_{code}": count for code, count in sorted(self.score.tally.results.items())}
-        return figures
+        return statistics(self)

@@ -46,7 +46,7 @@ EXHAUSTED_RETRY_S: Final = 5.0
 """A list that had nothing to claim is asked again after this long: windows open, records come due."""
 
 UNKNOWN_OPENING: Final = timedelta(days=1)
-"""A record that no rule will ever let through is looked at again a day later: an operator may have changed something."""
+"""A record that no rule will ever let through is looked at again a day later: somebody may have changed a rule."""
 
 CALLBACKS_AT_ONCE: Final = 50
 """Callbacks claimed per list and look; the rest follows at the next one."""
