@@ -3,19 +3,47 @@
 `selection` says the same in SQL; the tests compare the two.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from ocsd.config.objects import CallingList, Configuration
+from ocsd.lists.store import DEFAULT_PORTIONS
 from ocsd.lists.tables import time_zone_dbid
-from ocsd.model.enums import RecordType
+from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.records import CallingRecord
 
-TYPE_ORDER: Final = (RecordType.CAMPAIGN_CALLBACK, RecordType.CAMPAIGN_RESCHEDULED, RecordType.GENERAL)
-"""Types that any agent may take, the most urgent first. The personal types need their agent and are left alone."""
+SCHEDULED_TYPES: Final = frozenset(
+    {
+        RecordType.CAMPAIGN_RESCHEDULED,
+        RecordType.PERSONAL_RESCHEDULED,
+        RecordType.PERSONAL_CALLBACK,
+        RecordType.CAMPAIGN_CALLBACK,
+    }
+)
+"""Types whose treatment state is read back (docs/adr/0008)."""
+
+DIALED_TYPES: Final = SCHEDULED_TYPES | {RecordType.GENERAL}
+
+TYPE_ORDER: Final = tuple(portion.record_type for portion in DEFAULT_PORTIONS)
+"""Types that any agent may take, the most urgent first."""
+
+STATUS_TYPES: Final[Mapping[int, frozenset[int]]] = {
+    RecordStatus.READY: DIALED_TYPES,
+    RecordStatus.RETRIEVED: DIALED_TYPES,
+    RecordStatus.UPDATED: DIALED_TYPES | {RecordType.NO_CALL},
+    RecordStatus.STALE: DIALED_TYPES,
+    RecordStatus.CANCELED: DIALED_TYPES,
+    RecordStatus.AGENT_ERROR: DIALED_TYPES,
+    RecordStatus.MISSED_CALLBACK: DIALED_TYPES - {RecordType.GENERAL, RecordType.CAMPAIGN_RESCHEDULED},
+}
+"""Manual, "Record Status and Record Type Combinations". Rows outside it are left alone."""
+
+STATE: Final = re.compile(r"[0-9]{1,10}@[0-9]{1,10}@([0-9]{1,10})@[0-9]{1,10}")
+"""Treatment state ``<treatment DBID>@<attempt>@<chain_n to dial>@<cycle>``; any other text is ignored."""
 
 
 def second_of_day(now: datetime, zone: ZoneInfo) -> int:
@@ -56,10 +84,35 @@ def local_times(config: Configuration, calling_list: CallingList, now: datetime)
     return LocalTimes(by_tz_dbid, by_tz_dbid.get(time_zone_dbid(config, calling_list)))
 
 
-def why_not_dialable(record: CallingRecord, max_attempts: int, times: LocalTimes, now: datetime) -> str | None:
-    """The first gate (of type, attempts, schedule, window) that holds a Ready or claimed record back; None: dial it."""
-    if record.record_type not in TYPE_ORDER:
-        return f"record type {record.record_type.name} is not dialed for any agent"
+def named_chain_n(record: CallingRecord) -> int | None:
+    """The place in the chain that the record's treatment state names; None: any record of the chain may be dialed."""
+    if record.treatments is None or record.record_type not in SCHEDULED_TYPES:
+        return None
+    match = STATE.fullmatch(record.treatments)
+    return int(match[1]) if match is not None else None
+
+
+def why_not_dialable(
+    record: CallingRecord,
+    max_attempts: int,
+    times: LocalTimes,
+    now: datetime,
+    *,
+    types: Collection[RecordType] = DIALED_TYPES,
+    agents: Collection[str] | None = None,
+    chain: Sequence[CallingRecord] = (),
+) -> str | None:
+    """
+    The first gate that holds a Ready or claimed record back; None: it may be dialed.
+
+    Args:
+        types, agents: as in Portion.
+        chain: the records of its chain that are Ready or claimed with it, itself among them or not.
+    """
+    if record.record_type not in types:
+        return f"record type {record.record_type.name} is not dialed here"
+    if agents is not None and record.agent_id not in agents:
+        return f"it belongs to agent {record.agent_id!r}" if record.agent_id else "it belongs to no agent"
     if record.attempt >= max_attempts:
         return f"attempt {record.attempt} of at most {max_attempts} used up"
     if (record.dial_sched_time or 0) > now.timestamp():
@@ -69,4 +122,30 @@ def why_not_dialable(record: CallingRecord, max_attempts: int, times: LocalTimes
         return f"time zone {record.tz_dbid} is unknown and the list has none"
     if not window_open(local_s, record.daily_from_s, record.daily_till_s):
         return f"local second {local_s} is outside the window {record.daily_from_s}-{record.daily_till_s}"
+    named = named_chain_n(record)
+    if named is not None and named != record.chain_n:
+        for other in chain:
+            if other.chain_n == named and other.record_type in DIALED_TYPES:
+                return f"the chain goes on with its record {named}"
+    return None
+
+
+def dialable_position(
+    chain_rows: Sequence[CallingRecord],
+    max_attempts: int,
+    times: LocalTimes,
+    now: datetime,
+    types: Collection[RecordType] = DIALED_TYPES,
+    agents: Collection[str] | None = None,
+) -> int | None:
+    """
+    Index of the first record that may be dialed; None: none may be now.
+
+    Args:
+        chain_rows: the chain's rows that are Ready (or claimed with it) and admitted by the list's filter, in order.
+        types, agents: as in Portion.
+    """
+    for position, record in enumerate(chain_rows):
+        if why_not_dialable(record, max_attempts, times, now, types=types, agents=agents, chain=chain_rows) is None:
+            return position
     return None
