@@ -15,17 +15,19 @@ from enum import Enum
 from typing import Final
 
 from ocsd.config.objects import FormatField
-from ocsd.model.enums import GSW_ERROR_NAMES, DialMode, GswError, OptimizeBy, RecordType
+from ocsd.model.enums import GSW_ERROR_NAMES, ChainAttr, DialMode, GswError, OptimizeBy, RecordType
 from ocsd.model.errors import DesktopRequestError
 from ocsd.model.records import AttemptTimes, CallingRecord
 from ocsd.protocols.commdn import MODES_WITH_GOAL
-from ocsd.protocols.desktop import (
-    CampaignStatusRequest,
-    DesktopRequest,
+from ocsd.protocols.desktop import CampaignStatusRequest, DesktopRequest, ReferenceId, RefusedRequest
+from ocsd.protocols.desktop_records import (
+    CallbackType,
+    DoNotCall,
     RecordProcessed,
-    RecordRequest,
-    ReferenceId,
-    RefusedRequest,
+    RecordReject,
+    RecordReschedule,
+    RequestRecordCancel,
+    ScheduledRecordReschedule,
     UpdateCallCompletionStats,
 )
 
@@ -117,14 +119,27 @@ def refusal_of(request: DesktopRequest, error: DesktopRequestError, application_
     match request:
         case CampaignStatusRequest():
             return None
-        case UpdateCallCompletionStats() | RecordProcessed():
+        case (
+            UpdateCallCompletionStats()
+            | RecordProcessed()
+            | RecordReject()
+            | RequestRecordCancel()
+            | DoNotCall()
+            | RecordReschedule()
+            | ScheduledRecordReschedule()
+        ):
             return gsw_error(application_dbid, error.error, error.description, request.reference_id)
         case _:
             return error_event(error.error, error.description, request.agent_id, request.reference_id)
 
 
-def acknowledgement(request: RecordRequest, application_dbid: int, calling_list: str, campaign_name: str) -> Message:
-    """UpdateCallCompletionStatsAcknowledge or RecordProcessedAcknowledge; the names are those of the record itself."""
+def acknowledgement(
+    request: UpdateCallCompletionStats | RecordProcessed | RecordReject,
+    application_dbid: int,
+    calling_list: str,
+    campaign_name: str,
+) -> Message:
+    """UpdateCallCompletionStats-, RecordProcessed- or RecordRejectAcknowledge, with the names of the record itself."""
     message: Message = {
         "GSW_USER_EVENT": type(request).__name__ + "Acknowledge",
         "GSW_APPLICATION_ID": application_dbid,
@@ -133,6 +148,143 @@ def acknowledgement(request: RecordRequest, application_dbid: int, calling_list:
         "GSW_RECORD_HANDLE": request.record_handle,
     }
     return _with_reference(message, "GSW_REFERENCE_ID", request.reference_id)
+
+
+INCOMPLETE: Final = "Incomplete processing: record(s) on desktop"
+"""GSW_MESSAGE of a RecordCancelAcknowledge when records on desktops have been left alone."""
+
+
+def withdrawal_acknowledgement(
+    request: RequestRecordCancel | DoNotCall, application_dbid: int, *, incomplete: bool = False
+) -> Message:
+    """
+    RecordCancelAcknowledge or DoNotCallAcknowledge.
+
+    What was asked for comes back, GSW_CHAIN_ATTR always. The table of RecordCancelAcknowledge has no GSW_CUSTOMER_ID;
+    a cancel by customer ID is answered with it, as otherwise nothing would say what was cancelled.
+    """
+    cancel = isinstance(request, RequestRecordCancel)
+    message: Message = {
+        "GSW_USER_EVENT": "RecordCancelAcknowledge" if cancel else "DoNotCallAcknowledge",
+        "GSW_APPLICATION_ID": application_dbid,
+    }
+    if request.calling_list is not None:
+        message["GSW_CALLING_LIST"] = request.calling_list
+    if request.campaign_name is not None:
+        message["GSW_CAMPAIGN_NAME"] = request.campaign_name
+    message["GSW_CHAIN_ATTR"] = request.chain_attr.value
+    if cancel and incomplete:
+        message["GSW_MESSAGE"] = INCOMPLETE
+    if request.phone is not None:
+        message["GSW_PHONE"] = request.phone
+    if request.customer_id is not None:
+        message["GSW_CUSTOMER_ID"] = request.customer_id
+    if request.record_handle is not None:
+        message["GSW_RECORD_HANDLE"] = request.record_handle
+    if isinstance(request, DoNotCall) and request.duration_s is not None:
+        message["GSW_DURATION"] = request.duration_s
+    return _with_reference(message, "GSW_REFERENCE_ID", request.reference_id)
+
+
+def reschedule_acknowledgement(
+    request: RecordReschedule | ScheduledRecordReschedule,
+    application_dbid: int,
+    calling_list: str,
+    campaign_name: str,
+    *,
+    callback_type: CallbackType,
+    date_time: str,
+) -> Message:
+    """
+    RecordRescheduleAcknowledge or ScheduledRecordRescheduleAcknowledge.
+
+    Args:
+        callback_type: the type that is in force, also when the request has left it as it was.
+        date_time: when the call will be, in the record's zone: the time asked for, moved into the record's window.
+    """
+    message: Message = {
+        "GSW_USER_EVENT": type(request).__name__ + "Acknowledge",
+        "GSW_APPLICATION_ID": application_dbid,
+        "GSW_CALLBACK_TYPE": callback_type.value,
+        "GSW_CALLING_LIST": calling_list,
+        "GSW_CAMPAIGN_NAME": campaign_name,
+        "GSW_DATE_TIME": date_time,
+    }
+    if isinstance(request, ScheduledRecordReschedule) and request.phone is not None:
+        message["GSW_PHONE"] = request.phone
+    message["GSW_RECORD_HANDLE"] = request.record_handle
+    return _with_reference(message, "GSW_REFERENCE_ID", request.reference_id)
+
+
+def record_cancel(
+    application_dbid: int,
+    calling_list: str,
+    campaign_name: str,
+    record: CallingRecord,
+    record_handle: int,
+    *,
+    chain_attr: ChainAttr,
+    customer_id: object,
+) -> Message:
+    """
+    RecordCancel: this record must not be dialed any more.
+
+    ``customer_id`` is the value of the list's customer-id field: an integer stays one (the manual's table types the key
+    Int, all others String), nothing is an empty string because the key is mandatory.
+    """
+    return {
+        "GSW_USER_EVENT": "RecordCancel",
+        "GSW_APPLICATION_ID": application_dbid,
+        "GSW_CALLING_LIST": calling_list,
+        "GSW_CAMPAIGN_NAME": campaign_name,
+        "GSW_RECORD_HANDLE": record_handle,
+        "GSW_CHAIN_ATTR": chain_attr.value,
+        "GSW_PHONE": record.contact_info,
+        "GSW_CUSTOMER_ID": customer_id if type(customer_id) is int else str(customer_id or ""),
+    }
+
+
+def callback_type_of(record_type: RecordType) -> CallbackType:
+    """GSW_CALLBACK_TYPE of a scheduled record: Personal for the types that belong to one agent."""
+    personal = record_type in (RecordType.PERSONAL_CALLBACK, RecordType.PERSONAL_RESCHEDULED)
+    return CallbackType.PERSONAL if personal else CallbackType.CAMPAIGN
+
+
+def scheduled_call(
+    application_dbid: int,
+    calling_list: str,
+    campaign_name: str,
+    record: CallingRecord,
+    record_handle: int,
+    *,
+    date_time: str,
+    tz_offset_s: int,
+    fields: Sequence[FormatField],
+) -> Message:
+    """
+    ScheduledCall: the agent is to call the customer now. Custom fields as in `user_data`.
+
+    ``date_time``: when the call was due, in the record's zone. GSW_CALL_TIME is "0" when there was no call before.
+    """
+    message: Message = {
+        "GSW_USER_EVENT": "ScheduledCall",
+        "GSW_APPLICATION_ID": application_dbid,
+        "GSW_ATTEMPTS": record.attempt,
+        "GSW_CALL_RESULT": int(record.call_result),
+        "GSW_CALL_TIME": str(record.call_time or 0),
+        "GSW_CALLBACK_TYPE": callback_type_of(record.record_type).value,
+        "GSW_CALLING_LIST": calling_list,
+        "GSW_CAMPAIGN_NAME": campaign_name,
+        "GSW_CHAIN_ID": record.chain_id,
+        "GSW_DATE_TIME": date_time,
+        "GSW_FROM": record.daily_from_s,
+        "GSW_PHONE": record.contact_info,
+        "GSW_PHONE_TYPE": int(record.contact_info_type),
+        "GSW_RECORD_HANDLE": record_handle,
+        "GSW_TZ_OFFSET": tz_offset_s,
+        "GSW_UNTIL": record.daily_till_s,
+    }
+    return message | _custom_fields(fields, record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,12 +444,7 @@ def user_data(attached: AttachedRecord) -> Message:
             message["GSW_OPTIMIZE_BY"] = int(attached.optimize_by)
         if attached.optimize_goal is not None:
             message["GSW_OPTIMIZE_GOAL"] = attached.optimize_goal
-    message |= _audit_times(attached.times)
-    for column in attached.fields:
-        value = record.user_fields.get(column.name)
-        if column.send_attribute and value is not None:
-            message[column.send_attribute] = _custom_field(column, value)
-    return message
+    return message | _audit_times(attached.times) | _custom_fields(attached.fields, record)
 
 
 def _audit_times(times: AttemptTimes) -> Message:
@@ -311,6 +458,13 @@ def _audit_times(times: AttemptTimes) -> Message:
         ("GSW_ABANDONED", times.abandoned_at),
     )
     return {key: int(moment.timestamp()) for key, moment in stamps if moment is not None}
+
+
+def _custom_fields(fields: Sequence[FormatField], record: CallingRecord) -> Message:
+    values = {column: record.user_fields.get(column.name) for column in fields if column.send_attribute}
+    return {
+        column.send_attribute: _custom_field(column, value) for column, value in values.items() if value is not None
+    }
 
 
 def _custom_field(column: FormatField, value: object) -> int | str:
