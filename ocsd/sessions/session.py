@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import structlog
 import trio
@@ -413,18 +412,19 @@ class Session:
         decision = settle(self.planner, chain, context.record, ending_of(task), context.updates, now)
         if self._wants_records:
             decision = kept_in_memory(self.planner, decision, chain.list_dbid, now)
-        await self.store.finish_attempt(
-            finished_attempt(
-                task,
-                decision.change,
-                treatment_dbid=decision.treatment_dbid or None,
-                because=decision.because,
-                statements=decision.statements,
-                requests=decision.requests,
-            )
+        finished = finished_attempt(
+            task,
+            decision.change,
+            treatment_dbid=decision.treatment_dbid or None,
+            because=decision.because,
+            statements=decision.statements,
+            requests=decision.requests,
         )
-        if decision.change.keep_claim:
-            await self._carry_on(chain, decision)
+        empty = await self.supply.conclude(chain, finished, decision)
+        if decision.change.keep_claim and not self._wants_records:
+            empty = [*empty, *self.supply.let_go(chain)]  # unloaded while the result was written
+        await self._give_back(empty)
+        self.wake()
 
     def treat(
         self,
@@ -455,20 +455,6 @@ class Session:
             except StoreUnavailable as error:
                 log.warning("record.settlement_waits", record_id=settlement.record_id, error=str(error))
                 await trio.sleep(DATABASE_RETRY_S)
-
-    async def _carry_on(self, chain: Chain, decision: Decision) -> None:
-        """The chain is still ours: hold it until its next dial, with its rows as they are now."""
-        try:
-            rows = await self.store.chain(chain.list_dbid, chain.chain_id)
-        except StoreUnavailable:
-            rows = ()  # given back below; the row says when it is to be dialed
-        if not rows or not self._wants_records:
-            await self._give_back([chain])
-            return
-        place = next((i for i, row in enumerate(rows) if row.record_id == decision.next_record_id), 0)
-        due = datetime.fromtimestamp(decision.change.dial_sched_time or 0, UTC)
-        self.supply.hold(Chain(chain.list_dbid, chain.chain_id, rows, place), due)
-        self.wake()
 
     def seek_agent(self, task: AttemptTask) -> None:
         self.roster.seek(task.context.attempt_id)

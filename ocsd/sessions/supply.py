@@ -31,6 +31,7 @@ from ocsd.model.records import (
     Chain,
     ChainChange,
     ChainSettlement,
+    FinishedAttempt,
     Portion,
     Refusal,
     Selector,
@@ -38,6 +39,7 @@ from ocsd.model.records import (
     Withdrawn,
 )
 from ocsd.sessions.planner import Planner
+from ocsd.treatments.contract import Decision
 from ocsd.treatments.state import state_of
 
 log = structlog.get_logger()
@@ -291,6 +293,30 @@ class RecordSupply:
             found |= {(dbid, record.record_id) for (dbid, record, _), bad in zip(named, verdicts, strict=True) if bad}
         return found
 
+    # --- after a dial ---------------------------------------------------------------------------------------------
+
+    async def conclude(self, chain: Chain, finished: FinishedAttempt, decision: Decision) -> list[Chain]:
+        """
+        Commit the end of an attempt; a chain whose claim is kept is held until its next dial, with its rows as they are
+        now. Returns chains that nothing is left of, to be given back.
+        """
+        await self._store.finish_attempt(finished)
+        if not decision.change.keep_claim:
+            return []
+        try:
+            rows = await self._store.chain(chain.list_dbid, chain.chain_id)
+        except StoreUnavailable:
+            return [chain]  # the rows say when it is to be dialed
+        if not rows:
+            return [chain]
+        place = next((i for i, row in enumerate(rows) if row.record_id == decision.next_record_id), 0)
+        self.hold(Chain(chain.list_dbid, chain.chain_id, rows, place), _instant(decision.change.dial_sched_time or 0))
+        return []
+
+    def let_go(self, chain: Chain) -> list[Chain]:
+        """Take one chain out of memory, wherever it is; to be given back."""
+        return [*self._buffer.drop({chain.key}), *self._unhold(lambda held: held.key == chain.key)]
+
     # --- holding and letting go -----------------------------------------------------------------------------------
 
     def hold(self, chain: Chain, due: datetime) -> None:
@@ -306,7 +332,7 @@ class RecordSupply:
     @property
     def next_due(self) -> datetime | None:
         """When the first held chain comes due."""
-        return datetime.fromtimestamp(self._held[0].due_s, UTC) if self._held else None
+        return _instant(self._held[0].due_s) if self._held else None
 
     def _unhold(self, chosen: Callable[[Chain], bool]) -> list[Chain]:
         out = [held.chain for held in self._held if chosen(held.chain)]
@@ -366,6 +392,10 @@ def candidates(chain: Chain) -> Sequence[int]:
     state = state_of(chain.record)
     named = [place for place, r in enumerate(chain.records) if state is not None and r.chain_n == state.chain_n]
     return named or range(len(chain.records))
+
+
+def _instant(utc_s: float) -> datetime:
+    return datetime.fromtimestamp(utc_s, UTC)
 
 
 def _when(refusal: Refusal, now: datetime) -> datetime:
