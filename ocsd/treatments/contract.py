@@ -1,7 +1,7 @@
 """What goes into a treatment decision and what comes out. Classic treatments (`engine`) and scripts share it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ocsd.model.records import CallingRecord, ChainChange, HttpRequest, Statement
@@ -20,6 +20,10 @@ class Situation:
         chain: all live rows, in the order of the chain.
         now: end of the attempt (aware).
         agent_id: for RecordTreatPersonal: the record becomes Personal Rescheduled for this agent; None: as usual.
+        by_agent: RecordProcessed has asked for it (GSW_TREATMENT): without ``agent_id`` (RecordTreatCampaign) the
+            record becomes Campaign Rescheduled, also from a callback.
+        facts: columns that the session knows beyond the record (``campaign_id``, ``switch_id``...), for the parameters
+            of SQL statements and the bodies of HTTP requests.
     """
 
     call_result: int
@@ -28,6 +32,8 @@ class Situation:
     now: datetime
     disposition: str = ""
     agent_id: str | None = None
+    by_agent: bool = False
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class Decision:
     """
     Attributes:
         change: for the store; its ``dial_sched_time`` is the time to dial, already moved into the window.
-        treatment_dbid: the one that was applied, 0 when none.
+        treatment_dbid: the one that decided about the record, else the last one done (SQL, HTTP); 0 when none.
         next_record_id: the record to dial next; None when the chain ends.
         because: in words, naming the treatment.
     """
