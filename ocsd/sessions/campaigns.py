@@ -170,10 +170,19 @@ class Campaigns:
             # A bug ends the smallest thing that can be started anew: this group. Its attempts were settled on the way.
             log.exception("group.failed", campaign_group=session.group.name)
             session.status = GroupCampStatus.NOT_LOADED
+            self._nursery.start_soon(self._release_claims, session.group.dbid)
             if self.sessions.get(session.group.dbid) is session:
                 self.closed(session)
         finally:
             self.running.remove(session)
+
+    async def _release_claims(self, dbid: int) -> None:
+        """A group that failed leaves no chain Retrieved."""
+        while True:
+            with suppress(StoreUnavailable):
+                await self.store.release_group(dbid)
+                return
+            await trio.sleep(DATABASE_RETRY_S)
 
     def closed(self, session: Session) -> None:
         """The session is unloaded (its conversations may go on)."""
