@@ -1,24 +1,20 @@
 """What one object cannot know of another: unique names, references, shared tables, ranges that span keys.
 
-Pure: located objects in, sentences out. An object that failed its own validation (``value`` None) is skipped here, but
-its name still counts as defined, so that one fault is not reported twice.
+Pure: located objects in, sentences out. Treatments, rules of time and attempt caps have modules of their own.
 """
 
-import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
-from pydantic import BaseModel
-
+from ocsd.config import check_rules, check_treatments
 from ocsd.config import objects as o
+from ocsd.config.addresses import is_host, is_sip_uri
+from ocsd.config.located import Located, Objects, names, reference, repeated, valid
 from ocsd.model.columns import MANDATORY_NAMES
 from ocsd.model.enums import DialMode, OptimizeBy
 from telephony.cpa import tone_plan
-
-"""The manual's default format ("Outbound Contact Mandatory Fields in the Default Format")."""
 
 POSTGRES_SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Names that no column may have (PostgreSQL manual, "System Columns")."""
@@ -26,33 +22,12 @@ POSTGRES_SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", 
 SUPPORTED_DIAL_MODES: Final = (DialMode.PREDICTIVE, DialMode.PROGRESSIVE)
 MAX_LOGIN_ID_CHARACTERS: Final = 32
 """Width of the mandatory column ``agent_id``."""
+SECONDS_PER_DAY: Final = 86_400
 FIRST_APPLICATION_DBID: Final = 101
 """Manual, GSW_APPLICATION_ID: "Valid values begin at 101"."""
 
-_HOST_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-_SIP_URI: Final = re.compile(
-    r"sip:(?P<user>[A-Za-z0-9\-_.!~*'()&=+$,;?/%]+)@(?P<host>\[[^\]]*\]|[^:\[\]@]+)(:(?P<port>\d+))?"
-)
 _DIGITS: Final = re.compile(r"(\+?[0-9]{1,30})?")
 _PREFIX: Final = re.compile(r"\+?[0-9*#]{0,20}")
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """An object and where it stands (``file: kind[index]``); ``value`` is None when it is not valid by itself."""
-
-    where: str
-    raw: Mapping[str, Any]
-    value: BaseModel | None
-
-    def problem(self, key: str, sentence: str) -> str:
-        name = self.raw.get("login_id", self.raw.get("name"))
-        of = f' (of "{name}")' if isinstance(name, str) and name else ""
-        return f"{self.where}{'.' if key else ''}{key}{of}: {sentence}."
-
-
-Objects = Mapping[str, Sequence[Located]]
-M = TypeVar("M", bound=BaseModel)
 
 
 def problems(objects: Objects, sections: Mapping[str, Located]) -> list[str]:
@@ -65,25 +40,11 @@ def problems(objects: Objects, sections: Mapping[str, Located]) -> list[str]:
         *_formats(objects),
         *_tables(objects),
         *_calling_lists(objects),
+        *check_treatments.problems(objects),
+        *check_rules.problems(objects),
         *_campaigns(objects),
         *_campaign_groups(objects),
     ]
-
-
-def _valid(objects: Objects, kind: str, model: type[M]) -> list[tuple[Located, M]]:
-    return [(located, located.value) for located in objects.get(kind, ()) if isinstance(located.value, model)]
-
-
-def _names(objects: Objects, kind: str) -> list[str]:
-    key = "login_id" if kind == "agents" else "name"
-    return [located.raw[key] for located in objects.get(kind, ()) if isinstance(located.raw.get(key), str)]
-
-
-def _reference(located: Located, key: str, name: str, kind: str, objects: Objects) -> Iterable[str]:
-    defined = _names(objects, kind)
-    if name not in defined:
-        known = ", ".join(f'"{other}"' for other in defined[:10]) + (", ..." if len(defined) > 10 else "")
-        yield located.problem(key, f'no [[{kind}]] is called "{name}"; defined are: {known or "none"}')
 
 
 def _duplicates(objects: Objects) -> Iterable[str]:
@@ -130,9 +91,9 @@ def _port_range(located: Located, telephony: o.Telephony) -> Iterable[str]:
 
 
 def _trunks(objects: Objects) -> Iterable[str]:
-    for located, trunk in _valid(objects, "trunks", o.Trunk):
-        yield from _reference(located, "tenant", trunk.tenant, "tenants", objects)
-        if not _is_host(trunk.host):
+    for located, trunk in valid(objects, "trunks", o.Trunk):
+        yield from reference(located, "tenant", trunk.tenant, "tenants", objects)
+        if not is_host(trunk.host):
             yield located.problem("host", f"must be a host name or an IP address, got {trunk.host!r}")
         if trunk.port == 0:
             yield located.problem("port", "must be a port from 1 to 65535, got 0")
@@ -149,23 +110,23 @@ def _trunks(objects: Objects) -> Iterable[str]:
 
 
 def _agents(objects: Objects) -> Iterable[str]:
-    for located, agent in _valid(objects, "agents", o.Agent):
+    for located, agent in valid(objects, "agents", o.Agent):
         if not is_sip_uri(agent.dn):
             yield located.problem("dn", f"must be a SIP URI, sip:user@host or sip:user@host:port, got {agent.dn!r}")
         if len(agent.login_id) > MAX_LOGIN_ID_CHARACTERS:
             yield located.problem(
                 "login_id", f"must have at most {MAX_LOGIN_ID_CHARACTERS} characters (column agent_id)"
             )
-    for located, group in _valid(objects, "agent_groups", o.AgentGroup):
+    for located, group in valid(objects, "agent_groups", o.AgentGroup):
         for index, login_id in enumerate(group.agents):
-            yield from _reference(located, f"agents[{index}]", login_id, "agents", objects)
-        yield from _repeated(located, "agents", group.agents)
+            yield from reference(located, f"agents[{index}]", login_id, "agents", objects)
+        yield from repeated(located, "agents", group.agents)
 
 
 def _formats(objects: Objects) -> Iterable[str]:
-    for located, form in _valid(objects, "formats", o.Format):
-        yield from _repeated(located, "fields", [field.name for field in form.fields])
-        yield from _repeated(located, "fields", [field.send_attribute for field in form.fields if field.send_attribute])
+    for located, form in valid(objects, "formats", o.Format):
+        yield from repeated(located, "fields", [field.name for field in form.fields])
+        yield from repeated(located, "fields", [field.send_attribute for field in form.fields if field.send_attribute])
         for index, field in enumerate(form.fields):
             key = f"fields[{index}]"
             if field.name in MANDATORY_NAMES:
@@ -184,27 +145,28 @@ def _formats(objects: Objects) -> Iterable[str]:
 
 def _tables(objects: Objects) -> Iterable[str]:
     format_of: dict[str, tuple[str, str]] = {}
-    for located, access in _valid(objects, "table_accesses", o.TableAccess):
-        yield from _reference(located, "format", access.format, "formats", objects)
+    for located, access in valid(objects, "table_accesses", o.TableAccess):
+        yield from reference(located, "format", access.format, "formats", objects)
         other, form = format_of.setdefault(access.table, (access.name, access.format))
         if form != access.format:
             yield located.problem("format", f'table {access.table} has format "{form}" by table access "{other}"')
 
 
 def _calling_lists(objects: Objects) -> Iterable[str]:
-    tables = {access.name: access.table for _, access in _valid(objects, "table_accesses", o.TableAccess)}
-    criteria = {found.name: found.criteria.strip() for _, found in _valid(objects, "filters", o.Filter)}
-    lists = _valid(objects, "calling_lists", o.CallingList)
+    tables = {access.name: access.table for _, access in valid(objects, "table_accesses", o.TableAccess)}
+    criteria = {found.name: found.criteria.strip() for _, found in valid(objects, "filters", o.Filter)}
+    lists = valid(objects, "calling_lists", o.CallingList)
     for located, calling_list in lists:
-        yield from _reference(located, "table_access", calling_list.table_access, "table_accesses", objects)
+        yield from reference(located, "table_access", calling_list.table_access, "table_accesses", objects)
         if calling_list.filter:
-            yield from _reference(located, "filter", calling_list.filter, "filters", objects)
+            yield from reference(located, "filter", calling_list.filter, "filters", objects)
         if calling_list.time_zone:
-            yield from _reference(located, "time_zone", calling_list.time_zone, "time_zones", objects)
-        if calling_list.daily_from >= calling_list.daily_till:
+            yield from reference(located, "time_zone", calling_list.time_zone, "time_zones", objects)
+        window = calling_list.daily_from, calling_list.daily_till
+        if window[0] == window[1] or window == (SECONDS_PER_DAY, 0):
+            # A window may pass midnight (22:00 to 06:00); what never opens is a slip of the pen.
             yield located.problem(
-                "daily_till",
-                f"must be after daily_from ({calling_list.daily_from} s), got {calling_list.daily_till} s",
+                "daily_till", f"must differ from daily_from: a window from {window[0]} s to {window[1]} s never opens"
             )
     yield from _shared_tables(lists, tables, criteria)
 
@@ -232,27 +194,27 @@ def _shared_tables(
 
 
 def _campaigns(objects: Objects) -> Iterable[str]:
-    for located, campaign in _valid(objects, "campaigns", o.Campaign):
-        yield from _reference(located, "tenant", campaign.tenant, "tenants", objects)
+    for located, campaign in valid(objects, "campaigns", o.Campaign):
+        yield from reference(located, "tenant", campaign.tenant, "tenants", objects)
         for index, entry in enumerate(campaign.lists):
-            yield from _reference(located, f"lists[{index}].calling_list", entry.calling_list, "calling_lists", objects)
-        yield from _repeated(located, "lists", [entry.calling_list for entry in campaign.lists])
+            yield from reference(located, f"lists[{index}].calling_list", entry.calling_list, "calling_lists", objects)
+        yield from repeated(located, "lists", [entry.calling_list for entry in campaign.lists])
 
 
 def _campaign_groups(objects: Objects) -> Iterable[str]:
-    tenants = set(_names(objects, "tenants"))  # others are reported where they are named
-    campaigns, trunks = _valid(objects, "campaigns", o.Campaign), _valid(objects, "trunks", o.Trunk)
+    tenants = set(names(objects, "tenants"))  # others are reported where they are named
+    campaigns, trunks = valid(objects, "campaigns", o.Campaign), valid(objects, "trunks", o.Trunk)
     tenant_of_campaign = {found.name: found.tenant for _, found in campaigns if found.tenant in tenants}
     tenant_of_trunk = {found.name: found.tenant for _, found in trunks if found.tenant in tenants}
     pairs: dict[tuple[str, str], str] = {}
-    for located, group in _valid(objects, "campaign_groups", o.CampaignGroup):
-        yield from _reference(located, "campaign", group.campaign, "campaigns", objects)
-        yield from _reference(located, "group", group.group, "agent_groups", objects)
+    for located, group in valid(objects, "campaign_groups", o.CampaignGroup):
+        yield from reference(located, "campaign", group.campaign, "campaigns", objects)
+        yield from reference(located, "group", group.group, "agent_groups", objects)
         if not group.trunks:
             yield located.problem("trunks", "must name at least one trunk")
-        yield from _repeated(located, "trunks", group.trunks)
+        yield from repeated(located, "trunks", group.trunks)
         for index, trunk in enumerate(group.trunks):
-            yield from _reference(located, f"trunks[{index}]", trunk, "trunks", objects)
+            yield from reference(located, f"trunks[{index}]", trunk, "trunks", objects)
             tenant = tenant_of_campaign.get(group.campaign)
             if tenant and tenant_of_trunk.get(trunk, tenant) != tenant:
                 yield located.problem(
@@ -268,9 +230,9 @@ def _campaign_groups(objects: Objects) -> Iterable[str]:
 
 def _dialing(located: Located, group: o.CampaignGroup) -> Iterable[str]:
     if group.dial_mode not in SUPPORTED_DIAL_MODES:
-        names = " and ".join(f'"{mode.name.lower()}" ({mode.value})' for mode in SUPPORTED_DIAL_MODES)
+        known = " and ".join(f'"{mode.name.lower()}" ({mode.value})' for mode in SUPPORTED_DIAL_MODES)
         yield located.problem(
-            "dial_mode", f'"{group.dial_mode.name.lower()}" is not supported by this version; {names} are'
+            "dial_mode", f'"{group.dial_mode.name.lower()}" is not supported by this version; {known} are'
         )
     if group.optimize_by is OptimizeBy.WAIT_TIME:
         if group.optimize_goal < 1:
@@ -283,27 +245,3 @@ def _dialing(located: Located, group: o.CampaignGroup) -> Iterable[str]:
             "opt_rec_buff_size",
             f"must be greater than min_rec_buff_size ({group.min_rec_buff_size}), got {group.opt_rec_buff_size}",
         )
-
-
-def _repeated(located: Located, key: str, names: Sequence[str]) -> Iterable[str]:
-    for name, times in Counter(names).items():
-        if times > 1:
-            yield located.problem(key, f'"{name}" stands there {times} times; once is enough')
-
-
-def is_sip_uri(text: str) -> bool:
-    """Whether ``text`` is ``sip:user@host[:port]`` without parameters or headers (RFC 3261, 19.1.1)."""
-    found = _SIP_URI.fullmatch(text)
-    return bool(
-        found and _is_host(found["host"].strip("[]")) and (found["port"] is None or 0 < int(found["port"]) < 65536)
-    )
-
-
-def _is_host(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        # A last label of digits only would be a malformed IPv4 address, not a name (RFC 1123, 2.1).
-        labels = text.removesuffix(".").split(".")
-        return len(text) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
-    return True

@@ -4,8 +4,8 @@ A configuration is one file or a folder of ``*.toml``: arrays of tables (``[[age
 all files are joined in the order of the file names, every other table or key may stand in one file only.
 
 Each problem is one sentence: file, key path, what is wrong, what is allowed. Indices in key paths count from 0 within
-the file. Secrets (``password``, ``dsn``) may be given as ``${NAME}``, an environment variable, so that the file itself
-can be shown to anyone; their values never appear in a problem.
+the file. Secrets (``password``, ``dsn``, ``url``) may be given as ``${NAME}``, an environment variable, so that the
+file itself can be shown to anyone; their values never appear in a problem.
 """
 
 import json
@@ -15,6 +15,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
@@ -23,11 +24,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ocsd.config import crosscheck
-from ocsd.config.objects import SQL_NAME, Configuration
+from ocsd.config.check_treatments import BUILT_IN_PROMPTS
+from ocsd.config.located import Located
+from ocsd.config.objects import SQL_NAME, Configuration, StatDay, Treatment
 from ocsd.config.options import Level, check_option, did_you_mean
 from ocsd.model.errors import ConfigError
 
-SECRET_KEYS: Final = frozenset({"password", "dsn"})
+SECRET_KEYS: Final = frozenset({"password", "dsn", "url"})
+"""``url``: the address of a treatment's HTTP request may hold a password or a token."""
 MAX_SOCKET_PATH_BYTES: Final = 107
 """sun_path of unix(7) without its final NUL."""
 LONGEST_SOCKET_NAME: Final = "worker-999.sock"
@@ -39,6 +43,7 @@ _LEVELS: Final[Mapping[str, Level]] = {
     "calling_lists": Level.CALLING_LIST,
 }
 _ENVIRONMENT_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_INTERVAL: Final = re.compile(r"([0-9]{1,3}):([01]?[0-9]|2[0-3]):([0-5]?[0-9])")
 _SYNTAX_POSITION: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -55,7 +60,8 @@ def load_configuration(path: str | Path, environ: Mapping[str, str] | None = Non
     Read, validate and cross-check the configuration in a file or folder.
 
     Folders that are left out get their defaults: ``data_dir`` is /var/lib/ocsd for root and ~/.local/share/ocsd for
-    others, ``telephony.run_dir`` is ``data_dir``/run; a relative ``data_dir`` counts from the configuration's folder.
+    others, ``telephony.run_dir`` is ``data_dir``/run; a relative ``data_dir`` or ``telephony.prompt_dir`` counts from
+    the configuration's folder.
 
     Raises:
         ConfigError: with every problem found.
@@ -73,7 +79,11 @@ def load_configuration(path: str | Path, environ: Mapping[str, str] | None = Non
     if problems:
         raise ConfigError(problems)
     folder = path if path.is_dir() else path.parent
-    return configuration_of(documents, folder.absolute(), os.environ if environ is None else environ)
+    configuration = configuration_of(documents, folder.absolute(), os.environ if environ is None else environ)
+    problems = _prompt_problems(configuration)
+    if problems:
+        raise ConfigError(problems)
+    return configuration
 
 
 def configuration_of(documents: Sequence[Document], folder: Path, environ: Mapping[str, str]) -> Configuration:
@@ -82,13 +92,11 @@ def configuration_of(documents: Sequence[Document], folder: Path, environ: Mappi
     for document in documents:
         merge.add(document)
     objects = {
-        kind: [
-            crosscheck.Located(where, raw, _validated(kind, where, raw, environ, merge.problems)) for where, raw in rows
-        ]
+        kind: [Located(where, raw, _validated(kind, where, raw, environ, merge.problems)) for where, raw in rows]
         for kind, rows in merge.rows.items()
     }
     sections = {
-        name: crosscheck.Located(where, raw, _validated(name, where, raw, environ, merge.problems))
+        name: Located(where, raw, _validated(name, where, raw, environ, merge.problems))
         for name, (where, raw) in merge.sections.items()
     }
     problems = [*merge.problems, *crosscheck.problems(objects, sections)]
@@ -207,14 +215,19 @@ def _validated(
     model = _MODELS[kind]
     of = _of(raw)
     faults: list[str] = []
-    prepared = dict(raw)
+    prepared: dict[str, Any] = {}
+    given_up: set[str] = set()
     for key, value in raw.items():
+        field_name = key
         try:
-            prepared[key] = _prepared(model, key, value, environ)
+            if model is Treatment and key == "interval":
+                field_name, value = "interval_min", _interval_min(value)
+                if field_name in raw:
+                    raise ValueError("may not stand beside interval_min, which says the same in minutes")
+            prepared[field_name] = _prepared(model, field_name, value, environ)
         except ValueError as error:
             faults.append(f"{where}.{key}{of}: {error}.")
-            del prepared[key]
-    given_up = frozenset(raw) - frozenset(prepared)
+            given_up.add(field_name)
     if kind in _LEVELS and "options" in prepared:
         prepared["options"] = _options(where, of, prepared["options"], _LEVELS[kind], faults)
     valid: BaseModel | None = None
@@ -241,12 +254,44 @@ def _prepared(model: type[BaseModel], key: str, value: Any, environ: Mapping[str
     """``value`` with names of enums and environment variables resolved; ValueError says what is wrong."""
     if _has_odd_number(value):
         raise ValueError("must not hold nan or inf")
+    if (model, key) == (Treatment, "date"):
+        return _date_time(value)
+    if (model, key) == (StatDay, "date") and type(value) is date:
+        return value.isoformat()
     if key in SECRET_KEYS and isinstance(value, str):
         return _ENVIRONMENT_REFERENCE.sub(lambda found: _from_environment(found[1], environ), value)
     enum = _enum_of(model, key)
     if enum is not None and isinstance(value, str):
         return next((member.value for member in enum if member.name.lower() == value.lower()), value)
     return value
+
+
+def _interval_min(value: object) -> int:
+    """Minutes of an interval as the vendor's tools write it, days:hours:minutes; ValueError."""
+    found = _INTERVAL.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(
+            'must be "days:hours:minutes" with hours up to 23 and minutes up to 59, for example "0:01:30", or '
+            f"interval_min a number of minutes, got {value!r}"
+        )
+    return (int(found[1]) * 24 + int(found[2])) * 60 + int(found[3])
+
+
+def _date_time(value: object) -> str:
+    """ISO 8601, from TOML's own date-time or from text; ValueError."""
+    try:
+        # Not pydantic's reading of text: that takes a bare number for seconds since 1970.
+        given = (
+            value if isinstance(value, datetime) else datetime.fromisoformat(value) if isinstance(value, str) else None
+        )
+        if given is not None and (isinstance(value, datetime) or len(str(value)) > len("2026-12-24")):
+            return given.isoformat()
+    except ValueError:
+        pass
+    raise ValueError(
+        "must be a date and time, 2026-12-24T10:00:00 (in the record's time zone) or with an offset, "
+        f"2026-12-24T10:00:00Z, got {str(value)!r}"
+    )
 
 
 def _has_odd_number(value: object) -> bool:
@@ -266,7 +311,11 @@ def _from_environment(name: str, environ: Mapping[str, str]) -> str:
 def _enum_of(model: type[BaseModel], key: str) -> type[IntEnum] | None:
     info = model.model_fields.get(key)
     annotation = info.annotation if info else None
-    return annotation if isinstance(annotation, type) and issubclass(annotation, IntEnum) else None
+    # ``CallResult | None`` counts as CallResult.
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, IntEnum):
+            return candidate
+    return None
 
 
 def _options(where: str, of: str, table: object, level: Level, faults: list[str]) -> dict[str, object]:
@@ -288,6 +337,8 @@ def _path(location: tuple[int | str, ...]) -> str:
 _PATTERNS: Final[Mapping[str, str]] = {
     SQL_NAME: "must be a name in lower-case letters, digits and _ that starts with no digit (63 characters at most)",
     r"^[A-Z]{2}$": "must be a country code of two capital letters, for example US",
+    r"^([A-Z]{2}(-[A-Z0-9]{1,3})?)?$": "must be a country code, with or without that of a part of it: DE or US-CA",
+    r"^(\d{4}-)?\d{2}-\d{2}$": "must be a date, 2026-12-25, or one of every year, 12-25",
 }
 
 
@@ -331,7 +382,11 @@ def _with_folders(configuration: Configuration, folder: Path) -> Configuration:
     else:
         data_dir = Path("/var/lib/ocsd") if os.geteuid() == 0 else Path("~/.local/share/ocsd").expanduser()
     run_dir = data_dir / configuration.telephony.run_dir if configuration.telephony.run_dir else data_dir / "run"
-    telephony = configuration.telephony.model_copy(update={"run_dir": os.path.normpath(run_dir)})
+    prompts = configuration.telephony.prompt_dir
+    prompt_dir = os.path.normpath(folder / Path(prompts).expanduser()) if prompts else ""
+    telephony = configuration.telephony.model_copy(
+        update={"run_dir": os.path.normpath(run_dir), "prompt_dir": prompt_dir}
+    )
     return configuration.model_copy(update={"data_dir": os.path.normpath(data_dir), "telephony": telephony})
 
 
@@ -344,3 +399,23 @@ def _socket_problems(configuration: Configuration) -> list[str]:
         f"telephony.run_dir: {configuration.telephony.run_dir} is too long for Unix sockets; "
         f"choose a folder of at most {most} characters (by telephony.run_dir or data_dir)."
     ]
+
+
+def _prompt_problems(configuration: Configuration) -> list[str]:
+    """Announcements that treatments play and the media server will not find. Reads the prompt folder."""
+    telephony = configuration.telephony
+    files = [(found.name, found.message) for found in configuration.treatments if found.message]
+    files = [(name, message) for name, message in files if message not in BUILT_IN_PROMPTS]
+    if telephony.prompt_dir:
+        return [
+            f'treatments (of "{name}").message: there is no file {message!r} in telephony.prompt_dir '
+            f"({telephony.prompt_dir})."
+            for name, message in files
+            if not (Path(telephony.prompt_dir) / message).is_file()
+        ]
+    if telephony.embedded:  # else the media server's own service knows its folder
+        return [
+            f'treatments (of "{name}").message: {message!r} is a file, and telephony.prompt_dir is not set.'
+            for name, message in files
+        ]
+    return []

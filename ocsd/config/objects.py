@@ -71,6 +71,8 @@ class Telephony(_Object):
     embedded: bool = True
     run_dir: str = ""
     """Folder of the Unix sockets; empty means ``data_dir``/run."""
+    prompt_dir: str = ""
+    """Folder of announcements (.ulaw: 8 kHz u-law without header) for treatments; empty: only the built-in ones."""
     max_legs: Annotated[int, Field(ge=2)] = 120
     """Legs (customers plus agents) the pool is sized for."""
     sip_host: str = "127.0.0.1"
@@ -197,7 +199,7 @@ class Treatment(_Object):
     """What "play message" plays: name of a prompt in the media server's prompt folder."""
     sql: str = ""
     """For "execute SQL statement": one statement; columns of the record as ``%(column)s``."""
-    url: str = ""
+    url: str = Field(default="", repr=False)
     """For "send HTTP request": http or https."""
 
 
