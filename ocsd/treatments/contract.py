@@ -15,7 +15,8 @@ class Situation:
     """
     Attributes:
         call_result: of the attempt, or 47/48 for a missed callback.
-        disposition: value of the list's disposition field, empty when it has none.
+        disposition: value of the list's disposition field as an agent has set it for this call; empty when the list has
+            no such field, or no agent had the call (what stands in the row then tells of an earlier one).
         record: the record dialed, its ``attempt`` already counting this attempt; one of ``chain``.
         chain: all live rows, in the order of the chain.
         now: end of the attempt (aware).
