@@ -204,9 +204,9 @@ class Planner:
         return self._field(record, self.config.calling_list_by_dbid(record.list_dbid).subject_field)
 
     def disposition(self, record: CallingRecord, updates: Mapping[str, object]) -> str:
-        """The disposition code, as the agent may have changed it."""
+        """The disposition code that the agent has set for this call; what the row holds tells of an earlier one."""
         name = self.config.calling_list_by_dbid(record.list_dbid).disposition_field
-        value = updates.get(name, record.user_fields.get(name)) if name else None
+        value = updates.get(name) if name else None
         return "" if value is None else str(value)
 
     def refusal(self, record: CallingRecord, now: datetime) -> Refusal | None:

@@ -106,8 +106,10 @@ def settle(
         record=dialed,
         chain=records,
         now=now,
-        disposition=planner.disposition(record, updates),
+        disposition=planner.disposition(record, updates) if ending.handled else "",
         agent_id=ending.agent_id if ending.treatment == "personal" else None,
+        by_agent=ending.treatment is not None,
+        facts={"campaign_id": planner.campaign.dbid},
     )
     return treat(planner, situation, result_for_all=ending.result_for_all)
 

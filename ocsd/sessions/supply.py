@@ -15,7 +15,7 @@ held, or back in its list; nothing is dropped on the floor.
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -97,6 +97,10 @@ class RecordSupply:
     def held(self) -> int:
         """Chains kept in memory for a time that is soon."""
         return len(self._held) + len(self._unsifted)
+
+    def waiting(self) -> Iterator[Chain]:
+        """The buffered chains."""
+        return self._buffer.chains()
 
     def all_exhausted(self) -> bool:
         """Every list came back short at its last claim, and nothing is left in memory."""
