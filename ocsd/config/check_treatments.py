@@ -347,6 +347,6 @@ def _longest_waits(calling_list: o.CallingList, sequence: Sequence[o.Treatment])
         longest_min = treatment.interval_min + max(0, times - 1) * treatment.increment_min
         if longest_min > MAX_WAIT_MIN:
             yield (
-                f'treatment "{treatment.name}" would wait {longest_min // 1440} days when it is applied for the last of '
+                f'treatment "{treatment.name}" would wait {longest_min // 1440} days when applied for the last of '
                 f"{times} times; {MAX_WAIT_MIN // 1440} days are the most"
             )
