@@ -3,7 +3,6 @@
 `selection` says the same in SQL; the tests compare the two.
 """
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists.store import DEFAULT_PORTIONS
-from ocsd.lists.tables import time_zone_dbid
+from ocsd.lists.tables import STATE, time_zone_dbid
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.records import CallingRecord
 
@@ -41,9 +40,6 @@ STATUS_TYPES: Final[Mapping[int, frozenset[int]]] = {
     RecordStatus.MISSED_CALLBACK: DIALED_TYPES - {RecordType.GENERAL, RecordType.CAMPAIGN_RESCHEDULED},
 }
 """Manual, "Record Status and Record Type Combinations". Rows outside it are left alone."""
-
-STATE: Final = re.compile(r"[0-9]{1,10}@[0-9]{1,10}@([0-9]{1,10})@[0-9]{1,10}")
-"""Treatment state ``<treatment DBID>@<attempt>@<chain_n to dial>@<cycle>``; any other text is ignored."""
 
 
 def second_of_day(now: datetime, zone: ZoneInfo) -> int:

@@ -8,19 +8,28 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import trio
 
-from ocsd.config.objects import CallingList
-from ocsd.lists import memory_claims
-from ocsd.lists.gates import TYPE_ORDER, LocalTimes, local_times, why_not_dialable
-from ocsd.lists.memory_database import MemoryAttempt, MemoryDatabase, MemoryRow
-from ocsd.lists.store import DEFAULT_PORTIONS, ClaimLost, ListCounts
+from ocsd.lists import memory_claims, memory_results
+from ocsd.lists.memory_database import MemoryDatabase
+from ocsd.lists.store import DEFAULT_PORTIONS, ListCounts
 from ocsd.lists.tables import table_of
-from ocsd.model.enums import RecordStatus
+from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
-from ocsd.model.records import CallingRecord, Chain, FinishedAttempt, NewAttempt, OpenAttempt, Portion
+from ocsd.model.records import (
+    CallingRecord,
+    Chain,
+    ChainSettlement,
+    FinishedAttempt,
+    NewAttempt,
+    OpenAttempt,
+    Portion,
+    Refusal,
+    Selector,
+    Withdrawal,
+    Withdrawn,
+)
 
 
 class MemoryListStore:
@@ -56,18 +65,31 @@ class MemoryListStore:
             if claim is not None and claim.owner == self.owner:
                 self._release(table, chain.chain_id)
 
-    async def begin_attempts(self, attempts: Sequence[NewAttempt]) -> None:
+    async def release_group(self, campaign_group_dbid: int) -> int:
         await self._reach()
-        tables = [
-            table_of(self.database.config, self.database.config.calling_list_by_dbid(attempt.list_dbid))
-            for attempt in attempts
-        ]
-        for attempt, table in zip(attempts, tables, strict=True):
-            claim = self.database.claims.get((table, attempt.chain_id))
-            if claim is None or claim.owner != self.owner:
-                raise ClaimLost(f"chain {attempt.chain_id} is not claimed by {self.owner}")
-        for attempt, table in zip(attempts, tables, strict=True):
-            self.database.open_attempt(table, attempt)
+        held = [key for key, claim in self.database.claims.items() if claim.owner == self.owner]
+        ours = [key for key in held if self.database.claims[key].campaign_group_dbid == campaign_group_dbid]
+        return sum(self._release(*key) for key in ours)
+
+    async def settle_chain(self, settlement: ChainSettlement) -> bool:
+        await self._reach()
+        return memory_results.settle(self.database, self.owner, settlement)
+
+    async def refused_by_caps(
+        self, list_dbid: int, campaign_dbid: int, records: Sequence[CallingRecord], now: datetime
+    ) -> dict[int, Refusal]:
+        await self._reach()
+        return memory_results.refused_by_caps(self.database, list_dbid, campaign_dbid, records, now)
+
+    async def begin_attempts(self, attempts: Sequence[NewAttempt]) -> Mapping[int, Refusal]:
+        await self._reach()
+        return memory_results.begin(self.database, self.owner, attempts)
+
+    async def withdraw(
+        self, list_dbids: Sequence[int], selector: Selector, withdrawal: Withdrawal, *, spare_claimed: bool = False
+    ) -> list[Withdrawn]:
+        await self._reach()
+        return memory_results.withdraw(self.database, list_dbids, selector, withdrawal, spare_claimed)
 
     async def mark_answered(self, attempt_id: int, answered_at: datetime) -> None:
         await self._reach()
@@ -86,21 +108,8 @@ class MemoryListStore:
 
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         await self._reach()
-        attempt = self.database.close_attempt(finished)
-        if attempt is None:
+        if not memory_results.finish(self.database, self.owner, finished):
             return False
-        db, table, change = self.database, attempt.table, finished.change
-        row = db.table(table).rows.get(finished.record_id)
-        if row is not None:
-            self._write_result(row, attempt, finished)
-        if not change.keep_claim:
-            for other in db.live_rows(table, finished.chain_id):
-                if other.record.record_id != finished.record_id:
-                    result = other.record.call_result if change.sibling_result is None else change.sibling_result
-                    db.update_row(
-                        table, other.record.record_id, record_status=change.sibling_status, call_result=result
-                    )
-            db.claims.pop((table, finished.chain_id), None)
         self.finished.append(finished)
         return True
 
@@ -131,21 +140,7 @@ class MemoryListStore:
 
     async def counts(self, list_dbid: int, now: datetime) -> ListCounts:
         await self._reach()
-        calling_list = self.database.config.calling_list_by_dbid(list_dbid)
-        times = local_times(self.database.config, calling_list, now)
-        by_status: dict[tuple[int, int], int] = {}
-        by_result: dict[int, int] = {}
-        ready: set[int] = set()
-        in_window: set[int] = set()
-        for row in self.database.rows(list_dbid).values():
-            key = (int(row.record_status), int(row.record.record_type))
-            by_status[key] = by_status.get(key, 0) + 1
-            by_result[row.record.call_result] = by_result.get(row.record.call_result, 0) + 1
-            if row.record_status is RecordStatus.READY and row.record.record_type in TYPE_ORDER:
-                ready.add(row.record.chain_id)
-                if self._dialable(row, calling_list, times, now):
-                    in_window.add(row.record.chain_id)
-        return ListCounts(by_status, by_result, len(ready), len(in_window))
+        return memory_claims.count_rows(self.database, list_dbid, now)
 
     async def next_attempt_ids(self, count: int) -> list[int]:
         await self._reach()
@@ -163,33 +158,15 @@ class MemoryListStore:
         if not self.database.available:
             raise StoreUnavailable("memory database switched off")
 
-    def _dialable(self, row: MemoryRow, calling_list: CallingList, times: LocalTimes, now: datetime) -> bool:
-        return why_not_dialable(row.record, calling_list.max_attempts, times, now, types=TYPE_ORDER) is None
-
     def _release(self, table: str, chain_id: int) -> bool:
         if self.database.has_open_attempt(table, chain_id):
             return False
         del self.database.claims[table, chain_id]
         for row in self.database.live_rows(table, chain_id):
-            self.database.set_status(table, row.record.record_id, RecordStatus.READY)
+            dialable = row.record.record_type != RecordType.NO_CALL
+            status = RecordStatus.READY if dialable else RecordStatus.UPDATED
+            self.database.set_status(table, row.record.record_id, status)
         return True
-
-    def _write_result(self, row: MemoryRow, attempt: MemoryAttempt, finished: FinishedAttempt) -> None:
-        record, change = row.record, finished.change
-        changes: dict[str, Any] = {
-            "record_status": change.record_status,
-            "campaign_id": attempt.open.campaign_dbid,
-            "switch_id": finished.switch_dbid if finished.switch_dbid is not None else row.switch_id,
-            "record_type": change.record_type,
-            "call_result": int(finished.call_result),
-            "dial_sched_time": change.dial_sched_time,
-            "agent_id": finished.agent_id if finished.agent_id is not None else record.agent_id,
-            "treatments": change.treatments if change.treatments is not None else record.treatments,
-        }
-        if finished.count_attempt:
-            dialed_at = finished.times.dialing_at or attempt.open.started_at
-            changes |= {"attempt": record.attempt + 1, "call_time": round(dialed_at.timestamp())}
-        self.database.update_row(attempt.table, record.record_id, **(changes | dict(finished.updates)))
 
 
 __all__ = ["MemoryDatabase", "MemoryListStore"]

@@ -1,6 +1,7 @@
 """Claims of chains in a MemoryDatabase, with the same answers as `selection` gives on PostgreSQL."""
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -8,8 +9,19 @@ from heapq import merge
 from itertools import islice
 
 from ocsd.config.objects import CallingList
-from ocsd.lists.gates import DIALED_TYPES, LocalTimes, dialable_position, local_times, why_not_dialable, window_open
+from ocsd.lists import counting
+from ocsd.lists.gates import (
+    DIALED_TYPES,
+    TYPE_ORDER,
+    LocalTimes,
+    dialable_position,
+    local_times,
+    named_chain_n,
+    why_not_dialable,
+    window_open,
+)
 from ocsd.lists.memory_database import Criteria, MemoryClaim, MemoryDatabase, MemoryRow, MemoryTable, SortKey
+from ocsd.lists.store import ListCounts
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import ConfigError
 from ocsd.model.records import CallingRecord, Chain, Portion
@@ -114,3 +126,63 @@ def _due(
         if local_s is not None and window_open(local_s, bucket.daily_from_s, bucket.daily_till_s):
             parts.append(islice(places, bisect_right(places, end)))
     return (table.rows[record_id] for _, record_id in merge(*parts))
+
+
+def count_rows(db: MemoryDatabase, list_dbid: int, now: datetime) -> ListCounts:
+    """See ListStore.counts."""
+    calling_list = db.config.calling_list_by_dbid(list_dbid)
+    admits, _ = filter_of(db, calling_list)
+    times = local_times(db.config, calling_list, now)
+    name = db.table_name(list_dbid)
+    table = db.table(name)
+    by_status: Counter[tuple[int, int]] = Counter()
+    by_result: Counter[int] = Counter()
+    by_reason: Counter[str] = Counter()
+    ready: set[int] = set()
+    in_window: set[int] = set()
+    for row in table.rows.values():
+        record = row.record
+        is_ready = row.record_status is RecordStatus.READY and record.record_type in DIALED_TYPES
+        if admits is not None and not admits(record):
+            by_reason[counting.EXCLUDED] += is_ready
+            continue
+        by_status[int(row.record_status), int(record.record_type)] += 1
+        by_result[record.call_result] += 1
+        if not is_ready:
+            continue
+        chain = [] if named_chain_n(record) is None else _members(table, record.chain_id, admits, None)
+        reason = _held_back(record, (name, record.chain_id) in db.claims, calling_list.max_attempts, times, now, chain)
+        if reason is not None:
+            by_reason[reason] += 1
+        if record.record_type in TYPE_ORDER:
+            ready.add(record.chain_id)
+            if reason is None:
+                in_window.add(record.chain_id)
+    held_back = {reason: count for reason, count in by_reason.items() if count} | counting.by_combination(by_status)
+    return ListCounts(dict(by_status), dict(by_result), len(ready), len(in_window), held_back)
+
+
+def _held_back(
+    record: CallingRecord,
+    claimed: bool,
+    max_attempts: int,
+    times: LocalTimes,
+    now: datetime,
+    chain: Sequence[CallingRecord],
+) -> str | None:
+    if claimed:
+        return counting.CLAIMED
+    if record.record_type in (RecordType.PERSONAL_RESCHEDULED, RecordType.PERSONAL_CALLBACK) and not record.agent_id:
+        return counting.NO_AGENT
+    if record.attempt >= max_attempts:
+        return counting.USED_UP
+    if (record.dial_sched_time or 0) > now.timestamp():
+        return counting.LATER
+    local_s = times.of(record.tz_dbid)
+    if local_s is None:
+        return counting.NO_ZONE
+    if not window_open(local_s, record.daily_from_s, record.daily_till_s):
+        return counting.CLOSED
+    if why_not_dialable(record, max_attempts, times, now, chain=chain) is not None:
+        return counting.WAITING
+    return None

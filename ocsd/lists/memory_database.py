@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from ocsd.config.objects import Configuration
 from ocsd.lists.gates import DIALED_TYPES, named_chain_n
+from ocsd.lists.memory_journal import MemoryJournal
 from ocsd.lists.tables import columns_of, table_of, time_zone_dbid
 from ocsd.model.columns import MANDATORY_COLUMNS
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
@@ -189,6 +190,7 @@ class MemoryDatabase:
     attempts: dict[int, MemoryAttempt] = field(default_factory=dict)
     nodes: dict[str, str] = field(default_factory=dict)
     attempt_ids: "count[int]" = field(default_factory=lambda: count(1))
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
     _open_attempts: dict[tuple[str, int], set[int]] = field(default_factory=dict)
 
     # -- rows --------------------------------------------------------------------------------------------------------

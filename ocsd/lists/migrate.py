@@ -15,6 +15,7 @@ import psycopg
 import structlog
 from psycopg import sql
 
+from ocsd.lists.reader import create_role
 from ocsd.model.errors import ConfigError
 
 log = structlog.get_logger(__name__)
@@ -75,6 +76,7 @@ def migrate(conn: psycopg.Connection[Any]) -> list[int]:
                 raise ConfigError(
                     [f"database migration {migration.version:04d} differs from this version's file {migration.name}"]
                 )
+        create_role(conn)
     if applied:
         log.info("database.migrated", versions=applied)
     return applied

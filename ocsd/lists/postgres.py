@@ -10,7 +10,7 @@ import uuid
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -20,18 +20,32 @@ import trio
 from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration
-from ocsd.lists import counting, journal
+from ocsd.lists import caps, claiming, counting, journal, reader, releasing, withdrawing
 from ocsd.lists.batcher import Batcher
+from ocsd.lists.caps import Caps
+from ocsd.lists.claiming import chains_of
 from ocsd.lists.embedded import EmbeddedPostgres, data_folder
-from ocsd.lists.journal import Correction, Mark
+from ocsd.lists.journal import Correction, Decided, Item, Mark
 from ocsd.lists.migrate import migrate
 from ocsd.lists.pool import Connection, Database, open_database
-from ocsd.lists.selection import RECORD_COLUMNS, SEARCH_FACTOR, Selection, parameters, selection_of
-from ocsd.lists.store import ClaimLost, ListCounts
+from ocsd.lists.selection import RECORD_COLUMNS, Selection, parameters, selection_of
+from ocsd.lists.store import DEFAULT_PORTIONS, ClaimLost, ListCounts
 from ocsd.lists.tables import table_of
 from ocsd.model.enums import RecordType
-from ocsd.model.errors import ConfigError, StoreUnavailable
-from ocsd.model.records import CallingRecord, Chain, FinishedAttempt, NewAttempt, OpenAttempt
+from ocsd.model.errors import StoreUnavailable
+from ocsd.model.records import (
+    CallingRecord,
+    Chain,
+    ChainSettlement,
+    FinishedAttempt,
+    NewAttempt,
+    OpenAttempt,
+    Portion,
+    Refusal,
+    Selector,
+    Withdrawal,
+    Withdrawn,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +56,7 @@ MAX_WAITING: Final = 20_000
 """Items that may wait for the writer. Attempts in progress number hundreds, so reaching it means a bug upstream."""
 
 CLAIM_ROUNDS: Final = 5
-"""Searches per claim call, each twice as wide, when chains have many rows or others took some of the candidates."""
+"""Searches per claim call, when others took some of the candidates."""
 
 ATTEMPT_ID_BLOCK: Final = 500
 """Ids fetched at once; those unused at the end of the process are skipped for ever, which is harmless."""
@@ -67,13 +81,18 @@ class PostgresListStore:
         """For other state of the daemon in the same database."""
         self._config = config
         self._selections: dict[int, Selection] = {}
+        self._readable: dict[str, bool] = {}
+        """Tables of which we know whether searches can run as the reader."""
+        self._after: dict[tuple[int, frozenset[RecordType]], int] = {}
+        """By list and types wanted: where to go on among its waiting rows."""
         self._doubtful: set[uuid.UUID] = set()
         self._attempt_ids: deque[int] = deque()
         self._id_lock = trio.Lock()
-        self._begins: Batcher[Sequence[NewAttempt], ClaimLost | None] = Batcher(
+        self._caps = Caps(config)
+        self._begins: Batcher[Sequence[NewAttempt], ClaimLost | dict[int, Refusal]] = Batcher(
             self._write_begins, keep_when_unavailable=False, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
         )
-        self._results: Batcher[Mark | Correction | FinishedAttempt, bool] = Batcher(
+        self._results: Batcher[Item, bool] = Batcher(
             self._write_results, keep_when_unavailable=True, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
         )
 
@@ -85,15 +104,22 @@ class PostgresListStore:
     def reconfigure(self, config: Configuration) -> None:
         """Use another configuration from the next call on (reload)."""
         self._config = config
+        self._caps = Caps(config)
         self._selections.clear()
 
-    async def claim_chains(self, list_dbid: int, campaign_group_dbid: int, limit: int, now: datetime) -> list[Chain]:
+    async def claim_chains(
+        self,
+        list_dbid: int,
+        campaign_group_dbid: int,
+        limit: int,
+        now: datetime,
+        portions: Sequence[Portion] = DEFAULT_PORTIONS,
+    ) -> list[Chain]:
         """See ListStore. Raises ConfigError when the list's table or filter does not work. A cancel undoes the call."""
         calling_list = self._config.calling_list_by_dbid(list_dbid)
         selection = self._selection(calling_list)
         batch = uuid.uuid4()
         figures = parameters(self._config, calling_list, now) | {
-            "table": selection.table,
             "list_dbid": list_dbid,
             "campaign_group_dbid": campaign_group_dbid,
             "owner": self.owner,
@@ -102,21 +128,36 @@ class PostgresListStore:
         }
         await self._undo_doubtful()
         chains: list[Chain] = []
+        limits = [limit if portion.limit is None else portion.limit for portion in portions]
+        missed: set[int] = set()
         try:
-            for search_round in range(CLAIM_ROUNDS):
-                wanted = limit - len(chains)
-                rows_wanted = wanted * SEARCH_FACTOR * 2**search_round
-                found = await self._search(calling_list, selection, figures, rows_wanted)
-                best: dict[int, int] = {}
-                for record_id, chain_id in found:
-                    best.setdefault(chain_id, record_id)
-                if not best:
+            for _ in range(CLAIM_ROUNDS):
+                found = await self._search(
+                    calling_list, selection, figures, portions, limits, limit - len(chains), missed
+                )
+                if not found.candidates:
                     break
-                claim_figures = figures | {"record_ids": list(best.values()), "limit": wanted}
+                claim_figures = figures | {
+                    "record_ids": [candidate.record_id for candidate in found.candidates],
+                    "alone": [candidate.alone for candidate in found.candidates],
+                    "member_ids": list(found.member_ids),
+                }
                 rows = await self.database.transaction(partial(_fetch, query=selection.claim, params=claim_figures))
-                taken = _chains(list_dbid, rows, selection.user_columns)
-                chains += taken
-                if len(chains) >= limit or (len(found) < rows_wanted and len(taken) == len(best)):
+                taken, unfit = claiming.placed(
+                    chains_of(list_dbid, rows, selection.user_columns),
+                    found,
+                    portions,
+                    self._config,
+                    calling_list,
+                    now,
+                )
+                if unfit:
+                    await self.give_back(unfit)
+                for chain, place in taken:
+                    chains.append(chain)
+                    limits[place] -= 1
+                missed |= {candidate.chain_id for candidate in found.candidates}
+                if len(chains) >= limit or found.complete:
                     break
         except BaseException:
             # Committed or not, nobody will dial these chains: they are given back as soon as the database answers.
@@ -129,11 +170,30 @@ class PostgresListStore:
         for chain in chains:
             by_table[self._table(chain.list_dbid)].append(chain.chain_id)
         if by_table:
-            await self.database.transaction(partial(journal.give_back, owner=self.owner, chains=by_table))
+            await self.database.transaction(partial(releasing.give_back, owner=self.owner, chains=by_table))
 
-    async def begin_attempts(self, attempts: Sequence[NewAttempt]) -> None:
-        if attempts and (lost := await self._begins.submit(tuple(attempts), withdraw_on_cancel=True)) is not None:
-            raise lost
+    async def release_group(self, campaign_group_dbid: int) -> int:
+        return await self.database.transaction(
+            partial(releasing.give_back_group, owner=self.owner, campaign_group_dbid=campaign_group_dbid)
+        )
+
+    async def refused_by_caps(
+        self, list_dbid: int, campaign_dbid: int, records: Sequence[CallingRecord], now: datetime
+    ) -> dict[int, Refusal]:
+        if not records or not self._caps.rules(list_dbid):
+            return {}
+        query = partial(
+            caps.refused_records, caps=self._caps, campaign_dbid=campaign_dbid, records=tuple(records), now=now
+        )
+        return await self.database.transaction(query, read_only=True)
+
+    async def begin_attempts(self, attempts: Sequence[NewAttempt]) -> Mapping[int, Refusal]:
+        if not attempts:
+            return {}
+        answer = await self._begins.submit(tuple(attempts), withdraw_on_cancel=True)
+        if isinstance(answer, ClaimLost):
+            raise answer
+        return answer
 
     async def mark_answered(self, attempt_id: int, answered_at: datetime) -> None:
         await self._results.post(Mark(attempt_id, answered_at, None))
@@ -152,6 +212,27 @@ class PostgresListStore:
         """
         return await self._results.submit(finished, withdraw_on_cancel=False)
 
+    async def settle_chain(self, settlement: ChainSettlement) -> bool:
+        """See ListStore; waits through an outage like `finish_attempt`, and stays in order with it."""
+        table = self._table(settlement.list_dbid)
+        return await self._results.submit(
+            Decided(uuid.uuid4(), table, settlement, datetime.now(UTC)), withdraw_on_cancel=False
+        )
+
+    async def withdraw(
+        self, list_dbids: Sequence[int], selector: Selector, withdrawal: Withdrawal, *, spare_claimed: bool = False
+    ) -> list[Withdrawn]:
+        return await self.database.transaction(
+            partial(
+                withdrawing.withdraw,
+                config=self._config,
+                list_dbids=tuple(list_dbids),
+                selector=selector,
+                withdrawal=withdrawal,
+                spare_claimed=spare_claimed,
+            )
+        )
+
     async def open_attempts(self) -> list[OpenAttempt]:
         return await self.database.transaction(journal.open_attempts, read_only=True)
 
@@ -162,13 +243,13 @@ class PostgresListStore:
             sql.Identifier(selection.table),
         )
         rows = await self.database.transaction(partial(_fetch, query=query, params=(list(record_ids),)), read_only=True)
-        chains = _chains(list_dbid, rows, selection.user_columns)
+        chains = chains_of(list_dbid, rows, selection.user_columns)
         return {record.record_id: record for chain in chains for record in chain.records}
 
     async def recover_claims(self) -> int:
         lease_s = self._config.database.lease_s
         released = await self.database.transaction(
-            partial(journal.recover, owner=self.owner, node=self.node, lease_s=lease_s)
+            partial(releasing.recover, owner=self.owner, node=self.node, lease_s=lease_s)
         )
         if released:
             log.info("claims.recovered", chains=released)
@@ -215,7 +296,7 @@ class PostgresListStore:
             await trio.sleep(lease_s / LEASE_RENEWALS)
             try:
                 await self._undo_doubtful()
-                await self.database.transaction(partial(journal.renew_leases, owner=self.owner, lease_s=lease_s))
+                await self.database.transaction(partial(releasing.renew_leases, owner=self.owner, lease_s=lease_s))
             except StoreUnavailable as error:
                 log.warning("lease.not_renewed", reason=str(error))
 
@@ -227,39 +308,60 @@ class PostgresListStore:
             log.error("attempt.result_unsaved", count=self._results.unwritten, limit_s=DRAIN_LIMIT_S)
         with trio.move_on_after(CLOSE_LIMIT_S):
             try:
-                await self.database.transaction(partial(journal.give_back_all, owner=self.owner))
+                await self.database.transaction(partial(releasing.give_back_all, owner=self.owner))
                 await self.database.execute(
                     "UPDATE ocsd.instance SET stopped_at = now() WHERE owner = %s", (self.owner,)
                 )
             except StoreUnavailable as error:
                 log.warning("claims.not_given_back", reason=str(error))
 
-    async def _write_begins(self, groups: Sequence[Sequence[NewAttempt]]) -> Sequence[ClaimLost | None]:
+    async def _write_begins(self, groups: Sequence[Sequence[NewAttempt]]) -> Sequence[ClaimLost | dict[int, Refusal]]:
         tables = {attempt.list_dbid: self._table(attempt.list_dbid) for group in groups for attempt in group}
         return await self.database.transaction(
-            partial(journal.insert_attempt_groups, owner=self.owner, tables=tables, groups=groups)
+            partial(journal.insert_attempt_groups, owner=self.owner, tables=tables, groups=groups, caps=self._caps)
         )
 
-    async def _write_results(self, items: Sequence[Mark | Correction | FinishedAttempt]) -> Sequence[bool]:
-        return await self.database.transaction(partial(journal.write_results, items=items))
+    async def _write_results(self, items: Sequence[Item]) -> Sequence[bool]:
+        return await self.database.transaction(partial(journal.write_results, owner=self.owner, items=items))
 
     async def _undo_doubtful(self) -> None:
         if batches := list(self._doubtful):
-            await self.database.transaction(partial(journal.give_back_batches, owner=self.owner, batches=batches))
+            await self.database.transaction(partial(releasing.give_back_batches, owner=self.owner, batches=batches))
             self._doubtful.difference_update(batches)
 
     async def _search(
-        self, calling_list: CallingList, selection: Selection, figures: dict[str, Any], wanted: int
-    ) -> list[tuple[Any, ...]]:
+        self,
+        calling_list: CallingList,
+        selection: Selection,
+        figures: dict[str, Any],
+        portions: Sequence[Portion],
+        limits: Sequence[int],
+        wanted: int,
+        skip: set[int],
+    ) -> claiming.Found:
+        table, place = selection.table, (calling_list.dbid, frozenset(portion.record_type for portion in portions))
+        if table not in self._readable:
+            self._readable[table] = await self.database.transaction(partial(reader.let_read, table=table))
         try:
-            return await self.database.transaction(
-                partial(_fetch, query=selection.search, params=figures | {"wanted": wanted}), read_only=True
+            found = await self.database.transaction(
+                partial(
+                    claiming.search,
+                    selection=selection,
+                    figures=figures,
+                    portions=portions,
+                    limits=limits,
+                    wanted=wanted,
+                    skip=skip,
+                    after=self._after.get(place, 0),
+                    as_reader=self._readable[table],
+                ),
+                read_only=True,
             )
         except (psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction) as error:
-            with_filter = f" with filter {calling_list.filter!r}" if calling_list.filter else ""
-            raise ConfigError(
-                [f"calling list {calling_list.name!r}{with_filter} cannot be searched: {error}"]
-            ) from error
+            del self._readable[table]  # somebody may have made the table, or taken a right away
+            raise claiming.refused(calling_list, "searched", error) from error
+        self._after[place] = found.after
+        return found
 
     def _selection(self, calling_list: CallingList) -> Selection:
         if (found := self._selections.get(calling_list.dbid)) is None:
@@ -273,24 +375,6 @@ class PostgresListStore:
 def _fetch(conn: Connection, query: Any, params: Any) -> list[tuple[Any, ...]]:
     # Planned anew each time: a plan kept from when a table was small would be slow for hours.
     return conn.execute(query, params, prepare=False).fetchall()
-
-
-def _chains(list_dbid: int, rows: Sequence[tuple[Any, ...]], user_columns: Sequence[str]) -> list[Chain]:
-    """Group the claim's rows, which come chain by chain."""
-    records: dict[int, list[CallingRecord]] = {}
-    first_user = len(RECORD_COLUMNS)
-    for row in rows:
-        values = dict(zip(RECORD_COLUMNS, row, strict=False))
-        record = CallingRecord(
-            list_dbid=list_dbid,
-            daily_from_s=values.pop("daily_from"),
-            daily_till_s=values.pop("daily_till"),
-            record_type=RecordType(values.pop("record_type")),
-            user_fields=dict(zip(user_columns, row[first_user:], strict=False)),
-            **values,
-        )
-        records.setdefault(record.chain_id, []).append(record)
-    return [Chain(list_dbid, chain_id, tuple(members)) for chain_id, members in records.items()]
 
 
 def node_name(config: Configuration) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from ocsd.config.objects import CallingList, Configuration
+from ocsd.lists.gates import STATUS_TYPES
 from ocsd.lists.numbers import NumberRefused, normaliser
 from ocsd.lists.tables import columns_of, time_zone_dbid
 from ocsd.model.columns import Column
@@ -22,17 +23,6 @@ LEAVE_OUT: Final = "-"
 """As a mapping's target: ignore this CSV column."""
 
 NULL: Final = r"\N"
-
-# Manual, "Record Status and Record Type Combinations".
-_DIALED_TYPES: Final = frozenset({2, 3, 4, 5, 6})
-STATUS_TYPES: Final[Mapping[int, frozenset[int]]] = {
-    RecordStatus.READY: _DIALED_TYPES,
-    RecordStatus.UPDATED: _DIALED_TYPES | {RecordType.NO_CALL},
-    RecordStatus.STALE: _DIALED_TYPES,
-    RecordStatus.CANCELED: _DIALED_TYPES,
-    RecordStatus.AGENT_ERROR: _DIALED_TYPES,
-    RecordStatus.MISSED_CALLBACK: frozenset({4, 5, 6}),
-}
 
 RULES_HORIZON: Final = timedelta(days=2 * 366)
 """Two zones are the same for us when their clocks agree every hour of this span: two summers and winters."""

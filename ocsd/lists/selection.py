@@ -1,14 +1,23 @@
 """The SQL that picks chains and claims them; every dynamic part goes through `psycopg.sql`.
 
-A claim has two steps. The *search* is read-only and locks nothing, and runs in a READ ONLY transaction because it
-contains the operator's filter text: it walks the ready index and returns record ids, best first. The *claim* is one
-statement: it locks those rows that are still free (SKIP LOCKED), checks their gates again on the locked version,
-inserts the claims and sets the chains' rows to Retrieved. The primary key of ``ocsd.claim`` decides between two
-claimers; locks only keep them from waiting for each other.
+A claim has two steps. The *search* is read-only and locks nothing, and runs in a READ ONLY transaction under a role
+that can only read (`reader`), because it contains the operator's filter text: it walks the ready index and returns
+record ids, best first, and the rows of their chains that the filter admits. The *claim* is one statement: it locks
+those records that are still free (SKIP LOCKED), checks their gates again on the locked version, inserts the claims and
+sets the chains' rows to Retrieved. The primary key of ``ocsd.claim`` decides between two claimers, whatever lists and
+filters they come from; locks only keep them from waiting for each other.
 
-How the search stays fast: the ready index begins with (type, zone, window), so the few distinct combinations
-("buckets") are found by a loose index scan, those whose window is closed cost nothing however many rows they hold, and
-each open bucket is read from its front until the limit.
+How the search stays fast: the ready index (`tables.ready_index`) begins with type, zone, window, whether the treatment
+state holds the row back, and its attempts. So the few distinct combinations ("buckets") are found by a loose index
+scan; those whose window is closed, whose rows wait for another record of their chain, or whose attempts are used up
+cost nothing however many rows they hold. Each open bucket is read from its front, a few rows first, and the buckets are
+merged by schedule and record id; rows scheduled for later are never reached.
+
+Rows that wait for a record which is not Ready any more may be dialed after all. They are looked for by walking a small
+index of waiting rows, a bounded piece at each claim, round and round.
+
+A filter's ``order_by`` is an order of the operator's own: without an index that begins with it, PostgreSQL sorts all
+admitted General rows at each search.
 """
 
 from dataclasses import dataclass
@@ -18,12 +27,9 @@ from typing import Any, Final, LiteralString
 from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration, Filter
-from ocsd.lists.gates import TYPE_ORDER, local_times
-from ocsd.lists.tables import columns_of, table_of
+from ocsd.lists.gates import local_times
+from ocsd.lists.tables import columns_of, held_expression, named_expression, table_of
 from ocsd.model.columns import MANDATORY_NAMES
-
-SEARCH_FACTOR: Final = 2
-"""Rows searched per chain wanted: room for chains of several rows and for those that another claimer takes."""
 
 RECORD_COLUMNS: Final = (
     "record_id", "contact_info", "contact_info_type", "record_type", "call_result", "attempt", "dial_sched_time",
@@ -31,7 +37,8 @@ RECORD_COLUMNS: Final = (
 )  # fmt: skip
 """The mandatory columns that become fields of CallingRecord, in the order of the claim's result."""
 
-# Gates on a row {r}; the twin of gates.why_not_dialable. `zone` holds the second of the day of every known zone.
+# Gates on a row {r}; the twin of gates.why_not_dialable. `zones` and `local_seconds` tell the second of the day of
+# every known zone.
 _WINDOW: Final = (
     "CASE WHEN {r}.daily_from <= {r}.daily_till"
     " THEN {local} >= {r}.daily_from AND {local} < {r}.daily_till"
@@ -40,20 +47,44 @@ _WINDOW: Final = (
 _LOCAL: Final = (
     "coalesce((%(local_seconds)s::int[])[array_position(%(zones)s::int[], {r}.tz_dbid)], %(fallback_s)s::int)"
 )
-_GATES: Final = (
-    "{r}.record_status = 1 AND {r}.record_type = ANY(%(types)s::int[]) AND {r}.attempt < %(max_attempts)s"
-    " AND coalesce({r}.dial_sched_time, 0) <= %(now_s)s AND coalesce({window}, false)"
+_READY: Final = "{r}.record_status = 1 AND {r}.record_type BETWEEN 2 AND 6"
+"""The status and the types of the manual's table that may be dialed."""
+
+_FREE: Final = (
+    "NOT EXISTS (SELECT FROM ocsd.claim AS k WHERE k.table_name = %(table)s AND k.chain_id = {r}.chain_id)"
+    " AND NOT {r}.chain_id = ANY(%(skip)s::int[])"
 )
+_AGENTS: Final = "(%(agents)s::text[] IS NULL OR {r}.agent_id = ANY(%(agents)s::text[]))"
 
 
 def _composed(template: LiteralString, /, **parts: sql.Composable) -> sql.Composed:
     return sql.SQL(template).format(**parts)
 
 
-def _gates(alias: str) -> sql.Composed:
-    row = sql.Identifier(alias)
-    window = _composed(_WINDOW, r=row, local=_composed(_LOCAL, r=row))
-    return _composed(_GATES, r=row, window=window)
+def local_second(alias: str) -> sql.Composed:
+    """Second of the day in the row's zone; NULL when that is unknown."""
+    return _composed(_LOCAL, r=sql.Identifier(alias))
+
+
+def window_open(alias: str) -> sql.Composed:
+    return _composed("coalesce(" + _WINDOW + ", false)", r=sql.Identifier(alias), local=local_second(alias))
+
+
+def ready_to_dial(alias: str) -> sql.Composed:
+    return _composed(_READY, r=sql.Identifier(alias))
+
+
+def _due_now(alias: str) -> sql.Composed:
+    """Attempts left, schedule due, window open."""
+    return _composed(
+        "{r}.attempt < %(max_attempts)s AND coalesce({r}.dial_sched_time, 0) <= %(now_s)s AND {window}",
+        r=sql.Identifier(alias),
+        window=window_open(alias),
+    )
+
+
+def _free(alias: str) -> sql.Composed:
+    return _composed(_FREE, r=sql.Identifier(alias))
 
 
 def _operator_text(text: str, with_parameters: bool = True) -> sql.SQL:
@@ -63,39 +94,57 @@ def _operator_text(text: str, with_parameters: bool = True) -> sql.SQL:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The statements of one calling list; parameters as given by `parameters`."""
+    """
+    The statements of one calling list; parameters as given by `parameters`.
+
+    Attributes:
+        search: (record_id, chain_id, due, more) of dialable records of one type, best first.
+        search_general: the same for General, in the filter's order.
+        waiting: what a piece of the waiting rows holds; see `_waiting`.
+        members: (record_id, chain_id) of the rows that a claim of ``%(chains)s`` takes, in the order of each chain.
+        check_filter: fails when the operator's text does not work; reads nothing.
+    """
 
     table: str
     user_columns: tuple[str, ...]
     search: sql.Composed
+    search_general: sql.Composed
+    waiting: sql.Composed
+    members: sql.Composed
     claim: sql.Composed
     check_filter: sql.Composed
-    ready: sql.Composed
 
 
 def selection_of(config: Configuration, calling_list: CallingList) -> Selection:
     table = table_of(config, calling_list)
     dialing_filter = config.filter(calling_list.filter) if calling_list.filter else None
+    order = order_of(dialing_filter)
     user_columns = tuple(
         column.name for column in columns_of(config, calling_list) if column.name not in MANDATORY_NAMES
     )
+    criteria, name = criteria_of(dialing_filter), sql.Identifier(table)
+    search = _search(name, criteria)
     return Selection(
         table=table,
         user_columns=user_columns,
-        search=_search(table, dialing_filter),
-        claim=_claim(table, user_columns),
-        check_filter=_composed(
-            "SELECT 1 FROM {table} AS t WHERE {criteria} ORDER BY {order} LIMIT 0",
-            table=sql.Identifier(table),
-            criteria=criteria_of(dialing_filter),
-            order=_order(dialing_filter),
+        search=search,
+        search_general=search if order is None else _ordered_search(name, criteria, order),
+        waiting=_waiting(name, criteria),
+        members=_composed(
+            "SELECT t.record_id, t.chain_id FROM {table} AS t"
+            " WHERE t.chain_id = ANY(%(chains)s::int[]) AND {ready} AND {criteria}"
+            " ORDER BY t.chain_id, {order} t.chain_n",
+            table=name,
+            ready=ready_to_dial("t"),
+            criteria=criteria,
+            order=order or sql.SQL(""),
         ),
-        ready=_composed(
-            "SELECT count(DISTINCT t.chain_id), count(DISTINCT t.chain_id) FILTER (WHERE {gates}) FROM {table} AS t"
-            " WHERE t.record_status = 1 AND t.record_type = ANY(%(types)s::int[]) AND {criteria}",
-            table=sql.Identifier(table),
-            gates=_gates("t"),
-            criteria=criteria_of(dialing_filter),
+        claim=_claim(name, user_columns),
+        check_filter=_composed(
+            "SELECT 1 FROM {table} AS t WHERE {criteria} ORDER BY {order} t.record_id LIMIT %(rows)s",
+            table=name,
+            criteria=criteria,
+            order=order or sql.SQL(""),
         ),
     )
 
@@ -104,10 +153,10 @@ def parameters(config: Configuration, calling_list: CallingList, now: datetime) 
     """Parameters shared by the statements: the gates' figures at ``now`` (aware)."""
     times = local_times(config, calling_list, now)
     return {
+        "table": table_of(config, calling_list),
         "zones": list(times.by_tz_dbid.keys()),
         "local_seconds": list(times.by_tz_dbid.values()),
         "fallback_s": times.fallback_s,
-        "types": [int(record_type) for record_type in TYPE_ORDER],
         "max_attempts": calling_list.max_attempts,
         "now_s": int(now.timestamp()),
     }
@@ -120,72 +169,132 @@ def criteria_of(dialing_filter: Filter | None, *, with_parameters: bool = True) 
     return _composed("({text})", text=_operator_text(dialing_filter.criteria, with_parameters))
 
 
-def _order(dialing_filter: Filter | None) -> sql.Composable:
+def order_of(dialing_filter: Filter | None) -> sql.Composable | None:
+    """The filter's order, with a comma behind it for what decides between equals; None: it has none."""
     if dialing_filter is None or not dialing_filter.order_by.strip():
-        return sql.SQL("record_id")
-    return _composed("{text}, record_id", text=_operator_text(dialing_filter.order_by))
+        return None
+    return _composed("{text}, ", text=_operator_text(dialing_filter.order_by))
 
 
-def _search(table: str, dialing_filter: Filter | None) -> sql.Composed:
+def _search(table: sql.Identifier, criteria: sql.Composable) -> sql.Composed:
     """
-    (record_id, chain_id) of dialable records, best first, at most ``%(wanted)s``: a chain ranks by its best record.
+    (record_id, chain_id, due, more) of dialable records of ``%(type)s``, by schedule and record_id, at most
+    ``%(wanted)s``: a chain ranks by its best record.
 
-    Ranking by the *first* dialable record of each chain would need a look at its siblings for every row passed over,
-    which takes a second when a zone holds only second phones.
-
-    Inside a bucket rows come by schedule, then the filter's order; across buckets of a type they are merged by
-    schedule and rank. With the filter's own ``order_by`` the rank of a row inside its bucket keeps the buckets fair;
-    without one, record ids are merged exactly.
+    Of each bucket at most a piece is read. Rows behind the end of the first piece that was cut are left out, as others
+    might belong before them; ``more`` says that this has happened.
     """
-    has_order = dialing_filter is not None and dialing_filter.order_by.strip()
     return _composed(
         """
 WITH RECURSIVE bucket AS (
-  (SELECT t.record_type, t.tz_dbid, t.daily_from, t.daily_till FROM {table} AS t
-    WHERE t.record_status = 1 ORDER BY 1, 2, 3, 4 LIMIT 1)
+  (SELECT t.tz_dbid, t.daily_from, t.daily_till, {held_t} AS held, t.attempt FROM {table} AS t
+    WHERE t.record_status = 1 AND t.record_type = %(type)s ORDER BY 1, 2, 3, 4, 5 LIMIT 1)
   UNION ALL
   SELECT n.* FROM bucket AS b CROSS JOIN LATERAL (
-    SELECT t.record_type, t.tz_dbid, t.daily_from, t.daily_till FROM {table} AS t
-    WHERE t.record_status = 1
-      AND (t.record_type, t.tz_dbid, t.daily_from, t.daily_till)
-        > (b.record_type, b.tz_dbid, b.daily_from, b.daily_till)
-    ORDER BY 1, 2, 3, 4 LIMIT 1) AS n
-), open_bucket AS (
-  SELECT b.* FROM bucket AS b WHERE b.record_type = ANY(%(types)s::int[]) AND coalesce({window}, false)
+    SELECT t.tz_dbid, t.daily_from, t.daily_till, {held_t} AS held, t.attempt FROM {table} AS t
+    WHERE t.record_status = 1 AND t.record_type = %(type)s
+      AND (t.tz_dbid, t.daily_from, t.daily_till, {held_t}, t.attempt)
+        > (b.tz_dbid, b.daily_from, b.daily_till, b.held, b.attempt)
+    ORDER BY 1, 2, 3, 4, 5 LIMIT 1) AS n
+), open_bucket AS MATERIALIZED (
+  SELECT b.*, row_number() OVER () AS place FROM bucket AS b
+  WHERE b.held = 0 AND b.attempt < %(max_attempts)s AND {window}
+), piece AS MATERIALIZED (
+  SELECT least(%(wanted)s::int, greatest(%(piece)s::int, 2 * %(wanted)s::int / greatest(1, count(*))::int)) AS size
+  FROM open_bucket
+), found AS MATERIALIZED (
+  SELECT b.place, c.* FROM open_bucket AS b CROSS JOIN LATERAL (
+    SELECT t.record_id, t.chain_id, coalesce(t.dial_sched_time, 0) AS due FROM {table} AS t
+    WHERE t.record_status = 1 AND t.record_type = %(type)s
+      AND t.tz_dbid = b.tz_dbid AND t.daily_from = b.daily_from AND t.daily_till = b.daily_till
+      AND {held_t} = 0 AND t.attempt = b.attempt AND coalesce(t.dial_sched_time, 0) <= %(now_s)s
+      AND {agents} AND {free} AND {criteria}
+    ORDER BY coalesce(t.dial_sched_time, 0), t.record_id LIMIT (SELECT size FROM piece)
+  ) AS c
+), cut AS MATERIALIZED (
+  SELECT min(p.last) AS last FROM (
+    SELECT max(ARRAY[f.due, f.record_id]) AS last FROM found AS f
+    GROUP BY f.place HAVING count(*) >= (SELECT size FROM piece)
+  ) AS p
 )
-SELECT c.record_id, c.chain_id FROM open_bucket AS b CROSS JOIN LATERAL (
-  SELECT t.record_id, t.chain_id, coalesce(t.dial_sched_time, 0) AS due, {rank} AS rank FROM {table} AS t
-  WHERE t.record_status = 1
-    AND t.record_type = b.record_type AND t.tz_dbid = b.tz_dbid
-    AND t.daily_from = b.daily_from AND t.daily_till = b.daily_till
-    AND coalesce(t.dial_sched_time, 0) <= %(now_s)s AND t.attempt < %(max_attempts)s
-    AND {criteria}
-    AND NOT EXISTS (SELECT FROM ocsd.claim AS k WHERE k.table_name = %(table)s AND k.chain_id = t.chain_id)
-  ORDER BY coalesce(t.dial_sched_time, 0), {order} LIMIT %(wanted)s
-) AS c
-ORDER BY array_position(%(types)s::int[], b.record_type), c.due, c.rank, c.record_id LIMIT %(wanted)s
+SELECT f.record_id, f.chain_id, f.due, c.last IS NOT NULL AS more FROM found AS f CROSS JOIN cut AS c
+WHERE c.last IS NULL OR ARRAY[f.due, f.record_id] <= c.last
+ORDER BY f.due, f.record_id LIMIT %(wanted)s
 """,
-        table=sql.Identifier(table),
-        window=_composed(_WINDOW, r=sql.Identifier("b"), local=_composed(_LOCAL, r=sql.Identifier("b"))),
-        criteria=criteria_of(dialing_filter),
-        order=_order(dialing_filter),
-        rank=_composed("row_number() OVER (ORDER BY coalesce(t.dial_sched_time, 0), {o})", o=_order(dialing_filter))
-        if has_order
-        else sql.SQL("0"),
+        table=table,
+        held_t=held_expression("t"),
+        window=window_open("b"),
+        agents=_composed(_AGENTS, r=sql.Identifier("t")),
+        free=_free("t"),
+        criteria=criteria,
     )
 
 
-def _claim(table: str, user_columns: tuple[str, ...]) -> sql.Composed:
-    """Lock, claim and set to Retrieved in one statement; returns the dialable rows of the chains taken, in order."""
+def _ordered_search(table: sql.Identifier, criteria: sql.Composable, order: sql.Composable) -> sql.Composed:
+    """As `_search`, in the filter's own order over all zones and windows."""
+    return _composed(
+        """
+SELECT t.record_id, t.chain_id, 0 AS due, false AS more FROM {table} AS t
+WHERE t.record_status = 1 AND t.record_type = %(type)s AND {due_now} AND {agents} AND {free} AND {criteria}
+ORDER BY {order} t.record_id LIMIT %(wanted)s
+""",
+        table=table,
+        due_now=_due_now("t"),
+        agents=_composed(_AGENTS, r=sql.Identifier("t")),
+        free=_free("t"),
+        criteria=criteria,
+        order=order,
+    )
+
+
+def _waiting(table: sql.Identifier, criteria: sql.Composable) -> sql.Composed:
+    """
+    Of the next ``%(look)s`` waiting rows behind record_id ``%(after)s``: the last one's id, how many there were, and
+    (record_id, chain_id, due, type, agent_id) of those that may be dialed because the record that they wait for is not
+    there to be dialed: not Ready, or not admitted by the filter. One line without a record when there are none.
+    """
+    return _composed(
+        """
+WITH waiting AS MATERIALIZED (
+  SELECT w.record_id, w.chain_id, {named} AS named FROM {table} AS w
+  WHERE w.record_status = 1 AND {held_w} = 1 AND w.record_id > %(after)s ORDER BY w.record_id LIMIT %(look)s
+), named AS MATERIALIZED (
+  SELECT t.chain_id, t.chain_n FROM {table} AS t
+  WHERE (t.chain_id, t.chain_n) IN (SELECT w.chain_id, w.named::int FROM waiting AS w
+                                    WHERE w.named BETWEEN 0 AND 2147483647)
+    AND {ready} AND {criteria}
+), alone AS MATERIALIZED (
+  SELECT w.record_id FROM waiting AS w LEFT JOIN named AS n ON n.chain_id = w.chain_id AND n.chain_n = w.named
+  WHERE n.chain_id IS NULL
+), found AS (
+  SELECT t.record_id, t.chain_id, coalesce(t.dial_sched_time, 0) AS due, t.record_type, t.agent_id FROM {table} AS t
+  WHERE t.record_id IN (SELECT a.record_id FROM alone AS a) AND {ready} AND {due_now} AND {free} AND {criteria}
+)
+SELECT s.last, s.seen, f.* FROM (SELECT max(w.record_id) AS last, count(*) AS seen FROM waiting AS w) AS s
+LEFT JOIN found AS f ON true ORDER BY f.due, f.record_id
+""",
+        table=table,
+        named=named_expression("w"),
+        held_w=held_expression("w"),
+        ready=ready_to_dial("t"),
+        due_now=_due_now("t"),
+        free=_free("t"),
+        criteria=criteria,
+    )
+
+
+def _claim(table: sql.Identifier, user_columns: tuple[str, ...]) -> sql.Composed:
+    """Lock, claim and set to Retrieved in one statement; returns the rows of the chains taken, best chain first."""
     columns = sql.SQL(", ").join(sql.Identifier("t", name) for name in (*RECORD_COLUMNS, *user_columns))
     return _composed(
         """
 WITH candidate AS (
-  SELECT c.record_id, c.place FROM unnest(%(record_ids)s::int[]) WITH ORDINALITY AS c (record_id, place)
+  SELECT c.record_id, c.alone, c.place
+  FROM unnest(%(record_ids)s::int[], %(alone)s::bool[]) WITH ORDINALITY AS c (record_id, alone, place)
 ), locked AS (
   SELECT t.chain_id, c.place FROM candidate AS c JOIN {table} AS t USING (record_id)
-  WHERE {gates}
-  ORDER BY c.place LIMIT %(limit)s FOR UPDATE OF t SKIP LOCKED
+  WHERE {ready} AND {due_now} AND (c.alone OR {held} = 0)
+  ORDER BY c.place FOR UPDATE OF t SKIP LOCKED
 ), claimed AS (
   -- By chain_id, so that two claimers that meet wait for each other in one direction only.
   INSERT INTO ocsd.claim (table_name, chain_id, list_dbid, campaign_group_dbid, owner, batch, lease_until)
@@ -194,21 +303,18 @@ WITH candidate AS (
   FROM locked AS l ORDER BY l.chain_id
   ON CONFLICT DO NOTHING RETURNING chain_id
 ), taken AS (
-  UPDATE {table} AS t SET record_status = 2 FROM claimed AS k
-  WHERE t.chain_id = k.chain_id AND t.record_status = 1 AND t.record_type = ANY(%(types)s::int[])
-  RETURNING {columns}, {dialable} AS dialable
+  UPDATE {table} AS t SET record_status = 2
+  FROM claimed AS k, unnest(%(member_ids)s::int[]) WITH ORDINALITY AS m (record_id, place)
+  WHERE t.record_id = m.record_id AND t.chain_id = k.chain_id AND {ready}
+  RETURNING {columns}, m.place
 )
 SELECT t.* FROM taken AS t JOIN (SELECT chain_id, min(place) AS place FROM locked GROUP BY chain_id) AS l
   USING (chain_id)
-WHERE t.dialable ORDER BY l.place, t.chain_n
+ORDER BY l.place, t.place
 """,
-        table=sql.Identifier(table),
-        gates=_gates("t"),
+        table=table,
+        ready=ready_to_dial("t"),
+        due_now=_due_now("t"),
+        held=held_expression("t"),
         columns=columns,
-        # After the update the status is Retrieved; the other gates are those of the claim.
-        dialable=_composed(
-            "(t.attempt < %(max_attempts)s AND coalesce(t.dial_sched_time, 0) <= %(now_s)s"
-            " AND coalesce({window}, false))",
-            window=_composed(_WINDOW, r=sql.Identifier("t"), local=_composed(_LOCAL, r=sql.Identifier("t"))),
-        ),
     )

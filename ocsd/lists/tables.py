@@ -4,6 +4,7 @@ Source: Outbound Contact 8.1 Reference Manual, "Outbound Contact Mandatory Field
 and "Data Type Values" (types of user fields).
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,12 +12,16 @@ import psycopg
 from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration, FormatField
+from ocsd.lists.reader import let_read
 from ocsd.model.columns import MANDATORY_COLUMNS, MANDATORY_NAMES, Column
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
 from ocsd.model.errors import ConfigError
 
 Connection = psycopg.Connection[Any]
 
+
+STATE: Final = re.compile(r"[0-9]{1,10}@[0-9]{1,10}@(-?[0-9]{1,10})@[0-9]{1,10}")
+"""Treatment state ``<treatment DBID>@<attempt>@<chain_n to dial>@<cycle>``; any other text is ignored."""
 
 USER_TYPES: Final = {"int": "integer", "float": "double precision", "datetime": "timestamptz"}
 """SQL types of the manual's data types; char and varchar carry a length. Times are stored as UTC."""
@@ -87,6 +92,8 @@ def create_table(conn: Connection, config: Configuration, calling_list: CallingL
                 ).format(sql.Identifier(name), sql.SQL(", ").join(definitions))
             )
             conn.execute(ready_index(name))
+            conn.execute(waiting_index(name))
+            let_read(conn, name)
     except psycopg.errors.DuplicateTable:
         raise ConfigError([f"calling list {calling_list.name!r}: table {name!r} exists already"]) from None
 
@@ -95,12 +102,46 @@ def ready_index_name(table: str) -> str:
     return f"{table[:56]}_ready"  # PostgreSQL's names end at 63 bytes
 
 
-def ready_index(table: str) -> sql.Composed:
-    """The index that claims walk: Ready rows by type, zone and window, in the order of dialing inside each."""
+def named_expression(alias: str = "") -> sql.Composed:
+    """The place in the chain that the treatment state names (bigint), NULL for any other text; see STATE."""
+    return sql.SQL("substring({treatments} from {form})::bigint").format(
+        treatments=_column(alias, "treatments"), form=sql.Literal(f"^{STATE.pattern}$")
+    )
+
+
+def held_expression(alias: str = "") -> sql.Composed:
+    """1 when the row's treatment state names another record of its chain as the one to dial, else 0; indexed."""
     return sql.SQL(
-        "CREATE INDEX {} ON {} (record_type, tz_dbid, daily_from, daily_till, coalesce(dial_sched_time, 0), record_id)"
-        " WHERE record_status = 1"
-    ).format(sql.Identifier(ready_index_name(table)), sql.Identifier(table))
+        "(CASE WHEN {type} BETWEEN 3 AND 6 AND coalesce({named} <> {chain_n}, false) THEN 1 ELSE 0 END)"
+    ).format(type=_column(alias, "record_type"), named=named_expression(alias), chain_n=_column(alias, "chain_n"))
+
+
+def _column(alias: str, name: str) -> sql.Identifier:
+    return sql.Identifier(alias, name) if alias else sql.Identifier(name)
+
+
+def ready_index(table: str) -> sql.Composed:
+    """
+    The index that claims walk: Ready rows by type, zone, window, held or not, attempts, in the order of dialing inside.
+
+    Attempts stand in it because ``max_attempts`` belongs to the calling list, and several lists may share a table: rows
+    whose attempts are used up are passed over as a whole instead of being read at each claim.
+    """
+    return sql.SQL(
+        "CREATE INDEX {} ON {} (record_type, tz_dbid, daily_from, daily_till, {}, attempt,"
+        " coalesce(dial_sched_time, 0), record_id) WHERE record_status = 1"
+    ).format(sql.Identifier(ready_index_name(table)), sql.Identifier(table), held_expression())
+
+
+def waiting_index_name(table: str) -> str:
+    return f"{table[:56]}_wait"
+
+
+def waiting_index(table: str) -> sql.Composed:
+    """Ready rows that wait for another record of their chain; see `selection`."""
+    return sql.SQL("CREATE INDEX {} ON {} (record_id) WHERE record_status = 1 AND {} = 1").format(
+        sql.Identifier(waiting_index_name(table)), sql.Identifier(table), held_expression()
+    )
 
 
 def drop_table(conn: Connection, config: Configuration, calling_list: CallingList) -> None:
@@ -151,8 +192,14 @@ def table_differences(conn: Connection, config: Configuration, calling_list: Cal
     wanted: dict[str, Callable[[str], bool]] = {
         "a unique index on (record_id)": lambda text: "UNIQUE" in text and text.endswith("(record_id)"),
         "a unique index on (chain_id, chain_n)": lambda text: "UNIQUE" in text and text.endswith("(chain_id, chain_n)"),
-        f"the index of Ready rows ({ready_index_name(name)})": lambda text: (
-            "(record_type, tz_dbid, daily_from, daily_till, COALESCE(dial_sched_time, 0), record_id)" in text
+        f"the index of Ready rows ({ready_index_name(name)}); create it with: "
+        + ready_index(name).as_string(conn): lambda text: (
+            "(record_type, tz_dbid, daily_from, daily_till," in text
+            and "attempt, COALESCE(dial_sched_time, 0), record_id)" in text
+        ),
+        f"the index of waiting rows ({waiting_index_name(name)}); create it with: "
+        + waiting_index(name).as_string(conn): lambda text: (
+            "(record_id) WHERE ((record_status = 1) AND (" in text and "treatments" in text
         ),
     }
     for what, fits in wanted.items():

@@ -165,7 +165,7 @@ async def test_given_a_row_just_inside_its_gates_when_claimed_then_it_is_taken(w
         assert ids(await claimed(store)) == [[record_id]]
 
 
-async def test_given_a_chain_with_closed_members_when_claimed_then_only_dialable_ones_are_listed_in_order(
+async def test_given_a_chain_with_closed_members_when_claimed_then_it_comes_whole_on_its_first_dialable_record(
     world: World,
 ):
     closed = world.add(chain_id=5, chain_n=0, daily_from=20 * 3600, daily_till=21 * 3600)
@@ -173,16 +173,16 @@ async def test_given_a_chain_with_closed_members_when_claimed_then_only_dialable
     second = world.add(chain_id=5, chain_n=1)
     personal = world.add(chain_id=5, chain_n=4, record_type=RecordType.PERSONAL_CALLBACK)
     done = world.add(chain_id=5, chain_n=2, record_status=RecordStatus.UPDATED)
+    forbidden = world.add(chain_id=5, chain_n=6, record_type=RecordType.NO_CALL)
+    rows = (closed, second, third, personal, done, forbidden)
     async with world.store() as store:
         (chain,) = await claimed(store)
-        assert ids([chain]) == [[second, third]]
-        # The chain moves as a unit: the closed row is claimed with it; personal and finished rows are left alone.
-        statuses = [world.row(record_id)["record_status"] for record_id in (closed, second, third, personal, done)]
-        assert statuses == [2, 2, 2, 1, 3]
+        assert ids([chain]) == [[closed, second, third, personal]]
+        assert (chain.position, chain.record.record_id) == (1, second)
+        assert [world.row(record_id)["record_status"] for record_id in rows] == [2, 2, 2, 2, 3, 1]
 
         await store.give_back([chain])
-        statuses = [world.row(record_id)["record_status"] for record_id in (closed, second, third, personal, done)]
-        assert statuses == [1, 1, 1, 1, 3]
+        assert [world.row(record_id)["record_status"] for record_id in rows] == [1, 1, 1, 1, 3, 1]
         assert world.claims() == {}
 
 

@@ -1,0 +1,208 @@
+"""The search of a claim, in one read-only transaction: synchronous, run in a thread of the pool."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+
+from ocsd.config.objects import CallingList, Configuration
+from ocsd.lists.gates import DIALED_TYPES, LocalTimes, dialable_position, local_times
+from ocsd.lists.reader import READER, become_reader
+from ocsd.lists.selection import RECORD_COLUMNS, Selection
+from ocsd.model.enums import RecordType
+from ocsd.model.errors import ConfigError
+from ocsd.model.records import CallingRecord, Chain, Portion
+
+SEARCH_FACTOR: Final = 3
+"""Rows searched per chain wanted: room for chains of several rows."""
+
+FIRST_PIECE_ROWS: Final = 10
+"""Rows read at least from the front of each bucket at first; all buckets together usually have enough then."""
+
+SEARCH_ROUNDS: Final = 6
+"""Searches per portion, each twice as wide."""
+
+WAITING_ROWS: Final = 200
+"""Rows looked at per claim that wait for another record of their chain. A million are gone round in hours; in lists of
+the usual size all are seen at each claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """``alone``: its treatment state names a record that is not there to be dialed."""
+
+    record_id: int
+    chain_id: int
+    portion: int
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """
+    Attributes:
+        candidates: one per chain, best first.
+        member_ids: rows of their chains that the filter admits, in the order of each chain.
+        complete: there are no others.
+        after: where to go on among the waiting rows.
+    """
+
+    candidates: tuple[Candidate, ...]
+    member_ids: tuple[int, ...]
+    complete: bool
+    after: int
+
+
+def search(
+    conn: psycopg.Connection[Any],
+    *,
+    selection: Selection,
+    figures: Mapping[str, Any],
+    portions: Sequence[Portion],
+    limits: Sequence[int],
+    wanted: int,
+    skip: Iterable[int],
+    after: int,
+    as_reader: bool,
+) -> Found:
+    """
+    Up to ``wanted`` chains, at most ``limits`` of each portion.
+
+    Args:
+        skip: chain ids to leave out.
+        after: `Found.after` of the last search in this table.
+    """
+    if as_reader:
+        become_reader(conn)
+    skipped = list(skip)
+    figures = dict(figures)
+    alone, after = _waiting(conn, selection, figures | {"skip": skipped, "after": after}, portions)
+    chosen: dict[int, Candidate] = {}
+    complete = True
+    for place, (portion, limit) in enumerate(zip(portions, limits, strict=True)):
+        need = min(wanted - len(chosen), limit)
+        if need <= 0 or portion.record_type not in DIALED_TYPES:
+            continue
+        statement = selection.search_general if portion.record_type is RecordType.GENERAL else selection.search
+        rows_wanted, piece = need * SEARCH_FACTOR, FIRST_PIECE_ROWS
+        best: dict[int, tuple[int, bool]] = {}
+        for _ in range(SEARCH_ROUNDS):
+            rows = conn.execute(
+                statement,
+                figures
+                | {
+                    "type": int(portion.record_type),
+                    "agents": None if portion.agents is None else sorted(portion.agents),
+                    "skip": skipped + list(chosen),
+                    "wanted": rows_wanted,
+                    "piece": piece,
+                },
+                prepare=False,  # planned anew: a plan kept from when a table was small would be slow for hours
+            ).fetchall()
+            cut = bool(rows) and (rows[0][3] or len(rows) >= rows_wanted)
+            ranked = [(due, record_id, chain_id, False) for record_id, chain_id, due, _ in rows]
+            lonely = [entry for entry in alone.get(place, ()) if not cut or entry < ranked[-1]]
+            if lonely:
+                ranked = sorted(ranked + lonely)
+            best = {}
+            for _, record_id, chain_id, is_alone in ranked:
+                if chain_id not in chosen:
+                    best.setdefault(chain_id, (record_id, is_alone))
+            if len(best) >= need or not cut:
+                break
+            rows_wanted *= 2
+            piece = rows_wanted
+        else:
+            cut = True
+        complete = complete and not cut and len(best) <= need
+        for chain_id, (record_id, is_alone) in list(best.items())[:need]:
+            chosen[chain_id] = Candidate(record_id, chain_id, place, is_alone)
+    member_ids: tuple[int, ...] = ()
+    if chosen:
+        rows = conn.execute(selection.members, figures | {"chains": list(chosen)}, prepare=False).fetchall()
+        member_ids = tuple(row[0] for row in rows)
+    return Found(tuple(chosen.values()), member_ids, complete, after)
+
+
+def _waiting(
+    conn: psycopg.Connection[Any], selection: Selection, figures: Mapping[str, Any], portions: Sequence[Portion]
+) -> tuple[dict[int, list[tuple[int, int, int, bool]]], int]:
+    """Rows that wait for nothing as (due, record_id, chain_id, True), by place of the portion; where to go on."""
+    found: dict[int, list[tuple[int, int, int, bool]]] = {}
+    if all(portion.record_type is RecordType.GENERAL for portion in portions):
+        return found, figures["after"]
+    rows = conn.execute(selection.waiting, dict(figures) | {"look": WAITING_ROWS}, prepare=False).fetchall()
+    for _, _, record_id, chain_id, due, record_type, agent_id in rows:
+        if record_id is None:
+            continue
+        for place, portion in enumerate(portions):
+            if portion.record_type == record_type and (portion.agents is None or agent_id in portion.agents):
+                found.setdefault(place, []).append((due, record_id, chain_id, True))
+    last, seen = rows[0][0], rows[0][1]
+    return found, last if seen >= WAITING_ROWS else 0
+
+
+def placed(
+    chains: Sequence[Chain],
+    found: Found,
+    portions: Sequence[Portion],
+    config: Configuration,
+    calling_list: CallingList,
+    now: datetime,
+) -> tuple[list[tuple[Chain, int]], list[Chain]]:
+    """
+    Claimed chains on their record to dial, each with the place of its portion; and those where a row has changed
+    between search and claim so that none may be dialed.
+    """
+    times: LocalTimes = local_times(config, calling_list, now)
+    by_chain = {candidate.chain_id: candidate.portion for candidate in found.candidates}
+    good: list[tuple[Chain, int]] = []
+    bad: list[Chain] = []
+    for chain in chains:
+        place = by_chain[chain.chain_id]
+        portion = portions[place]
+        position = dialable_position(
+            chain.records, calling_list.max_attempts, times, now, (portion.record_type,), portion.agents
+        )
+        if position is None:
+            bad.append(chain)
+        else:
+            good.append((Chain(chain.list_dbid, chain.chain_id, chain.records, position), place))
+    return good, bad
+
+
+def chains_of(list_dbid: int, rows: Sequence[tuple[Any, ...]], user_columns: Sequence[str]) -> list[Chain]:
+    """Group rows, which come chain by chain; what stands behind the user columns is left out."""
+    records: dict[int, list[CallingRecord]] = {}
+    first_user, end = len(RECORD_COLUMNS), len(RECORD_COLUMNS) + len(user_columns)
+    for row in rows:
+        values = dict(zip(RECORD_COLUMNS, row, strict=False))
+        record = CallingRecord(
+            list_dbid=list_dbid,
+            daily_from_s=values.pop("daily_from"),
+            daily_till_s=values.pop("daily_till"),
+            record_type=RecordType(values.pop("record_type")),
+            user_fields=dict(zip(user_columns, row[first_user:end], strict=True)),
+            **values,
+        )
+        records.setdefault(record.chain_id, []).append(record)
+    return [Chain(list_dbid, chain_id, tuple(members)) for chain_id, members in records.items()]
+
+
+def refused(calling_list: CallingList, what: str, error: psycopg.Error) -> ConfigError:
+    """What the operator must change when a statement with the filter's text fails."""
+    with_filter = f" with filter {calling_list.filter!r}" if calling_list.filter else ""
+    hint = ""
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        hint = f" (filters run as role {READER}; GRANT SELECT on what it may read besides the list's table)"
+    return ConfigError([f"calling list {calling_list.name!r}{with_filter} cannot be {what}: {error}{hint}"])
+
+
+def preflight(conn: psycopg.Connection[Any], selection: Selection, calling_list: CallingList) -> None:
+    """ConfigError when the filter's text does not work as a condition and an order of its own."""
+    try:
+        conn.execute(selection.check_filter, {"rows": 0}, prepare=False)
+    except (psycopg.ProgrammingError, psycopg.DataError) as error:
+        raise refused(calling_list, "searched", error) from error
