@@ -85,6 +85,8 @@ def oracle_next(
         return found if found is not None and found <= END_OF_COLUMN_S else None
 
     def date_of(t, record):
+        if t.date is None:
+            return 0  # as good as passed
         if t.date.year > 2038:
             return END_OF_COLUMN_S + 1
         aware = t.date if t.date.tzinfo else t.date.replace(tzinfo=zone_of(record))
