@@ -1,4 +1,4 @@
-"""The command line: ``ocsd check | run | demo | list ... | ctl ...``.
+"""The command line: ``ocsd check | run | demo | list ... | rules ... | ctl ...``.
 
 Only what every command needs is imported here; each command imports its own parts when it runs, so that ``ocsd --help``
 answers at once. Errors that are meant for the operator become one line per problem on standard error and an exit code
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import ocsd
-from ocsd.cli import control, lists
+from ocsd.cli import control, lists, rules
 from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED, OcsdGroup
 from ocsd.cli.output import JSON_OPTION, err, out, print_json
 from ocsd.log import configure_logging
@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(lists.app, name="list")
+app.add_typer(rules.app, name="rules")
 app.add_typer(control.app, name="ctl")
 
 

@@ -33,6 +33,7 @@ from ocsd.rules.windows import (
     daily_gate,
     daily_spans,
     next_common_opening,
+    spans_in_words,
     utc,
     whole_second_after,
     whole_second_before,
@@ -216,10 +217,4 @@ def _clock(local: datetime) -> str:
 
 
 def _words(spans: tuple[Span, ...]) -> str:
-    """``08:00-12:00 and 13:00-20:00``."""
-    return " and ".join(f"{_minute(from_s)}-{_minute(till_s)}" for from_s, till_s in spans) or "no time at all"
-
-
-def _minute(second: int) -> str:
-    minutes, seconds = divmod(second, 60)
-    return f"{minutes // 60:02}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
+    return spans_in_words(spans) if spans else "no time at all"

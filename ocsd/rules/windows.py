@@ -44,6 +44,16 @@ def merged_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(merged)
 
 
+def spans_in_words(spans: Sequence[Span]) -> str:
+    """``10:00-13:00 and 14:00-20:00``."""
+    return " and ".join(f"{_clock(from_s)}-{_clock(till_s)}" for from_s, till_s in spans)
+
+
+def _clock(second: int) -> str:
+    minutes, seconds = divmod(second, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Spell:
     """A gate is open, or closed, from the instant asked about up to (without) ``until_s``, Unix time."""
