@@ -1,30 +1,47 @@
-"""Attempts, claims and results in SQL: synchronous functions that run inside one transaction of their caller."""
+"""The journal in SQL: attempts, results, decisions without a call. Functions run in one transaction of their caller.
 
-import json
+A batch is written in the order in which it was handed in, as far as one chain is concerned; all else of it together.
+Locks are taken in one order by everybody: attempts, claims (ascending), rows, as `chains` says.
+"""
+
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import psycopg
-import structlog
 from psycopg import sql
 
+from ocsd.lists import outbox
+from ocsd.lists.caps import Caps, call_of, lock_called, past_calls
+from ocsd.lists.chains import Writing, change_chains, lock_claims
+from ocsd.lists.jsontext import json_text
+from ocsd.lists.outbox import Posted
+from ocsd.lists.statements import run_statements
 from ocsd.lists.store import ClaimLost
-from ocsd.model.records import AttemptTimes, FinishedAttempt, NewAttempt, OpenAttempt
-
-log = structlog.get_logger(__name__)
+from ocsd.model.enums import RecordStatus, RecordType
+from ocsd.model.records import (
+    AttemptTimes,
+    ChainSettlement,
+    FinishedAttempt,
+    NewAttempt,
+    OpenAttempt,
+    Refusal,
+    Statement,
+)
 
 Connection = psycopg.Connection[Any]
 
 ATTEMPT_COLUMNS: Final = (
-    "attempt_id", "guid", "list_dbid", "record_id", "chain_id", "campaign_dbid", "campaign_group_dbid", "phone",
-    "leg_id", "started_at",
+    ("attempt_id", "bigint"), ("guid", "text"), ("list_dbid", "int"), ("record_id", "int"), ("chain_id", "int"),
+    ("campaign_dbid", "int"), ("campaign_group_dbid", "int"), ("phone", "text"), ("leg_id", "text"),
+    ("started_at", "timestamptz"), ("customer_id", "text"), ("subject", "text"),
 )  # fmt: skip
 OPEN_COLUMNS: Final = (
-    *ATTEMPT_COLUMNS, "answered_at", "connected_at", "agent_id", "desktop_result", "desktop_updates",
+    "attempt_id", "guid", "list_dbid", "record_id", "chain_id", "campaign_dbid", "campaign_group_dbid", "phone",
+    "leg_id", "started_at", "answered_at", "connected_at", "agent_id", "desktop_result", "desktop_updates",
 )  # fmt: skip
 TIME_COLUMNS: Final = tuple(AttemptTimes.__dataclass_fields__)
 
@@ -38,9 +55,6 @@ class Mark:
     agent_id: str | None
 
 
-# -- attempts --------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Correction:
     """What a desktop has set in a record that is still open."""
@@ -50,66 +64,151 @@ class Correction:
     updates: Mapping[str, object]
 
 
-def insert_attempts(
-    conn: Connection, owner: str, tables: Mapping[int, str], attempts: Sequence[NewAttempt]
-) -> set[int]:
-    """
-    Insert attempts whose chain is claimed by ``owner`` and return the ids that are now in the journal.
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A settlement on its way to the disk; the key makes sure that it is made once, however often it is written."""
 
-    An id that is there already counts as inserted (a repeated call). ``tables``: table name by list DBID.
-    """
-    columns = [[getattr(attempt, name) for attempt in attempts] for name in ATTEMPT_COLUMNS]
-    written = {
-        row[0]
-        for row in conn.execute(
-            # FOR SHARE: whoever wants to take over this claim waits until the attempt can be seen.
-            """
-            WITH held AS (
-              SELECT n.* , k.table_name FROM unnest(
-                %s::bigint[], %s::text[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::text[],
-                %s::text[], %s::timestamptz[], %s::text[]
-              ) AS n (attempt_id, guid, list_dbid, record_id, chain_id, campaign_dbid, campaign_group_dbid, phone,
-                leg_id, started_at, wanted_table)
-              JOIN ocsd.claim AS k
-                ON k.table_name = n.wanted_table AND k.chain_id = n.chain_id AND k.owner = %s
-              ORDER BY k.table_name, k.chain_id FOR SHARE OF k
-            )
-            INSERT INTO ocsd.attempt (attempt_id, guid, owner, table_name, list_dbid, record_id, chain_id,
-              campaign_dbid, campaign_group_dbid, phone, leg_id, started_at)
-            SELECT attempt_id, guid, %s, table_name, list_dbid, record_id, chain_id,
-              campaign_dbid, campaign_group_dbid, phone, leg_id, started_at FROM held
-            ON CONFLICT (attempt_id) DO NOTHING RETURNING attempt_id
-            """,
-            [*columns, [tables[attempt.list_dbid] for attempt in attempts], owner, owner],
-        )
-    }
-    missing = [attempt.attempt_id for attempt in attempts if attempt.attempt_id not in written]
-    if missing:
-        written |= {
-            row[0]
-            for row in conn.execute(
-                "SELECT attempt_id FROM ocsd.attempt WHERE attempt_id = ANY(%s) AND owner = %s AND finished_at IS NULL",
-                (missing, owner),
-            )
-        }
-    return written
+    key: UUID
+    table: str
+    settlement: ChainSettlement
+    decided_at: datetime
+
+
+Item = Mark | Correction | FinishedAttempt | Decided
+Ending = FinishedAttempt | Decided
+
+
+# -- attempts --------------------------------------------------------------------------------------------------------
 
 
 def insert_attempt_groups(
-    conn: Connection, owner: str, tables: Mapping[int, str], groups: Sequence[Sequence[NewAttempt]]
-) -> list[ClaimLost | None]:
-    """Insert the attempts of several callers; a caller that has lost a claim gets ClaimLost and none of its rows."""
-    written = insert_attempts(conn, owner, tables, [attempt for group in groups for attempt in group])
-    results: list[ClaimLost | None] = []
-    unwanted: list[int] = []
+    conn: Connection,
+    owner: str,
+    tables: Mapping[int, str],
+    groups: Sequence[Sequence[NewAttempt]],
+    caps: Caps,
+) -> list[ClaimLost | dict[int, Refusal]]:
+    """
+    Insert the attempts of several callers, whose chains ``owner`` must have claimed.
+
+    A caller that has lost a claim gets ClaimLost and none of its rows; the others get what is refused, by attempt id:
+    by a cap, or because the record was cancelled or marked NoCall. An id that is in the journal already counts as
+    inserted (a repeated call). ``tables``: table name by list DBID.
+    """
+    wanted = [attempt for group in groups for attempt in group]
+    lock_called(conn, caps, [call_of(attempt) for attempt in wanted])
+    known = _known(conn, owner, wanted)
+    held = _held(conn, owner, tables, wanted)
+    new = [attempt for attempt in wanted if attempt.attempt_id not in known]
+    lost = {
+        attempt.attempt_id
+        for attempt in wanted
+        if not known.get(attempt.attempt_id, (tables[attempt.list_dbid], attempt.chain_id) in held)
+    }
+    answers: list[ClaimLost | dict[int, Refusal]] = []
+    unwanted: set[int] = set()
     for group in groups:
-        lost = sorted({attempt.chain_id for attempt in group if attempt.attempt_id not in written})
-        results.append(ClaimLost(f"chains {lost} are not claimed by {owner}") if lost else None)
-        if lost:
-            unwanted += [attempt.attempt_id for attempt in group]
-    if unwanted:
-        conn.execute("DELETE FROM ocsd.attempt WHERE attempt_id = ANY(%s) AND finished_at IS NULL", (unwanted,))
-    return results
+        chains = sorted({attempt.chain_id for attempt in group if attempt.attempt_id in lost})
+        if chains:
+            answers.append(ClaimLost(f"chains {chains} are not claimed by {owner}"))
+            unwanted.update(attempt.attempt_id for attempt in group)
+        else:
+            answers.append({})
+    new = [attempt for attempt in new if attempt.attempt_id not in unwanted]
+    refused = _withdrawn(conn, tables, new)
+    refused |= _capped(conn, caps, [attempt for attempt in new if attempt.attempt_id not in refused])
+    _insert(conn, owner, tables, [attempt for attempt in new if attempt.attempt_id not in refused])
+    if repeated := [attempt_id for attempt_id in unwanted if attempt_id in known]:
+        conn.execute("DELETE FROM ocsd.attempt WHERE attempt_id = ANY(%s) AND finished_at IS NULL", (repeated,))
+    for group, answer in zip(groups, answers, strict=True):
+        if not isinstance(answer, ClaimLost):
+            answer.update((a.attempt_id, refused[a.attempt_id]) for a in group if a.attempt_id in refused)
+    return answers
+
+
+def _known(conn: Connection, owner: str, attempts: Sequence[NewAttempt]) -> dict[int, bool]:
+    """Attempts that are in the journal already; True for those that are open and ours."""
+    return {
+        row[0]: row[1]
+        for row in conn.execute(
+            "SELECT attempt_id, owner = %s AND finished_at IS NULL FROM ocsd.attempt WHERE attempt_id = ANY(%s)",
+            (owner, [attempt.attempt_id for attempt in attempts]),
+        )
+    }
+
+
+def _held(
+    conn: Connection, owner: str, tables: Mapping[int, str], attempts: Sequence[NewAttempt]
+) -> set[tuple[str, int]]:
+    """Our claims on the chains, kept until the end of the transaction."""
+    # FOR SHARE: whoever wants to take over such a claim waits until the attempt can be seen.
+    return {
+        (row[0], row[1])
+        for row in conn.execute(
+            "SELECT k.table_name, k.chain_id FROM ocsd.claim AS k"
+            " WHERE (k.table_name, k.chain_id) IN (SELECT * FROM unnest(%s::text[], %s::int[])) AND k.owner = %s"
+            " ORDER BY 1, 2 FOR SHARE OF k",
+            ([tables[attempt.list_dbid] for attempt in attempts], [attempt.chain_id for attempt in attempts], owner),
+        )
+    }
+
+
+def _withdrawn(conn: Connection, tables: Mapping[int, str], attempts: Sequence[NewAttempt]) -> dict[int, Refusal]:
+    """Attempts on rows that are not to be dialed any more: whatever the caller knows, the table decides."""
+    by_table: dict[str, list[NewAttempt]] = defaultdict(list)
+    for attempt in attempts:
+        by_table[tables[attempt.list_dbid]].append(attempt)
+    refused: dict[int, Refusal] = {}
+    for table, chosen in by_table.items():
+        state = {
+            row[0]: (row[1], row[2])
+            for row in conn.execute(
+                sql.SQL("SELECT record_id, record_status, record_type FROM {} WHERE record_id = ANY(%s)").format(
+                    sql.Identifier(table)
+                ),
+                ([attempt.record_id for attempt in chosen],),
+            )
+        }
+        for attempt in chosen:
+            status, record_type = state.get(attempt.record_id, (None, None))
+            if status != RecordStatus.RETRIEVED or record_type == RecordType.NO_CALL:
+                refused[attempt.attempt_id] = not_live(status, record_type)
+    return refused
+
+
+def not_live(status: int | None, record_type: int | None) -> Refusal:
+    """Why a row of a claimed chain is not dialed any more."""
+    if status is None or record_type is None:
+        return Refusal("record is gone from its table")
+    return Refusal(f"record was withdrawn: status {status}, type {record_type}")
+
+
+def _capped(conn: Connection, caps: Caps, attempts: Sequence[NewAttempt]) -> dict[int, Refusal]:
+    calls = [call_of(attempt) for attempt in attempts]
+    history = past_calls(conn, caps, calls)
+    refused: dict[int, Refusal] = {}
+    for call in calls:
+        if (found := history.refusal(call)) is not None:
+            refused[call.attempt_id] = found
+        else:
+            history.add(call)  # the next one of this batch must count it
+    return refused
+
+
+def _insert(conn: Connection, owner: str, tables: Mapping[int, str], attempts: Sequence[NewAttempt]) -> None:
+    if not attempts:
+        return
+    columns = [[getattr(attempt, name) for attempt in attempts] for name, _ in ATTEMPT_COLUMNS]
+    conn.execute(_INSERT, [*columns, [tables[attempt.list_dbid] for attempt in attempts], [owner] * len(attempts)])
+
+
+_INSERT: Final = sql.SQL(
+    "INSERT INTO ocsd.attempt ({names}, table_name, owner)"
+    " SELECT * FROM unnest({types}, %s::text[], %s::text[]) ON CONFLICT (attempt_id) DO NOTHING"
+).format(
+    names=sql.SQL(", ").join(sql.Identifier(name) for name, _ in ATTEMPT_COLUMNS),
+    types=sql.SQL(", ").join(sql.SQL(f"%s::{kind}[]") for _, kind in ATTEMPT_COLUMNS),
+)
 
 
 def open_attempts(conn: Connection) -> list[OpenAttempt]:
@@ -122,38 +221,39 @@ def open_attempts(conn: Connection) -> list[OpenAttempt]:
     return [OpenAttempt(**attempt | {"desktop_updates": attempt["desktop_updates"] or {}}) for attempt in found]
 
 
-# -- results ---------------------------------------------------------------------------------------------------------
+# -- results and decisions -------------------------------------------------------------------------------------------
 
 
-def write_results(conn: Connection, items: Sequence[Mark | Correction | FinishedAttempt]) -> list[bool]:
-    """Write marks, corrections, then results in the order given; True per item, False for a result already there."""
+def write_results(conn: Connection, owner: str, items: Sequence[Item]) -> list[bool]:
+    """
+    Write marks, corrections, then results and decisions in the order given.
+
+    True per item; False for a result that is there already, and for a decision on a chain that ``owner`` has not
+    claimed or that has an open attempt.
+    """
     done: set[int] = set()
     _write_marks(conn, [item for item in items if isinstance(item, Mark)])
     _write_corrections(conn, [item for item in items if isinstance(item, Correction)])
-    finished = [(place, item) for place, item in enumerate(items) if isinstance(item, FinishedAttempt)]
-    for wave in _waves(finished):
-        ended = _end_attempts(conn, [item for _, item in wave])
-        done.update(place for place, item in wave if item.attempt_id in ended)
-        by_table: dict[str, list[tuple[FinishedAttempt, int, int]]] = defaultdict(list)
-        for _, item in wave:
-            if (attempt := ended.get(item.attempt_id)) is not None:
-                table, campaign_dbid, dialed_s = attempt
-                by_table[table].append((item, campaign_dbid, dialed_s))
-        for table, rows in by_table.items():
-            _update_records(conn, table, rows)
-            _settle_siblings(conn, table, [item for item, _, _ in rows])
-            _update_user_fields(conn, table, [item for item, _, _ in rows])
-    return [not isinstance(item, FinishedAttempt) or place in done for place, item in enumerate(items)]
+    for wave in _waves(
+        (place, item) for place, item in enumerate(items) if isinstance(item, FinishedAttempt | Decided)
+    ):
+        done.update(_write_wave(conn, owner, wave))
+    return [not isinstance(item, FinishedAttempt | Decided) or place in done for place, item in enumerate(items)]
 
 
-def _waves(
-    items: Iterable[tuple[int, FinishedAttempt]],
-) -> list[list[tuple[int, FinishedAttempt]]]:
+Places = Sequence[tuple[int, Ending]]
+
+
+def _waves(items: Iterable[tuple[int, Ending]]) -> list[list[tuple[int, Ending]]]:
     """Split so that no chain stands twice in one wave: UPDATE ... FROM would apply only one of two."""
-    waves: list[list[tuple[int, FinishedAttempt]]] = []
+    waves: list[list[tuple[int, Ending]]] = []
     depth: dict[object, int] = {}
     for place, item in items:
-        keys = (("chain", item.list_dbid, item.chain_id), ("attempt", item.attempt_id))
+        keys: tuple[object, ...]
+        if isinstance(item, FinishedAttempt):
+            keys = ((item.list_dbid, item.chain_id), item.attempt_id)
+        else:
+            keys = ((item.settlement.list_dbid, item.settlement.chain_id), item.key)
         wave = max(depth.get(key, 0) for key in keys)
         for key in keys:
             depth[key] = wave + 1
@@ -161,6 +261,130 @@ def _waves(
             waves.append([])
         waves[wave].append((place, item))
     return waves
+
+
+def _write_wave(conn: Connection, owner: str, wave: Places) -> set[int]:
+    """Places of the items that are written, now or by an earlier call."""
+    results = [(place, item) for place, item in wave if isinstance(item, FinishedAttempt)]
+    decisions = [(place, item) for place, item in wave if isinstance(item, Decided)]
+    ended = _end_attempts(conn, [item for _, item in results])
+    by_table: dict[str, list[tuple[int, Ending, Writing]]] = defaultdict(list)
+    for place, item in results:
+        if (attempt := ended.get(item.attempt_id)) is not None:
+            by_table[attempt.table].append((place, item, _writing_of_result(item, attempt)))
+    for place, decided in decisions:
+        by_table[decided.table].append((place, decided, _writing_of_decision(decided.settlement)))
+    done: set[int] = set()
+    written: list[tuple[int, Ending]] = []
+    for table in sorted(by_table):
+        chosen = by_table[table]
+        owners = lock_claims(conn, table, [writing.chain_id for _, _, writing in chosen])
+        allowed, repeated = _decidable(
+            conn, owner, owners, [(place, item) for place, item, _ in chosen if isinstance(item, Decided)]
+        )
+        chosen = [entry for entry in chosen if isinstance(entry[1], FinishedAttempt) or entry[0] in allowed]
+        change_chains(conn, table, [_ours(writing, owners, owner) for _, _, writing in chosen])
+        done.update(repeated)
+        written += [(place, item) for place, item, _ in chosen]
+    written.sort(key=lambda entry: entry[0])
+    _write_decisions(conn, owner, [item for _, item in written if isinstance(item, Decided)])
+    outbox.insert(conn, [posted for _, item in written for posted in _posted(item)])
+    run_statements(conn, [statement for _, item in written for statement in _statements(item)])
+    done.update(place for place, _ in written)
+    return done
+
+
+def _ours(writing: Writing, owners: Mapping[int, str], owner: str) -> Writing:
+    """Nobody keeps a claim that another daemon has taken over: it would wait for an attempt that has ended."""
+    if writing.change.keep_claim and owners.get(writing.chain_id) != owner:
+        return replace(writing, change=replace(writing.change, keep_claim=False))
+    return writing
+
+
+def _decidable(conn: Connection, owner: str, owners: Mapping[int, str], decisions: Places) -> tuple[set[int], set[int]]:
+    """Places of the decisions that can be made, and of those that were made by an earlier call."""
+    chosen = [(place, item) for place, item in decisions if isinstance(item, Decided)]
+    if not chosen:
+        return set(), set()
+    made = {
+        row[0]
+        for row in conn.execute(
+            "SELECT key FROM ocsd.decision WHERE key = ANY(%s)", ([item.key for _, item in chosen],)
+        )
+    }
+    dialed = {
+        row[0]
+        for row in conn.execute(
+            "SELECT chain_id FROM ocsd.attempt WHERE table_name = %s AND chain_id = ANY(%s) AND finished_at IS NULL",
+            (chosen[0][1].table, [item.settlement.chain_id for _, item in chosen]),
+        )
+    }
+    allowed = {
+        place
+        for place, item in chosen
+        if item.key not in made
+        and owners.get(item.settlement.chain_id) == owner
+        and item.settlement.chain_id not in dialed
+    }
+    return allowed, {place for place, item in chosen if item.key in made}
+
+
+def _writing_of_result(item: FinishedAttempt, attempt: "_Ended") -> Writing:
+    return Writing(
+        chain_id=item.chain_id,
+        record_id=item.record_id,
+        change=item.change,
+        call_result=int(item.call_result),
+        campaign_dbid=attempt.campaign_dbid,
+        agent_id=item.agent_id,
+        switch_dbid=item.switch_dbid,
+        # An attempt that never left us (no port) does not count as processing the record.
+        dialed_s=attempt.dialed_s if item.count_attempt else None,
+        updates=item.updates,
+    )
+
+
+def _writing_of_decision(settlement: ChainSettlement) -> Writing:
+    return Writing(
+        chain_id=settlement.chain_id,
+        record_id=settlement.record_id,
+        change=settlement.change,
+        call_result=settlement.call_result,
+        agent_id=settlement.agent_id,
+        updates=settlement.updates,
+    )
+
+
+def _statements(item: Ending) -> tuple[Statement, ...]:
+    return item.statements if isinstance(item, FinishedAttempt) else item.settlement.statements
+
+
+def _posted(item: Ending) -> list[Posted]:
+    if isinstance(item, FinishedAttempt):
+        return [Posted(request, attempt_id=item.attempt_id) for request in item.requests]
+    return [Posted(request, decision_key=item.key) for request in item.settlement.requests]
+
+
+def _write_decisions(conn: Connection, owner: str, decisions: Sequence[Decided]) -> None:
+    if not decisions:
+        return
+    rows = [
+        (
+            decided.key, owner, decided.table, settlement.list_dbid, settlement.record_id, settlement.chain_id,
+            decided.decided_at, _plain(settlement.call_result), int(settlement.change.record_status),
+            int(settlement.change.record_type), settlement.change.dial_sched_time, settlement.change.treatments,
+            settlement.agent_id, settlement.because,
+        )
+        for decided in decisions
+        for settlement in (decided.settlement,)
+    ]  # fmt: skip
+    conn.execute(
+        "INSERT INTO ocsd.decision (key, owner, table_name, list_dbid, record_id, chain_id, decided_at, call_result,"
+        " record_status, record_type, dial_sched_time, treatments, agent_id, because)"
+        " SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::int[], %s::timestamptz[],"
+        " %s::int[], %s::int[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[])",
+        [list(column) for column in zip(*rows, strict=True)],
+    )
 
 
 def _write_marks(conn: Connection, marks: Sequence[Mark]) -> None:
@@ -186,19 +410,20 @@ def _write_corrections(conn: Connection, corrections: Sequence[Correction]) -> N
             "UPDATE ocsd.attempt SET desktop_result = coalesce(%s, desktop_result),"
             " desktop_updates = coalesce(desktop_updates, '{}') || %s::jsonb"
             " WHERE attempt_id = %s AND finished_at IS NULL",
-            (correction.call_result, json.dumps(dict(correction.updates), default=str), correction.attempt_id),
+            (correction.call_result, json_text(correction.updates), correction.attempt_id),
         )
 
 
 _END_COLUMNS: Final = (
-    ("finished_at", "timestamptz"), ("call_result", "int"), ("sip_status", "int"), ("q850_cause", "int"), ("cpa_verdict", "text"), ("switch_dbid", "int"),
-    ("interrupted", "boolean"),
+    ("finished_at", "timestamptz"), ("call_result", "int"), ("sip_status", "int"), ("q850_cause", "int"),
+    ("cpa_verdict", "text"), ("switch_dbid", "int"), ("interrupted", "boolean"), ("treatment_dbid", "int"),
+    ("because", "text"),
 )  # fmt: skip
 
 _END: Final = sql.SQL(
     """
-    UPDATE ocsd.attempt AS a SET {set}, record_status = f.record_status, record_type = f.record_type, counted = f.counted, evidence = f.evidence::jsonb,
-      agent_id = coalesce(f.agent_id, a.agent_id), {times}
+    UPDATE ocsd.attempt AS a SET {set}, record_status = f.record_status, record_type = f.record_type,
+      counted = f.counted, evidence = f.evidence::jsonb, agent_id = coalesce(f.agent_id, a.agent_id), {times}
     FROM unnest(%s::bigint[], {types}, %s::int[], %s::int[], %s::boolean[], %s::text[], %s::text[], {time_types})
       AS f (attempt_id, {names}, record_status, record_type, counted, evidence, agent_id, {time_names})
     WHERE a.attempt_id = f.attempt_id AND a.finished_at IS NULL
@@ -214,8 +439,19 @@ _END: Final = sql.SQL(
 )
 
 
-def _end_attempts(conn: Connection, items: Sequence[FinishedAttempt]) -> dict[int, tuple[str, int, int]]:
-    """End the attempts that are open; returns table, campaign DBID and dial time (UTC seconds) of those, by id."""
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What the journal knows of an attempt that has just ended; ``dialed_s``: UTC seconds."""
+
+    table: str
+    campaign_dbid: int
+    dialed_s: int
+
+
+def _end_attempts(conn: Connection, items: Sequence[FinishedAttempt]) -> dict[int, _Ended]:
+    """End the attempts that are open, and return those, by id."""
+    if not items:
+        return {}
     rows = conn.execute(
         _END,
         [
@@ -224,190 +460,14 @@ def _end_attempts(conn: Connection, items: Sequence[FinishedAttempt]) -> dict[in
             [int(item.change.record_status) for item in items],
             [int(item.change.record_type) for item in items],
             [item.count_attempt for item in items],
-            [_json(item.evidence) for item in items],
+            [json_text(item.evidence) if item.evidence else None for item in items],
             [item.agent_id for item in items],
             *([getattr(item.times, name) for item in items] for name in TIME_COLUMNS),
         ],
     )
-    return {row[0]: (row[1], row[2], row[3]) for row in rows}
-
-
-def _update_records(conn: Connection, table: str, rows: Sequence[tuple[FinishedAttempt, int, int]]) -> None:
-    # An attempt that never left us (no port) does not count as processing the record.
-    conn.execute(
-        sql.SQL(
-            """
-            UPDATE {table} AS t SET record_status = f.record_status, record_type = f.record_type,
-              call_result = f.call_result, dial_sched_time = f.dial_sched_time, campaign_id = f.campaign_id,
-              attempt = t.attempt + f.counted::int,
-              call_time = CASE WHEN f.counted THEN f.dialed_s ELSE t.call_time END,
-              agent_id = coalesce(f.agent_id, t.agent_id), switch_id = coalesce(f.switch_id, t.switch_id),
-              treatments = coalesce(f.treatments, t.treatments)
-            FROM unnest(%s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::boolean[], %s::int[],
-                %s::text[], %s::int[], %s::text[])
-              AS f (record_id, record_status, record_type, call_result, dial_sched_time, campaign_id, counted, dialed_s,
-                agent_id, switch_id, treatments)
-            WHERE t.record_id = f.record_id
-            """
-        ).format(table=sql.Identifier(table)),
-        (
-            [item.record_id for item, _, _ in rows],
-            [int(item.change.record_status) for item, _, _ in rows],
-            [int(item.change.record_type) for item, _, _ in rows],
-            [int(item.call_result) for item, _, _ in rows],
-            [item.change.dial_sched_time for item, _, _ in rows],
-            [campaign_dbid for _, campaign_dbid, _ in rows],
-            [item.count_attempt for item, _, _ in rows],
-            [dialed_s for _, _, dialed_s in rows],
-            [item.agent_id for item, _, _ in rows],
-            [item.switch_dbid for item, _, _ in rows],
-            [item.change.treatments for item, _, _ in rows],
-        ),
-    )
-
-
-def _settle_siblings(conn: Connection, table: str, items: Sequence[FinishedAttempt]) -> None:
-    """Give the other claimed rows of finished chains their status and end the claims."""
-    ended = [item for item in items if not item.change.keep_claim]
-    if not ended:
-        return
-    chains = [item.chain_id for item in ended]
-    conn.execute(
-        sql.SQL(
-            """
-            UPDATE {table} AS t SET record_status = f.record_status,
-              call_result = coalesce(f.call_result, t.call_result)
-            FROM unnest(%s::int[], %s::int[], %s::int[], %s::int[])
-              AS f (chain_id, record_id, record_status, call_result)
-            WHERE t.chain_id = f.chain_id AND t.record_id <> f.record_id AND t.record_status = 2
-            """
-        ).format(table=sql.Identifier(table)),
-        (
-            chains,
-            [item.record_id for item in ended],
-            [int(item.change.sibling_status) for item in ended],
-            [_plain(item.change.sibling_result) for item in ended],
-        ),
-    )
-    conn.execute("DELETE FROM ocsd.claim WHERE table_name = %s AND chain_id = ANY(%s)", (table, chains))
-
-
-def _update_user_fields(conn: Connection, table: str, items: Sequence[FinishedAttempt]) -> None:
-    for item in items:
-        if not item.updates:
-            continue
-        try:
-            with conn.transaction():
-                conn.execute(
-                    sql.SQL("UPDATE {} SET {} WHERE record_id = %s").format(
-                        sql.Identifier(table),
-                        sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in item.updates),
-                    ),
-                    [*item.updates.values(), item.record_id],
-                )
-        except (psycopg.DataError, psycopg.ProgrammingError) as error:
-            # They were validated before; still, no field of a desktop may keep the result of a call from the disk.
-            log.error("record.update_refused", record_id=item.record_id, columns=[*item.updates], reason=str(error))
+    return {row[0]: _Ended(row[1], row[2], row[3]) for row in rows}
 
 
 def _plain(value: Any) -> Any:
     """Enums of the manual as plain integers; psycopg would send their names."""
     return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _json(evidence: Mapping[str, object]) -> str | None:
-    if not evidence:
-        return None
-    # JSON has no NaN; a figure that could not be computed is null.
-    text = json.dumps(evidence, default=str)
-    return json.dumps(json.loads(text, parse_constant=lambda _: None)) if "NaN" in text or "Infinity" in text else text
-
-
-# -- claims ----------------------------------------------------------------------------------------------------------
-
-_WITHOUT_ATTEMPT: Final = (
-    " AND NOT EXISTS (SELECT FROM ocsd.attempt AS a"
-    " WHERE a.table_name = k.table_name AND a.chain_id = k.chain_id AND a.finished_at IS NULL)"
-)
-
-
-def _release(conn: Connection, chosen: sql.Composable, params: Sequence[Any]) -> int:
-    """Make the rows of the claims that fit ``chosen`` Ready again, unless an attempt is open; returns how many."""
-    # Two statements: the locks come first, so that the second one's snapshot sees attempts committed meanwhile.
-    locked = conn.execute(
-        sql.SQL("SELECT k.table_name, k.chain_id FROM ocsd.claim AS k WHERE {} ORDER BY 1, 2 FOR UPDATE").format(
-            chosen
-        ),
-        params,
-    ).fetchall()
-    by_table: dict[str, list[int]] = defaultdict(list)
-    for table, chain_id in locked:
-        by_table[table].append(chain_id)
-    released = 0
-    for table, chains in by_table.items():
-        freed = [
-            row[0]
-            for row in conn.execute(
-                sql.SQL(
-                    "DELETE FROM ocsd.claim AS k"
-                    " WHERE k.table_name = %s AND k.chain_id = ANY(%s){} RETURNING k.chain_id"
-                ).format(sql.SQL(_WITHOUT_ATTEMPT)),
-                (table, chains),
-            )
-        ]
-        released += len(freed)
-        if freed and conn.execute("SELECT to_regclass(%s)", (f'"{table}"',)).fetchone() != (None,):
-            conn.execute(
-                sql.SQL("UPDATE {} SET record_status = 1 WHERE chain_id = ANY(%s) AND record_status = 2").format(
-                    sql.Identifier(table)
-                ),
-                (freed,),
-            )
-    return released
-
-
-def give_back(conn: Connection, owner: str, chains: Mapping[str, Sequence[int]]) -> int:
-    """``chains``: chain ids by table; those not claimed by ``owner`` or with an open attempt are left alone."""
-    return sum(
-        _release(
-            conn,
-            sql.SQL("k.owner = %s AND k.table_name = %s AND k.chain_id = ANY(%s)"),
-            (owner, table, list(chain_ids)),
-        )
-        for table, chain_ids in chains.items()
-    )
-
-
-def give_back_batches(conn: Connection, owner: str, batches: Sequence[UUID]) -> int:
-    """Undo claim calls whose outcome was lost."""
-    return _release(conn, sql.SQL("k.owner = %s AND k.batch = ANY(%s)"), (owner, list(batches)))
-
-
-def give_back_all(conn: Connection, owner: str) -> int:
-    return _release(conn, sql.SQL("k.owner = %s"), (owner,))
-
-
-def recover(conn: Connection, owner: str, node: str, lease_s: float) -> int:
-    """
-    Give back the chains of dead owners (earlier runs on ``node``, expired leases) and return how many.
-
-    Claims of this node's earlier runs with an open attempt pass to ``owner``, who adopts or settles the attempt.
-    """
-    dead = sql.SQL(
-        "k.owner <> %s AND (k.lease_until < now()"
-        " OR EXISTS (SELECT FROM ocsd.instance AS i WHERE i.owner = k.owner AND i.node = %s))"
-    )
-    released = _release(conn, dead, (owner, node))
-    conn.execute(
-        "UPDATE ocsd.claim AS k SET owner = %s, lease_until = now() + make_interval(secs => %s)"
-        " FROM ocsd.instance AS i WHERE i.owner = k.owner AND i.node = %s AND k.owner <> %s",
-        (owner, lease_s, node, owner),
-    )
-    return released
-
-
-def renew_leases(conn: Connection, owner: str, lease_s: float) -> None:
-    conn.execute("UPDATE ocsd.instance SET heartbeat_at = now() WHERE owner = %s", (owner,))
-    conn.execute(
-        "UPDATE ocsd.claim SET lease_until = now() + make_interval(secs => %s) WHERE owner = %s", (lease_s, owner)
-    )

@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 import psycopg
-from psycopg.types.json import Jsonb
 
+from ocsd.lists.jsontext import json_text
 from ocsd.lists.pool import Database
 from ocsd.model.records import HttpRequest
 
@@ -115,12 +115,16 @@ def due(conn: Connection, limit: int, lease_s: float = LEASE_S) -> list[OutboxIt
 def insert(conn: Connection, posted: Sequence[Posted]) -> None:
     """Store requests in the transaction of their results."""
     if posted:
-        with conn.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO ocsd.outbox (attempt_id, decision_key, treatment_dbid, url, body)"
-                " VALUES (%s, %s, %s, %s, %s)",
-                [
-                    (p.attempt_id, p.decision_key, p.request.treatment_dbid, p.request.url, Jsonb(dict(p.request.body)))
-                    for p in posted
-                ],
-            )
+        conn.execute(
+            "INSERT INTO ocsd.outbox (attempt_id, decision_key, treatment_dbid, url, body)"
+            " SELECT attempt_id, decision_key, treatment_dbid, url, body::jsonb"
+            " FROM unnest(%s::bigint[], %s::uuid[], %s::int[], %s::text[], %s::text[]) WITH ORDINALITY"
+            " AS p (attempt_id, decision_key, treatment_dbid, url, body, place) ORDER BY place",
+            (
+                [p.attempt_id for p in posted],
+                [p.decision_key for p in posted],
+                [p.request.treatment_dbid for p in posted],
+                [p.request.url for p in posted],
+                [json_text(p.request.body) for p in posted],
+            ),
+        )

@@ -1,0 +1,67 @@
+"""What a MemoryDatabase keeps besides rows, claims and attempts; `memory_results` writes it."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ocsd.config.objects import Configuration
+from ocsd.lists.caps import Call, Caps
+from ocsd.lists.outbox import OutboxItem
+from ocsd.model.records import ChainSettlement, NewAttempt, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryDecision:
+    """A row of ``ocsd.decision``."""
+
+    owner: str
+    table: str
+    settlement: ChainSettlement
+    decided_at: datetime
+
+
+@dataclass(slots=True)
+class MemoryItem:
+    """A row of ``ocsd.outbox``."""
+
+    item: OutboxItem
+    next_try_at: datetime
+    last_error: str | None = None
+    done_at: datetime | None = None
+    given_up_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class MemoryJournal:
+    """
+    Attributes:
+        decisions: in the order in which they were made.
+        statements: SQL statements that would have been run, in order.
+        outbox: by item id.
+    """
+
+    decisions: list[MemoryDecision] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
+    outbox: dict[int, MemoryItem] = field(default_factory=dict)
+    _by_phone: dict[str, dict[int, NewAttempt]] = field(default_factory=lambda: defaultdict(dict))
+    _by_customer: dict[str, dict[int, NewAttempt]] = field(default_factory=lambda: defaultdict(dict))
+    _caps: tuple[Configuration, Caps] | None = None
+
+    def caps(self, config: Configuration) -> Caps:
+        if self._caps is None or self._caps[0] is not config:
+            self._caps = config, Caps(config)
+        return self._caps[1]
+
+    def note(self, attempt: NewAttempt) -> None:
+        """Remember whom an attempt calls, for caps."""
+        self._by_phone[attempt.phone].setdefault(attempt.attempt_id, attempt)
+        if attempt.customer_id is not None:
+            self._by_customer[attempt.customer_id].setdefault(attempt.attempt_id, attempt)
+
+    def attempts_to(self, calls: Iterable[Call]) -> Iterator[NewAttempt]:
+        """Every attempt to the number or customer of one of ``calls``."""
+        for call in calls:
+            yield from self._by_phone.get(call.phone, {}).values()
+            if call.customer_id is not None:
+                yield from self._by_customer.get(call.customer_id, {}).values()
