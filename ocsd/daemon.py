@@ -152,6 +152,7 @@ def _ensure_servers(config: Configuration, run_dir: Path) -> None:
         media_host=config.telephony.media_host,
         rtp_ports=(config.telephony.rtp_port_first, config.telephony.rtp_port_last),
         start_limit_s=SERVERS_LIMIT_S,
+        prompt_dir=Path(config.telephony.prompt_dir) if config.telephony.prompt_dir else None,
     )
 
 

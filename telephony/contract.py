@@ -256,7 +256,11 @@ class Unbridge(msgspec.Struct, frozen=True, tag=True):
 
 
 class Play(msgspec.Struct, frozen=True, tag=True):
-    """Play a prompt once: a built-in name ("drop", "tone") or the path of a u-law 8 kHz file in the prompt folder."""
+    """
+    Play a prompt: a built-in name ("drop", "tone", "ringback") or the path of a file in the prompt folder (``.ulaw``:
+    raw u-law; ``.wav``: PCM of 16 bits or u-law, mono, 8 kHz). "ringback" goes on until something else is asked for,
+    every other one ends with `PromptFinished`.
+    """
 
     channel_id: str
     prompt: str
@@ -340,8 +344,11 @@ class Verdict(msgspec.Struct, frozen=True, tag=True):
 
 
 class PromptFinished(msgspec.Struct, frozen=True, tag=True):
+    """The prompt was played or stopped; or it could not be played at all, and ``error`` says why."""
+
     channel_id: str
     prompt: str
+    error: str = ""
 
 
 class ChannelClosed(msgspec.Struct, frozen=True, tag=True):

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from telephony.media_client import MediaChannel, MediaClient
 
 FIRST_PORT: Final = 40000
+ENDLESS_PROMPT: Final = "ringback"
+"""The one built-in prompt that the media server repeats until it is stopped."""
 EVENTS_BOUND: Final = 64
 
 
@@ -280,6 +282,7 @@ class FakeChannel:
         self.remote: tuple[str, int, int] | None = None
         self.bridged_to = ""
         self.prompts: list[str] = []
+        self.playing = ""
         self.cut_off = False
         """Its daemon was killed: nothing that is asked of it has an effect any more."""
         self.analysing = False
@@ -333,21 +336,35 @@ class FakeChannel:
         if not await self._note("play"):
             return
         self.prompts.append(prompt)
-        self._playing.cancel()
-        self._playing = trio.CancelScope()
+        if prompt in self._media.missing_prompts:
+            self.report(PromptFinished(self.channel_id, prompt, f"no prompt {prompt!r}"))
+            return
+        self._stop_prompt()
+        self.playing, self._playing = prompt, trio.CancelScope()
+        if prompt == ENDLESS_PROMPT:
+            return
         self._media.nursery.start_soon(self._play, self._playing, prompt, self._media.script_at(self.port).prompt_s)
 
     async def _play(self, scope: trio.CancelScope, prompt: str, length_s: float) -> None:
         with scope:
             await trio.sleep(length_s)
+            self.playing = ""
             self.report(PromptFinished(self.channel_id, prompt))
+
+    def _stop_prompt(self) -> None:
+        """As the server does it: a prompt that makes place for another, or is stopped, is reported as finished."""
+        self._playing.cancel()
+        if self.playing:
+            stopped, self.playing = self.playing, ""
+            self.report(PromptFinished(self.channel_id, stopped))
 
     async def stop_playing(self) -> None:
         if await self._note("stop_playing"):
-            self._playing.cancel()
+            self._stop_prompt()
 
     def silence(self) -> None:
-        """A bridge stops prompts."""
+        """A bridge stops prompts, and reports nothing."""
+        self.playing = ""
         self._playing.cancel()
 
     async def close(self) -> None:
@@ -379,7 +396,7 @@ class FakeChannel:
         heir = FakeChannel(self._media, self.channel_id, self.port)
         heir.remote, heir.bridged_to = self.remote, self.bridged_to
         heir.analysing, heir.verdict = self.analysing, self.verdict
-        heir._analysis, heir._playing = self._analysis, self._playing
+        heir._analysis, heir._playing, heir.playing = self._analysis, self._playing, self.playing
         if heir.verdict is not None:
             heir.report(heir.verdict)  # as the real client does for what was reached before
         return heir
@@ -399,6 +416,8 @@ class FakeMedia:
         self.nursery = nursery
         self.capacity = capacity
         self.available = True
+        self.missing_prompts: set[str] = set()
+        """Names that cannot be played."""
         self.channels: dict[str, FakeChannel] = {}
         self.unclaimed: dict[str, FakeChannel] = {}
         self._telephony = telephony

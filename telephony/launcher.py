@@ -51,11 +51,13 @@ def ensure_running(
     media_host: str = "127.0.0.1",
     rtp_ports: tuple[int, int] = (20000, 23999),
     start_limit_s: float = START_LIMIT_S,
+    prompt_dir: Path | None = None,
 ) -> None:
     """Return when SIP workers for ``legs`` calls and a media server listen in ``run_dir``; starts what does not.
 
     Args:
         rtp_ports: first and last UDP port of the media server.
+        prompt_dir: folder of the operator's announcements; None: only the built-in ones exist.
 
     Raises:
         StartFailed: after ``start_limit_s`` at the latest; what was started by this call is stopped again.
@@ -63,6 +65,8 @@ def ensure_running(
     run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     folder = ("--run-dir", str(run_dir))
     media_socket = run_dir / "media-0.sock"
+    media_host_and_ports = ("--host", media_host, "--rtp-ports", f"{rtp_ports[0]}-{rtp_ports[1]}")
+    prompts = ("--prompt-dir", str(prompt_dir)) if prompt_dir is not None else ()
     parts = (
         _Part(
             "telephony",
@@ -73,7 +77,7 @@ def ensure_running(
         ),
         _Part(
             "media",
-            ("telephony.media.server", *folder, "--host", media_host, "--rtp-ports", f"{rtp_ports[0]}-{rtp_ports[1]}"),
+            ("telephony.media.server", *folder, *media_host_and_ports, *prompts),
             MEDIA_NICENESS,
             lambda: is_listening(media_socket),
             lambda: is_listening(media_socket),

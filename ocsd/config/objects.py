@@ -71,14 +71,15 @@ class Telephony(_Object):
     embedded: bool = True
     run_dir: str = ""
     """Folder of the Unix sockets; empty means ``data_dir``/run."""
-    prompt_dir: str = ""
-    """Folder of announcements (.ulaw: 8 kHz u-law without header) for treatments; empty: only the built-in ones."""
     max_legs: Annotated[int, Field(ge=2)] = 120
     """Legs (customers plus agents) the pool is sized for."""
     sip_host: str = "127.0.0.1"
     media_host: str = "127.0.0.1"
     rtp_port_first: Annotated[int, Field(ge=1024, le=65000)] = 20000
     rtp_port_last: Annotated[int, Field(ge=1026, le=65534)] = 23998
+    prompt_dir: str = ""
+    """Folder of the announcements that treatments play (``.wav``: mono, 8 kHz, PCM of 16 bits or u-law; ``.ulaw``), as
+    the media server sees it; a server that is not ``embedded`` gets it by ``--prompt-dir``. Empty: none."""
 
 
 class Tenant(_Object):

@@ -1,19 +1,30 @@
 """The shell of one attempt: owns its legs, channels and deadlines, and does what the machine says."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import structlog
 import trio
 
 from ocsd.lists.store import ListStore
-from ocsd.model.enums import CallResult, RecordStatus, RecordType
-from ocsd.model.records import AttemptTimes, CallingRecord, Chain, ChainChange, FinishedAttempt
-from ocsd.sessions import attempt as machine_events
-from ocsd.sessions.attempt import AttemptMachine, AttemptState, Do, Event
+from ocsd.model.enums import CallAction, CallResult
+from ocsd.model.records import (
+    AttemptTimes,
+    CallingRecord,
+    Chain,
+    ChainChange,
+    FinishedAttempt,
+    HttpRequest,
+    Statement,
+)
+from ocsd.sessions import attempt_events as machine_events
+from ocsd.sessions.attempt import OUTLIVES_DAEMON, AttemptMachine
+from ocsd.sessions.attempt_events import AttemptState, CallPlan, Do, Event, PendingCallback
 from ocsd.sessions.clock import Clock, utc_of
+from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg
 from telephony.api import (
     CallRefused,
     Channel,
@@ -26,6 +37,7 @@ from telephony.api import (
 )
 from telephony.contract import (
     AnalysisSettings,
+    ChannelFailed,
     LegAnswered,
     LegEnded,
     LegProgress,
@@ -44,6 +56,13 @@ LEG_END_LIMIT_S = 4.0
 
 EVENT_QUEUE = 64
 """Bound of an attempt's event queue; legs and channels send a handful of events each."""
+
+AGENT_EVENTS = LegEvents(machine_events.AgentAnswered(), machine_events.AgentEnded(), machine_events.AgentEnded())
+DESTINATION_EVENTS = LegEvents(
+    machine_events.DestinationAnswered(),
+    machine_events.DestinationEnded(),
+    machine_events.DestinationEnded(placed=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +94,12 @@ class AttemptContext:
     updates: dict[str, object] = field(default_factory=dict)
     """Columns changed by the desktop, validated."""
     evidence: dict[str, object] = field(default_factory=dict)
+    callback: PendingCallback | None = None
+    """What the desktop's RecordReschedule asked for."""
+    treatment: str | None = None
+    """GSW_TREATMENT of RecordProcessed: ``campaign`` or ``personal``."""
+    withdrawn: bool = False
+    """Cancelled or Do-Not-Call meanwhile: the rows have been written, only the attempt is left to end."""
 
     @property
     def leg_id(self) -> str:
@@ -88,6 +113,10 @@ class AttemptContext:
     def new_agent_leg_id(self, agent_id: str, now_s: float) -> str:
         """A phone that failed once in this attempt must not share the leg id of the next one."""
         return f"{self.agent_leg_id}-{agent_id}-{now_s:.3f}"
+
+    def new_destination_leg_id(self, now_s: float) -> str:
+        """Leg id of a transfer's destination; a transfer begun anew after a restart gets another one."""
+        return f"a{self.attempt_id}-{self.guid[:8]}-destination-{now_s:.3f}"
 
     def agent_of(self, leg_id: str) -> str | None:
         """Whose phone a leg of `new_agent_leg_id` rings; None for any other leg."""
@@ -106,6 +135,22 @@ class AttemptHost(Protocol):
     agent_from_uri: str
 
     def may_dial(self, task: "AttemptTask") -> bool: ...
+
+    def call_action(self, task: "AttemptTask", call_result: CallResult) -> CallPlan | None:
+        """
+        What the list's treatments do to a call on which this was found; no effects, no waiting.
+
+        None: a person gets an agent, everything else is hung up.
+        """
+        ...
+
+    async def settle(self, task: "AttemptTask") -> None:
+        """
+        Write the attempt's result and what becomes of its record; returns when that is on disk.
+
+        Called once per attempt, possibly while its people still talk.
+        """
+        ...
 
     def seek_agent(self, task: "AttemptTask") -> None: ...
 
@@ -145,10 +190,10 @@ class AttemptTask:
         self.adopted = adopted
         self.context = context
         self.machine = machine
+        self.machine.plan_of = partial(host.call_action, self)
         self.leg: Leg | None = None
-        self.agent_leg: Leg | None = None
         self.channel: Channel | None = None
-        self.agent_channel: Channel | None = None
+        self.second = SecondLeg(host.telephony, host.media, self.post)
         self.customer_gone = False
         self.media_lost = False
         self.closed = trio.Event()
@@ -157,9 +202,28 @@ class AttemptTask:
         """What an adopted attempt does before it listens to events."""
         self._send, self._receive = trio.open_memory_channel[Event](EVENT_QUEUE)
         self._nursery: trio.Nursery | None = None
-        self._agent_scope: trio.CancelScope | None = None
         self._reserved_agent: str | None = None
+        self._prompt = ""
+        """What the customer hears, or heard last."""
         self._failed = False
+
+    @property
+    def agent_leg(self) -> Leg | None:
+        """The agent's leg; start-up puts an adopted one here."""
+        return self.second.leg
+
+    @agent_leg.setter
+    def agent_leg(self, leg: Leg | None) -> None:
+        self.second.leg = leg
+
+    @property
+    def agent_channel(self) -> Channel | None:
+        """The channel of the agent's leg; start-up puts an adopted one here."""
+        return self.second.channel
+
+    @agent_channel.setter
+    def agent_channel(self, channel: Channel | None) -> None:
+        self.second.channel = channel
 
     def post(self, event: Event) -> None:
         """Queue an event; a full queue means a bug or a flooding peer, and the event is dropped loudly."""
@@ -181,7 +245,8 @@ class AttemptTask:
                     if self.adopted:
                         await self._take_over(nursery)
                     else:
-                        await self._place()
+                        for do in self.machine.start():
+                            await self._do(do)
                     await self._loop()
                     nursery.cancel_scope.cancel()
             except Exception:
@@ -207,9 +272,25 @@ class AttemptTask:
             await self._handle(event)
 
     async def _handle(self, event: Event) -> None:
-        for do in self.machine.on(event, self.host.clock.now_s()):
+        match event:
+            case machine_events.RecordProcessed(treatment=treatment):
+                self.context.treatment = treatment
+            case machine_events.Withdrawn() | machine_events.Cancelled():
+                self.context.withdrawn = True
+            case _:
+                pass
+        plan = self.machine.plan
+        to_do = self.machine.on(event, self.host.clock.now_s())
+        if self.machine.plan is not None and self.machine.plan is not plan:
+            self._note_action(self.machine.plan)
+        for do in to_do:
             await self._do(do)
         self.host.attempt_changed(self)
+
+    def _note_action(self, plan: CallPlan) -> None:
+        action = CallAction(plan.action).name
+        self.context.evidence["call_action"] = {"action": action, "treatment_dbid": plan.treatment_dbid}
+        log.info("attempt.call_action", action=action, treatment_dbid=plan.treatment_dbid)
 
     # --- placing the call -----------------------------------------------------------------------------------------
 
@@ -217,7 +298,7 @@ class AttemptTask:
         assert self._nursery is not None
         context = self.context
         if not self.host.may_dial(self):  # stopped while the attempt was being written
-            await self._handle(machine_events.NotPlaced(CallResult.UNKNOWN))
+            self.post(machine_events.NotPlaced(CallResult.UNKNOWN))
             return
         try:
             self.channel = await self.host.media.open_channel(f"{context.leg_id}-rtp")
@@ -237,11 +318,11 @@ class AttemptTask:
             )
         except CallRefused as error:
             log.warning("attempt.refused", error=str(error))
-            await self._handle(machine_events.NotPlaced(CallResult.DIAL_ERROR, useless=True))
+            self.post(machine_events.NotPlaced(CallResult.DIAL_ERROR, useless=True))
             return
         except TelephonyError as error:
             log.warning("attempt.not_placed", error=str(error))
-            await self._handle(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
+            self.post(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
             return
         self._nursery.start_soon(self._follow_customer, self.leg)
         self._nursery.start_soon(self._follow_channel, self.channel)
@@ -251,15 +332,15 @@ class AttemptTask:
             nursery.start_soon(self._follow_customer, self.leg)
         if self.channel is not None:
             nursery.start_soon(self._follow_channel, self.channel)
-        if self.agent_leg is not None:
-            nursery.start_soon(self._follow_adopted_agent, self.agent_leg)
+        if self.second.leg is not None:
+            nursery.start_soon(self.second.follow_adopted, AGENT_EVENTS)
         if self.machine.state is AttemptState.TALKING:
             await self._protect()  # the kill may have come between the bridge and this
         for do in self.first:
             await self._do(do)
 
     async def _protect(self) -> None:
-        for leg in (self.leg, self.agent_leg):
+        for leg in (self.leg, self.second.leg):
             if leg is not None:
                 await leg.protect(True)
 
@@ -302,8 +383,15 @@ class AttemptTask:
                     # What an adopted channel heard before the answer was early media, whatever the report says.
                     connected = event.connected and event.at_s >= self.machine.marks.get("answered", 0.0)
                     self.post(machine_events.Heard(event.kind, connected, event.speech_end_s))
+                case PromptFinished() if event.prompt != self._prompt:
+                    pass  # it made place for the one that plays now
                 case PromptFinished():
-                    self.post(machine_events.PromptFinished())
+                    if event.error:
+                        log.error("attempt.prompt_not_played", prompt=event.prompt, why=event.error)
+                        self.context.evidence["prompt_error"] = event.error
+                    self.post(machine_events.PromptFinished(event.error))
+                case ChannelFailed():
+                    log.error("attempt.media_command_failed", why=event.why)
                 case ChannelLost():
                     # The media server stayed away: nobody hears anybody. A conversation ends as one, the rest is cut.
                     log.warning("attempt.media_lost", why=event.why)
@@ -334,11 +422,25 @@ class AttemptTask:
                 assert machine.agent_id is not None
                 assert self._nursery is not None
                 self._reserved_agent = machine.agent_id
-                self._nursery.start_soon(self._ring_agent, machine.agent_id)
+                plan = LegPlan(
+                    leg_id=context.new_agent_leg_id(machine.agent_id, host.clock.now_s()),
+                    uri=host.agent_dn(machine.agent_id),
+                    from_uri=host.agent_from_uri,
+                    no_answer_s=machine.rules.agent_answer_s,
+                    display_name=context.record.contact_info,
+                    headers=(("X-Call-Attempt-GUID", context.guid),),
+                )
+                ringing = partial(host.agent_ringing, self)
+                self._nursery.start_soon(self.second.ring, plan, AGENT_EVENTS, ringing)
+            case Do.DIAL_CUSTOMER:
+                await self._place()
+            case Do.BRIDGE_EARLY:
+                await self._bridge()
+            case Do.PLAY_RINGBACK_TO_AGENT:
+                if self.second.channel is not None:
+                    await self.second.channel.play("ringback")
             case Do.BRIDGE:
-                if self.channel is not None and self.agent_channel is not None:
-                    await self.channel.stop_analysis()
-                    await self.channel.bridge(self.agent_channel)
+                await self._bridge()
                 await self._protect()
                 host.agent_connected(self)
             case Do.MARK_CONNECTED:
@@ -347,15 +449,22 @@ class AttemptTask:
                 assert machine.agent_id is not None
                 await host.store.mark_connected(context.attempt_id, connected_at, machine.agent_id)
             case Do.PLAY_DROP:
-                if self.channel is None:
-                    self.post(machine_events.PromptFinished())
-                else:
-                    await self.channel.play("drop")
+                await self._play("drop")
             case Do.HANG_UP_CUSTOMER:
                 if self.leg is not None:
                     await self.leg.hang_up()
-            case Do.HANG_UP_AGENT:
-                await self._hang_up_agent()
+            case Do.HANG_UP_AGENT | Do.HANG_UP_DESTINATION:
+                await self.second.hang_up()
+            case Do.DIAL_DESTINATION:
+                self._dial_destination()
+            case Do.BRIDGE_DESTINATION:
+                await self._bridge()
+                await self._protect()
+            case Do.PLAY_RINGBACK:
+                await self._play("ringback")
+            case Do.PLAY_MESSAGE:
+                assert machine.plan is not None
+                await self._play(machine.plan.message)
             case Do.AGENT_BACK_TO_READY:
                 agent_id, self._reserved_agent = self._reserved_agent, None
                 if agent_id is not None:
@@ -363,7 +472,7 @@ class AttemptTask:
             case Do.AGENT_NOT_READY:
                 agent_id, self._reserved_agent = self._reserved_agent, None
                 if agent_id is not None:
-                    await self._hang_up_agent()
+                    await self.second.hang_up()
                     host.agent_failed(self, agent_id)
             case Do.AGENT_TO_WRAP_UP:
                 self._reserved_agent = None
@@ -373,63 +482,36 @@ class AttemptTask:
             case Do.FINISH:
                 pass
 
-    async def _ring_agent(self, agent_id: str) -> None:
-        """Dial the agent's phone, follow its leg to the end. Cancelled when the call no longer needs it."""
-        host, context = self.host, self.context
-        with trio.CancelScope() as scope:
-            self._agent_scope = scope
-            leg_id = context.new_agent_leg_id(agent_id, host.clock.now_s())
-            try:
-                channel = await host.media.open_channel(f"{leg_id}-rtp")
-                self.agent_channel = channel
-                leg = await host.telephony.place_call(
-                    PlaceCall(
-                        leg_id=leg_id,
-                        uri=host.agent_dn(agent_id),
-                        from_uri=host.agent_from_uri,
-                        rtp_host=channel.host,
-                        rtp_port=channel.port,
-                        no_answer_s=self.machine.rules.agent_answer_s,
-                        display_name=context.record.contact_info,
-                        headers=(("X-Call-Attempt-GUID", context.guid),),
-                    )
-                )
-            except TelephonyError as error:
-                log.warning("attempt.agent_not_dialed", agent_id=agent_id, error=str(error))
-                self.post(machine_events.AgentEnded())
-                return
-            self.agent_leg = leg
-            host.agent_ringing(self)
-            await self._follow_agent(leg)
+    async def _bridge(self) -> None:
+        if self.channel is not None and self.second.channel is not None:
+            await self.channel.stop_analysis()
+            await self.channel.bridge(self.second.channel)
 
-    async def _follow_adopted_agent(self, leg: Leg) -> None:
-        with trio.CancelScope() as scope:
-            self._agent_scope = scope
-            await self._follow_agent(leg)
+    def _dial_destination(self) -> None:
+        assert self._nursery is not None
+        assert self.machine.plan is not None
+        context, host, uri = self.context, self.host, self.machine.plan.destination
+        # Over the customer's own trunk it is a call like that one: its account, its caller ID. Elsewhere it is ours.
+        own_trunk = uri.partition("@")[2] == context.plan.uri.partition("@")[2]
+        plan = LegPlan(
+            leg_id=context.new_destination_leg_id(host.clock.now_s()),
+            uri=uri,
+            from_uri=context.plan.from_uri if own_trunk else host.agent_from_uri,
+            no_answer_s=self.machine.rules.agent_answer_s,
+            display_name=context.plan.display_name if own_trunk else context.record.contact_info,
+            username=context.plan.username if own_trunk else "",
+            password=context.plan.password if own_trunk else "",
+            headers=context.plan.headers if own_trunk else (("X-Call-Attempt-GUID", context.guid),),
+        )
+        self._nursery.start_soon(self.second.ring, plan, DESTINATION_EVENTS, lambda: None)
 
-    async def _follow_agent(self, leg: Leg) -> None:
-        async for event in leg.events:
-            match event:
-                case LegProgress() | LegAnswered():
-                    if event.remote_rtp_port and self.agent_channel is not None:
-                        await self.agent_channel.set_remote(event.remote_rtp_host, event.remote_rtp_port)
-                    if isinstance(event, LegAnswered):
-                        self.post(machine_events.AgentAnswered())
-                case LegEnded() | LegLost():
-                    if self.agent_leg is leg:
-                        self.post(machine_events.AgentEnded())
-
-    async def _hang_up_agent(self) -> None:
-        leg, channel = self.agent_leg, self.agent_channel
-        self.agent_leg = self.agent_channel = None
-        if self._agent_scope is not None:
-            self._agent_scope.cancel()
-            self._agent_scope = None
-        if leg is not None:
-            await leg.hang_up()
-            await leg.aclose()
-        if channel is not None:
-            await channel.close()
+    async def _play(self, prompt: str) -> None:
+        """To the customer. `PromptFinished` follows for it in any case, unless it is the endless ringback."""
+        self._prompt = prompt
+        if self.channel is None:
+            self.post(machine_events.PromptFinished("no channel"))
+        else:
+            await self.channel.play(prompt)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -447,44 +529,16 @@ class AttemptTask:
         )
 
     async def _write_result(self) -> None:
-        context, machine = self.context, self.machine
-        result = machine.result if machine.result is not None else CallResult.STALE
-        verdict = machine.verdict or machine.early_verdict
-        updates: Mapping[str, object] = context.updates
-        finished = FinishedAttempt(
-            attempt_id=context.attempt_id,
-            list_dbid=context.record.list_dbid,
-            record_id=context.record.record_id,
-            chain_id=context.record.chain_id,
-            call_result=int(result),
-            finished_at=self.host.clock.utc(),
-            times=self.times(),
-            sip_status=machine.sip_status,
-            q850_cause=machine.q850_cause,
-            cpa_verdict=str(verdict) if verdict is not None else None,
-            agent_id=machine.agent_id,
-            switch_dbid=context.switch_dbid,
-            change=ChainChange(
-                record_status=machine.record_status,
-                record_type=RecordType(context.record.record_type),
-                sibling_status=(
-                    RecordStatus.READY if machine.record_status is RecordStatus.READY else RecordStatus.UPDATED
-                ),
-                sibling_result=int(result) if context.result_for_all else None,
-            ),
-            interrupted=machine.interrupted,
-            count_attempt=machine.count_attempt,
-            updates=updates,
-            evidence=context.evidence,
-        )
-        await self.host.store.finish_attempt(finished)
+        machine = self.machine
+        await self.host.settle(self)
         self.closed.set()
+        verdict = machine.verdict or machine.early_verdict
         log.info(
             "attempt.finished",
-            result=int(result),
+            result=int(final_result(machine)),
             sip_status=machine.sip_status,
             q850_cause=machine.q850_cause,
-            verdict=finished.cpa_verdict,
+            verdict=str(verdict) if verdict is not None else None,
             agent_id=machine.agent_id,
             interrupted=machine.interrupted,
         )
@@ -506,10 +560,10 @@ class AttemptTask:
         the next daemon. One that failed by a bug of ours is released whatever it was.
         """
         if self.machine.state is not AttemptState.FINISHED:
-            if self.machine.state in (AttemptState.TALKING, AttemptState.WRAP_UP) and not self._failed:
+            if self.machine.state in OUTLIVES_DAEMON and not self._failed:
                 return  # the next daemon adopts the legs and closes the record
             await self._force()
-        await self._hang_up_agent()
+        await self.second.hang_up()
         if self.leg is not None:
             with trio.move_on_after(LEG_END_LIMIT_S):
                 if not self.customer_gone:
@@ -519,3 +573,45 @@ class AttemptTask:
             await self.leg.aclose()
         if self.channel is not None:
             await self.channel.close()
+
+
+def final_result(machine: AttemptMachine) -> int:
+    """The call result to write; an attempt that ended without one is Stale."""
+    return int(machine.result if machine.result is not None else CallResult.STALE)
+
+
+def finished_attempt(
+    task: AttemptTask,
+    change: ChainChange,
+    *,
+    treatment_dbid: int | None = None,
+    because: str = "",
+    statements: Sequence[Statement] = (),
+    requests: Sequence[HttpRequest] = (),
+) -> FinishedAttempt:
+    """What the store is told of an attempt that has a result; ``change`` is what becomes of its chain."""
+    context, machine = task.context, task.machine
+    verdict = machine.verdict or machine.early_verdict
+    return FinishedAttempt(
+        attempt_id=context.attempt_id,
+        list_dbid=context.record.list_dbid,
+        record_id=context.record.record_id,
+        chain_id=context.record.chain_id,
+        call_result=final_result(machine),
+        change=change,
+        finished_at=task.host.clock.utc(),
+        times=task.times(),
+        sip_status=machine.sip_status,
+        q850_cause=machine.q850_cause,
+        cpa_verdict=str(verdict) if verdict is not None else None,
+        agent_id=machine.agent_id,
+        switch_dbid=context.switch_dbid,
+        interrupted=machine.interrupted,
+        count_attempt=machine.count_attempt,
+        updates=context.updates,
+        evidence=context.evidence,
+        treatment_dbid=treatment_dbid,
+        because=because,
+        statements=tuple(statements),
+        requests=tuple(requests),
+    )

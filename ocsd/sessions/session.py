@@ -9,13 +9,14 @@ import trio
 from ocsd.config.objects import CampaignGroup, Configuration
 from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.store import ClaimLost, ListStore
-from ocsd.model.enums import GroupCampStatus
+from ocsd.model.enums import CallResult, GroupCampStatus
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import CallingRecord, Chain, ChainSettlement, NewAttempt, OpenAttempt, Refusal
 from ocsd.rules.contract import Hours
-from ocsd.sessions.attempt import AgentReserved, AttemptMachine, AttemptState, Forced
+from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptMachine, AttemptState, CallPlan, Forced
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask, finished_attempt
 from ocsd.sessions.bell import Bell
+from ocsd.sessions.call_plan import call_plan
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.desk_record import DeskRecord
 from ocsd.sessions.figures import snapshot, statistics
@@ -43,9 +44,6 @@ CONNECTING_S = 1.2
 """Of the two seconds: about 0.7 s to know that a greeting is over, about 0.5 s to dial the agent's phone (measured)."""
 
 DATABASE_RETRY_S = 1.0
-
-KEPT_ON_STOP = frozenset({AttemptState.TALKING, AttemptState.WRAP_UP})
-"""Attempts that outlive the daemon: a conversation, and a record on a desktop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +188,14 @@ class Session:
 
     async def drain(self) -> None:
         """Wait until only conversations and records on desktops are left. Bounded by the caller."""
-        while self._beginning or any(task.machine.state not in KEPT_ON_STOP for task in self.attempts.values()):
+        while self._beginning or any(task.machine.state not in OUTLIVES_DAEMON for task in self.attempts.values()):
             self._changed = trio.Event()
             await self._changed.wait()
 
     async def wind_down(self) -> None:
         """Hang up what is no conversation, wait until it is written, give the buffer back. Bounded by the caller."""
         for task in list(self.attempts.values()):
-            if task.machine.state not in KEPT_ON_STOP:
+            if task.machine.state not in OUTLIVES_DAEMON:
                 task.post(Forced())
         await self.drain()
         await self._give_back_buffer()
@@ -404,6 +402,11 @@ class Session:
             self.planner.checks_dnc_at_dial(record)
             and self.dnc.forbidden(self.planner.tenant_dbid, [record.contact_info], now)[0]
         )
+
+    def call_action(self, task: AttemptTask, call_result: CallResult) -> CallPlan | None:
+        """What the list's treatments, as they are configured now, do to a call on which this was found."""
+        chain = self.supply.live(task.context.chain) or task.context.chain
+        return call_plan(self.planner, chain, task.context, call_result, self.clock.utc())
 
     async def settle(self, task: AttemptTask) -> None:
         """Write what the attempt came to and what becomes of its chain; go on with the chain when that is soon."""

@@ -29,6 +29,7 @@ Mask = npt.NDArray[np.bool_]
 class _Prompt:
     name: str
     samples: Samples
+    repeats: bool
     position: int = 0
 
 
@@ -103,9 +104,9 @@ class Mixer:
             self.partner[row] = self.partner[other] = -1
         return other
 
-    def start_prompt(self, row: int, name: str, samples: Samples) -> None:
-        """Play once, in place of any prompt that plays now."""
-        self._prompts[row] = _Prompt(name, samples)
+    def start_prompt(self, row: int, name: str, samples: Samples, *, repeats: bool = False) -> None:
+        """Play once, or ``repeats`` until it is stopped, in place of any prompt that plays now."""
+        self._prompts[row] = _Prompt(name, samples, repeats)
 
     def stop_prompt(self, row: int) -> str | None:
         """Stop the prompt; its name, or None when nothing played."""
@@ -220,7 +221,9 @@ class Mixer:
             out[at, : len(piece)] = piece
             source[at] = _PROMPT
             prompt.position += FRAME_SAMPLES
-            if prompt.position >= len(prompt.samples):
+            if prompt.position >= len(prompt.samples) and prompt.repeats:
+                prompt.position = 0
+            elif prompt.position >= len(prompt.samples):
                 del self._prompts[row]
                 finished.append((row, prompt.name))
 

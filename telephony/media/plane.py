@@ -19,7 +19,7 @@ from telephony.cpa.listener import INFORMATION, REVISABLE
 from telephony.media import rtcp, rtp
 from telephony.media.channels import Channel, ChannelError, PortPool, bind_pair, parse_remote
 from telephony.media.mixer import Mixer
-from telephony.media.prompts import DROP, PromptError, PromptLibrary
+from telephony.media.prompts import DROP, RINGBACK, PromptError, PromptLibrary
 
 TICK_S: Final = 0.02
 MAX_ROUNDS: Final = 16
@@ -73,7 +73,7 @@ class MediaPlane:
         channel_id = getattr(message, "channel_id", "")
         try:
             return self._carry_out(message, now_s)
-        except (ChannelError, PromptError, ValueError) as error:
+        except (ChannelError, ValueError) as error:
             return [wire.ChannelFailed(channel_id, str(error))]
 
     def _carry_out(self, message: msgspec.Struct, now_s: float) -> list[msgspec.Struct]:
@@ -99,9 +99,12 @@ class MediaPlane:
                 self._mixer.unbridge(self._channel(channel_id).row)
             case wire.Play(channel_id, prompt):
                 channel = self._channel(channel_id)
-                samples = self._prompts.samples(prompt)
+                try:
+                    samples = self._prompts.samples(prompt)
+                except PromptError as error:  # whoever waits for its end must not wait for ever
+                    return [wire.PromptFinished(channel_id, prompt, str(error))]
                 stopped = self._mixer.stop_prompt(channel.row)
-                self._mixer.start_prompt(channel.row, prompt, samples)
+                self._mixer.start_prompt(channel.row, prompt, samples, repeats=prompt == RINGBACK)
                 channel.person_since_s = None  # the daemon looks after this person
                 return [wire.PromptFinished(channel_id, stopped)] if stopped is not None else []
             case wire.StopPlaying(channel_id):

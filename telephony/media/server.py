@@ -141,7 +141,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--capacity", type=int, default=500, help="most channels at once (default: %(default)s)")
     parser.add_argument("--name", default="media-0", help="name of socket and lock file (default: %(default)s)")
-    parser.add_argument("--prompt-dir", type=Path, default=None, help="folder of .ulaw announcements (8 kHz, raw)")
+    parser.add_argument(
+        "--prompt-dir", type=Path, default=None, help="folder of announcements: .wav (mono, 8 kHz) and .ulaw"
+    )
     found = parser.parse_args(arguments)
     if found.capacity < 1:
         parser.error("--capacity must be at least 1")
@@ -179,9 +181,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not lock.acquire() or is_listening(path):
         log.error("media.not_started", why="another server has this name", socket=str(path))
         return 1
-    plane = MediaPlane(
-        options.host, options.rtp_ports, options.capacity, PromptLibrary(options.prompt_dir), options.bind or None
-    )
+    prompts = PromptLibrary(options.prompt_dir)
+    for problem in prompts.problems():
+        log.error("media.prompt_unusable", why=problem)  # the rest of the folder serves
+    plane = MediaPlane(options.host, options.rtp_ports, options.capacity, prompts, options.bind or None)
     if not _allow_descriptors(2 * plane.capacity + 64):
         log.warning("media.descriptors_short", channels=plane.capacity, fix="raise LimitNOFILE or ulimit -n")
     try:

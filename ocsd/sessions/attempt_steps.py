@@ -1,0 +1,217 @@
+"""The state of one attempt and the steps it is moved by; `ocsd.sessions.attempt` says which event leads to which."""
+
+import math
+from dataclasses import dataclass, field
+
+from ocsd.model.enums import CallAction, CallResult, RecordStatus
+from ocsd.sessions.attempt_events import AttemptRules, AttemptState, CallPlan, Do, PlanOf
+from ocsd.sessions.outcome import PEOPLE
+from telephony.contract import VerdictKind
+
+SAFETY_MARGIN_S = 5.0
+"""How long after a limit that another process keeps (ring limit, time guard) the machine acts by itself."""
+
+ANNOUNCEMENT_LIMIT_S = 15.0
+"""Longest drop announcement; the call is released then even if the media server never reports its end."""
+
+MESSAGE_LIMIT_S = 305.0
+"""Longest message of "play message": the media server takes prompts of up to five minutes."""
+
+LATE_VERDICT_GRACE_S = 0.05
+"""A verdict later than the legal wait still gets the agent who is ready this instant."""
+
+RINGING = frozenset({AttemptState.DIALING, AttemptState.ALERTING})
+SEEKING = frozenset({AttemptState.WAITING, AttemptState.CONNECTING})
+BEFORE_TALK = frozenset({AttemptState.RINGING_AGENT, *RINGING})
+
+
+def no_action(_result: CallResult) -> None:
+    """No treatment acts on the call."""
+
+
+@dataclass(slots=True)
+class AttemptSteps:
+    """
+    State of one attempt; one task owns it, and begins with `start`.
+
+    Attributes:
+        designated_agent: whose call this is (callback, preview); its seat has been reserved. None: any ready agent's.
+        plan_of: asked once the analysis has found something; has no effects.
+        plan: the call action in force; None: none was asked for.
+        deadline_s: monotonic time at which the shell must send DeadlinePassed; math.inf: none.
+        result: the call result once known; ``None`` until then. It is what a treatment treats.
+        record_status: Updated; Ready: no INVITE left, the record goes back as it was; Stale: nobody knows how it ended.
+        record_closed: the record's final result has been handed to the store.
+        processed: the desktop is done with the record while the people still talk; it is closed with the call, so that
+            a restart in between finds the attempt open and adopts the conversation.
+        corrected: the desktop has set the result.
+        marks: monotonic times of what happened, by audit name (answered, cpd_completed, agent_answered, released...).
+        person_at_s: start of the wait for an agent (of a person: the legal wait), None when nobody waits for one.
+        adopted: taken over from an earlier run of the daemon, which may have acknowledged a RecordProcessed that is not
+            on disk: a record that its desktop never mentions again is closed as what it is, not as Stale.
+    """
+
+    rules: AttemptRules
+    started_s: float
+    state: AttemptState = AttemptState.DIALING
+    deadline_s: float = math.inf
+    result: int | None = None
+    record_status: RecordStatus = RecordStatus.UPDATED
+    agent_id: str | None = None
+    designated_agent: str | None = None
+    plan_of: PlanOf = no_action
+    plan: CallPlan | None = None
+    sip_status: int | None = None
+    q850_cause: int | None = None
+    early_verdict: VerdictKind | None = None
+    verdict: VerdictKind | None = None
+    interrupted: bool = False
+    record_closed: bool = False
+    processed: bool = False
+    corrected: bool = False
+    count_attempt: bool = True
+    adopted: bool = False
+    person_at_s: float | None = None
+    analysing_early: bool = False
+    agent_hears_network: bool = False
+    goes_back: bool = False
+    """The customer was not dialed: an agent who leaves the desk without a word leaves the record as it was."""
+    marks: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if math.isinf(self.deadline_s) and self.state is AttemptState.DIALING:
+            if self.designated_agent is not None:
+                self.state, self.agent_id = AttemptState.RINGING_AGENT, self.designated_agent
+                self.deadline_s = self.started_s + self.rules.agent_answer_s + SAFETY_MARGIN_S
+            else:
+                self.deadline_s = self.started_s + self.rules.no_answer_s + SAFETY_MARGIN_S
+
+    @property
+    def answered(self) -> bool:
+        return "answered" in self.marks
+
+    @property
+    def bridged(self) -> bool:
+        """An agent has talked with the customer."""
+        return "agent_answered" in self.marks
+
+    @property
+    def found_person(self) -> bool:
+        """Analysis takes the called party for a person, as far as it knows by now."""
+        return self.verdict in PEOPLE
+
+    def seek(self, now_s: float, from_s: float) -> tuple[Do, ...]:
+        self.state = AttemptState.WAITING
+        self.person_at_s = min(from_s, now_s) if self.found_person else now_s
+        self.deadline_s = max(self.person_at_s + self.rules.max_wait_s, now_s + LATE_VERDICT_GRACE_S)
+        return (Do.SEEK_AGENT,)
+
+    def play(self, now_s: float) -> tuple[Do, ...]:
+        if self.found_person:
+            self.result = CallResult.ANSWER
+        self.state, self.deadline_s = AttemptState.PLAYING, now_s + MESSAGE_LIMIT_S
+        return (Do.PLAY_MESSAGE,)
+
+    def announce(self, result: CallResult, now_s: float) -> tuple[Do, ...]:
+        """A person gets nobody to talk to: 16 CFR 310.4(b)(4)(iii) wants an announcement."""
+        self.marks["abandoned"] = now_s
+        self.person_at_s = now_s if self.person_at_s is None else self.person_at_s
+        self.state, self.result = AttemptState.ANNOUNCING, result
+        self.deadline_s = now_s + ANNOUNCEMENT_LIMIT_S
+        return (Do.PLAY_DROP,)
+
+    def transfer(self, now_s: float) -> tuple[Do, ...]:
+        self.state = AttemptState.TRANSFERRING
+        self.deadline_s = now_s + self.rules.agent_answer_s + SAFETY_MARGIN_S  # the worker keeps the ring limit
+        mute = self.plan is not None and self.plan.action is CallAction.MUTE_TRANSFER
+        return (Do.DIAL_DESTINATION,) if mute else (Do.DIAL_DESTINATION, Do.PLAY_RINGBACK)
+
+    def transfer_failed(self, result: CallResult, now_s: float) -> tuple[Do, ...]:
+        if self.found_person:
+            return (Do.HANG_UP_DESTINATION, *self.announce(result, now_s))
+        return self.close(self.result, now_s, Do.HANG_UP_DESTINATION, Do.HANG_UP_CUSTOMER)
+
+    def end_of_transfer(self, now_s: float, *hang_up: Do) -> tuple[Do, ...]:
+        self.marks.setdefault("released", now_s)
+        self.closed()
+        return (*hang_up, Do.FINISH)
+
+    def talk(self, now_s: float) -> tuple[Do, ...]:
+        self.marks["agent_answered"] = now_s
+        self.state, self.deadline_s = AttemptState.TALKING, math.inf
+        if self.result is None:  # a machine that is connected stays a machine, and a correction stands
+            self.result = CallResult.ANSWER
+        return (Do.BRIDGE, Do.MARK_CONNECTED)
+
+    def nobody_dialed(self, now_s: float, *before: Do) -> tuple[Do, ...]:
+        """The designated agent's phone did not answer: nobody was called, and the record stays on the desk."""
+        self.count_attempt, self.goes_back = False, True
+        return self.to_desk(CallResult.UNKNOWN, now_s, *before)
+
+    def given_up(self, now_s: float) -> tuple[Do, ...]:
+        """The designated agent leaves, or the limit passes, while the customer is being dialed."""
+        rang = self.state is AttemptState.ALERTING
+        result = CallResult.NO_ANSWER if rang else CallResult.NO_RINGBACK
+        return self.to_desk(result, now_s, Do.HANG_UP_CUSTOMER, Do.HANG_UP_AGENT, Do.AGENT_TO_WRAP_UP)
+
+    def to_desk(self, result: CallResult, now_s: float, *before: Do) -> tuple[Do, ...]:
+        """The designated agent's call came to nothing; the agent says what becomes of the record."""
+        if not self.corrected:
+            self.result = result
+        self.marks.setdefault("released", now_s)
+        if self.processed:
+            self.closed()
+            return (*before, Do.CLOSE_RECORD, Do.FINISH)
+        self.state, self.deadline_s = AttemptState.WRAP_UP, now_s + self.rules.stale_s
+        return before
+
+    def release_partner(self) -> tuple[Do, ...]:
+        """Let go of whoever is being dialed for the customer, or sought."""
+        match self.state:
+            case AttemptState.WAITING:
+                return (Do.STOP_SEEKING,)
+            case AttemptState.CONNECTING:
+                self.agent_id = None
+                return (Do.HANG_UP_AGENT, Do.AGENT_BACK_TO_READY)
+            case AttemptState.TRANSFERRING:
+                return (Do.HANG_UP_DESTINATION,)
+            case _ if self.designated_agent is not None and self.state in BEFORE_TALK:
+                return (Do.HANG_UP_AGENT, Do.AGENT_BACK_TO_READY)
+            case _:
+                return ()
+
+    def end_of_talk(self, now_s: float, *hang_up: Do) -> tuple[Do, ...]:
+        self.marks.setdefault("released", now_s)
+        self.marks["agent_released"] = now_s
+        demanded = self.rules.record_processed or self.designated_agent is not None
+        if self.record_closed or self.processed or not demanded:
+            closing = () if self.record_closed else (Do.CLOSE_RECORD,)
+            self.closed()
+            return (*hang_up, Do.AGENT_TO_WRAP_UP, *closing, Do.FINISH)
+        self.state, self.deadline_s = AttemptState.WRAP_UP, now_s + self.rules.stale_s
+        return (*hang_up, Do.AGENT_TO_WRAP_UP)
+
+    def correct(self, call_result: int | None) -> None:
+        if call_result is not None:
+            self.result, self.corrected = call_result, True
+
+    def finish_wrap_up(self, now_s: float) -> tuple[Do, ...]:
+        self.marks["acw_completed"] = now_s
+        self.closed()
+        return (Do.CLOSE_RECORD, Do.FINISH)
+
+    def interrupt(self, now_s: float) -> tuple[Do, ...]:
+        self.interrupted = True
+        self.record_status = RecordStatus.STALE
+        return self.close(CallResult.STALE, now_s)
+
+    def close(self, result: int | None, now_s: float, *before: Do) -> tuple[Do, ...]:
+        self.result = result
+        self.marks.setdefault("released", now_s)
+        self.closed()
+        return (*before, Do.CLOSE_RECORD, Do.FINISH)
+
+    def closed(self) -> None:
+        self.state = AttemptState.FINISHED
+        self.record_closed = True
+        self.deadline_s = math.inf

@@ -1,0 +1,110 @@
+"""The second leg of an attempt, with its channel: an agent's phone or a transfer's destination. One at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from ocsd.sessions.attempt_events import Event
+from telephony.api import Channel, Leg, LegLost, Media, Telephony, TelephonyError
+from telephony.contract import LegAnswered, LegEnded, LegProgress, PlaceCall
+
+log = structlog.get_logger()
+
+Post = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LegEvents:
+    """What the machine is told about the leg."""
+
+    answered: Event
+    ended: Event
+    not_placed: Event
+
+
+@dataclass(frozen=True, slots=True)
+class LegPlan:
+    """Everything of PlaceCall that does not depend on the channel."""
+
+    leg_id: str
+    uri: str
+    from_uri: str
+    no_answer_s: float
+    display_name: str = ""
+    username: str = ""
+    password: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class SecondLeg:
+    """``post`` takes the events of the leg to the machine."""
+
+    def __init__(self, telephony: Telephony, media: Media, post: Post) -> None:
+        self.leg: Leg | None = None
+        self.channel: Channel | None = None
+        self._telephony = telephony
+        self._media = media
+        self._post = post
+        self._scope: trio.CancelScope | None = None
+
+    async def ring(self, plan: LegPlan, events: LegEvents, on_ringing: Callable[[], None]) -> None:
+        """Dial, and follow the leg to its end. `hang_up` cancels it."""
+        with trio.CancelScope() as scope:
+            self._scope = scope
+            try:
+                self.channel = channel = await self._media.open_channel(f"{plan.leg_id}-rtp")
+                leg = await self._telephony.place_call(
+                    PlaceCall(
+                        leg_id=plan.leg_id,
+                        uri=plan.uri,
+                        from_uri=plan.from_uri,
+                        rtp_host=channel.host,
+                        rtp_port=channel.port,
+                        no_answer_s=plan.no_answer_s,
+                        display_name=plan.display_name,
+                        username=plan.username,
+                        password=plan.password,
+                        headers=plan.headers,
+                    )
+                )
+            except TelephonyError as error:
+                log.warning("attempt.second_leg_not_dialed", leg_id=plan.leg_id, error=str(error))
+                self._post(events.not_placed)
+                return
+            self.leg = leg
+            on_ringing()
+            await self._follow(leg, events)
+
+    async def follow_adopted(self, events: LegEvents) -> None:
+        """Follow a leg that an earlier run of the daemon has dialed."""
+        if self.leg is not None:
+            with trio.CancelScope() as scope:
+                self._scope = scope
+                await self._follow(self.leg, events)
+
+    async def _follow(self, leg: Leg, events: LegEvents) -> None:
+        async for event in leg.events:
+            match event:
+                case LegProgress() | LegAnswered():
+                    if event.remote_rtp_port and self.channel is not None:
+                        await self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port)
+                    if isinstance(event, LegAnswered):
+                        self._post(events.answered)
+                case LegEnded() | LegLost():
+                    if self.leg is leg:
+                        self._post(events.ended)
+
+    async def hang_up(self) -> None:
+        """End the leg, or the dialing, and close its channel. Harmless when there is none."""
+        leg, channel = self.leg, self.channel
+        self.leg = self.channel = None
+        if self._scope is not None:
+            self._scope.cancel()
+            self._scope = None
+        if leg is not None:
+            await leg.hang_up()
+            await leg.aclose()
+        if channel is not None:
+            await channel.close()
