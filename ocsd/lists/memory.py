@@ -122,6 +122,16 @@ class MemoryListStore:
         rows = self.database.rows(list_dbid)
         return {key: replace(rows[key].record, list_dbid=list_dbid) for key in record_ids if key in rows}
 
+    async def chain(self, list_dbid: int, chain_id: int) -> tuple[CallingRecord, ...]:
+        await self._reach()
+        db = self.database
+        rows = db.live_rows(db.table_name(list_dbid), chain_id)
+        _, sort_key = memory_claims.filter_of(db, db.config.calling_list_by_dbid(list_dbid))
+        records = [replace(row.record, list_dbid=list_dbid) for row in rows]
+        if sort_key is not None:
+            records.sort(key=lambda record: (sort_key(record), record.chain_n))
+        return tuple(records)
+
     async def recover_claims(self) -> int:
         await self._reach()
         db = self.database

@@ -9,7 +9,7 @@ import socket
 import uuid
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -28,7 +28,7 @@ from ocsd.lists.embedded import EmbeddedPostgres, data_folder
 from ocsd.lists.journal import Correction, Decided, Item, Mark
 from ocsd.lists.migrate import migrate
 from ocsd.lists.pool import Connection, Database, open_database
-from ocsd.lists.selection import RECORD_COLUMNS, Selection, parameters, selection_of
+from ocsd.lists.selection import RECORD_COLUMNS, Selection, order_of, parameters, selection_of
 from ocsd.lists.store import DEFAULT_PORTIONS, ClaimLost, ListCounts
 from ocsd.lists.tables import table_of
 from ocsd.model.enums import RecordType
@@ -245,6 +245,25 @@ class PostgresListStore:
         rows = await self.database.transaction(partial(_fetch, query=query, params=(list(record_ids),)), read_only=True)
         chains = chains_of(list_dbid, rows, selection.user_columns)
         return {record.record_id: record for chain in chains for record in chain.records}
+
+    async def chain(self, list_dbid: int, chain_id: int) -> tuple[CallingRecord, ...]:
+        calling_list = self._config.calling_list_by_dbid(list_dbid)
+        selection = self._selection(calling_list)
+        order = order_of(self._config.filter(calling_list.filter) if calling_list.filter else None)
+        query = sql.SQL(
+            "SELECT {} FROM {} AS t WHERE t.chain_id = %s AND t.record_status = 2 ORDER BY {} t.chain_n"
+        ).format(
+            sql.SQL(", ").join(map(sql.Identifier, (*RECORD_COLUMNS, *selection.user_columns))),
+            sql.Identifier(selection.table),
+            order or sql.SQL(""),
+        )
+
+        def run(conn: Connection) -> list[tuple[Any, ...]]:
+            with reader.reading(conn, selection.table) if order is not None else nullcontext():
+                return _fetch(conn, query, (chain_id,))
+
+        rows = await self.database.transaction(run, read_only=True)
+        return tuple(record for found in chains_of(list_dbid, rows, selection.user_columns) for record in found.records)
 
     async def recover_claims(self) -> int:
         lease_s = self._config.database.lease_s

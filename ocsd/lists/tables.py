@@ -6,6 +6,7 @@ and "Data Type Values" (types of user fields).
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -93,6 +94,8 @@ def create_table(conn: Connection, config: Configuration, calling_list: CallingL
             )
             conn.execute(ready_index(name))
             conn.execute(waiting_index(name))
+            for column in withdrawal_columns(calling_list):
+                conn.execute(withdrawal_index(name, column))
             let_read(conn, name)
     except psycopg.errors.DuplicateTable:
         raise ConfigError([f"calling list {calling_list.name!r}: table {name!r} exists already"]) from None
@@ -142,6 +145,16 @@ def waiting_index(table: str) -> sql.Composed:
     return sql.SQL("CREATE INDEX {} ON {} (record_id) WHERE record_status = 1 AND {} = 1").format(
         sql.Identifier(waiting_index_name(table)), sql.Identifier(table), held_expression()
     )
+
+
+def withdrawal_columns(calling_list: CallingList) -> tuple[str, ...]:
+    """Columns by which records are withdrawn (cancel, Do-Not-Call)."""
+    return ("contact_info", *([calling_list.customer_id_field] if calling_list.customer_id_field else []))
+
+
+def withdrawal_index(table: str, column: str) -> sql.Composed:
+    """Over rows of all states: requests name finished ones too, and operators look for them."""
+    return sql.SQL("CREATE INDEX ON {} ({})").format(sql.Identifier(table), sql.Identifier(column))
 
 
 def drop_table(conn: Connection, config: Configuration, calling_list: CallingList) -> None:
@@ -202,10 +215,17 @@ def table_differences(conn: Connection, config: Configuration, calling_list: Cal
             "(record_id) WHERE ((record_status = 1) AND (" in text and "treatments" in text
         ),
     }
+    for key in withdrawal_columns(calling_list):
+        what = f"an index on ({key}); create it with: {withdrawal_index(name, key).as_string(conn)}"
+        wanted[what] = partial(_indexes, key)
     for what, fits in wanted.items():
         if not any(fits(text) for text in definitions):
             problems.append(f"{prefix} lacks {what}")
     return problems
+
+
+def _indexes(column: str, definition: str) -> bool:
+    return f" USING btree ({column})" in definition
 
 
 def _plain_type(text: str) -> str:
