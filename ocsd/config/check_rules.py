@@ -7,12 +7,9 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
-import holidays
-
 from ocsd.config import objects as o
 from ocsd.config.located import Located, Objects, reference, repeated, valid
 
-WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 LEAP_YEAR: Final = "2000"
 """For dates of every year: the 29th of February is one."""
 
@@ -52,21 +49,13 @@ def _table(located: Located, table: o.StatTable, objects: Objects) -> Iterable[s
     yield from repeated(located, "days", table.days)
     if not table.days and not table.country:
         yield located.problem("days", "is required, unless a country is given")
-    days = {day.name: day for _, day in valid(objects, "stat_days", o.StatDay)}
-    first: dict[tuple[int | None, str | None], str] = {}
-    for name in dict.fromkeys(table.days):
-        day = days.get(name)
-        if day is None or (day.weekday is None and day.date is None):
-            continue
-        other = first.setdefault((day.weekday, day.date), name)
-        if other != name:
-            what = day.date if day.weekday is None else WEEKDAYS[day.weekday]
-            yield located.problem("days", f'"{other}" and "{name}" are both {what}; one of them must go')
     if table.country:
         yield from _country(located, table.country)
 
 
 def _country(located: Located, text: str) -> Iterable[str]:
+    import holidays  # only where a table asks: it takes longer than all other checks
+
     country, _, part = text.partition("-")
     known = holidays.list_supported_countries(include_aliases=False)
     if country not in known:
@@ -77,17 +66,10 @@ def _country(located: Located, text: str) -> Iterable[str]:
 
 
 def _list(located: Located, calling_list: o.CallingList, objects: Objects) -> Iterable[str]:
-    tables = {table.name: table for _, table in valid(objects, "stat_tables", o.StatTable)}
     for key in ("holiday_table", "weekday_table"):
         name = getattr(calling_list, key)
         if name:
             yield from reference(located, key, name, "stat_tables", objects)
-    weekdays = tables.get(calling_list.weekday_table)
-    if weekdays is not None and weekdays.country:
-        yield located.problem(
-            "weekday_table",
-            f'table "{weekdays.name}" holds public holidays (country {weekdays.country}); it is a holiday_table',
-        )
     yield from repeated(located, "calling_hours", calling_list.calling_hours)
     yield from repeated(located, "attempt_caps", calling_list.attempt_caps)
     caps = {cap.name: cap for _, cap in valid(objects, "attempt_caps", o.AttemptCap)}

@@ -17,6 +17,7 @@ from ocsd.config.located import Located, Objects, reference, repeated, valid
 from ocsd.config.sqltext import statement_problem
 from ocsd.model.columns import MANDATORY_NAMES
 from ocsd.model.enums import CallAction, CallResult, RecordAction
+from telephony.media.prompts import DROP, SUFFIXES, TONE
 
 ANSWERED: Final = (
     CallResult.ANSWER,
@@ -65,7 +66,8 @@ CALL_ACTIONS: Final = (
 """Those that this version carries out."""
 NEEDS_DESTINATION: Final = (CallAction.MUTE_TRANSFER, CallAction.TRANSFER, CallAction.ROUTE)
 
-BUILT_IN_PROMPTS: Final = ("drop", "tone")
+BUILT_IN_PROMPTS: Final = (DROP, TONE)
+"""Ringback is one too, but it never ends."""
 MAX_WAIT_MIN: Final = 527_040
 """366 days: a longer wait would be a slip of the pen, and the schedule is a 32-bit number of seconds."""
 YEARS: Final = range(2000, 2038)
@@ -247,14 +249,15 @@ def _message(located: Located, message: str) -> Iterable[str]:
         yield located.problem("message", f"is required for {named(CallAction.PLAY_MESSAGE)}: the name of a prompt")
     elif message not in BUILT_IN_PROMPTS and not is_prompt_file(message):
         yield located.problem(
-            "message", f"must be the name of a .ulaw file in the prompt folder, or {built_in}, got {message!r}"
+            "message",
+            f"must be the name of a {' or '.join(SUFFIXES)} file in the prompt folder, or {built_in}, got {message!r}",
         )
 
 
 def is_prompt_file(message: str) -> bool:
     """Whether ``message`` can be a file of the prompt folder."""
     parts = message.split("/")
-    return message.endswith(".ulaw") and message.isprintable() and ".." not in parts and "" not in parts
+    return message.endswith(SUFFIXES) and message.isprintable() and ".." not in parts and "" not in parts
 
 
 def is_http_url(text: str) -> bool:

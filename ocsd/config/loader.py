@@ -24,11 +24,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ocsd.config import crosscheck
-from ocsd.config.check_treatments import BUILT_IN_PROMPTS
 from ocsd.config.located import Located
 from ocsd.config.objects import SQL_NAME, Configuration, StatDay, Treatment
 from ocsd.config.options import Level, check_option, did_you_mean
 from ocsd.model.errors import ConfigError
+from telephony.media.prompts import PromptError, PromptLibrary
 
 SECRET_KEYS: Final = frozenset({"password", "dsn", "url"})
 """``url``: the address of a treatment's HTTP request may hold a password or a token."""
@@ -402,20 +402,20 @@ def _socket_problems(configuration: Configuration) -> list[str]:
 
 
 def _prompt_problems(configuration: Configuration) -> list[str]:
-    """Announcements that treatments play and the media server will not find. Reads the prompt folder."""
+    """Announcements that treatments play and the media server cannot. Reads the files."""
     telephony = configuration.telephony
-    files = [(found.name, found.message) for found in configuration.treatments if found.message]
-    files = [(name, message) for name, message in files if message not in BUILT_IN_PROMPTS]
-    if telephony.prompt_dir:
-        return [
-            f'treatments (of "{name}").message: there is no file {message!r} in telephony.prompt_dir '
-            f"({telephony.prompt_dir})."
-            for name, message in files
-            if not (Path(telephony.prompt_dir) / message).is_file()
-        ]
-    if telephony.embedded:  # else the media server's own service knows its folder
-        return [
-            f'treatments (of "{name}").message: {message!r} is a file, and telephony.prompt_dir is not set.'
-            for name, message in files
-        ]
-    return []
+    folder = Path(telephony.prompt_dir) if telephony.prompt_dir else None
+    if not telephony.embedded and (folder is None or not folder.is_dir()):
+        return []  # the media server may be elsewhere, and be given its folder by its own service
+    playing = [treatment for treatment in configuration.treatments if treatment.message]
+    if not playing:
+        return []
+    library = PromptLibrary(folder)
+    found: list[str] = []
+    for treatment in playing:
+        try:
+            library.samples(treatment.message)
+        except PromptError as error:
+            hint = "" if folder else " (telephony.prompt_dir)"
+            found.append(f'treatments.message (of "{treatment.name}"): {error}{hint}.')
+    return found
