@@ -23,7 +23,7 @@ from ocsd.config.objects import (
 from ocsd.lists.memory import MemoryDatabase, MemoryListStore
 from ocsd.lists.postgres import open_store
 from ocsd.lists.store import ListStore
-from ocsd.lists.tables import create_table
+from ocsd.lists.tables import create_table, table_of
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
 from ocsd.model.records import AttemptTimes, Chain, ChainChange, FinishedAttempt, NewAttempt
 
@@ -117,15 +117,19 @@ def result_of(attempt: NewAttempt, **changes: Any) -> FinishedAttempt:
 class MemoryWorld:
     """A memory database and the stores on it."""
 
-    def __init__(self) -> None:
-        self.database = MemoryDatabase(configuration())
+    def __init__(self, config: Configuration | None = None) -> None:
+        self.database = MemoryDatabase(config or configuration())
         self._phones = count(2125550100)
 
-    def add(self, **columns: Any) -> int:
-        return self.database.add_record(LIST, **({"contact_info": f"+1{next(self._phones)}"} | columns))
+    def add(self, *, to: int = LIST, **columns: Any) -> int:
+        return self.database.add_record(to, **({"contact_info": f"+1{next(self._phones)}"} | columns))
 
-    def row(self, record_id: int) -> Mapping[str, Any]:
-        row = self.database.rows(LIST)[record_id]
+    def change(self, record_id: int, **columns: Any) -> None:
+        """As somebody else would, past the store."""
+        self.database.update_row("customers", record_id, **columns)
+
+    def row(self, record_id: int, of: int = LIST) -> Mapping[str, Any]:
+        row = self.database.rows(of)[record_id]
         record = row.record
         return {
             "record_status": int(row.record_status),
@@ -155,27 +159,44 @@ class MemoryWorld:
 class PostgresWorld:
     """A real database and the stores on it."""
 
-    def __init__(self, dsn: str) -> None:
-        self.config = configuration(dsn)
+    def __init__(self, dsn: str, config: Configuration | None = None) -> None:
+        self.config = (config or configuration()).model_copy(update={"database": Database(dsn=dsn)})
         self.conn = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
-        create_table(self.conn, self.config, self.config.calling_lists[0])
+        first_of_table = {entry.table_access: entry for entry in reversed(self.config.calling_lists)}
+        for calling_list in first_of_table.values():
+            create_table(self.conn, self.config, calling_list)
         self._phones = count(2125550100)
 
-    def add(self, **columns: Any) -> int:
+    def add(self, *, to: int = LIST, **columns: Any) -> int:
         given = {"contact_info": f"+1{next(self._phones)}"} | columns
         row = self.conn.execute(
-            sql.SQL("INSERT INTO customers ({}) VALUES ({}) RETURNING record_id").format(
-                sql.SQL(", ").join(map(sql.Identifier, given)), sql.SQL(", ").join([sql.Placeholder()] * len(given))
+            sql.SQL("INSERT INTO {} ({}) VALUES ({}) RETURNING record_id").format(
+                self._table(to),
+                sql.SQL(", ").join(map(sql.Identifier, given)),
+                sql.SQL(", ").join([sql.Placeholder()] * len(given)),
             ),
             [int(value) if isinstance(value, int) else value for value in given.values()],
         ).fetchone()
         assert row is not None
         return int(row["record_id"])
 
-    def row(self, record_id: int) -> Mapping[str, Any]:
-        row = self.conn.execute("SELECT * FROM customers WHERE record_id = %s", (record_id,)).fetchone()
+    def change(self, record_id: int, **columns: Any) -> None:
+        """As somebody else would, past the store."""
+        self.conn.execute(
+            sql.SQL("UPDATE customers SET {} WHERE record_id = %s").format(
+                sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in columns)
+            ),
+            [*(int(value) if isinstance(value, int) else value for value in columns.values()), record_id],
+        )
+
+    def row(self, record_id: int, of: int = LIST) -> Mapping[str, Any]:
+        query = sql.SQL("SELECT * FROM {} WHERE record_id = %s").format(self._table(of))
+        row = self.conn.execute(query, (record_id,)).fetchone()
         assert row is not None
         return row
+
+    def _table(self, list_dbid: int) -> sql.Identifier:
+        return sql.Identifier(table_of(self.config, self.config.calling_list_by_dbid(list_dbid)))
 
     def claims(self) -> dict[int, str]:
         return {row["chain_id"]: row["owner"] for row in self.conn.execute("SELECT chain_id, owner FROM ocsd.claim")}
