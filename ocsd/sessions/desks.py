@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from ocsd.config.objects import Configuration, FormatField
-from ocsd.model.enums import DialMode, GroupCampStatus, GswError, OptimizeBy
-from ocsd.model.errors import DesktopRequestError, StoreUnavailable
+from ocsd.config.objects import Configuration
+from ocsd.model.enums import ChainAttr, DialMode, GroupCampStatus, GswError, OptimizeBy
+from ocsd.model.errors import DesktopRequestError
 from ocsd.model.services import DesktopConnection
 from ocsd.protocols import desktop as requests
 from ocsd.protocols import desktop_events as events
@@ -15,8 +15,13 @@ from ocsd.protocols.desktop_events import DesktopEvent, Message
 from ocsd.sessions import attempt as machine
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.attempt_task import AttemptTask
+from ocsd.sessions.callbacks import CallbackDelivery
 from ocsd.sessions.campaigns import Campaigns
+from ocsd.sessions.desk_record import DeskRecord
+from ocsd.sessions.desk_requests import RecordRequests
 from ocsd.sessions.group import Effect
+from ocsd.sessions.held import Held
+from ocsd.sessions.records import RecordService
 from ocsd.sessions.roster import AgentState
 from ocsd.sessions.session import Session, SessionListener
 
@@ -40,6 +45,11 @@ class Desks:
         self._agent_of: dict[DesktopConnection, str] = {}
         self._connection_of: dict[str, DesktopConnection] = {}
         self._shared_dbid = config.application.dbid
+        self.records = RecordService(campaigns)
+        self.records.on_scheduled = self._scheduled_call
+        self.records.on_cancelled = self._record_cancel
+        self._requests = RecordRequests(config, campaigns, self.records)
+        campaigns.start_soon(CallbackDelivery(campaigns, self.records).run)
         campaigns.listener = SessionListener(
             on_status=self._on_status,
             on_ringing=self._on_ringing,
@@ -49,7 +59,7 @@ class Desks:
         )
 
     def reconfigure(self, config: Configuration) -> None:
-        self._config = config
+        self._config = self._requests.config = config
 
     # --- DesktopService -------------------------------------------------------------------------------------------
 
@@ -77,6 +87,7 @@ class Desks:
                 case requests.RequestAgentLogout():
                     agent_id = self._agent(connection, message.agent_id)
                     self._log_out(agent_id)
+                    self.records.logged_out(agent_id)
                     connection.send(events.agent_event(DesktopEvent.AGENT_LOGOUT, agent_id, message.reference_id))
                     del self._agent_of[connection]
                     del self._connection_of[agent_id]
@@ -84,8 +95,18 @@ class Desks:
                     self._release(connection, message)
                 case requests.CampaignStatusRequest():
                     self._campaign_status(connection, message)
-                case requests.UpdateCallCompletionStats() | requests.RecordProcessed():
-                    await self._record_request(connection, message)
+                case requests.RequestMakeCall():
+                    await self._requests.make_call(message, self._agent(connection, message.agent_id))
+                case (
+                    requests.UpdateCallCompletionStats()
+                    | requests.RecordProcessed()
+                    | requests.RecordReject()
+                    | requests.RequestRecordCancel()
+                    | requests.DoNotCall()
+                    | requests.RecordReschedule()
+                    | requests.ScheduledRecordReschedule()
+                ):
+                    await self._requests.received(connection, message, self._agent(connection, None))
                 case _:
                     raise DesktopRequestError(GswError.INVALID_REQUEST, f"{type(message).__name__} is not supported")
         except DesktopRequestError as error:
@@ -168,7 +189,7 @@ class Desks:
 
     def _release(self, connection: DesktopConnection, request: requests.RequestReleaseCall) -> None:
         agent_id = self._agent(connection, request.agent_id)
-        for session in self._all_sessions():
+        for session in list(self._campaigns.running):
             for task in session.attempts.values():
                 if (
                     task.machine.agent_id == agent_id
@@ -181,68 +202,13 @@ class Desks:
             GswError.INVALID_ATTRIBUTE_VALUE, f"ConnID {request.conn_id!r} is no call of agent {agent_id!r}"
         )
 
-    def _all_sessions(self) -> list[Session]:
-        return list(self._campaigns.running)
+    def _scheduled_call(self, session: Session, desk: DeskRecord) -> None:
+        if (connection := self._connection_of.get(desk.agent_id)) is not None:
+            connection.send(self._requests.scheduled_call(session, desk))
 
-    async def _record_request(self, connection: DesktopConnection, request: requests.RecordRequest) -> None:
-        self._agent(connection, None)
-        if request.application_dbid != self._shared_dbid:
-            return  # addressed to another OCS (manual: only the matching one responds)
-        for session in self._all_sessions():
-            task = session.attempts.get(request.record_handle)
-            if task is not None and not task.machine.record_closed and not task.machine.processed:
-                break
-        else:
-            raise DesktopRequestError(
-                GswError.NO_CALL_FOUND, f"record handle {request.record_handle} is unknown or already processed"
-            )
-        if request.campaign_name != session.campaign.name:
-            raise DesktopRequestError(
-                GswError.INVALID_ATTRIBUTE_VALUE,
-                f"GSW_CAMPAIGN_NAME {request.campaign_name!r}: the record belongs to {session.campaign.name!r}",
-            )
-        if request.campaign_group_name not in (None, session.group.name):
-            raise DesktopRequestError(
-                GswError.CAMPAIGN_GROUP_NOT_FOUND,
-                f"GSW_CAMPAIGN_GROUP_NAME {request.campaign_group_name!r}: the record is of {session.group.name!r}",
-            )
-        calling_list = self._config.calling_list_by_dbid(task.context.record.list_dbid)
-        if request.calling_list not in (None, calling_list.name):
-            raise DesktopRequestError(
-                GswError.INVALID_ATTRIBUTE_VALUE,
-                f"GSW_CALLING_LIST {request.calling_list!r}: the record is of {calling_list.name!r}",
-            )
-        updates = requests.column_updates(request, self._fields(task), task.context.record)
-        result = updates.pop("call_result", None)
-        task.context.updates |= updates
-        corrected = int(str(result)) if result is not None else None
-        if updates or corrected is not None:
-            await self._note_correction(task, corrected, updates)
-        answer = events.acknowledgement(request, self._shared_dbid, calling_list.name, session.campaign.name)
-        if isinstance(request, requests.RecordProcessed):
-            task.post(machine.RecordProcessed(corrected))
-            if task.machine.state is AttemptState.WRAP_UP:
-                # Once it is on disk: a desktop that hears nothing asks again, also the next daemon after a crash.
-                self._campaigns.start_soon(self._acknowledge_closed, task, connection, answer)
-                return
-        else:
-            task.post(machine.RecordUpdated(corrected))
-        connection.send(answer)
-
-    async def _note_correction(self, task: AttemptTask, result: int | None, updates: dict[str, object]) -> None:
-        """The record may stay open for long: a restart must not forget what the agent has typed."""
-        try:
-            await self._campaigns.store.note_correction(task.context.attempt_id, result, updates)
-        except StoreUnavailable as error:
-            log.warning("record.correction_unsaved", attempt_id=task.context.attempt_id, error=str(error))
-
-    async def _acknowledge_closed(self, task: AttemptTask, connection: DesktopConnection, answer: Message) -> None:
-        await task.closed.wait()
-        connection.send(answer)
-
-    def _fields(self, task: AttemptTask) -> tuple[FormatField, ...]:
-        calling_list = self._config.calling_list_by_dbid(task.context.record.list_dbid)
-        return self._config.format_of_list(calling_list).fields
+    def _record_cancel(self, held: Held, chain_attr: ChainAttr) -> None:
+        if held.agent_id is not None and (connection := self._connection_of.get(held.agent_id)) is not None:
+            connection.send(self._requests.record_cancel(held, chain_attr))
 
     # --- campaign notifications -----------------------------------------------------------------------------------
 
@@ -284,6 +250,8 @@ class Desks:
                 message = events.campaign_mode_changed(names, mode)
             case Effect.STOP:
                 message = events.campaign_stopped(names)
+            case Effect.FORCE:
+                self.records.forced(session)
             case Effect.CLOSED:
                 message = events.campaign_unloaded(names)
                 self._campaigns.closed(session)
@@ -358,6 +326,6 @@ class Desks:
                 optimize_by=optimize_by,
                 optimize_goal=session.settings.optimize_goal,
                 times=task.times(),
-                fields=self._fields(task),
+                fields=self._config.format_of_list(self._config.calling_list_by_dbid(record.list_dbid)).fields,
             )
         )

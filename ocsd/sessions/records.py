@@ -1,0 +1,258 @@
+"""
+Requests about records, carried out: the one place for desktops and HTTP alike.
+
+A record in somebody's hands has a handle. It is *in an attempt* (`Session.attempts`) or *on a desk*
+(`Session.on_desk`); which of the two makes no difference to who asks. Every method
+
+- raises DesktopRequestError with the manual's number, and has changed nothing then;
+- else has taken effect in memory when it returns, so that later requests of the same desktop find it so, and returns
+  what to await for the moment at which it is on disk: answers are sent after that. Outages of the database are waited
+  through; a daemon that dies meanwhile has answered nothing, and the desktop asks again.
+
+Do-Not-Call goes further: the number is in force before anything else is tried (docs/adr/0010).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+from typing import Final
+
+import structlog
+
+from ocsd.model.enums import CallResult, ChainAttr, GswError, RecordStatus, RecordType
+from ocsd.model.errors import DesktopRequestError, StoreUnavailable
+from ocsd.model.records import ChainChange, ChainSettlement
+from ocsd.protocols.desktop_times import scheduled_instant
+from ocsd.sessions import attempt_events as events
+from ocsd.sessions.attempt_events import AttemptState, PendingCallback
+from ocsd.sessions.campaigns import Campaigns
+from ocsd.sessions.desk_record import DeskRecord
+from ocsd.sessions.held import Held, OnDisk, RecordsInHand, at_once
+from ocsd.sessions.session import Session
+from ocsd.sessions.withdrawals import Cancelled, Target, Withdrawals
+from ocsd.treatments.callback import callback_change, reject_change
+
+log = structlog.get_logger()
+
+LATEST: Final = datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC)
+"""dial_sched_time is a 32-bit integer in the manual's default format."""
+
+PERSONAL_TYPES: Final = frozenset({RecordType.PERSONAL_CALLBACK, RecordType.PERSONAL_RESCHEDULED})
+SCHEDULED_TYPES: Final = PERSONAL_TYPES | {RecordType.CAMPAIGN_CALLBACK, RecordType.CAMPAIGN_RESCHEDULED}
+
+
+@dataclass(frozen=True, slots=True)
+class Rescheduled:
+    """When a callback will be: the time asked for, moved into the record's window; and where the customer is."""
+
+    callback_type: RecordType
+    due: datetime
+    zone: tzinfo
+
+
+class RecordService:
+    """
+    Attributes:
+        on_scheduled: told of each scheduled call that has come to a desktop.
+    """
+
+    def __init__(self, campaigns: Campaigns) -> None:
+        self._campaigns = campaigns
+        self.in_hand = RecordsInHand(campaigns)
+        self._withdrawals = Withdrawals(campaigns, self.in_hand)
+        self.on_scheduled: Callable[[Session, DeskRecord], None] = lambda session, desk: None
+
+    @property
+    def on_cancelled(self) -> Callable[[Held, ChainAttr], None]:
+        """Told of each record that somebody else withdraws while it is on a desktop: its agent gets RecordCancel."""
+        return self._withdrawals.on_cancelled
+
+    @on_cancelled.setter
+    def on_cancelled(self, told: Callable[[Held, ChainAttr], None]) -> None:
+        self._withdrawals.on_cancelled = told
+
+    def find(self, handle: int) -> Held:
+        """The record with this handle; DesktopRequestError 112 when it is unknown or has been processed."""
+        return self.in_hand.find(handle)
+
+    # --- corrections --------------------------------------------------------------------------------------------
+
+    async def update(self, handle: int, call_result: int | None, updates: dict[str, object]) -> None:
+        """UpdateCallCompletionStats. ``updates``: columns and values, already checked against the list's format."""
+        held = self.find(handle)
+        await self._correct(held, call_result, updates)
+        if held.task is not None:
+            held.task.post(events.RecordUpdated(call_result))
+
+    async def _correct(self, held: Held, call_result: int | None, updates: dict[str, object]) -> None:
+        held.updates.update(updates)
+        if held.desk is not None:
+            held.desk.call_result = call_result if call_result is not None else held.desk.call_result
+        elif updates or call_result is not None:
+            try:
+                # The record may stay open for long: a restart must not forget what the agent has typed.
+                await self._campaigns.store.note_correction(held.handle, call_result, updates)
+            except StoreUnavailable as error:
+                log.warning("record.correction_unsaved", attempt_id=held.handle, error=str(error))
+
+    async def processed(
+        self,
+        handle: int,
+        call_result: int | None,
+        updates: dict[str, object],
+        treatment: str | None,
+        agent_id: str | None,
+    ) -> OnDisk[None]:
+        """
+        RecordProcessed. ``treatment``: ``campaign``, ``personal`` or None (GSW_TREATMENT).
+
+        A record whose people still talk is closed with the call: there is nothing to wait for, as the open attempt is
+        on disk, and a daemon started meanwhile closes it as what it is.
+        """
+        held = self.find(handle)
+        await self._correct(held, call_result, updates)
+        if held.task is not None:
+            task = held.task
+            task.context.treatment = treatment
+            task.post(events.RecordProcessed(call_result, treatment))
+            return task.closed.wait if task.machine.state is AttemptState.WRAP_UP else at_once
+        assert held.desk is not None
+        return self.in_hand.settle(
+            held.session, held.desk, self._finished(held.session, held.desk, treatment, agent_id)
+        )
+
+    def _finished(
+        self, session: Session, desk: DeskRecord, treatment: str | None, agent_id: str | None
+    ) -> ChainSettlement:
+        """A record that no call was made for: its callback, the treatment asked for, or as it is."""
+        chain, record = desk.chain, desk.record
+        result = desk.call_result if desk.call_result is not None else record.call_result
+        owner = agent_id or desk.agent_id
+        if desk.callback is not None:
+            opening = session.hours(chain.list_dbid).opening
+            change = callback_change(record, chain.records, desk.callback.callback_type, desk.callback.due, opening)
+            return self.in_hand.settlement(desk, change, "callback asked for", desk.call_result, agent_id=owner)
+        if treatment is not None:
+            decision = session.treat(
+                chain,
+                record,
+                result,
+                disposition=session.planner.disposition(record, desk.updates),
+                agent_id=owner if treatment == "personal" else None,
+            )
+            settlement = self.in_hand.settlement(
+                desk, decision.change, decision.because, desk.call_result, agent_id=owner
+            )
+            return replace(settlement, statements=decision.statements, requests=decision.requests)
+        for_all = result if session.planner.result_for_all(chain.list_dbid) else None
+        change = ChainChange(RecordStatus.UPDATED, RecordType(record.record_type), sibling_result=for_all)
+        return self.in_hand.settlement(desk, change, "finished by the agent", desk.call_result, agent_id=owner)
+
+    # --- giving up records ----------------------------------------------------------------------------------------
+
+    async def reject(self, handle: int, agent_id: str) -> OnDisk[None]:
+        """
+        RecordReject: the chain is General and Ready again, for another agent.
+
+        Only for records that wait to be called: one that has been dialed would be dialed again at once, so that is
+        refused (101).
+        """
+        held = self.find(handle)
+        if held.desk is None:
+            raise DesktopRequestError(
+                GswError.INVALID_REQUEST, "the record has been dialed: finish it by RecordProcessed or cancel it"
+            )
+        settlement = self.in_hand.settlement(held.desk, reject_change(), f"rejected by {agent_id}", agent_id=agent_id)
+        return self.in_hand.settle(held.session, held.desk, replace(settlement, updates={}))
+
+    def logged_out(self, agent_id: str) -> None:
+        """
+        The records that an agent leaves on the desktop are returned "with status updated" (manual, "Agent Logout"),
+        with the result that agent_logout_preview_call_result names, else with their own.
+        """
+        for held in self.in_hand.all():
+            if held.desk is None or held.desk.agent_id != agent_id:
+                continue
+            option = int(held.session.planner.option("agent_logout_preview_call_result"))
+            result = held.desk.call_result if option < 0 else option
+            change = ChainChange(RecordStatus.UPDATED, RecordType(held.record.record_type))
+            settlement = self.in_hand.settlement(held.desk, change, f"left on the desktop by {agent_id}", result)
+            self.in_hand.in_background(self.in_hand.settle(held.session, held.desk, settlement))
+
+    def forced(self, session: Session) -> None:
+        """ForceUnload: what is still on desks becomes Stale."""
+        for desk in list(session.on_desk.values()):
+            if not desk.closing:
+                self.in_hand.in_background(self.stale(session, desk, "unloaded by force"))
+
+    def stale(self, session: Session, desk: DeskRecord, because: str) -> OnDisk[None]:
+        """A record that its desktop never mentioned again: Stale, its chain with it."""
+        change = ChainChange(RecordStatus.STALE, RecordType(desk.record.record_type), sibling_status=RecordStatus.STALE)
+        return self.in_hand.settle(session, desk, self.in_hand.settlement(desk, change, because, int(CallResult.STALE)))
+
+    # --- callbacks ----------------------------------------------------------------------------------------------
+
+    async def reschedule(
+        self, handle: int, callback_type: RecordType | None, local_time: datetime, phone: str | None = None
+    ) -> Rescheduled:
+        """
+        RecordReschedule, ScheduledRecordReschedule. Final at RecordProcessed: until then nothing is written, and a
+        later one takes the place of this one.
+
+        Args:
+            callback_type: Personal or Campaign CallBack; None: as it is (error 117 when it was never scheduled).
+            local_time: naive, in the record's zone; error 110 when it has passed or the record is never open after it.
+            phone: another number to call.
+        """
+        held = self.find(handle)
+        kind = callback_type if callback_type is not None else self._scheduled_type(held)
+        record = held.as_corrected
+        if phone is not None:
+            record = replace(record, contact_info=phone)
+        zone = held.session.planner.zone(record)
+        asked = scheduled_instant(local_time, zone, self._campaigns.clock.utc())
+        due = held.session.hours(record.list_dbid).opening(record, asked)
+        if due is None or due > LATEST:
+            raise DesktopRequestError(GswError.INVALID_TIME, "the record may not be called at that time or later")
+        pending = PendingCallback(kind, due)
+        if phone is not None:
+            await self._correct(held, None, {"contact_info": phone})
+        if held.task is not None:
+            held.task.context.callback = pending
+        else:
+            assert held.desk is not None
+            held.desk.callback = pending
+        log.info("record.callback_asked", record_handle=handle, type=kind.name, due=due.isoformat())
+        return Rescheduled(kind, due, zone)
+
+    def _scheduled_type(self, held: Held) -> RecordType:
+        if held.callback is not None:
+            return held.callback.callback_type
+        kind = RecordType(held.record.record_type)
+        if kind not in SCHEDULED_TYPES:
+            raise DesktopRequestError(
+                GswError.SCHEDULED_RECORD_NOT_FOUND, "the record is not scheduled: GSW_CALLBACK_TYPE must say how"
+            )
+        return kind
+
+    # --- withdrawing --------------------------------------------------------------------------------------------
+
+    def cancel(
+        self, target: Target, chain_attr: ChainAttr, *, sessions: Sequence[Session] | None = None
+    ) -> OnDisk[Cancelled]:
+        """RequestRecordCancel; see `Withdrawals.cancel`."""
+        return self._withdrawals.cancel(target, chain_attr, sessions=sessions)
+
+    def do_not_call(
+        self,
+        target: Target,
+        chain_attr: ChainAttr,
+        *,
+        message: str = "",
+        duration_s: int | None = None,
+        tenant_dbid: int | None = None,
+    ) -> OnDisk[int]:
+        """DoNotCall; see `Withdrawals.do_not_call`."""
+        return self._withdrawals.do_not_call(
+            target, chain_attr, message=message, duration_s=duration_s, tenant_dbid=tenant_dbid
+        )
