@@ -28,10 +28,13 @@ import trio
 from ocsd.config.loader import load_configuration
 from ocsd.config.objects import Configuration
 from ocsd.config.reload import merge
+from ocsd.delivery import deliver
+from ocsd.dnc.service import open_dnc
 from ocsd.http.desktops import serve_desktops
 from ocsd.http.server import serve_http
 from ocsd.lists.embedded import EmbeddedPostgres, data_folder
 from ocsd.lists.migrate import migrate
+from ocsd.lists.outbox import Outbox
 from ocsd.lists.pool import Database, connection_string
 from ocsd.lists.postgres import open_store
 from ocsd.lists.session_memory import SessionRow, load_sessions, save_session
@@ -215,6 +218,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
             if config.telephony.embedded:
                 await trio.to_thread.run_sync(_ensure_servers, config, run_dir)
             store = await parts.enter_async_context(open_store(config, postgres))
+            dnc = await parts.enter_async_context(open_dnc(config, store.database, data_folder(config.data_dir)))
             telephony = await parts.enter_async_context(open_telephony(run_dir))
             media = await parts.enter_async_context(open_media(run_dir))
             async with trio.open_nursery() as services:
@@ -223,6 +227,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
                         config,
                         sessions,
                         store=store,
+                        dnc=dnc,
                         memory=DatabaseMemory(store.database),
                         telephony=telephony,
                         media=media,
@@ -237,6 +242,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
                     await services.start(serve_desktops, config.desktop, config.application, desks)
                     services.start_soon(_watch, notifier)
                     services.start_soon(report_load, telephony, media)
+                    services.start_soon(deliver, Outbox(store.database))
                     if config.telephony.embedded:
                         services.start_soon(_keep_servers, config, run_dir)
                     log.info(
@@ -255,6 +261,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
                             store.reconfigure(changed)
                             campaigns.reconfigure(changed)
                             desks.reconfigure(changed)
+                            dnc.reconfigure(changed)
                         notifier.notify("READY=1")
                     notifier.notify("STOPPING=1")
                     async with trio.open_nursery() as stopping:

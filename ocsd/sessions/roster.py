@@ -98,6 +98,15 @@ class Roster:
             pairs.append((attempt_id, seat))
         return pairs
 
+    def reserve(self, agent_id: str, attempt_id: int, now_s: float) -> None:
+        """An agent who makes a call from the desktop; in vain, it returns to the state it is in now."""
+        seat = self.seats[agent_id]
+        if seat.state in ON_A_CALL or seat.state is AgentState.LOGGED_OUT:
+            raise InvariantError(f"agent {agent_id} is {seat.state.value}")
+        seat.wants = None if seat.state is AgentState.READY else AgentState.NOT_READY
+        seat.enter(AgentState.RESERVED, now_s)
+        seat.attempt_id = attempt_id
+
     # --- what becomes of a reserved agent -------------------------------------------------------------------------
 
     def bridged(self, agent_id: str, now_s: float) -> None:

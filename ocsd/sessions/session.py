@@ -1,7 +1,8 @@
 """One loaded campaign group: its buffer, its dialing loop, its attempts, in a nursery of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 import trio
@@ -11,13 +12,14 @@ from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.store import ClaimLost, ListStore
 from ocsd.model.enums import CallResult, GroupCampStatus
 from ocsd.model.errors import StoreUnavailable
-from ocsd.model.records import CallingRecord, Chain, ChainSettlement, NewAttempt, OpenAttempt, Refusal
+from ocsd.model.records import CallingRecord, Chain, ChainSettlement, OpenAttempt, Refusal
 from ocsd.rules.contract import Hours
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptMachine, AttemptState, CallPlan, Forced
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask, finished_attempt
 from ocsd.sessions.bell import Bell
 from ocsd.sessions.call_plan import call_plan
 from ocsd.sessions.clock import Clock
+from ocsd.sessions.desk_calls import call_from_desk
 from ocsd.sessions.desk_record import DeskRecord
 from ocsd.sessions.figures import snapshot, statistics
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
@@ -95,7 +97,7 @@ class Session:
         self.trunk_board = trunk_board
         self._on_trunk: dict[int, str] = {}
         self._gate = gate
-        self._held = False
+        self.held_back = False
         self._beginning = False
         self.status = GroupCampStatus.NOT_LOADED
         self.version = 0
@@ -167,7 +169,7 @@ class Session:
         while True:
             await self._bell.wait()
             match self.status:
-                case _ if self._held:
+                case _ if self.held_back:
                     continue
                 case GroupCampStatus.RUNNING:
                     await self._dial()
@@ -184,7 +186,7 @@ class Session:
 
     def hold(self) -> None:
         """The daemon stops: claim and dial nothing more. The group's wanted state stays, for the next start."""
-        self._held = True
+        self.held_back = True
 
     async def drain(self) -> None:
         """Wait until only conversations and records on desktops are left. Bounded by the caller."""
@@ -255,7 +257,7 @@ class Session:
 
     @property
     def _wants_records(self) -> bool:
-        return not self._held and self.status in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING)
+        return not self.held_back and self.status in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING)
 
     async def _refill(self) -> None:
         agents = sum(seat.state is not AgentState.LOGGED_OUT for seat in self.roster.seats.values())
@@ -309,7 +311,7 @@ class Session:
         self.score.tally.launched(len(started), self.clock.now_s())
         for context in started:
             machine = AttemptMachine(self.planner.rules(context.record.list_dbid), self.clock.now_s())
-            self._launch(AttemptTask(self, context, machine))
+            self.launch(AttemptTask(self, context, machine))
 
     async def _begin(self, chains: list[Chain]) -> list[AttemptContext]:
         """
@@ -318,28 +320,39 @@ class Session:
         While the database is away the very same rows are tried again: a write whose answer was lost may have been
         committed, and a second set of rows would later settle a record that was dialed under the other id.
         """
-        contexts: list[AttemptContext] = []
-        attempts: list[NewAttempt] = []
+        ids = await self._attempt_ids(len(chains))
+        contexts = [self.context_for(attempt_id, chain) for attempt_id, chain in zip(ids, chains, strict=True)]
+        refused = await self.write_begun(contexts)
+        for context in contexts:
+            if (refusal := refused.get(context.attempt_id)) is not None:
+                await self._postpone(context.chain, refusal)
+        return [context for context in contexts if context.attempt_id not in refused]
+
+    async def _attempt_ids(self, count: int) -> list[int]:
         while True:
             try:
-                if not contexts:
-                    ids = await self.store.next_attempt_ids(len(chains))
-                    contexts = [self._context(attempt_id, chain) for attempt_id, chain in zip(ids, chains, strict=True)]
-                    attempts = self.planner.new_attempts(contexts, self.clock.utc())
+                return await self.store.next_attempt_ids(count)
+            except StoreUnavailable as error:
+                log.warning("group.attempts_not_begun", chains=count, error=str(error))
+                await trio.sleep(DATABASE_RETRY_S)
+
+    async def write_begun(self, contexts: list[AttemptContext]) -> Mapping[int, Refusal]:
+        """Attempts that are not begun (refused by a cap, ClaimLost) leave their trunk."""
+        attempts = self.planner.new_attempts(contexts, self.clock.utc())
+        while True:
+            try:
                 refused = await self.store.begin_attempts(attempts)
-                break
             except ClaimLost:
                 for context in contexts:
                     self._leave_trunk(context.attempt_id)
                 raise
             except StoreUnavailable as error:
-                log.warning("group.attempts_not_begun", chains=len(chains), error=str(error))
+                log.warning("group.attempts_not_begun", chains=len(contexts), error=str(error))
                 await trio.sleep(DATABASE_RETRY_S)
-        for context in contexts:
-            if (refusal := refused.get(context.attempt_id)) is not None:
-                self._leave_trunk(context.attempt_id)
-                await self._postpone(context.chain, refusal)
-        return [context for context in contexts if context.attempt_id not in refused]
+            else:
+                for attempt_id in refused:
+                    self._leave_trunk(attempt_id)
+                return refused
 
     async def _postpone(self, chain: Chain, refusal: Refusal) -> None:
         try:
@@ -347,7 +360,7 @@ class Session:
         except StoreUnavailable:
             await self._give_back([chain])  # the gates will say it again
 
-    def _context(self, attempt_id: int, chain: Chain) -> AttemptContext:
+    def context_for(self, attempt_id: int, chain: Chain) -> AttemptContext:
         trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s())
         self._on_trunk[attempt_id] = trunk.name
         return self.planner.context(attempt_id, chain, trunk)
@@ -357,7 +370,7 @@ class Session:
         if (name := self._on_trunk.pop(attempt_id, None)) is not None:
             self.trunk_board.release(name)
 
-    def _launch(self, task: AttemptTask) -> None:
+    def launch(self, task: AttemptTask) -> None:
         assert self._attempt_nursery is not None
         self.attempts[task.context.attempt_id] = task
         self.score.begin(task.context.attempt_id, task.machine)
@@ -370,6 +383,10 @@ class Session:
             # A bug ends the smallest thing: this attempt, whose result was written as Stale on the way out.
             log.exception("attempt.failed", attempt_id=task.context.attempt_id)
 
+    async def call_from_desk(self, desk: DeskRecord, agent_id: str) -> None:
+        """RequestMakeCall: see `desk_calls.call_from_desk`."""
+        await call_from_desk(self, desk, agent_id)
+
     # --- recovery ---------------------------------------------------------------------------------------------------
 
     def adopt(self, task: AttemptTask) -> None:
@@ -379,11 +396,11 @@ class Session:
             self.roster.adopt(machine.agent_id, task.context.attempt_id, machine.marks["agent_answered"])
         if machine.state is AttemptState.WRAP_UP:
             self._leave_trunk(task.context.attempt_id)
-        self._launch(task)
+        self.launch(task)
 
     def context_of(self, attempt: OpenAttempt, record_chain: Chain) -> AttemptContext:
         """The context of an attempt found open at start-up, with its old identity."""
-        return replace(self._context(attempt.attempt_id, record_chain), guid=attempt.guid)
+        return replace(self.context_for(attempt.attempt_id, record_chain), guid=attempt.guid)
 
     def not_adopted(self, context: AttemptContext) -> None:
         """Nothing is left of the attempt that `context_of` was asked for."""
@@ -393,15 +410,20 @@ class Session:
 
     def may_dial(self, task: AttemptTask) -> bool:
         """The last gate before the INVITE: writing the attempt may have taken as long as the database was away."""
-        if self.status is not GroupCampStatus.RUNNING or self._held or self.supply.live(task.context.chain) is None:
+        if self.status is not GroupCampStatus.RUNNING or self.held_back:
             return False
-        record, now = task.context.record, self.clock.utc()
-        if self.planner.refusal(record, now) is not None:
-            return False
-        return not (
-            self.planner.checks_dnc_at_dial(record)
-            and self.dnc.forbidden(self.planner.tenant_dbid, [record.contact_info], now)[0]
-        )
+        return self.why_not(task.context.chain, self.clock.utc()) is None
+
+    def why_not(self, chain: Chain, now: datetime) -> str | None:
+        """The gates that can be asked at once, right before a dial; None: dial."""
+        record = chain.record
+        if (live := self.supply.live(chain)) is None or live.record.record_id != record.record_id:
+            return "withdrawn meanwhile"
+        if (refusal := self.planner.refusal(record, now)) is not None:
+            return refusal.why
+        if self.planner.checks_dnc_at_dial(record) and self.supply.is_forbidden(chain, now):
+            return "Do-Not-Call"
+        return None
 
     def call_action(self, task: AttemptTask, call_result: CallResult) -> CallPlan | None:
         """What the list's treatments, as they are configured now, do to a call on which this was found."""
@@ -437,10 +459,20 @@ class Session:
         *,
         disposition: str = "",
         agent_id: str | None = None,
+        by_agent: bool = False,
     ) -> Decision:
         """The treatment of a result that was reached without a call (a missed callback)."""
         live = self.supply.live(chain) or chain
-        situation = Situation(call_result, record, live.records, self.clock.utc(), disposition, agent_id)
+        situation = Situation(
+            call_result=call_result,
+            record=record,
+            chain=live.records,
+            now=self.clock.utc(),
+            disposition=disposition,
+            agent_id=agent_id,
+            by_agent=by_agent,
+            facts={"campaign_id": self.campaign.dbid},
+        )
         return treat(self.planner, situation, result_for_all=self.planner.result_for_all(chain.list_dbid))
 
     def hours(self, list_dbid: int) -> Hours:
@@ -481,8 +513,8 @@ class Session:
         machine, now_s = task.machine, self.clock.now_s()
         assert machine.agent_id is not None
         self.roster.bridged(machine.agent_id, now_s)
-        wait_s = max(0.0, now_s - (machine.person_at_s if machine.person_at_s is not None else now_s))
-        self.score.bridged(wait_s)
+        if machine.designated_agent is None:
+            self.score.bridged(max(0.0, now_s - (machine.person_at_s if machine.person_at_s is not None else now_s)))
         self.listener.on_established(self, task)
 
     def agent_released(self, task: AttemptTask) -> None:

@@ -297,6 +297,16 @@ class RecordSupply:
             found |= {(dbid, record.record_id) for (dbid, record, _), bad in zip(named, verdicts, strict=True) if bad}
         return found
 
+    def is_forbidden(self, chain: Chain, now: datetime) -> bool:
+        """Whether the record to be dialed next is on Do-Not-Call."""
+        record = chain.record
+        if self._dnc.forbidden(self._planner.tenant_dbid, [record.contact_info], now)[0]:
+            return True
+        customer_id = self._planner.customer_id(record)
+        return (
+            customer_id is not None and self._dnc.customers_forbidden(self._planner.tenant_dbid, [customer_id], now)[0]
+        )
+
     # --- after a dial ---------------------------------------------------------------------------------------------
 
     async def conclude(self, chain: Chain, finished: FinishedAttempt, decision: Decision) -> list[Chain]:
