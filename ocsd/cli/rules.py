@@ -50,12 +50,13 @@ def list_(as_json: JSON_OPTION = False) -> None:
             }
         )
         return
-    rows: list[tuple[object, ...]] = []
-    for key, presets in (("calling_hours", hours), ("attempt_caps", caps)):
-        rows += [
-            (key, preset.id, preset.title, "; ".join(_rules(preset)), preset.source, _date(preset))
-            for preset in sorted(presets, key=lambda preset: preset.id)
-        ]
+    both: list[tuple[str, CallingHours | AttemptCapPreset]] = [
+        *(("calling_hours", preset) for preset in hours),
+        *(("attempt_caps", preset) for preset in caps),
+    ]
+    rows = [
+        (key, preset.id, preset.title, "; ".join(_rules(preset)), preset.source, _date(preset)) for key, preset in both
+    ]
     print_table(("key", "id", "title", "rule", "source", "as of"), rows)
 
 
@@ -74,7 +75,7 @@ def show(
 
     hours, caps = all_calling_hours().get(preset_id), all_attempt_caps().get(preset_id)
     if hours is None and caps is None:
-        raise ConfigError([f'no preset is called "{preset_id}"{did_you_mean(preset_id, preset_ids())}.'])
+        raise ConfigError([f'no preset is called "{preset_id}"{did_you_mean(preset_id, preset_ids()) or "."}'])
     if as_json:
         print_json(
             {

@@ -1,0 +1,1 @@
+"""Rules of time and attempt caps: pure, below the calling lists."""

@@ -73,29 +73,34 @@ def rules_of(config: Configuration, calling_list: CallingList) -> tuple[CapRule,
     A preset's person is the customer where the list has a customer_id field, else the number; its subject is the
     list's subject field, and every call where it has none (stricter than asked, never laxer).
 
+    Args:
+        config: as the loader has checked it.
+
     Raises:
-        ConfigError: a name that is neither, or a rule that needs a field which the list does not name.
+        ConfigError: a name is neither that of an object nor of a preset (the loader does not know presets).
     """
+    if problems := caps_problems(config, calling_list):
+        raise ConfigError(problems)
     own = {cap.name: cap for cap in config.attempt_caps}
     rules: list[CapRule] = []
-    problems: list[str] = []
-    where = f'attempt_caps of calling list "{calling_list.name}"'
     for name in dict.fromkeys(calling_list.attempt_caps):
-        if (cap := own.get(name)) is not None:
-            if cap.per == "customer_id" and not calling_list.customer_id_field:
-                problems.append(f'{where}: "{name}" counts by customer, and the list has no customer_id_field.')
-            if cap.subject == "subject_field" and not calling_list.subject_field:
-                problems.append(f'{where}: "{name}" counts by subject, and the list has no subject_field.')
+        if (cap := own.get(name)) is None:
+            rules.extend(_resolved(all_attempt_caps()[name], calling_list))
+        else:
             period_s = max(1, round(cap.period_h * 3600))
             rules.append(CapRule(name, cap.max_attempts, period_s, cap.per, cap.subject, cap.after_conversation))
-        elif (preset := all_attempt_caps().get(name)) is not None:
-            rules.extend(_resolved(preset, calling_list))
-        else:
-            hint = did_you_mean(name, (*own, *all_attempt_caps()))
-            problems.append(f'{where}: there is neither an attempt cap nor a preset called "{name}"{hint}.')
-    if problems:
-        raise ConfigError(problems)
     return tuple(rules)
+
+
+def caps_problems(config: Configuration, calling_list: CallingList) -> list[str]:
+    """What keeps `rules_of` from finding the list's rules, one sentence each."""
+    known = [*(cap.name for cap in config.attempt_caps), *all_attempt_caps()]
+    return [
+        f'attempt_caps of calling list "{calling_list.name}": there is neither an attempt cap nor a preset called '
+        f'"{name}"{did_you_mean(name, tuple(known)) or "; `ocsd rules list` shows the presets."}'
+        for name in calling_list.attempt_caps
+        if name not in known
+    ]
 
 
 def _resolved(preset: AttemptCapPreset, calling_list: CallingList) -> list[CapRule]:

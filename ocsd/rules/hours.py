@@ -24,7 +24,7 @@ from ocsd.model.errors import ConfigError, InvariantError
 from ocsd.model.records import CallingRecord, Refusal
 from ocsd.rules.numbers import number_zones
 from ocsd.rules.presets import CallingHours, all_calling_hours
-from ocsd.rules.stat_tables import stat_table_problems, stat_tables_of
+from ocsd.rules.stat_tables import stat_tables_of
 from ocsd.rules.windows import (
     DAY_S,
     Gate,
@@ -76,12 +76,15 @@ class ListHours:
     """
     `ocsd.rules.contract.Hours` of one calling list. Pure but for its memory of answers; may be shared by threads.
 
+    Args:
+        config: as the loader has checked it.
+
     Raises:
-        ConfigError: the list names presets or statistical tables that do not exist or make no sense.
+        ConfigError: the list names calling hours that no preset has (the loader does not know them).
     """
 
     def __init__(self, config: Configuration, calling_list: CallingList) -> None:
-        if problems := hours_problems(config, calling_list):
+        if problems := hours_problems(calling_list):
             raise ConfigError(problems)
         self._zones = {zone.dbid: ZoneInfo(zone.zone) for zone in config.time_zones}
         self._fallback = next((ZoneInfo(o.zone) for o in config.time_zones if o.name == calling_list.time_zone), None)
@@ -167,15 +170,15 @@ class ListHours:
         return _Condition(Gate(zone, tables.spans_on), why)
 
 
-def hours_problems(config: Configuration, calling_list: CallingList) -> list[str]:
+def hours_problems(calling_list: CallingList) -> list[str]:
     """What keeps `ListHours` from being made for the list, one sentence each."""
     known = all_calling_hours()
     return [
         f'calling_hours of calling list "{calling_list.name}": there is no preset called "{name}"'
-        f"{did_you_mean(name, tuple(known))}; `ocsd rules list` shows them."
+        f"{did_you_mean(name, tuple(known)) or '; `ocsd rules list` shows all.'}"
         for name in calling_list.calling_hours
         if name not in known
-    ] + stat_table_problems(config, calling_list)
+    ]
 
 
 def _ask(gates: list[Gate], at_s: int) -> _Known:

@@ -22,7 +22,7 @@ from datetime import date
 
 from ocsd.config.objects import CallingList, Configuration, StatDay, StatTable
 from ocsd.model.enums import DayRange
-from ocsd.rules.holidays import is_public_holiday, knows_holidays
+from ocsd.rules.holidays import is_public_holiday
 from ocsd.rules.windows import Span, merged_spans
 
 
@@ -108,33 +108,8 @@ class StatTables:
 
 
 def stat_tables_of(config: Configuration, calling_list: CallingList) -> StatTables | None:
-    """The list's tables, None when it has none. `stat_table_problems` has found nothing."""
+    """The list's tables, None when it has none."""
     tables = {table.name: table for table in config.stat_tables}
     holiday = tables[calling_list.holiday_table] if calling_list.holiday_table else None
     weekday = tables[calling_list.weekday_table] if calling_list.weekday_table else None
     return None if holiday is None and weekday is None else StatTables(holiday, weekday, config.stat_days)
-
-
-def stat_table_problems(config: Configuration, calling_list: CallingList) -> list[str]:
-    """What is wrong with the list's tables, one sentence each."""
-    tables = {table.name: table for table in config.stat_tables}
-    days = {stat_day.name: stat_day for stat_day in config.stat_days}
-    problems: list[str] = []
-    for kind in ("holiday_table", "weekday_table"):
-        name: str = getattr(calling_list, kind)
-        if not name:
-            continue
-        where = f'{kind} "{name}" of calling list "{calling_list.name}"'
-        if (table := tables.get(name)) is None:
-            problems.append(f"{where}: there is no such statistical table.")
-            continue
-        if table.country and not knows_holidays(table.country):
-            problems.append(f"{where}: the public holidays of {table.country} are not known.")
-        for day_name in table.days:
-            if (stat_day := days.get(day_name)) is None:
-                problems.append(f'{where}: there is no statistical day "{day_name}".')
-            elif stat_day.weekday is None and stat_day.date is None:
-                problems.append(f'{where}: statistical day "{day_name}" has neither a weekday nor a date.')
-            elif stat_day.start_min > stat_day.end_min:
-                problems.append(f'{where}: business hours of "{day_name}" end before they start.')
-    return problems

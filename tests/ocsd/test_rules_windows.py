@@ -19,8 +19,8 @@ CHATHAM = "Pacific/Chatham"
 # 2026: New York 8 March, 02:00 EST -> 03:00 EDT at 07:00Z, and 1 November, 02:00 EDT -> 01:00 EST at 06:00Z. London
 # 29 March, 01:00 GMT -> 02:00 BST at 01:00Z, and 25 October, 02:00 BST -> 01:00 GMT at 01:00Z. Lord Howe 5 April, 02:00
 # (+11) -> 01:30 (+10:30) at 15:00Z of the 4th, and 4 October, 02:00 (+10:30) -> 02:30 (+11) at 15:30Z of the 3rd.
-# Chatham 5 April, +13:45 -> +12:45, and 27 September, back, both at 14:00Z of the day before. Sao Paulo has had no summer
-# time since 2019; Kathmandu is +05:45 all year.
+# Chatham 5 April, +13:45 -> +12:45, and 27 September, back, both at 14:00Z of the day before. Sao Paulo has had no
+# summer time since 2019; Kathmandu is +05:45 all year.
 HAND_COMPUTED = [
     # zone, window, after (UTC), opening (UTC)
     (NEW_YORK, "08:00-21:00", "2026-03-08 06:00", "2026-03-08 12:00"),  # 8:00 EDT, an hour earlier than the day before
