@@ -348,8 +348,11 @@ class FakeChannel:
     async def _play(self, scope: trio.CancelScope, prompt: str, length_s: float) -> None:
         with scope:
             await trio.sleep(length_s)
-            self.playing = ""
-            self.report(PromptFinished(self.channel_id, prompt))
+            # A daemon that was killed meanwhile has left the channel to its successor.
+            channel = self._media.at_server(self.channel_id)
+            if channel is not None:
+                channel.playing = ""
+                channel.report(PromptFinished(self.channel_id, prompt))
 
     def _stop_prompt(self) -> None:
         """As the server does it: a prompt that makes place for another, or is stopped, is reported as finished."""

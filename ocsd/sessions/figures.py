@@ -17,7 +17,9 @@ def snapshot(session: "Session") -> GroupSnapshot:
     customers = 0
     for task in session.attempts.values():
         state = task.machine.state
-        if state in (AttemptState.DIALING, AttemptState.ALERTING):
+        if task.machine.designated_agent is not None:
+            pass  # whoever answers has an agent
+        elif state in (AttemptState.DIALING, AttemptState.ALERTING):
             dialing.append(now_s - task.machine.started_s)
         elif state is AttemptState.ANALYSING:
             analysing.append(now_s - task.machine.marks["answered"])

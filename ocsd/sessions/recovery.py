@@ -88,12 +88,15 @@ def remains_of(context: AttemptContext, legs: dict[str, LegSnapshot], channels: 
     channel = channels.get(f"{context.leg_id}-rtp")
     agent_channel = channels.get(channel.bridged_to) if channel is not None and channel.bridged_to else None
     agent_leg_id = agent_channel.channel_id.removesuffix("-rtp") if agent_channel is not None else ""
+    leg = legs.get(context.leg_id)
+    # A designated agent hears the customer's network before the answer: no conversation yet.
+    answered = leg is None or leg.answered_at_s is not None
     return Remains(
-        leg=legs.get(context.leg_id),
+        leg=leg,
         channel=channel,
         agent_leg=legs.get(agent_leg_id),
         agent_channel=agent_channel,
-        agent_id=context.agent_of(agent_leg_id),
+        agent_id=context.agent_of(agent_leg_id) if answered else None,
     )
 
 

@@ -7,16 +7,25 @@ from ocsd.sessions.tally import Tally
 from pacing import Pacer
 
 RINGING = frozenset({AttemptState.DIALING, AttemptState.ALERTING})
+NEEDS_NO_AGENT = frozenset({AttemptState.AWAITING_BEEP, AttemptState.PLAYING, AttemptState.TRANSFERRED})
+"""A message or a transfer: for the pacing the attempt is over, however long the call goes on."""
 
 
 class Score:
-    """Feeds ``pacer`` and ``tally`` from the changes of attempt machines."""
+    """
+    Feeds ``pacer`` and ``tally`` from the changes of attempt machines.
+
+    Calls of designated agents are not paced and are left out, but for their results: nobody is found by them, and
+    their agents do not wait for calls.
+    """
 
     def __init__(self, pacer: Pacer) -> None:
         self.pacer = pacer
         self.tally = Tally()
         self._state: dict[int, AttemptState] = {}
         self._people: set[int] = set()
+        self._over: set[int] = set()
+        """Whose end the pacing knows already."""
 
     def begin(self, attempt_id: int, machine: AttemptMachine) -> None:
         """An attempt starts, or is adopted as it stands: a conversation was counted by the daemon before us."""
@@ -31,15 +40,20 @@ class Score:
         if before is machine.state:
             return False
         self._state[attempt_id] = machine.state
+        if machine.designated_agent is not None:
+            return True
         if before in RINGING and machine.answered:
             self.tally.answered += 1
             self.pacer.answered(machine.marks["answered"] - machine.started_s)
         if machine.person_at_s is not None and attempt_id not in self._people:
             self._people.add(attempt_id)
             self.tally.people += 1
-            self.pacer.person(now_s - machine.marks["answered"])
+            if attempt_id not in self._over:
+                self.pacer.person(now_s - machine.marks["answered"])
         over = machine.state is AttemptState.FINISHED
-        if machine.state is AttemptState.ANNOUNCING or (over and machine.result == CallResult.ABANDONED):
+        if machine.state in NEEDS_NO_AGENT:
+            self._ended_without_agent(attempt_id, machine, now_s)
+        elif machine.state is AttemptState.ANNOUNCING or (over and machine.result == CallResult.ABANDONED):
             self.tally.abandoned += 1
             self.pacer.abandoned()
         elif over and before is not AttemptState.ANNOUNCING and not machine.bridged:
@@ -47,6 +61,9 @@ class Score:
         return True
 
     def _ended_without_agent(self, attempt_id: int, machine: AttemptMachine, now_s: float) -> None:
+        if attempt_id in self._over:
+            return
+        self._over.add(attempt_id)
         if attempt_id in self._people:
             self.tally.people -= 1  # taken for a person first, and then it was a machine
         result = machine.result if machine.result is not None else CallResult.STALE
@@ -62,5 +79,6 @@ class Score:
         """The attempt is written and gone."""
         self._state.pop(attempt_id, None)
         self._people.discard(attempt_id)
+        self._over.discard(attempt_id)
         if machine.result is not None:
             self.tally.ended(machine.result)
