@@ -10,6 +10,8 @@ from typing import Final
 from ocsd.config import objects as o
 from ocsd.config.located import Located, Objects, reference, repeated, valid
 
+ISO_PART_LENGTH: Final = 3
+"""Of the second part of an ISO 3166-2 code, at most."""
 LEAP_YEAR: Final = "2000"
 """For dates of every year: the 29th of February is one."""
 
@@ -61,7 +63,8 @@ def _country(located: Located, text: str) -> Iterable[str]:
     if country not in known:
         yield located.problem("country", f"the public holidays of {country} are not known")
     elif part and part not in known[country]:
-        parts = ", ".join(f"{country}-{name}" for name in known[country]) or "none"
+        codes = [name for name in known[country] if len(name) <= ISO_PART_LENGTH]  # others are names of towns, regions
+        parts = ", ".join(f"{country}-{name}" for name in codes) or "none"
         yield located.problem("country", f"the public holidays of {text} are not known; parts of {country}: {parts}")
 
 
