@@ -189,6 +189,21 @@ def test_given_a_number_when_its_zones_are_asked_then_they_are_those_where_it_mu
     assert number_zones(phone) == zones
 
 
+def test_given_a_number_of_many_zones_when_it_belongs_to_an_area_then_all_of_them_count(monkeypatch):
+    zones = ("America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles")
+    monkeypatch.setattr("ocsd.rules.numbers.time_zones_for_number", lambda _number: zones)
+
+    # Numbers that no other test asks for, because answers are kept.
+    assert number_zones("+13055550199") == zones
+    assert number_zones("+18005550199") == ()
+
+
+def test_given_a_moment_between_two_seconds_when_open_then_the_opening_is_the_next_whole_second():
+    assert hours().opening(record(), local("2026-06-01 12:00:00.25")) == local("2026-06-01 12:00:01")
+    assert hours().opening(record(), local("2026-06-01 20:59:59.25")) == local("2026-06-02 08:00")
+    assert hours().closed(record(), local("2026-06-01 20:59:59.25")) is None
+
+
 def test_given_legal_hours_when_the_strictest_zone_counts_then_they_hold_there_as_well():
     asked = hours(strictest_zone=True, calling_hours=("us-fl",))
     retired = record(PST, from_s=0, till_s=24 * HOURS, phone=MIAMI)
