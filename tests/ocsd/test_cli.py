@@ -44,6 +44,7 @@ COMMANDS = list(_commands(get_command(app)))
 def test_given_the_application_when_listed_then_every_documented_command_is_there():
     documented = ["demo", "run", "check", "ctl", "list"]
     documented += [f"list {name}" for name in ["create", "import", "export", "stats"]]
+    documented += ["rules", *(f"rules {name}" for name in ["list", "show", "when"])]
     controls = ["load", "start", "mode", "stop", "unload", "force-unload", "launch", "stage", "complete", "status"]
     documented += [f"ctl {name}" for name in controls]
 
@@ -89,6 +90,27 @@ def test_given_a_faulty_configuration_when_checked_then_every_problem_is_a_line_
     problems = plain.stderr.splitlines()
     assert problems[-1] == f"2 problems in {file}."
     assert json.loads(as_json.stdout) == {"ok": False, "problems": problems[:-1]}
+
+
+def test_given_a_configuration_when_checked_in_detail_then_what_follows_each_result_is_shown():
+    lines = invoke("check", EXAMPLE, "--verbose").stdout.splitlines()
+
+    assert "Example List: treatments, at most 5 attempts a record" in lines
+    assert "  Busy (6)" in lines
+    assert len([line for line in lines if "busy 1: redial" in line]) == 1
+    assert "Gold List: treatments, at most 3 attempts a record" in lines
+
+
+def test_given_a_preset_that_there_is_not_when_checked_then_it_is_a_problem(tmp_path):
+    file = tmp_path / "ocsd.toml"
+    file.write_text(Path(EXAMPLE).read_text().replace('["us-federal"]', '["us-fedral"]', 1))
+
+    result = invoke("check", file)
+
+    assert result.exit_code == 1
+    problem, count = result.stderr.splitlines()
+    assert "us-fedral" in problem
+    assert count == f"1 problem in {file}."
 
 
 def test_given_a_configuration_when_checked_for_a_program_then_json_counts_its_objects():
