@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import ocsd
-from ocsd.cli import control, lists, rules
+from ocsd.cli import control, dnc, lists, rules
 from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED, OcsdGroup
 from ocsd.cli.output import JSON_OPTION, err, out, print_json
 from ocsd.log import configure_logging
@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(lists.app, name="list")
+app.add_typer(dnc.app, name="dnc")
 app.add_typer(rules.app, name="rules")
 app.add_typer(control.app, name="ctl")
 
@@ -63,6 +64,9 @@ def _common(
 def check(
     config: Annotated[Path, typer.Argument(help="TOML file, or folder of *.toml files.")],
     as_json: JSON_OPTION = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show what follows which call result, list by list.")
+    ] = False,
 ) -> None:
     """Check a configuration and name every problem in it.
 
@@ -70,11 +74,15 @@ def check(
     Example:
       ocsd check /etc/ocsd/ocsd.toml
     """
+    from ocsd.config.ladder import ladder
     from ocsd.config.loader import load_configuration
     from ocsd.model.errors import ConfigError
+    from ocsd.rules.checks import preset_problems
 
     try:
         loaded = load_configuration(config)
+        if problems := preset_problems(loaded):
+            raise ConfigError(problems)
     except ConfigError as error:
         if as_json:
             print_json({"ok": False, "problems": error.problems})
@@ -87,6 +95,7 @@ def check(
         "agents": len(loaded.agents),
         "trunks": len(loaded.trunks),
         "calling_lists": len(loaded.calling_lists),
+        "treatments": len(loaded.treatments),
         "campaigns": len(loaded.campaigns),
         "campaign_groups": len(loaded.campaign_groups),
     }
@@ -95,6 +104,10 @@ def check(
     else:
         words = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in counts.items())
         out(f"{config} is in order ({words})")
+        for calling_list in loaded.calling_lists if verbose else ():
+            out(f"{calling_list.name}: treatments, at most {calling_list.max_attempts} attempts a record")
+            for line in ladder(loaded, calling_list):
+                out(f"  {line}")
 
 
 @app.command(epilog=EXIT_CODES)

@@ -14,7 +14,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, time
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, overload
@@ -63,7 +62,7 @@ class Option(Generic[T]):
         minimum, maximum: inclusive range of a number.
         choices: allowed values of a text option; empty: any text of at most ``maximum`` characters.
         digits: a text option that holds a telephone number (digits, with or without a leading +).
-        times: a text option that holds times of day, for `times_of_day`.
+        times: a text option that holds times of day, HH:MM, separated by commas.
         ours: True for a name that is not the manual's.
     """
 
@@ -383,12 +382,6 @@ def did_you_mean(name: str, known: tuple[str, ...]) -> str:
 
 def _plain(name: str) -> str:
     return name.lower().replace("-", "_")
-
-
-def times_of_day(text: str) -> tuple[time, ...]:
-    """The times of an option such as `DNC_REREAD_AT` (``02:30,14:30``), each once, in ascending order; aware UTC."""
-    given = {time.fromisoformat(part.strip()).replace(tzinfo=UTC) for part in text.split(",") if part.strip()}
-    return tuple(sorted(given))
 
 
 def levels_in_words(option: AnyOption) -> str:
