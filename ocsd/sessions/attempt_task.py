@@ -298,7 +298,7 @@ class AttemptTask:
         assert self._nursery is not None
         context = self.context
         if not self.host.may_dial(self):  # stopped while the attempt was being written
-            self.post(machine_events.NotPlaced(CallResult.UNKNOWN))
+            await self._handle(machine_events.NotPlaced(CallResult.UNKNOWN))
             return
         try:
             self.channel = await self.host.media.open_channel(f"{context.leg_id}-rtp")
@@ -318,11 +318,11 @@ class AttemptTask:
             )
         except CallRefused as error:
             log.warning("attempt.refused", error=str(error))
-            self.post(machine_events.NotPlaced(CallResult.DIAL_ERROR, useless=True))
+            await self._handle(machine_events.NotPlaced(CallResult.DIAL_ERROR, useless=True))
             return
         except TelephonyError as error:
             log.warning("attempt.not_placed", error=str(error))
-            self.post(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
+            await self._handle(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
             return
         self._nursery.start_soon(self._follow_customer, self.leg)
         self._nursery.start_soon(self._follow_channel, self.channel)

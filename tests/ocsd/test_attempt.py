@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocsd.model.enums import CallResult, RecordStatus
+from ocsd.model.enums import CallAction, CallResult, RecordStatus
 from ocsd.model.errors import InvariantError
 from ocsd.sessions.attempt import (
     AgentAnswered,
@@ -18,8 +18,12 @@ from ocsd.sessions.attempt import (
     AttemptMachine,
     AttemptRules,
     AttemptState,
+    CallPlan,
+    Cancelled,
     CustomerEnded,
     DeadlinePassed,
+    DestinationAnswered,
+    DestinationEnded,
     Do,
     Forced,
     Heard,
@@ -29,6 +33,7 @@ from ocsd.sessions.attempt import (
     RecordProcessed,
     RecordUpdated,
     ReleaseRequested,
+    Withdrawn,
 )
 from telephony.contract import VerdictKind
 
@@ -270,38 +275,60 @@ EVENTS = st.sampled_from(
         CustomerEnded(lost=True),
         AgentAnswered(),
         AgentEnded(),
+        DestinationAnswered(),
+        DestinationEnded(),
+        DestinationEnded(placed=False),
         PromptFinished(),
+        PromptFinished("no such prompt"),
         DeadlinePassed(),
         ReleaseRequested(),
         RecordUpdated(53),
         RecordProcessed(None),
         AgentGone(),
         Forced(),
+        Withdrawn(),
+        Cancelled(),
     ]
 )
+PLANS = st.dictionaries(
+    st.sampled_from([CallResult.ANSWER, CallResult.ANSWERING_MACHINE, CallResult.FAX, CallResult.SILENCE]),
+    st.builds(CallPlan, st.sampled_from(CallAction), destination=st.just("sip:d@x"), message=st.just("m.wav")),
+)
+HUNG_UP_AT_LAST = {
+    AttemptState.WRAP_UP: DeadlinePassed(),
+    AttemptState.ANNOUNCING: DeadlinePassed(),
+    AttemptState.RINGING_AGENT: DeadlinePassed(),
+}
 
 
-@given(st.lists(EVENTS, max_size=30), st.booleans())
-def test_given_any_events_when_driven_then_the_record_is_closed_exactly_once_and_agents_are_returned(events, demanded):
-    """The roster's part is played truthfully: an agent is reserved when one is sought."""
-    machine = AttemptMachine(AttemptRules(record_processed=demanded, stale_s=10.0), 0.0)
-    now_s, closed, finished, reserved = 0.0, 0, 0, 0
+@given(st.lists(EVENTS, max_size=30), st.booleans(), st.booleans(), PLANS)
+def test_given_any_events_when_driven_then_the_record_is_closed_exactly_once_and_nobody_is_left_behind(
+    events, demanded, designated, plans
+):
+    """
+    The roster's part is played truthfully: an agent is reserved when one is sought. Whoever is dialed is hung up, has
+    ended, or has been handed to the other side.
+    """
+    rules = AttemptRules(record_processed=demanded, stale_s=10.0)
+    machine = AttemptMachine(rules, 0.0, designated_agent="a1" if designated else None, plan_of=plans.get)
+    now_s, closed, finished, reserved, destinations = 0.0, 0, 0, int(designated), 0
     queue = list(events)
     while queue or machine.state is not AttemptState.FINISHED:
         if queue:
             event = queue.pop(0)
             now_s += 0.3
-            if isinstance(event, DeadlinePassed):
-                now_s = max(now_s, machine.deadline_s if math.isfinite(machine.deadline_s) else now_s)
         else:
-            event, now_s = CustomerEnded(200), now_s + 0.3
-            if machine.state in (AttemptState.WRAP_UP, AttemptState.ANNOUNCING):
-                event, now_s = DeadlinePassed(), machine.deadline_s
+            event, now_s = HUNG_UP_AT_LAST.get(machine.state, CustomerEnded(200)), now_s + 0.3
+        if isinstance(event, DeadlinePassed):
+            now_s = max(now_s, machine.deadline_s if math.isfinite(machine.deadline_s) else now_s)
+        if isinstance(event, DestinationEnded) and machine.state is AttemptState.TRANSFERRED:
+            destinations -= 1
         done = machine.on(event, now_s)
         for do in done:
             closed += do is Do.CLOSE_RECORD
             finished += do is Do.FINISH
             reserved -= do in (Do.AGENT_BACK_TO_READY, Do.AGENT_NOT_READY, Do.AGENT_TO_WRAP_UP)
+            destinations += (do is Do.DIAL_DESTINATION) - (do is Do.HANG_UP_DESTINATION)
             if do is Do.SEEK_AGENT:
                 machine.on(AgentReserved("a1"), now_s)
                 reserved += 1
@@ -309,5 +336,6 @@ def test_given_any_events_when_driven_then_the_record_is_closed_exactly_once_and
     assert closed == 1
     assert finished == 1
     assert reserved == 0
+    assert destinations == 0
     assert machine.result is not None
     assert machine.on(Forced(), now_s) == ()

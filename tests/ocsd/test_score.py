@@ -4,15 +4,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ocsd.model.enums import CallResult
+from ocsd.model.enums import CallAction, CallResult
 from ocsd.sessions.attempt import (
     AgentAnswered,
     AgentReserved,
     Answered,
     AttemptMachine,
     AttemptRules,
+    CallPlan,
     CustomerEnded,
     DeadlinePassed,
+    DestinationAnswered,
+    DestinationEnded,
     Heard,
     Progress,
     PromptFinished,
@@ -46,14 +49,16 @@ class Recorder:
         self.told.append((outcome, after_answer_s is not None))
 
 
-def play(*events):
-    score, machine = Score(Recorder()), AttemptMachine(AttemptRules(), 0.0)
+def play(*events, action=None, designated=None):
+    plan = CallPlan(action) if action is not None else None
+    machine = AttemptMachine(AttemptRules(), 0.0, designated_agent=designated, plan_of=lambda _: plan)
+    score = Score(Recorder())
     score.begin(1, machine)
     now_s = 0.0
     for event in events:
         now_s = max(now_s + 1.0, machine.deadline_s if isinstance(event, DeadlinePassed) else 0.0)
         machine.on(event, now_s)
-        if isinstance(event, AgentAnswered):
+        if isinstance(event, AgentAnswered) and designated is None:
             score.bridged(0.5)
         score.change(1, machine, now_s)
     score.finish(1, machine)
@@ -108,3 +113,38 @@ def test_given_adopted_attempts_when_they_end_then_people_and_abandoned_fit_toge
         score.change(attempt_id, machine, 3.0)
 
     assert (score.tally.people, score.tally.abandoned) == (1, 1)
+
+
+MACHINE = Heard(VerdictKind.MACHINE, connected=True)
+CONNECTED = (AgentReserved("a"), AgentAnswered(), CustomerEnded(200))
+
+
+@pytest.mark.parametrize(
+    ("action", "events", "told", "people", "abandoned"),
+    [
+        (CallAction.PLAY_MESSAGE, (MACHINE, DeadlinePassed(), PromptFinished()), [(Outcome.MACHINE, True)], 0, 0),
+        (CallAction.PLAY_MESSAGE, (PERSON, PromptFinished()), [(Outcome.FAILED, True)], 0, 0),
+        (CallAction.PLAY_MESSAGE, (PERSON, PromptFinished("x")), [(Outcome.FAILED, True), "abandoned"], 1, 1),
+        (CallAction.TRANSFER, (PERSON, DestinationAnswered(), CustomerEnded(200)), [(Outcome.FAILED, True)], 0, 0),
+        (CallAction.TRANSFER, (PERSON, DestinationEnded(), PromptFinished()), ["person", "abandoned"], 1, 1),
+        (CallAction.TRANSFER, (PERSON, CustomerEnded(200)), ["person", "abandoned"], 1, 1),
+        (CallAction.TRANSFER, (MACHINE, DestinationEnded()), [(Outcome.MACHINE, True)], 0, 0),
+        (CallAction.DROP, (PERSON, PromptFinished()), ["person", "abandoned"], 1, 1),
+        (CallAction.CONNECT, (MACHINE, *CONNECTED), ["person", "bridged"], 1, 0),
+        (CallAction.CONNECT, (MACHINE, DeadlinePassed()), ["person", (Outcome.MACHINE, True)], 0, 0),
+    ],
+)
+def test_given_call_actions_when_scored_then_who_needs_no_agent_is_no_person_and_who_is_turned_away_is_abandoned(
+    action, events, told, people, abandoned
+):
+    score = play(Answered(), *events, action=action)
+
+    assert score.pacer.told == ["answered", *told]
+    assert (score.tally.people, score.tally.abandoned) == (people, abandoned)
+
+
+def test_given_a_designated_agents_call_when_scored_then_the_pacing_hears_nothing_and_its_result_is_counted():
+    score = play(AgentAnswered(), Progress(has_media=False), CustomerEnded(486), designated="a")
+
+    assert score.pacer.told == []
+    assert score.tally.results == {CallResult.BUSY: 1}

@@ -215,12 +215,6 @@ def test_given_bad_commands_when_sent_then_channel_failed_says_why(daemon, phone
         wire.StartAnalysis("one", True, AnalysisSettings(human_silence_ms=-5)): "human_silence_ms",
         wire.Bridge("one", "one"): "itself",
         wire.Bridge("one", "nobody"): "no such channel",
-        wire.Play("one", "missing.ulaw"): "cannot be read",
-        wire.Play("one", "../../../etc/passwd"): "outside",
-        wire.Play("one", "/etc/passwd"): "outside",
-        wire.Play("one", "text.txt"): "not a .ulaw file",
-        wire.Play("one", "empty.ulaw"): "0 bytes",
-        wire.Play("one", "nul\0.ulaw"): "cannot be read",
         wire.OpenChannel("one", 2222): "already open",
         wire.OpenChannel("two", 4001): "not an even port",
         wire.OpenChannel("two", 80): "not an even port",
@@ -233,6 +227,23 @@ def test_given_bad_commands_when_sent_then_channel_failed_says_why(daemon, phone
         assert failed.channel_id == command.channel_id
 
     assert daemon.barrier().channels == 1
+
+
+def test_given_prompts_that_cannot_be_played_when_asked_then_they_are_finished_at_once_with_the_reason(daemon, phones):
+    phones(daemon, "one")
+    bad = {
+        "missing.ulaw": "cannot be read",
+        "../../../etc/passwd": "outside",
+        "/etc/passwd": "outside",
+        "text.txt": "not a .ulaw or .wav file",
+        "empty.ulaw": "0 bytes",
+        "nul\0.ulaw": "cannot be read",
+    }
+    for prompt, why in bad.items():
+        daemon.send(wire.Play("one", prompt))
+        finished = daemon.expect(wire.PromptFinished)
+        assert (finished.channel_id, finished.prompt) == ("one", prompt)
+        assert why in finished.error
 
 
 def test_given_all_ports_taken_when_opening_then_refused_and_later_granted(daemon):
