@@ -13,6 +13,7 @@ from ocsd.config.loader import load_configuration
 from ocsd.config.objects import Configuration
 from ocsd.demo.options import DemoOptions
 from ocsd.demo.world import CAMPAIGN_GROUP_DBID, write_configuration
+from ocsd.dnc.memory import MemoryDoNotCall
 from ocsd.lists.memory import MemoryDatabase, MemoryListStore
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
 from ocsd.model.errors import StoreUnavailable
@@ -86,11 +87,12 @@ class MortalStore(MemoryListStore):
             await trio.sleep_forever()
         await super()._reach()
 
-    async def begin_attempts(self, attempts) -> None:
-        await super().begin_attempts(attempts)
+    async def begin_attempts(self, attempts):
+        refused = await super().begin_attempts(attempts)
         if self.lose_next_answer:
             self.lose_next_answer = False
             raise StoreUnavailable("committed, but nobody was told")
+        return refused
 
 
 class Desktop:
@@ -188,6 +190,7 @@ class World:
     memory: Memory
     telephony: FakeTelephony
     media: FakeMedia
+    dnc: MemoryDoNotCall = field(default_factory=MemoryDoNotCall)
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[Daemon]:
@@ -198,6 +201,7 @@ class World:
                 self.config,
                 nursery,
                 store=store,
+                dnc=self.dnc,
                 memory=self.memory,
                 telephony=self.telephony,
                 media=self.media,
@@ -530,7 +534,7 @@ async def test_given_the_store_is_away_when_there_is_room_then_nothing_is_dialed
 ):
     async with world(tmp_path, [PERSON] * 3) as w, w.daemon() as daemon:
         await daemon.request(CampaignRequest.LOAD)
-        await daemon.until(lambda: len(daemon.session.buffer))
+        await daemon.until(lambda: daemon.session.supply.buffered)
         w.database.available = False
         await daemon.log_in("agent1")
         await daemon.request(CampaignRequest.START_DIALING, dial_mode=DialMode.PROGRESSIVE)
@@ -859,8 +863,8 @@ async def test_given_buffered_records_when_killed_then_they_are_ready_for_the_ne
     async with world(tmp_path, [CallScript(ring_s=math.inf)] * 8) as w:
         async with w.daemon() as daemon:
             await daemon.dial("agent1")
-            await daemon.until(lambda: w.dialed() and len(daemon.session.buffer) > 2)
-            buffered = len(daemon.session.buffer)
+            await daemon.until(lambda: w.dialed() and daemon.session.supply.buffered > 2)
+            buffered = daemon.session.supply.buffered
             daemon.kill()
         async with w.daemon() as daemon:
             assert daemon.recovered.claims_returned == buffered
