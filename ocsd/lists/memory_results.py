@@ -188,8 +188,9 @@ def _columns(writing: Writing, row: MemoryRow, *, about: bool) -> dict[str, Any]
             columns["switch_id"] = writing.switch_dbid
         if writing.dialed_s is not None:
             columns |= {"attempt": record.attempt + 1, "call_time": writing.dialed_s}
+        no_call = RecordType.NO_CALL in (record.record_type, columns.get("record_type"))
         columns |= writing.updates
-        if RecordType.NO_CALL in (record.record_type, columns.get("record_type")):
+        if no_call:
             columns["record_type"] = RecordType.NO_CALL
     return columns
 
