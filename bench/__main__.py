@@ -132,10 +132,23 @@ def cpa_rows(found: Mapping[str, Any]) -> list[Row]:
     return [("call progress analysis, right verdicts", f"{found['all']:.3f} of {found['items']} calls: {classes}")]
 
 
+def records_rows(found: list[Mapping[str, Any]]) -> list[Row]:
+    return [
+        (
+            f"claiming 120 chains of {case['rows']:,} records".replace(",", " "),
+            f"p50 {case['claim_ms']['p50']} p99 {case['claim_ms']['p99']} max {case['claim_ms']['max']} ms beside "
+            f"{case['results_per_s']} results/s, client memory {case['rss_before_mb']} -> {case['rss_after_mb']} MB, "
+            f"load {case['load_average_1min']}",
+        )
+        for case in found
+    ]
+
+
 SECTIONS = (
     Section("dialing", ("--sweep", "--seconds", "60"), ("--quick",), 2400.0, dialing_rows),
     Section("http_requests", (), ("--seconds", "1"), 120.0, http_rows),
     Section("import_rows", (), ("--rows", "100000"), 300.0, import_rows),
+    Section("records", (), ("--rows", "200000", "--claims", "20"), 1800.0, records_rows),
     Section("media", ("--channels", "100", "300"), ("--channels", "100", "--seconds", "4"), 300.0, media_rows),
     Section("pacing", (), ("--decisions", "50"), 120.0, pacing_rows),
     Section("cpa", (), ("--items", "100"), 300.0, cpa_rows, needs="espeak-ng"),

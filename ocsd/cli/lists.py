@@ -1,18 +1,17 @@
 """``ocsd list``: calling lists in the configuration's database."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from ocsd.cli.database import open_connection
 from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED
 from ocsd.cli.output import JSON_OPTION, byte_progress, out, print_json, print_table
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
-from ocsd.model.errors import ConfigError, StoreUnavailable
+from ocsd.model.errors import ConfigError
 
 if TYPE_CHECKING:
     import psycopg
@@ -31,38 +30,6 @@ ListName: TypeAlias = Annotated[str, typer.Argument(metavar="LIST", help="Name o
 Config: TypeAlias = Annotated[
     Path, typer.Option("--config", "-c", envvar="OCSD_CONFIG", help="TOML file, or folder of *.toml files.")
 ]
-
-
-@contextmanager
-def _database(configuration: "Configuration") -> Iterator["psycopg.Connection[Any]"]:
-    """
-    A connection to the configuration's database, migrated; the embedded server is started if it does not run.
-
-    An embedded server that ran before runs on afterwards. Statements have no time limit: an import takes what it takes.
-    """
-    import psycopg
-
-    from ocsd.lists.embedded import EmbeddedPostgres
-    from ocsd.lists.migrate import migrate
-    from ocsd.lists.pool import connection_string
-
-    server: EmbeddedPostgres | None = None
-    dsn = configuration.database.dsn
-    if not dsn:
-        server = EmbeddedPostgres(Path(configuration.data_dir) / "postgres")
-        ran_before = server.server_pid() is not None
-        dsn = server.start()
-    try:
-        try:
-            connection = psycopg.connect(connection_string(dsn, statement_timeout_s=0), autocommit=True)
-        except psycopg.OperationalError as error:
-            raise StoreUnavailable(f"the database cannot be reached: {error}") from error
-        with connection:
-            migrate(connection)
-            yield connection
-    finally:
-        if server is not None and not ran_before:
-            server.stop()
 
 
 def _load(config: Path) -> "Configuration":
@@ -100,7 +67,7 @@ def create(
     configuration = _load(config)
     wanted = list(configuration.calling_lists) if name is None else [_calling_list(configuration, name)]
     created: dict[str, str] = {}
-    with _database(configuration) as connection:
+    with open_connection(configuration) as connection:
         for calling_list in wanted:
             table = table_of(configuration, calling_list)
             if all_lists and _exists(connection, table):
@@ -149,7 +116,10 @@ def import_(
     configuration = _load(config)
     calling_list = _calling_list(configuration, name)
     started_s = time.monotonic()
-    with _database(configuration) as connection, byte_progress(f"importing {file.name}", file.stat().st_size) as seen:
+    with (
+        open_connection(configuration) as connection,
+        byte_progress(f"importing {file.name}", file.stat().st_size) as seen,
+    ):
         result = import_csv(
             connection,
             configuration,
@@ -203,7 +173,7 @@ def export(
 
     configuration = _load(config)
     calling_list = _calling_list(configuration, name)
-    with _database(configuration) as connection, byte_progress(f"exporting {file.name}", None) as seen:
+    with open_connection(configuration) as connection, byte_progress(f"exporting {file.name}", None) as seen:
         rows = export_csv(connection, configuration, calling_list, file, progress=seen)
     if as_json:
         print_json({"calling_list": name, "rows": rows, "file": str(file)})
@@ -213,7 +183,7 @@ def export(
 
 @app.command(epilog=EXIT_CODES)
 def stats(name: ListName, config: Config, as_json: JSON_OPTION = False) -> None:
-    """Count the records of a calling list by status, type and call result.
+    """Count the records of a calling list by status, type and call result, and those held back by reason.
 
     \b
     Example:
@@ -223,7 +193,7 @@ def stats(name: ListName, config: Config, as_json: JSON_OPTION = False) -> None:
 
     configuration = _load(config)
     calling_list = _calling_list(configuration, name)
-    with _database(configuration) as connection:
+    with open_connection(configuration) as connection:
         counts = count(connection, configuration, calling_list, datetime.now(UTC))
     by_status: dict[str, int] = {}
     by_type: dict[str, int] = {}
@@ -242,6 +212,7 @@ def stats(name: ListName, config: Config, as_json: JSON_OPTION = False) -> None:
                 "by_status": by_status,
                 "by_type": by_type,
                 "by_call_result": by_result,
+                "held_back": dict(sorted(counts.held_back.items())),
             }
         )
         return
@@ -252,6 +223,7 @@ def stats(name: ListName, config: Config, as_json: JSON_OPTION = False) -> None:
     ]
     for heading, table in (("status", by_status), ("type", by_type), ("call result", by_result)):
         rows += [(f"{heading} {word}", records) for word, records in table.items()]
+    rows += [(f"not dialed now: {reason}", records) for reason, records in sorted(counts.held_back.items())]
     print_table(("", name), rows)
 
 

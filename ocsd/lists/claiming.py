@@ -144,6 +144,17 @@ def _waiting(
     return found, last if seen >= WAITING_ROWS else 0
 
 
+def claim(conn: psycopg.Connection[Any], *, selection: Selection, figures: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """
+    Claim what the search has found; rows for `chains_of`.
+
+    The commit does not wait for the disk: a claim that a crash of the server undoes leaves Ready rows and no attempt,
+    because the attempt's own commit, which does wait, comes behind it in the log; and without the claim there is none.
+    """
+    conn.execute("SET LOCAL synchronous_commit = off")
+    return conn.execute(selection.claim, figures, prepare=False).fetchall()
+
+
 def placed(
     chains: Sequence[Chain],
     found: Found,

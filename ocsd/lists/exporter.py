@@ -9,7 +9,9 @@ import psycopg
 from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration
-from ocsd.lists.selection import criteria_of
+from ocsd.lists.claiming import preflight
+from ocsd.lists.reader import let_read, reading
+from ocsd.lists.selection import criteria_of, selection_of
 from ocsd.lists.tables import columns_of, table_differences, table_of
 from ocsd.model.errors import ConfigError, StoreUnavailable
 
@@ -30,17 +32,21 @@ def export_csv(
     """
     if problems := table_differences(conn, config, calling_list):
         raise ConfigError(problems)
+    table = table_of(config, calling_list)
     dialing_filter = config.filter(calling_list.filter) if calling_list.filter else None
     statement = sql.SQL(
         "COPY (SELECT {} FROM {} AS t WHERE {} ORDER BY record_id) TO STDOUT (FORMAT csv, HEADER)"
     ).format(
         sql.SQL(", ").join(sql.Identifier("t", column.name) for column in columns_of(config, calling_list)),
-        sql.Identifier(table_of(config, calling_list)),
+        sql.Identifier(table),
         criteria_of(dialing_filter, with_parameters=False),
     )
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     try:
-        with conn.transaction(), conn.cursor() as cursor, unfinished.open("wb") as file:
+        let_read(conn, table)
+        with reading(conn, table), conn.cursor() as cursor, unfinished.open("wb") as file:
+            # COPY takes no parameters, and without any the text would be free to end it and begin another statement.
+            preflight(conn, selection_of(config, calling_list), calling_list)
             cursor.execute("SET LOCAL statement_timeout = 0")
             written = 0
             with cursor.copy(statement) as copy:

@@ -142,7 +142,9 @@ class PostgresListStore:
                     "alone": [candidate.alone for candidate in found.candidates],
                     "member_ids": list(found.member_ids),
                 }
-                rows = await self.database.transaction(partial(_fetch, query=selection.claim, params=claim_figures))
+                rows = await self.database.transaction(
+                    partial(claiming.claim, selection=selection, figures=claim_figures)
+                )
                 taken, unfit = claiming.placed(
                     chains_of(list_dbid, rows, selection.user_columns),
                     found,

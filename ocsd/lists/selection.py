@@ -51,9 +51,11 @@ _READY: Final = "{r}.record_status = 1 AND {r}.record_type BETWEEN 2 AND 6"
 """The status and the types of the manual's table that may be dialed."""
 
 _FREE: Final = (
-    "NOT EXISTS (SELECT FROM ocsd.claim AS k WHERE k.table_name = %(table)s AND k.chain_id = {r}.chain_id)"
-    " AND NOT {r}.chain_id = ANY(%(skip)s::int[])"
+    "(SELECT k.chain_id FROM ocsd.claim AS k WHERE k.table_name = %(table)s AND k.chain_id = {r}.chain_id LIMIT 1)"
+    " IS NULL AND NOT {r}.chain_id = ANY(%(skip)s::int[])"
 )
+"""A scalar subquery: an anti-join may be planned, by statistics minutes old, as a scan of all claims per row."""
+
 _AGENTS: Final = "(%(agents)s::text[] IS NULL OR {r}.agent_id = ANY(%(agents)s::text[]))"
 
 
