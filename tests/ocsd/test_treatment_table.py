@@ -224,6 +224,30 @@ def test_given_reschedule_when_a_treatment_follows_then_once_else_until_max_atte
     assert decided([reschedule], replace(again, attempt=10)).next_record_id is None
 
 
+@pytest.mark.parametrize(
+    ("date", "window", "kept"),
+    [
+        ("2038-01-19T03:14:07", (0, 86_400), True),
+        ("2038-01-19T03:14:08", (0, 86_400), False),
+        ("2038-01-19T03:00:00", (4 * 3600, 86_400), False),  # it opens too late
+    ],
+)
+def test_given_a_time_past_the_column_when_applied_then_the_treatment_is_skipped(date, window, kept):
+    decision = decided([treatment(4, "RETRY_AT_DATE", date=utc(date))], row(window=window))
+
+    assert decision.treatment_dbid == (4 if kept else 0)
+    assert ("past 2038-01-19" in decision.because) is not kept
+
+
+def test_given_a_foreign_state_with_absurd_numbers_when_a_wait_would_end_after_the_calendar_then_it_is_skipped():
+    retry = treatment(4, "RETRY_IN", increment_min=527_040)
+    record = row(record_type=CR, treatments="4@2000000000@0@2000000000")
+
+    decision = decided([retry], record, max_attempts=2**31 - 1)
+
+    assert (decision.treatment_dbid, decision.next_record_id) == (0, None)
+
+
 # -- the chain --------------------------------------------------------------------------------------------------------
 
 CHAIN = [row(1, 0), row(2, 1), row(3, 2)]
@@ -261,6 +285,14 @@ def test_given_next_in_chain_when_applied_then_the_next_record_or_the_next_cycle
         assert decision.change == ChainChange(RecordStatus.UPDATED, CR)
     else:
         assert (decision.next_record_id, minutes_from(NOON, decision), decision.change.treatments) == expected
+
+
+@pytest.mark.parametrize("cycle_attempts", [0, 1])
+def test_given_next_in_chain_without_cycles_when_applied_then_the_chain_is_walked_once(cycle_attempts):
+    next_one = treatment(4, "NEXT_IN_CHAIN", cycle_attempts=cycle_attempts)
+
+    assert decided([next_one], CHAIN[1], CHAIN).next_record_id == 3
+    assert decided([next_one], CHAIN[2], CHAIN).next_record_id is None
 
 
 def test_given_a_single_record_when_next_in_chain_then_it_is_its_own_next_cycle():
