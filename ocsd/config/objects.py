@@ -189,7 +189,7 @@ class Treatment(_Object):
     call_action: CallAction = CallAction.NONE
     cycle_attempts: Annotated[int, Field(ge=0, le=1000)] = 0
     interval_min: Annotated[int, Field(ge=0, le=527_040)] = 0
-    """Minutes between the attempt and the next one."""
+    """Minutes between the attempt and the next one; in files also ``interval = "days:hours:minutes"``."""
     increment_min: Annotated[int, Field(ge=0, le=527_040)] = 0
     """Minutes added to the interval at every further attempt."""
     date: datetime | None = None

@@ -10,6 +10,7 @@ from itertools import pairwise
 from uuid import UUID
 
 import h11
+import psycopg
 import pytest
 import structlog
 import trio
@@ -30,8 +31,10 @@ from ocsd.delivery import (
     origin_of,
     pause_s,
 )
-from ocsd.lists.outbox import OutboxItem
+from ocsd.lists.outbox import Outbox, OutboxItem, Posted, insert
+from ocsd.lists.pool import open_database
 from ocsd.model.errors import StoreUnavailable
+from ocsd.model.records import HttpRequest
 
 HANG_LIMIT_S = 30.0
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -301,6 +304,8 @@ async def delivering(queue: Queue, pace: Pace) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
+FAST_ONCE = Pace(poll_s=0.01)
+"""The second try comes later than the test looks."""
 FAST = Pace(limit_s=20.0, poll_s=0.001, first_s=0.001, last_s=0.001)
 
 
@@ -471,3 +476,30 @@ async def test_given_a_request_that_cannot_be_made_when_delivered_then_it_is_giv
     ((_, error, again),) = queue.outcomes
     assert error.startswith("the request cannot be made: ")
     assert not again
+
+
+async def test_given_an_outbox_in_the_database_when_delivered_then_done_put_off_and_given_up_stand_there(database):
+    async with world() as here, open_database(lambda: database, size=2, statement_timeout_s=10.0) as opened:
+        paths = ("/hook", "/500", "/404")
+
+        def insert_all(conn: psycopg.Connection) -> None:
+            items = [here.item(n, path) for n, path in enumerate(paths, start=1)]
+            requests = [HttpRequest(item.treatment_dbid, item.url, item.body) for item in items]
+            insert(conn, [Posted(request, attempt_id=1) for request in requests])
+
+        await opened.transaction(insert_all)
+        outcomes = "SELECT body ->> 'n', tries, last_error, done_at IS NOT NULL, given_up_at IS NOT NULL, key::text"
+        outcomes += " FROM ocsd.outbox WHERE done_at IS NOT NULL OR last_error IS NOT NULL ORDER BY item_id"
+        found: list[tuple[object, ...]] = []
+        async with delivering(Outbox(opened), FAST_ONCE):
+            while len(found) < len(paths):
+                await trio.sleep(0.01)
+                found = await opened.transaction(lambda conn: conn.execute(outcomes).fetchall())
+
+        assert [row[:5] for row in found] == [
+            ("1", 1, None, True, False),
+            ("2", 1, "answered 500", False, False),
+            ("3", 1, "answered 404", False, True),
+        ]
+        keys = {path: headers["idempotency-key"] for path, headers, _ in here.requests}
+        assert [keys[path] for path in paths] == [row[5] for row in found]
