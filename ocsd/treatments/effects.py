@@ -11,18 +11,16 @@ from ocsd.model.records import HttpRequest, Statement
 from ocsd.treatments.contract import Situation
 
 SIDE_EFFECTS = frozenset({RecordAction.EXECUTE_SQL, RecordAction.SEND_HTTP})
-_NOT_OURS_TO_KNOW = frozenset({"campaign_id", "switch_id"})
-"""Columns that only the session knows (Situation.facts); without it a statement naming one fails, loudly."""
 
 
 def columns(situation: Situation) -> dict[str, object]:
     """
     The record by column name, as it was when dialed, with the call result of this attempt.
 
-    Columns that the manual leaves unused (app_id, media_ref...) are None. Whole numbers are plain ``int``.
+    Columns that a record does not carry (campaign_id, switch_id...) are None unless ``facts`` has them.
     """
     record = situation.record
-    given: dict[str, object] = dict.fromkeys(MANDATORY_NAMES - _NOT_OURS_TO_KNOW)
+    given: dict[str, object] = dict.fromkeys(MANDATORY_NAMES)
     given |= record.user_fields
     given |= {
         "record_id": record.record_id,

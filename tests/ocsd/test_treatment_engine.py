@@ -214,7 +214,7 @@ def test_given_sql_and_http_when_the_sequence_comes_to_them_then_they_are_done_a
         "call_result": 6, "attempt": 1, "dial_sched_time": None, "call_time": None, "daily_from": 0,
         "daily_till": 86_400, "tz_dbid": 4, "campaign_id": 77, "agent_id": "1001", "chain_id": 70, "chain_n": 2,
         "group_id": None, "app_id": None, "treatments": None, "media_ref": None, "email_subject": None,
-        "email_template_id": None, "debt": 3,
+        "email_template_id": None, "switch_id": None, "debt": 3,
     }  # fmt: skip
     assert first.requests[0].body == dict(first.statements[0].parameters) | {
         "treatment": "T2",
