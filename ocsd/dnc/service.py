@@ -31,8 +31,8 @@ from ocsd.config.objects import Configuration
 from ocsd.config.options import lookup
 from ocsd.dnc import table
 from ocsd.dnc.contract import DncEntry
-from ocsd.dnc.forms import plan_of
 from ocsd.dnc.index import NEVER_ENDS, plain
+from ocsd.dnc.lookup import plans_of
 from ocsd.dnc.mapped import Registry, map_registries
 from ocsd.dnc.overlay import Overlay
 from ocsd.dnc.schedule import is_due, times_of_day
@@ -96,7 +96,7 @@ class DncService:
         self._database = database
         self._folder = folder
         self._utc_now = utc_now
-        self._plans = tuple(plan_of(country) for country in sorted({trunk.country for trunk in config.trunks}))
+        self._plans = plans_of(config)
         self._times = times_of_day(lookup(config, "dnc_reread_at"))
         self._overlay = Overlay(self._plans)
         self._loaded: table.Loaded | None = None
