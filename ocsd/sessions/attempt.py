@@ -3,16 +3,18 @@ One call attempt in Transfer mode as a pure machine: events and the clock go in,
 
 Theory of operation
 -------------------
-    DIALING -> ALERTING -> ANALYSING -> WAITING -> CONNECTING -> TALKING -> WRAP_UP -> FINISHED
-                  ^            |            \\__________/            ^
-                  |            |                 | two seconds      |
-                  |            |                 v are over         |
-                  |            |             ANNOUNCING -> FINISHED |
-                  |            |                 ^                  |
-                  |            +-> TRANSFERRING -+-> TRANSFERRED -> FINISHED
-                  |            +-> AWAITING_BEEP -> PLAYING -----> FINISHED
-                  |            +-> FINISHED                         |
-    RINGING_AGENT +- (designated agent: DIALING, ALERTING, -> TALKING or WRAP_UP)
+    DIALING -> ALERTING -> ANALYSING -+-> WAITING <-> CONNECTING -> TALKING -> WRAP_UP -> FINISHED
+                                      |      \\___________/
+                                      |            | two seconds are over
+                                      |            v
+                                      |       ANNOUNCING ------------------------------> FINISHED
+                                      |            ^ nobody takes it
+                                      +-> TRANSFERRING -> TRANSFERRED -----------------> FINISHED
+                                      +-> AWAITING_BEEP -> PLAYING --------------------> FINISHED
+                                      +------------------------------------------------> FINISHED
+    with a designated agent:
+    RINGING_AGENT -> DIALING -> ALERTING -> TALKING -> WRAP_UP -> FINISHED
+           \\____________\\___________\\____________________^ no answer
 
 Dialing ends with an answer or a failure. After the answer, call progress analysis tells a person from a machine; a
 person waits for an agent at most ``max_wait_s`` after the end of the greeting (16 CFR 310.4(b)(1)(iv): two seconds),

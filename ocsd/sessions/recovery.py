@@ -104,11 +104,11 @@ def settled(connected: bool, remains: Remains) -> tuple[CallResult, bool]:
     """
     Result of an attempt that cannot be adopted, and whether it was interrupted (its true end is unknown).
 
-    A person who had been connected was reached, whatever happened to the end of the conversation.
+    Who had been connected was reached, whatever happened to the end of the conversation.
     """
     leg = remains.leg
     if connected:
-        return CallResult.ANSWER, False
+        return result_of_conversation(remains), False
     if leg is None or leg.state is not LegState.ENDED:
         return CallResult.STALE, True
     if leg.answered_at_s is None:
@@ -126,6 +126,12 @@ def settled(connected: bool, remains: Remains) -> tuple[CallResult, bool]:
         # nobody can tell who had answered, it counts against us.
         return CallResult.DROPPED, False
     return CallResult.REMOTE_RELEASE, False
+
+
+def result_of_conversation(remains: Remains) -> CallResult:
+    """Answer, unless a call action has connected what analysis took for a machine: that it stays."""
+    found = result_of_verdict(remains.verdict) if remains.verdict is not None else None
+    return found if found is not None else CallResult.ANSWER
 
 
 async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> Recovered:
@@ -289,7 +295,10 @@ def _adopt(
     if connected and agent_id in session.roster.seats:
         machine.sip_status = 200
         machine.agent_id = agent_id
-        machine.result = attempt.desktop_result if attempt.desktop_result is not None else CallResult.ANSWER
+        machine.verdict = remains.verdict
+        machine.result = (
+            attempt.desktop_result if attempt.desktop_result is not None else result_of_conversation(remains)
+        )
         context.updates |= attempt.desktop_updates
         machine.marks["answered"] = machine.person_at_s = answered_at_s if answered_at_s is not None else now_s
         machine.marks["agent_answered"] = monotonic(attempt.connected_at)

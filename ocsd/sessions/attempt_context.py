@@ -1,0 +1,125 @@
+"""What is known about an attempt, and what it asks of its session."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from ocsd.lists.store import ListStore
+from ocsd.model.enums import CallResult
+from ocsd.model.records import CallingRecord, Chain
+from ocsd.sessions.attempt_events import CallPlan, PendingCallback
+from ocsd.sessions.clock import Clock
+from telephony.api import Media, Telephony
+from telephony.contract import AnalysisSettings
+
+if TYPE_CHECKING:
+    from ocsd.sessions.attempt_task import AttemptTask
+
+
+@dataclass(frozen=True, slots=True)
+class DialPlan:
+    """How to reach the customer: everything of PlaceCall that does not depend on the leg."""
+
+    uri: str
+    from_uri: str
+    display_name: str = ""
+    username: str = ""
+    password: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class AttemptContext:
+    """What is known about an attempt besides its machine; the desk and the statistics read it."""
+
+    attempt_id: int
+    guid: str
+    chain: Chain
+    record: CallingRecord
+    plan: DialPlan
+    trunk: str
+    switch_dbid: int
+    analysis: AnalysisSettings
+    result_for_all: bool = False
+    """update_all_records: the result goes to every record of the chain."""
+    updates: dict[str, object] = field(default_factory=dict)
+    """Columns changed by the desktop, validated."""
+    evidence: dict[str, object] = field(default_factory=dict)
+    callback: PendingCallback | None = None
+    """What the desktop's RecordReschedule asked for."""
+    treatment: str | None = None
+    """GSW_TREATMENT of RecordProcessed: ``campaign`` or ``personal``."""
+    withdrawn: bool = False
+    """Cancelled or Do-Not-Call meanwhile: the rows have been written, only the attempt is left to end."""
+
+    @property
+    def leg_id(self) -> str:
+        return f"a{self.attempt_id}-{self.guid[:8]}-customer"
+
+    @property
+    def agent_leg_id(self) -> str:
+        """Common beginning of the ids of all agent legs of this attempt."""
+        return f"a{self.attempt_id}-{self.guid[:8]}-agent"
+
+    def new_agent_leg_id(self, agent_id: str, now_s: float) -> str:
+        """A phone that failed once in this attempt must not share the leg id of the next one."""
+        return f"{self.agent_leg_id}-{agent_id}-{now_s:.3f}"
+
+    def new_destination_leg_id(self, now_s: float) -> str:
+        """Leg id of a transfer's destination; a transfer begun anew after a restart gets another one."""
+        return f"a{self.attempt_id}-{self.guid[:8]}-destination-{now_s:.3f}"
+
+    def agent_of(self, leg_id: str) -> str | None:
+        """Whose phone a leg of `new_agent_leg_id` rings; None for any other leg."""
+        if not leg_id.startswith(f"{self.agent_leg_id}-"):
+            return None
+        return leg_id.removeprefix(f"{self.agent_leg_id}-").rpartition("-")[0]
+
+
+class AttemptHost(Protocol):
+    """What an attempt asks of its session."""
+
+    store: ListStore
+    telephony: Telephony
+    media: Media
+    clock: Clock
+    agent_from_uri: str
+
+    def may_dial(self, task: "AttemptTask") -> bool: ...
+
+    def call_action(self, task: "AttemptTask", call_result: CallResult) -> CallPlan | None:
+        """
+        What the list's treatments do to a call on which this was found; no effects, no waiting.
+
+        None: a person gets an agent, everything else is hung up.
+        """
+        ...
+
+    async def settle(self, task: "AttemptTask") -> None:
+        """
+        Write the attempt's result and what becomes of its record; returns when that is on disk.
+
+        Called once per attempt, possibly while its people still talk.
+        """
+        ...
+
+    def seek_agent(self, task: "AttemptTask") -> None: ...
+
+    def stop_seeking(self, task: "AttemptTask") -> None: ...
+
+    def agent_dn(self, agent_id: str) -> str: ...
+
+    def agent_ringing(self, task: "AttemptTask") -> None: ...
+
+    def agent_connected(self, task: "AttemptTask") -> None: ...
+
+    def agent_released(self, task: "AttemptTask") -> None: ...
+
+    def agent_failed(self, task: "AttemptTask", agent_id: str) -> None: ...
+
+    def agent_back(self, task: "AttemptTask", agent_id: str) -> None: ...
+
+    def attempt_changed(self, task: "AttemptTask") -> None:
+        """Called after each event: feeds pacing and statistics, wakes the dialing loop."""
+        ...
+
+    def attempt_finished(self, task: "AttemptTask") -> None: ...
