@@ -44,6 +44,8 @@ class DesktopEvent(Enum):
     AGENT_READY = "EventAgentReady"
     AGENT_NOT_READY = "EventAgentNotReady"
     AGENT_LOGOUT = "EventAgentLogout"
+    DIALING = "EventDialing"
+    """The answer to RequestMakeCall: the agent's own phone is called next, then the customer."""
     RINGING = "EventRinging"
     ESTABLISHED = "EventEstablished"
     RELEASED = "EventReleased"
@@ -70,7 +72,7 @@ def call_event(
     user_data: Mapping[str, object],
     reference_id: ReferenceId = None,
 ) -> Message:
-    """EventRinging, Established or Released: ``this_dn`` is the agent's, ``other_dn`` the customer's number."""
+    """A call event (EventDialing to EventReleased): ``this_dn`` is the agent's, ``other_dn`` the customer's number."""
     message: Message = {
         "Event": event.value,
         "AgentID": agent_id,

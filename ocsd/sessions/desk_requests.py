@@ -75,8 +75,8 @@ class RecordRequests:
             case requests.RecordReschedule() | requests.ScheduledRecordReschedule():
                 await self._reschedule(connection, request)
 
-    async def make_call(self, request: requests.RequestMakeCall, agent_id: str) -> None:
-        """RequestMakeCall: call the customer of a record that is on this agent's desktop. Answers are call events."""
+    async def make_call(self, request: requests.RequestMakeCall, agent_id: str) -> Session:
+        """RequestMakeCall: call the customer of a record on this agent's desktop; returns where its attempt is now."""
         held = self._records.find(request.record_handle)
         if held.agent_id != agent_id:
             raise DesktopRequestError(
@@ -88,6 +88,7 @@ class RecordRequests:
         if request.other_dn not in (None, number):
             raise DesktopRequestError(GswError.INVALID_ATTRIBUTE_VALUE, f"OtherDN is not the record's number {number}")
         await held.session.call_from_desk(held.desk, agent_id)
+        return held.session
 
     # --- one request each -----------------------------------------------------------------------------------------
 

@@ -96,7 +96,7 @@ class Desks:
                 case requests.CampaignStatusRequest():
                     self._campaign_status(connection, message)
                 case requests.RequestMakeCall():
-                    await self._requests.make_call(message, self._agent(connection, message.agent_id))
+                    await self._make_call(connection, message)
                 case (
                     requests.UpdateCallCompletionStats()
                     | requests.RecordProcessed()
@@ -184,6 +184,12 @@ class Desks:
         connection.send(
             events.agent_event(DesktopEvent.AGENT_NOT_READY, agent_id, request.reference_id, request.reason)
         )
+
+    async def _make_call(self, connection: DesktopConnection, request: requests.RequestMakeCall) -> None:
+        agent_id = self._agent(connection, request.agent_id)
+        session = await self._requests.make_call(request, agent_id)
+        if (task := session.attempts.get(request.record_handle)) is not None:
+            self._call(session, task, agent_id, DesktopEvent.DIALING, request.reference_id)
 
     # --- calls and records ------------------------------------------------------------------------------------------
 
@@ -282,7 +288,14 @@ class Desks:
                 events.agent_event(DesktopEvent.AGENT_NOT_READY, agent_id, reason="the phone did not answer")
             )
 
-    def _call(self, session: Session, task: AttemptTask, agent_id: str, event: DesktopEvent) -> None:
+    def _call(
+        self,
+        session: Session,
+        task: AttemptTask,
+        agent_id: str,
+        event: DesktopEvent,
+        reference_id: requests.ReferenceId = None,
+    ) -> None:
         connection = self._connection_of.get(agent_id)
         if connection is None:
             return
@@ -294,6 +307,7 @@ class Desks:
                 this_dn=session.roster.seats[agent_id].dn,
                 other_dn=task.context.record.contact_info,
                 user_data=self._user_data(session, task),
+                reference_id=reference_id,
             )
         )
 

@@ -139,6 +139,7 @@ class RecordService:
                 result,
                 disposition=session.planner.disposition(record, desk.updates),
                 agent_id=owner if treatment == "personal" else None,
+                by_agent=True,
             )
             settlement = self.in_hand.settlement(
                 desk, decision.change, decision.because, desk.call_result, agent_id=owner
