@@ -88,6 +88,7 @@ class AttemptSteps:
 
     @property
     def answered(self) -> bool:
+        """The customer's phone was answered, by whomever."""
         return "answered" in self.marks
 
     @property
@@ -101,12 +102,14 @@ class AttemptSteps:
         return self.verdict in PEOPLE
 
     def seek(self, now_s: float, from_s: float) -> tuple[Do, ...]:
+        """Wait for an agent; a person's legal wait runs since ``from_s`` (monotonic), the end of the greeting."""
         self.state = AttemptState.WAITING
         self.person_at_s = min(from_s, now_s) if self.found_person else now_s
         self.deadline_s = max(self.person_at_s + self.rules.max_wait_s, now_s + LATE_VERDICT_GRACE_S)
         return (Do.SEEK_AGENT,)
 
     def play(self, now_s: float) -> tuple[Do, ...]:
+        """Play the call action's message."""
         if self.found_person:
             self.result = CallResult.ANSWER
         self.state, self.deadline_s = AttemptState.PLAYING, now_s + MESSAGE_LIMIT_S
@@ -121,22 +124,26 @@ class AttemptSteps:
         return (Do.PLAY_DROP,)
 
     def transfer(self, now_s: float) -> tuple[Do, ...]:
+        """Dial the call action's destination; with ringback for the customer, unless the transfer is a mute one."""
         self.state = AttemptState.TRANSFERRING
         self.deadline_s = now_s + self.rules.agent_answer_s + SAFETY_MARGIN_S  # the worker keeps the ring limit
         mute = self.plan is not None and self.plan.action is CallAction.MUTE_TRANSFER
         return (Do.DIAL_DESTINATION,) if mute else (Do.DIAL_DESTINATION, Do.PLAY_RINGBACK)
 
     def transfer_failed(self, result: CallResult, now_s: float) -> tuple[Do, ...]:
+        """Nobody took the call: a person hears the announcement and ends with ``result``, a machine keeps its own."""
         if self.found_person:
             return (Do.HANG_UP_DESTINATION, *self.announce(result, now_s))
         return self.close(self.result, now_s, Do.HANG_UP_DESTINATION, Do.HANG_UP_CUSTOMER)
 
     def end_of_transfer(self, now_s: float, *hang_up: Do) -> tuple[Do, ...]:
+        """One side of a transferred call has left; its record is closed already."""
         self.marks.setdefault("released", now_s)
         self.closed()
         return (*hang_up, Do.FINISH)
 
     def talk(self, now_s: float) -> tuple[Do, ...]:
+        """Both are there: the conversation begins."""
         self.marks["agent_answered"] = now_s
         self.state, self.deadline_s = AttemptState.TALKING, math.inf
         if self.result is None:  # a machine that is connected stays a machine, and a correction stands
@@ -181,6 +188,7 @@ class AttemptSteps:
                 return ()
 
     def end_of_talk(self, now_s: float, *hang_up: Do) -> tuple[Do, ...]:
+        """The conversation is over; the record is closed now, or when the desktop is done with it."""
         self.marks.setdefault("released", now_s)
         self.marks["agent_released"] = now_s
         demanded = self.rules.record_processed or self.designated_agent is not None
@@ -192,26 +200,31 @@ class AttemptSteps:
         return (*hang_up, Do.AGENT_TO_WRAP_UP)
 
     def correct(self, call_result: int | None) -> None:
+        """The desktop sets the result; None leaves it."""
         if call_result is not None:
             self.result, self.corrected = call_result, True
 
     def finish_wrap_up(self, now_s: float) -> tuple[Do, ...]:
+        """The record leaves the desk."""
         self.marks["acw_completed"] = now_s
         self.closed()
         return (Do.CLOSE_RECORD, Do.FINISH)
 
     def interrupt(self, now_s: float) -> tuple[Do, ...]:
+        """Nobody knows how the call went on: Stale."""
         self.interrupted = True
         self.record_status = RecordStatus.STALE
         return self.close(CallResult.STALE, now_s)
 
     def close(self, result: int | None, now_s: float, *before: Do) -> tuple[Do, ...]:
+        """End the attempt with this result, after ``before``."""
         self.result = result
         self.marks.setdefault("released", now_s)
         self.closed()
         return (*before, Do.CLOSE_RECORD, Do.FINISH)
 
     def closed(self) -> None:
+        """Nothing can happen any more."""
         self.state = AttemptState.FINISHED
         self.record_closed = True
         self.deadline_s = math.inf
