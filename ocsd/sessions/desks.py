@@ -155,6 +155,9 @@ class Desks:
                 own = task.adopted and task.machine.agent_id == request.agent_id
                 if own and task.machine.state is AttemptState.WRAP_UP:  # ended while no daemon was there to tell
                     self._call(session, task, request.agent_id, DesktopEvent.RELEASED)
+            for desk in session.on_desk.values():
+                if desk.agent_id == request.agent_id and not desk.closing:  # kept while the connection was lost
+                    self._scheduled_call(session, desk)
 
     def _log_out(self, agent_id: str) -> None:
         self._campaigns.seats[agent_id].ask_for(AgentState.LOGGED_OUT, self._campaigns.clock.now_s())
