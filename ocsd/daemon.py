@@ -43,6 +43,7 @@ from ocsd.load import report_load
 from ocsd.log import configure_logging
 from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
 from ocsd.model.errors import ConfigError
+from ocsd.rules.checks import preset_problems
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.clock import SystemClock
 from ocsd.sessions.desks import Desks
@@ -179,10 +180,18 @@ async def _watch(notifier: sdnotify.SystemdNotifier) -> None:
         await trio.sleep(period_us / 2_000_000)
 
 
+def load_checked(config_path: Path) -> Configuration:
+    """The configuration, with every preset that it names known; ConfigError lists all problems."""
+    config = load_configuration(config_path)
+    if problems := preset_problems(config):
+        raise ConfigError(problems)
+    return config
+
+
 async def _reload(config_path: Path, running: Configuration) -> Configuration | None:
     """Read the configuration again; None (and a log line per fault) when it is wrong: the old one stays in force."""
     try:
-        read = await trio.to_thread.run_sync(load_configuration, config_path)
+        read = await trio.to_thread.run_sync(load_checked, config_path)
     except ConfigError as error:
         for problem in error.problems:
             log.error("config.refused", problem=problem)
@@ -285,6 +294,6 @@ async def serve(config: Configuration, config_path: Path) -> None:
 def run(config_path: Path, log_level: str = "info") -> None:
     """Entry of ``ocsd run``: load the configuration and serve."""
     configure_logging(log_level)
-    config = load_configuration(config_path)
+    config = load_checked(config_path)
     with only_one(data_folder(config.data_dir)):
         trio.run(partial(serve, config, config_path), strict_exception_groups=True)
