@@ -186,41 +186,44 @@ def _create_stage(conn: Connection, table: str, columns: tuple[str, ...]) -> Non
 def _reject_collisions(
     conn: Connection, table: str, columns: tuple[str, ...], rejections: Rejections, path: Path
 ) -> None:
-    """Remove staged rows whose numbers are taken; of several in the file the first one stays."""
-    checks = []
+    """Remove staged rows whose numbers are taken and say by whom; of several in the file the first one stays."""
+    checks: list[tuple[tuple[sql.Composable, ...], tuple[str, ...]]] = []
     if "chain_id" in columns:
         # A file without chain_n has one row per chain; the table's default is 0.
-        place = sql.SQL("chain_n") if "chain_n" in columns else sql.SQL("0")
-        checks.append((sql.SQL("chain_id, {}").format(place), sql.SQL("(chain_id, chain_n)"), "chain_id and chain_n"))
+        place = sql.Identifier("chain_n") if "chain_n" in columns else sql.SQL("0")
+        checks.append(((sql.Identifier("chain_id"), place), ("chain_id", "chain_n")))
     if "record_id" in columns:
-        checks.append((sql.SQL("record_id").format(), sql.SQL("record_id"), "record_id"))
+        checks.append(((sql.Identifier("record_id"),), ("record_id",)))
     conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(STAGE)))
     conn.execute("CREATE TEMPORARY TABLE ocsd_import_taken (line_number bigint, reason text) ON COMMIT DROP")
-    for own, theirs, what in checks:
+    for own, names in checks:
         conn.execute(
             sql.SQL(
                 """
-                WITH taken AS (
-                  DELETE FROM {stage} WHERE line_number IN (
-                    SELECT line_number FROM (
-                      SELECT line_number, row_number() OVER (PARTITION BY {own} ORDER BY line_number) AS place
-                      FROM {stage}
-                    ) AS numbered WHERE place > 1
-                    UNION ALL
-                    SELECT s.line_number FROM (SELECT line_number, {own} FROM {stage}) AS s (line_number, {keys})
-                      JOIN {table} AS t ON {theirs} = ({prefixed})
-                  ) RETURNING line_number
+                WITH staged (line_number, {keys}) AS (SELECT line_number, {own} FROM {stage}),
+                numbered AS (
+                  SELECT s.*, min(line_number) OVER (PARTITION BY {keys}) AS first FROM staged AS s
+                ), collision AS (
+                  SELECT line_number, 'line ' || first || ' of the file' AS holder FROM numbered
+                    WHERE line_number > first
+                  UNION ALL
+                  SELECT n.line_number, 'record_id ' || t.record_id || ' of the calling list' FROM numbered AS n
+                    JOIN {table} AS t USING ({keys}) WHERE n.line_number = n.first
+                ), taken AS (
+                  DELETE FROM {stage} WHERE line_number IN (SELECT line_number FROM collision)
                 )
-                INSERT INTO ocsd_import_taken SELECT line_number, {reason} FROM taken
+                INSERT INTO ocsd_import_taken
+                SELECT c.line_number, concat_ws(', ', {told}) || ' is taken by ' || c.holder
+                FROM collision AS c JOIN staged AS s USING (line_number)
                 """
             ).format(
                 stage=sql.Identifier(STAGE),
-                own=own,
-                keys=sql.SQL("a, b") if what != "record_id" else sql.SQL("a"),
-                prefixed=sql.SQL("s.a, s.b") if what != "record_id" else sql.SQL("s.a"),
+                own=sql.SQL(", ").join(own),
+                keys=sql.SQL(", ").join(map(sql.Identifier, names)),
+                told=sql.SQL(", ").join(
+                    sql.SQL("{} || s.{}").format(sql.Literal(f"{name} "), sql.Identifier(name)) for name in names
+                ),
                 table=sql.Identifier(table),
-                theirs=theirs,
-                reason=sql.Literal(f"{what} are taken" if what != "record_id" else "record_id is taken"),
             )
         )
     _report_taken(conn, rejections, path)

@@ -110,9 +110,16 @@ def test_given_mixed_rows_when_imported_then_bad_ones_are_reported_and_good_ones
 
 def test_given_chains_when_imported_then_taken_places_are_rejected_and_the_sequence_goes_on_behind(conn, run):
     result = run("phone,chain_id,chain_n\n2125550100,7,0\n2125550101,7,1\n2125550102,7,0\n2125550103,,0\n")
-    assert rejected(result) == [(5, "record_id or chain_id is empty"), (4, "chain_id and chain_n are taken")]
-    again = run("phone,chain_id,chain_n\n2125550104,7,1\n2125550105,7,2\n")
-    assert rejected(again) == [(2, "chain_id and chain_n are taken")]
+    assert rejected(result) == [
+        (5, "record_id or chain_id is empty"),
+        (4, "chain_id 7, chain_n 0 is taken by line 2 of the file"),
+    ]
+    holder = rows(conn, "record_id")[1][0]
+    again = run("phone,chain_id,chain_n\n2125550104,7,1\n2125550105,7,2\n2125550104,7,1\n")
+    assert rejected(again) == [
+        (2, f"chain_id 7, chain_n 1 is taken by record_id {holder} of the calling list"),
+        (4, "chain_id 7, chain_n 1 is taken by line 2 of the file"),
+    ]
     run("phone\n2125550106\n")
     assert rows(conn, "contact_info, chain_id, chain_n") == [
         ("+12125550100", 7, 0),
@@ -128,7 +135,10 @@ def test_given_record_ids_when_imported_twice_then_all_are_rejected_the_second_t
     assert run(text).imported == 100
     again = run(text)
     assert (again.imported, again.rejected) == (0, 100)
-    assert set(rejected(again)) == {(line, "record_id is taken") for line in range(2, 102)}
+    assert rejected(again) == [
+        (number - 98, f"record_id {number} is taken by record_id {number} of the calling list")
+        for number in range(100, 200)
+    ]
 
 
 def test_given_statuses_and_types_when_imported_then_only_combinations_of_the_manual_pass(conn, run):
