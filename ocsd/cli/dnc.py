@@ -19,6 +19,7 @@ from ocsd.cli.dnc_common import (
     TenantName,
     app,
     data_dir,
+    end_of,
     iso,
     load,
     no_registry,
@@ -26,11 +27,9 @@ from ocsd.cli.dnc_common import (
     registries_of,
     tenant_dbid_of,
     tenant_name,
-    until,
 )
 from ocsd.cli.errors import EXIT_CODES
 from ocsd.cli.output import JSON_OPTION, byte_progress, out, print_json, print_table
-
 
 __all__ = ["app"]
 
@@ -72,12 +71,15 @@ def import_(
     """
     from ocsd.dnc import table as sql
     from ocsd.dnc.importing import Imported, import_registry, read_checked
+    from ocsd.dnc.index import NEVER_ENDS
     from ocsd.dnc.mapped import registry_path
     from ocsd.dnc.upkeep import import_numbers
 
     if (registry is None) is not table:
         raise typer.BadParameter("give --registry NAME or --table", param_hint="--registry")
     plan = plan_for(country)
+    end = end_of(expires, in_table=table)
+    until = NEVER_ENDS if end is None else int(end.timestamp())
     configuration = load(config)
     tenant_dbid = tenant_dbid_of(configuration, tenant)
     rejects_path = files[0].with_name(f"{files[0].name}.rejected.csv")
@@ -92,7 +94,7 @@ def import_(
                 path,
                 plan,
                 rejects_path,
-                until=until(expires),
+                until=until,
                 force=force,
                 progress=lambda done, numbers: seen(done, f"{numbers} numbers"),
                 writing=lambda done: seen(total_bytes, f"written {done >> 20} MiB"),
@@ -110,7 +112,7 @@ def import_(
                 progress=lambda done, numbers: seen(done, f"{numbers} numbers"),
             )
         with open_connection(configuration) as connection, connection.transaction():
-            new = import_numbers(connection, numbers, tenant_dbid, until(expires), datetime.now(UTC))
+            new = import_numbers(connection, numbers, tenant_dbid, until, datetime.now(UTC))
             sql.raise_version(connection)
         imported = Imported(counts.lines, counts.rejected, rejected_file, new)
         where, what = "table gsw_donotcall_list", "new numbers"

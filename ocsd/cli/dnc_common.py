@@ -102,10 +102,18 @@ def phone_of(text: str, plan: "Plan | None", *, must: bool) -> str:
         return text
 
 
-def until(expires: datetime | None) -> int:
-    from ocsd.dnc.table import until_of
+def end_of(expires: datetime | None, *, in_table: bool) -> datetime | None:
+    """``--expires`` as aware UTC; refused when the table's column could not hold it, or it is past all sense."""
+    from ocsd.dnc.index import NEVER_ENDS
+    from ocsd.dnc.table import LAST_SECOND
 
-    return until_of(expires.replace(tzinfo=UTC) if expires is not None else None)
+    if expires is None:
+        return None
+    end = expires.replace(tzinfo=UTC)
+    last = datetime.fromtimestamp(LAST_SECOND if in_table else NEVER_ENDS - 1, UTC)
+    if end > last:
+        raise typer.BadParameter(f"at most {last:%Y-%m-%d}; without it nothing expires", param_hint="--expires")
+    return end
 
 
 def iso(when: datetime | None) -> str | None:

@@ -15,6 +15,7 @@ from ocsd.cli.dnc_common import (
     TenantName,
     app,
     data_dir,
+    end_of,
     iso,
     load,
     no_registry,
@@ -148,10 +149,10 @@ def add(
     if not numbers and not any(text.strip() for text in customers or ()):
         raise typer.BadParameter("give a number or --customer", param_hint="NUMBER")
     plan = plan_for(country)
+    ends = end_of(expires, in_table=True)
     configuration = load(config)
     tenant_dbid = tenant_dbid_of(configuration, tenant)
     now = datetime.now(UTC)
-    ends = expires.replace(tzinfo=UTC) if expires is not None else None
     pairs: list[tuple[str | None, str | None]] = [(phone_of(text, plan, must=True), None) for text in numbers or ()]
     pairs += [(None, text) for text in customers or () if text.strip()]
     requests = [

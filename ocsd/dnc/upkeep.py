@@ -177,10 +177,10 @@ def import_numbers(
     conn.execute("ANALYZE dnc_import")
     return conn.execute(
         "INSERT INTO public.gsw_donotcall_list (phone, dnc_message, tenant_dbid, is_internal, time_stamp, expires_at)"
-        " SELECT i.phone, %(message)s, %(tenant)s, 0, %(now)s, %(until)s FROM dnc_import i"
+        " SELECT i.phone, %(message)s, %(tenant)s::bigint, 0, %(now)s::int, %(until)s::int FROM dnc_import i"
         " WHERE NOT EXISTS (SELECT FROM public.gsw_donotcall_list d WHERE d.phone = i.phone"
         " AND coalesce(d.tenant_dbid, 0) = coalesce(%(tenant)s::bigint, 0)"
-        " AND (coalesce(d.expires_at, 0) <= 0 OR d.expires_at >= %(until)s))",
+        " AND (coalesce(d.expires_at, 0) <= 0 OR d.expires_at >= %(until)s::int))",
         {
             "message": IMPORTED,
             "tenant": tenant_dbid,
