@@ -71,12 +71,13 @@ def claim(
             position = dialable_position(members, *gates, types, portion.agents)
             assert position is not None  # at least that of `record`
             seen.add(record.chain_id)
-            records = tuple(replace(member, list_dbid=list_dbid) for member in members)
+            records = tuple(
+                member if member.list_dbid == list_dbid else replace(member, list_dbid=list_dbid) for member in members
+            )
             found.append(Chain(list_dbid, record.chain_id, records, position))
         for chain in found:
             db.claims[name, chain.chain_id] = MemoryClaim(list_dbid, campaign_group_dbid, owner, lease_until)
-            for member in chain.records:
-                db.set_status(name, member.record_id, RecordStatus.RETRIEVED)
+            db.set_statuses(name, [member.record_id for member in chain.records], RecordStatus.RETRIEVED)
         taken += found
     return taken
 

@@ -9,7 +9,7 @@ place and keep the indices right. What a table knows about its rows at any time:
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -127,6 +127,16 @@ class MemoryTable:
         self.rows[record.record_id] = row
         self._index_chain(record.chain_id)
 
+    def set_statuses(self, record_ids: Iterable[int], status: RecordStatus) -> None:
+        """Of rows of one chain."""
+        chain_id = None
+        for record_id in record_ids:
+            row = self.rows[record_id]
+            chain_id = row.record.chain_id
+            self.rows[record_id] = MemoryRow(row.record, status, row.campaign_id, row.switch_id)
+        if chain_id is not None:
+            self._index_chain(chain_id)
+
     def delete(self, record_id: int) -> None:
         record = self.rows.pop(record_id).record
         self._unindex(record_id)
@@ -139,23 +149,29 @@ class MemoryTable:
     def _index_chain(self, chain_id: int) -> None:
         """Whether a row is held depends on its siblings, so a chain is looked at as a whole; chains are short."""
         members = self._chains.get(chain_id, ())
-        ready = {chain_n for chain_n, record_id in members if _ready_to_dial(self.rows[record_id])}
+        ready: set[int] | None = None
         for chain_n, record_id in members:
             row = self.rows[record_id]
             if row.record_status is not RecordStatus.READY:
-                self._unindex(record_id)
+                if record_id in self._where:
+                    self._unindex(record_id)
                 continue
-            record = row.record
-            named = named_chain_n(record)
-            held = named is not None and named != chain_n and named in ready
-            bucket = Bucket(
-                record.record_type, record.tz_dbid, record.daily_from_s, record.daily_till_s, record.attempt, held
+            record, held = row.record, False
+            named = named_chain_n(record) if record.treatments is not None else None
+            if named is not None and named != chain_n:
+                if ready is None:
+                    ready = {place for place, other in members if _ready_to_dial(self.rows[other])}
+                held = named in ready
+            where = (
+                Bucket(
+                    record.record_type, record.tz_dbid, record.daily_from_s, record.daily_till_s, record.attempt, held
+                ),
+                (record.dial_sched_time or 0, record_id),
             )
-            place = record.dial_sched_time or 0, record_id
-            if self._where.get(record_id) != (bucket, place):
+            if self._where.get(record_id) != where:
                 self._unindex(record_id)
-                self._where[record_id] = bucket, place
-                insort(self.ready.setdefault(bucket, []), place)
+                self._where[record_id] = where
+                insort(self.ready.setdefault(where[0], []), where[1])
 
     def _unindex(self, record_id: int) -> None:
         if (found := self._where.pop(record_id, None)) is not None:
@@ -218,9 +234,14 @@ class MemoryDatabase:
 
     def set_status(self, table: str, record_id: int, status: RecordStatus) -> MemoryRow:
         """Give the row another record_status and return the new row; KeyError when there is no such row."""
-        row = replace(self.table(table).rows[record_id], record_status=status)
+        row = self.table(table).rows[record_id]
+        row = MemoryRow(row.record, status, row.campaign_id, row.switch_id)
         self.table(table).put(row)
         return row
+
+    def set_statuses(self, table: str, record_ids: Iterable[int], status: RecordStatus) -> None:
+        """Give rows of one chain another record_status; KeyError when there is no such row."""
+        self.table(table).set_statuses(record_ids, status)
 
     def update_row(self, table: str, record_id: int, **columns: Any) -> MemoryRow:
         """
