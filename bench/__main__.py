@@ -144,6 +144,33 @@ def records_rows(found: list[Mapping[str, Any]]) -> list[Row]:
     ]
 
 
+def dnc_rows(found: Mapping[str, Any]) -> list[Row]:
+    imported, checks, read, times = found["import"], found["checks"], found["table"], found["checks"]["times"]
+    each = ", ".join(
+        f"{batch}: {times[f'hit_batch_{batch}_us']} / {times[f'miss_batch_{batch}_us']}"
+        for batch in (1, 20, 100, 10_000)
+    )
+    return [
+        (
+            f"Do-Not-Call, import of {imported['numbers']} numbers",
+            f"{imported['seconds']} s, peak memory {imported['peak_rss_mb']} MB, file {imported['file_mb']} MB "
+            f"({imported['bytes_per_number']} bytes a number)",
+        ),
+        (
+            "Do-Not-Call, checks",
+            f"ready in {checks['mapped_load_s']} s, {checks['after_mb']['resident']} MB resident after "
+            f"{checks['random_checks']} random checks ({checks['wrong']} wrong), {checks['after_mb']['own']} MB of it "
+            "not shared",
+        ),
+        ("", f"us a number in a batch of (hit / miss): {each}"),
+        (
+            f"Do-Not-Call, table of {read['rows']} rows",
+            f"read at {read['rows_per_s']} rows/s, {read['kept_bytes_per_row']} bytes a row kept, "
+            f"{read['requests_per_s']} requests/s written",
+        ),
+    ]
+
+
 SECTIONS = (
     Section("dialing", ("--sweep", "--seconds", "60"), ("--quick",), 2400.0, dialing_rows),
     Section("http_requests", (), ("--seconds", "1"), 120.0, http_rows),
@@ -151,6 +178,7 @@ SECTIONS = (
     Section("records", (), ("--rows", "200000", "--claims", "20"), 1800.0, records_rows),
     Section("media", ("--channels", "100", "300"), ("--channels", "100", "--seconds", "4"), 300.0, media_rows),
     Section("pacing", (), ("--decisions", "50"), 120.0, pacing_rows),
+    Section("dnc", (), ("--numbers", "5000000", "--rows", "200000", "--checks", "1000000"), 1200.0, dnc_rows),
     Section("cpa", (), ("--items", "100"), 300.0, cpa_rows, needs="espeak-ng"),
 )
 

@@ -72,12 +72,25 @@ class Overlay:
             if (kept := self._kept.get(request_id)) is not None:
                 kept.durable = True
 
+    @property
+    def durable_ones(self) -> int:
+        """How many could leave with the next reading of the table."""
+        return sum(kept.durable for kept in self._kept.values())
+
     def all_durable(self) -> frozenset[UUID]:
         return frozenset(request_id for request_id, kept in self._kept.items() if kept.durable)
 
     def drop(self, request_ids: frozenset[UUID]) -> None:
         """Forget requests that what was read from the table contains."""
         self._kept = {request_id: kept for request_id, kept in self._kept.items() if request_id not in request_ids}
+        self._rebuild()
+
+    def use(self, plans: tuple[Plan, ...]) -> None:
+        """Read phones without a country code in these countries from now on."""
+        self._plans = plans
+        self._rebuild()
+
+    def _rebuild(self) -> None:
         for fresh in self._fresh.values():
             fresh.numbers.clear()
             fresh.texts.clear()

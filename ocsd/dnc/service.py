@@ -267,7 +267,7 @@ class DncService:
             if heard:
                 log.info("dnc.heard", requests=heard)
             assert self._loaded is not None
-            if version != self._loaded.version or len(self._overlay.all_durable()) > OVERLAY_LIMIT:
+            if version != self._loaded.version or self._overlay.durable_ones > OVERLAY_LIMIT:
                 await self._read_all()
 
     async def _read_all(self) -> None:
@@ -323,8 +323,17 @@ class DncService:
                 away = False
 
     def reconfigure(self, config: Configuration) -> None:
-        """Obey ``dnc_reread_at`` of a changed configuration; ConfigError (nothing changed) when it is no time."""
+        """
+        Obey ``dnc_reread_at`` of a changed configuration; ConfigError (nothing changed) when it is no time.
+
+        Phones without a country code are read in the trunks' countries; when those change, the next look reads again.
+        """
         self._times = times_of_day(lookup(config, "dnc_reread_at"))
+        if (plans := plans_of(config)) != self._plans:
+            self._plans = plans
+            self._overlay.use(plans)
+            self._views.clear()
+            self._reread_due = True
 
     async def _write_rest(self) -> None:
         """The last try, when the tasks have ended."""

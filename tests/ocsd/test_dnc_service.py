@@ -34,11 +34,11 @@ MINE, THEIRS = 101, 102
 ADA, ALAN, GRACE = "+12125550101", "+12125550102", "+12125550103"
 
 
-def configuration(**options):
+def configuration(country="US", **options):
     return Configuration(
         application=Application(options=options),
         tenants=(Tenant(dbid=MINE, name="Mine"), Tenant(dbid=THEIRS, name="Theirs")),
-        trunks=(Trunk(dbid=1, name="Trunk", tenant="Mine", host="127.0.0.1"),),
+        trunks=(Trunk(dbid=1, name="Trunk", tenant="Mine", host="127.0.0.1", country=country),),
     )
 
 
@@ -565,6 +565,17 @@ async def test_given_a_time_of_day_when_it_comes_then_everything_is_read_again_e
         site.now += timedelta(minutes=30)
         await dnc.look()
         assert phones_of(dnc, ALAN) == [True]
+
+
+async def test_given_a_trunk_into_another_country_when_reconfigured_then_hand_written_phones_are_read_for_it(site):
+    site.insert(phone="020 7946 0018")
+    async with site.service() as dnc:
+        await dnc.add([entry("020 7946 0019")])
+        assert phones_of(dnc, "+442079460018", "+442079460019") == [False, False]
+        dnc.reconfigure(configuration(country="GB"))
+        assert phones_of(dnc, "+442079460019") == [True]
+        await dnc.look()
+        assert phones_of(dnc, "+442079460018", "+442079460019") == [True, True]
 
 
 async def test_given_a_damaged_registry_when_started_then_it_is_refused_and_when_running_the_old_one_holds(site):
