@@ -74,6 +74,8 @@ def test_given_imported_rows_when_counted_and_exported_then_each_list_has_those_
     counts = json.loads(as_json.stdout)
     assert (counts["records"], counts["ready_chains"], counts["by_status"]) == (1, 1, {"ready": 1})
     assert counts["by_call_result"] == {"Unknown Call Result": 1}
+    assert counts["held_back"]["excluded by the filter"] == 1
+    assert "not dialed now: excluded by the filter\t1\n" in plain.stdout
     assert json.loads(exported.stdout)["rows"] == 1
     lines = (site.folder / "gold.csv").read_text().splitlines()
     assert [row["customer_name"] for row in csv.DictReader(lines)] == ["Ada"]

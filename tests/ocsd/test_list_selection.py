@@ -1,5 +1,7 @@
 """What a claim takes: SQL and its Python twin agree on any table; filters, roles and figures on PostgreSQL."""
 
+import queue
+import threading
 from datetime import timedelta
 
 import psycopg
@@ -14,6 +16,7 @@ from ocsd.lists import counting, reader
 from ocsd.lists.claiming import WAITING_ROWS
 from ocsd.lists.gates import LocalTimes, dialable_position, named_chain_n, why_not_dialable
 from ocsd.lists.memory_database import MemoryTable
+from ocsd.lists.store import ListStore
 from ocsd.lists.tables import held_expression, ready_index_name, waiting_index_name
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import ConfigError
@@ -79,34 +82,59 @@ def world(database):
     world.conn.close()
 
 
-@given(table=tables, portions=portions, limit=st.integers(1, 6), list_dbid=st.sampled_from([LIST, LIST, FILTERED_LIST]))
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_given_any_table_when_claimed_then_sql_and_python_take_the_same_chains(
-    world, table, portions, limit, list_dbid
-):
+@pytest.fixture
+def ask(world):
+    """Runs ``await fn(store)`` on one open store, which lives in a thread of its own for all examples."""
+    ready: queue.Queue[tuple[ListStore, trio.lowlevel.TrioToken, trio.Event] | BaseException] = queue.Queue()
+
+    async def serve():
+        async with world.store() as store:
+            done = trio.Event()
+            ready.put((store, trio.lowlevel.current_trio_token(), done))
+            await done.wait()
+
+    def run():
+        try:
+            trio.run(serve)
+        except BaseException as error:
+            ready.put(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    first = ready.get(timeout=HANG_LIMIT_S)
+    assert not isinstance(first, BaseException), first
+    store, token, done = first
+    yield lambda fn: trio.from_thread.run(fn, store, trio_token=token)
+    trio.from_thread.run_sync(done.set, trio_token=token)
+    thread.join(HANG_LIMIT_S)
+
+
+@given(tables, portions, st.integers(1, 6), st.sampled_from([LIST, LIST, FILTERED_LIST]))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_given_any_table_when_claimed_then_sql_and_python_take_the_same(world, ask, table, portions, limit, list_dbid):
     memory = MemoryWorld()
     memory.database.filters["Rich"] = (rich, richest_first)
-    world.conn.execute("TRUNCATE customers RESTART IDENTITY; TRUNCATE ocsd.claim")
-    for row in table:
-        assert world.add(**row) == memory.add(**row)
+    world.conn.execute("DELETE FROM customers; DELETE FROM ocsd.claim")
+    with world.conn.transaction():
+        for record_id, row in enumerate(table, start=1):
+            assert world.add(record_id=record_id, **row) == memory.add(**row)
 
-    async def both():
+    async def claim_all(store):
         with trio.fail_after(HANG_LIMIT_S):
-            async with world.store() as real, memory.store() as twin:
-                answers = []
-                for store in (real, twin):
-                    chains = await store.claim_chains(list_dbid, GROUP, limit, NOON_UTC, portions)
-                    figures = await store.counts(list_dbid, NOON_UTC)
-                    rest = await store.claim_chains(list_dbid, GROUP, 50, NOON_UTC, portions)
-                    answers.append((told(chains), figures, sorted(told(rest))))
-                ids = range(1, len(table) + 1)
-                statuses = [[side.row(record_id)["record_status"] for record_id in ids] for side in (world, memory)]
-                return answers, statuses
+            chains = await store.claim_chains(list_dbid, GROUP, limit, NOON_UTC, portions)
+            figures = await store.counts(list_dbid, NOON_UTC)
+            rest = await store.claim_chains(list_dbid, GROUP, 50, NOON_UTC, portions)
+            return told(chains), figures, sorted(told(rest))
 
-    answers, statuses = trio.run(both)
+    async def in_memory():
+        async with memory.store() as twin:
+            return await claim_all(twin)
 
-    assert answers[0] == answers[1]
-    assert statuses[0] == statuses[1]
+    expected = trio.run(in_memory)
+
+    assert ask(claim_all) == expected
+    for record_id in range(1, len(table) + 1):
+        assert world.row(record_id)["record_status"] == memory.row(record_id)["record_status"]
 
 
 @given(table=tables)
@@ -312,7 +340,7 @@ async def test_given_two_lists_on_one_table_when_their_filters_share_a_chain_the
     )
     lists = tuple(
         CallingList(dbid=dbid, name=name, table_access="Customers", filter=name, time_zone="EST")
-        for dbid, name in ((311, "Poor"), (312, "Wealthy"))
+        for dbid, name in ((LIST, "Poor"), (FILTERED_LIST, "Wealthy"))
     )
     world.config = configuration(
         world.config.database.dsn,
@@ -324,12 +352,12 @@ async def test_given_two_lists_on_one_table_when_their_filters_share_a_chain_the
     )
     with trio.fail_after(HANG_LIMIT_S):
         async with world.store() as store:
-            first = await store.claim_chains(312, GROUP, 10, NOON_UTC)
+            first = await store.claim_chains(FILTERED_LIST, GROUP, 10, NOON_UTC)
             assert told(first) == [(7, 0, [shared, wealthy])]
-            assert await store.claim_chains(311, GROUP, 10, NOON_UTC) == []
+            assert await store.claim_chains(LIST, GROUP, 10, NOON_UTC) == []
             assert world.row(poor)["record_status"] == RecordStatus.READY
             await store.give_back(first)
-            assert told(await store.claim_chains(311, GROUP, 10, NOON_UTC)) == [(7, 0, [poor, shared])]
+            assert told(await store.claim_chains(LIST, GROUP, 10, NOON_UTC)) == [(7, 0, [poor, shared])]
             assert world.row(wealthy)["record_status"] == RecordStatus.READY
 
 
