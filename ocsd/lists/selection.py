@@ -202,7 +202,7 @@ WITH RECURSIVE bucket AS (
   SELECT b.*, row_number() OVER () AS place FROM bucket AS b
   WHERE b.held = 0 AND b.attempt < %(max_attempts)s AND {window}
 ), piece AS MATERIALIZED (
-  SELECT least(%(wanted)s::int, greatest(%(piece)s::int, 2 * %(wanted)s::int / greatest(1, count(*))::int)) AS size
+  SELECT least(%(wanted)s::int, greatest(%(piece)s::int, 3 * %(wanted)s::int / greatest(1, 2 * count(*))::int)) AS size
   FROM open_bucket
 ), found AS MATERIALIZED (
   SELECT b.place, c.* FROM open_bucket AS b CROSS JOIN LATERAL (
@@ -296,6 +296,8 @@ WITH candidate AS (
 ), locked AS (
   SELECT t.chain_id, c.place FROM candidate AS c JOIN {table} AS t USING (record_id)
   WHERE {ready} AND {due_now} AND (c.alone OR {held} = 0)
+    -- Else a row that came and went during the search would give a claim on a chain of which nothing is taken.
+    AND t.record_id = ANY(%(member_ids)s::int[])
   ORDER BY c.place FOR UPDATE OF t SKIP LOCKED
 ), claimed AS (
   -- By chain_id, so that two claimers that meet wait for each other in one direction only.

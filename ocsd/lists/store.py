@@ -98,8 +98,9 @@ class ListStore(Protocol):
         """
         Commit attempt rows (group-committed with those of other callers) before any INVITE leaves.
 
-        Returns, by attempt id, those that an attempt cap refuses: they are not written and must not be dialed. Caps
-        are counted in the same transaction, so two daemons cannot pass one together.
+        Returns, by attempt id, those that an attempt cap refuses, or whose record was withdrawn meanwhile (``until``
+        None): they are not written and must not be dialed. Caps are counted in the same transaction, so two daemons
+        cannot pass one together.
 
         Raises ClaimLost when a chain is no longer claimed by this owner (lease taken over, given back): none of this
         call's attempts may be dialed then. After a cancel the rows may exist: call `finish_attempt` or leave them to

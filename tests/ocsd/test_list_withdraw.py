@@ -1,10 +1,12 @@
 """Records taken out of the lists: cancel and Do-Not-Call, on both stores, and against claims and results under way."""
 
+from dataclasses import replace
+
 import psycopg
 import pytest
 import trio
 
-from ocsd.lists import withdrawing
+from ocsd.lists import claiming, withdrawing
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.records import ChainChange, Selector, Withdrawal
 from tests.ocsd.list_worlds import GROUP, LIST, NOON_UTC, MemoryWorld, PostgresWorld, attempt_for, result_of
@@ -217,6 +219,18 @@ async def test_given_claims_results_and_withdrawals_at_once_when_all_are_done_th
     assert {row["record_id"] for row in rows if row["record_type"] == RecordType.NO_CALL} == gone
     deadlocks = real.conn.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     assert deadlocks.fetchone() == {"deadlocks": 0}
+
+
+async def test_given_a_row_that_came_and_went_during_a_search_when_claimed_then_no_claim_is_left_without_rows(
+    real, monkeypatch
+):
+    real.add(chain_id=5)
+    search = claiming.search
+    # Between the statements of a search another daemon held the chain: its rows are not among the members.
+    monkeypatch.setattr(claiming, "search", lambda *args, **kwargs: replace(search(*args, **kwargs), member_ids=()))
+    async with real.store() as store:
+        assert await store.claim_chains(LIST, GROUP, 1, NOON_UTC) == []
+        assert real.claims() == {}
 
 
 async def test_given_a_row_that_somebody_holds_when_withdrawn_then_no_other_row_is_held_meanwhile(real, database):
