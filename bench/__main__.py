@@ -147,7 +147,7 @@ def records_rows(found: list[Mapping[str, Any]]) -> list[Row]:
 def dnc_rows(found: Mapping[str, Any]) -> list[Row]:
     imported, checks, read, times = found["import"], found["checks"], found["table"], found["checks"]["times"]
     each = ", ".join(
-        f"{batch}: {times[f'hit_batch_{batch}_us']} / {times[f'miss_batch_{batch}_us']}"
+        f"{batch}: {times[f'hit_batch_{batch}_cpu_us']} / {times[f'miss_batch_{batch}_cpu_us']}"
         for batch in (1, 20, 100, 10_000)
     )
     return [
@@ -162,7 +162,7 @@ def dnc_rows(found: Mapping[str, Any]) -> list[Row]:
             f"{checks['random_checks']} random checks ({checks['wrong']} wrong), {checks['after_mb']['own']} MB of it "
             "not shared",
         ),
-        ("", f"us a number in a batch of (hit / miss): {each}"),
+        ("", f"CPU us a number in a batch of (hit / miss): {each}"),
         (
             f"Do-Not-Call, table of {read['rows']} rows",
             f"read at {read['rows_per_s']} rows/s, {read['kept_bytes_per_row']} bytes a row kept, "

@@ -124,9 +124,9 @@ def measure_checks(folder: Path, count: int, checks: int) -> dict[str, Any]:
         # Half of them are registered, scattered over the whole file.
         start = int(random.integers(0, count - 5_000))
         asked = [*phones(start, 5_000), *phones(count + start, 5_000)]
-        began_s = time.perf_counter()
+        began_s = time.thread_time()
         verdicts = view.forbidden(asked, now_s)
-        spent_s += time.perf_counter() - began_s
+        spent_s += time.thread_time() - began_s
         wrong += verdicts[:5_000].count(False) + verdicts[5_000:].count(True)
         done += len(asked)
     after = memory_mb()
@@ -135,12 +135,12 @@ def measure_checks(folder: Path, count: int, checks: int) -> dict[str, Any]:
         for batch in BATCHES:
             sample = phones(first + int(random.integers(0, count - 100_000)), 100_000)
             random.shuffle(sample)
-            times[f"{kind}_batch_{batch}_us"] = _us_a_number(view, sample, batch, now_s)
+            times[f"{kind}_batch_{batch}_cpu_us"] = _us_a_number(view, sample, batch, now_s)
     return {
         "mapped_load_s": round(load_s, 3),
         "random_checks": done,
         "wrong": wrong,
-        "random_checks_us": round(spent_s / done * 1e6, 3),
+        "random_checks_cpu_us": round(spent_s / done * 1e6, 3),
         "before_mb": before,
         "after_mb": after,
         "times": times,
@@ -149,10 +149,11 @@ def measure_checks(folder: Path, count: int, checks: int) -> dict[str, Any]:
 
 def _us_a_number(view: View, sample: list[str], batch: int, now_s: float) -> float:
     batches = [sample[start : start + batch] for start in range(0, len(sample), batch)][: max(10, 20_000 // batch)]
-    began_s = time.perf_counter()
+    # CPU time: other work on the machine would double it.
+    began_s = time.thread_time()
     for asked in batches:
         view.forbidden(asked, now_s)
-    return round((time.perf_counter() - began_s) / sum(map(len, batches)) * 1e6, 3)
+    return round((time.thread_time() - began_s) / sum(map(len, batches)) * 1e6, 3)
 
 
 def measure_table(folder: Path, rows: int) -> dict[str, float]:
@@ -167,7 +168,7 @@ def measure_table(folder: Path, rows: int) -> dict[str, float]:
                     "COPY gsw_donotcall_list (phone, customer_id, tenant_dbid, time_stamp, expires_at) FROM STDIN"
                 ) as copy,
             ):
-                for part in numbers_between(0, rows):
+                for part in (part for whole in numbers_between(0, rows) for part in np.array_split(whole, 100)):
                     copy.write(
                         "".join(
                             f"+1{n}\t{f'C-{n}' if n % 10 == 0 else chr(92) + 'N'}\t{101 + n % 2}\t1760000000\t"
@@ -176,7 +177,7 @@ def measure_table(folder: Path, rows: int) -> dict[str, float]:
                         )
                     )
             conn.execute("ANALYZE gsw_donotcall_list")
-            before = memory_mb()["own"]
+            before, peak_before_mb = memory_mb()["own"], peak_rss_mb()
             began_s = time.monotonic()
             with conn.transaction():
                 loaded = table.load(conn, (plan_of("US"),))
@@ -204,6 +205,7 @@ def measure_table(folder: Path, rows: int) -> dict[str, float]:
         "kept_bytes_per_row": round(kept / loaded.rows, 1),
         "own_before_mb": before,
         "own_after_mb": after,
+        "peak_rss_before_mb": peak_before_mb,
         "peak_rss_mb": peak_mb,
         "requests_per_s": round(len(requests) / write_s),
     }
