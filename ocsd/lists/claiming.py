@@ -1,8 +1,9 @@
 """The search of a claim, in one read-only transaction: synchronous, run in a thread of the pool."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
 from typing import Any, Final
 
 import psycopg
@@ -15,18 +16,23 @@ from ocsd.model.enums import RecordType
 from ocsd.model.errors import ConfigError
 from ocsd.model.records import CallingRecord, Chain, Portion
 
-SEARCH_FACTOR: Final = 3
+SEARCH_FACTOR: Final = 2.5
 """Rows searched per chain wanted: room for chains of several rows."""
 
-FIRST_PIECE_ROWS: Final = 10
-"""Rows read at least from the front of each bucket at first; all buckets together usually have enough then."""
+FIRST_PIECE_ROWS: Final = 4
+"""Rows read at least from the front of each bucket at first."""
 
 SEARCH_ROUNDS: Final = 6
 """Searches per portion, each twice as wide."""
 
-WAITING_ROWS: Final = 200
+WAITING_ROWS: Final = 100
 """Rows looked at per claim that wait for another record of their chain. A million are gone round in hours; in lists of
 the usual size all are seen at each claim."""
+
+
+_TYPE_PLACE: Final = RECORD_COLUMNS.index("record_type")
+_record: Final[Callable[..., CallingRecord]] = CallingRecord
+_TYPES: Final = {int(record_type): record_type for record_type in RecordType}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ def search(
         if need <= 0 or portion.record_type not in DIALED_TYPES:
             continue
         statement = selection.search_general if portion.record_type is RecordType.GENERAL else selection.search
-        rows_wanted, piece = need * SEARCH_FACTOR, FIRST_PIECE_ROWS
+        rows_wanted, piece = ceil(need * SEARCH_FACTOR), FIRST_PIECE_ROWS
         best: dict[int, tuple[int, bool]] = {}
         for _ in range(SEARCH_ROUNDS):
             rows = conn.execute(
@@ -189,14 +195,10 @@ def chains_of(list_dbid: int, rows: Sequence[tuple[Any, ...]], user_columns: Seq
     records: dict[int, list[CallingRecord]] = {}
     first_user, end = len(RECORD_COLUMNS), len(RECORD_COLUMNS) + len(user_columns)
     for row in rows:
-        values = dict(zip(RECORD_COLUMNS, row, strict=False))
-        record = CallingRecord(
-            list_dbid=list_dbid,
-            daily_from_s=values.pop("daily_from"),
-            daily_till_s=values.pop("daily_till"),
-            record_type=RecordType(values.pop("record_type")),
-            user_fields=dict(zip(user_columns, row[first_user:end], strict=True)),
-            **values,
+        user_fields = dict(zip(user_columns, row[first_user:end], strict=True))
+        # RECORD_COLUMNS stand in the order of CallingRecord's fields.
+        record = _record(
+            list_dbid, *row[:_TYPE_PLACE], _TYPES[row[_TYPE_PLACE]], *row[_TYPE_PLACE + 1 : first_user], user_fields
         )
         records.setdefault(record.chain_id, []).append(record)
     return [Chain(list_dbid, chain_id, tuple(members)) for chain_id, members in records.items()]

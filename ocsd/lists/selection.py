@@ -202,8 +202,9 @@ WITH RECURSIVE bucket AS (
   SELECT b.*, row_number() OVER () AS place FROM bucket AS b
   WHERE b.held = 0 AND b.attempt < %(max_attempts)s AND {window}
 ), piece AS MATERIALIZED (
-  SELECT least(%(wanted)s::int, greatest(%(piece)s::int, 3 * %(wanted)s::int / greatest(1, 2 * count(*))::int)) AS size
-  FROM open_bucket
+  -- What falls to each bucket when rows are spread at random, and three deviations of that.
+  SELECT least(%(wanted)s::int, greatest(%(piece)s::int, ceil(n.mean + 3 * sqrt(n.mean))::int)) AS size
+  FROM (SELECT %(wanted)s::float8 / greatest(1, count(*)) AS mean FROM open_bucket) AS n
 ), found AS MATERIALIZED (
   SELECT b.place, c.* FROM open_bucket AS b CROSS JOIN LATERAL (
     SELECT t.record_id, t.chain_id, coalesce(t.dial_sched_time, 0) AS due FROM {table} AS t
