@@ -1,6 +1,6 @@
 """All measurements of this machine, one after the other: a table at the end and everything in a JSON file.
 
-    make bench                          # about ten minutes
+    make bench                          # about twenty minutes
     make bench ARGS=--quick             # about two minutes, shorter windows, no search for the highest rate
     make bench ARGS="--only dialing"
 

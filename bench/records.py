@@ -277,7 +277,7 @@ def measure(sizes: list[int], claims: int, say: Callable[[str], None]) -> list[d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000], help="table sizes")
-    parser.add_argument("--claims", type=int, default=300)
+    parser.add_argument("--claims", type=int, default=200)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     arguments = parser.parse_args()
     figures = measure(arguments.rows, arguments.claims, lambda text: print(text, flush=True))

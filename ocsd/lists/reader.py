@@ -36,8 +36,8 @@ def create_role(conn: psycopg.Connection[Any]) -> bool:
             if row != (True,):
                 conn.execute(sql.SQL("GRANT USAGE ON SCHEMA ocsd TO {}").format(sql.Identifier(READER)))
                 conn.execute(sql.SQL("GRANT SELECT ON ocsd.claim TO {}").format(sql.Identifier(READER)))
-    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
-        return create_role(conn)  # another database of this server was migrated at the same moment
+    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation, psycopg.InternalError):
+        return create_role(conn)  # another daemon did the same at this moment ("tuple concurrently updated")
     except psycopg.errors.InsufficientPrivilege as error:
         _warn("role", error)
         return False
@@ -51,6 +51,8 @@ def let_read(conn: psycopg.Connection[Any], table: str) -> bool:
     try:
         with conn.transaction():
             conn.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(sql.Identifier(table), sql.Identifier(READER)))
+    except psycopg.InternalError:  # another daemon did the same at this moment ("tuple concurrently updated")
+        return can_read(conn, table)
     except psycopg.ProgrammingError as error:  # no role, no table, not ours
         _warn(table, error)
         return False
