@@ -17,31 +17,42 @@ log = structlog.get_logger(__name__)
 
 READER: Final = "ocsd_reader"
 
+CONFLICT_TRIES: Final = 5
+"""Several daemons may create the role at once; more conflicts in a row point to something else."""
+
 _warned: set[str] = set()
 
 
 def create_role(conn: psycopg.Connection[Any]) -> bool:
     """Create the role if it is missing, let it read claims and let us become it; False: the server refuses."""
-    try:
-        with conn.transaction():
-            if conn.execute("SELECT FROM pg_roles WHERE rolname = %s", (READER,)).fetchone() is None:
-                conn.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(READER)))
-            if conn.execute("SELECT pg_has_role(%s, 'MEMBER')", (READER,)).fetchone() != (True,):
-                conn.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(READER)))
-            row = conn.execute(
-                "SELECT has_schema_privilege(%(role)s, 'ocsd', 'USAGE')"
-                " AND has_table_privilege(%(role)s, 'ocsd.claim', 'SELECT')",
-                {"role": READER},
-            ).fetchone()
-            if row != (True,):
-                conn.execute(sql.SQL("GRANT USAGE ON SCHEMA ocsd TO {}").format(sql.Identifier(READER)))
-                conn.execute(sql.SQL("GRANT SELECT ON ocsd.claim TO {}").format(sql.Identifier(READER)))
-    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation, psycopg.InternalError):
-        return create_role(conn)  # another daemon did the same at this moment ("tuple concurrently updated")
-    except psycopg.errors.InsufficientPrivilege as error:
-        _warn("role", error)
-        return False
-    return True
+    for tries_left in reversed(range(CONFLICT_TRIES)):
+        try:
+            with conn.transaction():
+                _create_role(conn)
+            return True
+        except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation, psycopg.InternalError):
+            # Another daemon did the same at this moment ("tuple concurrently updated").
+            if not tries_left:
+                raise
+        except psycopg.errors.InsufficientPrivilege as error:
+            _warn("role", error)
+            return False
+    raise AssertionError("unreachable")
+
+
+def _create_role(conn: psycopg.Connection[Any]) -> None:
+    if conn.execute("SELECT FROM pg_roles WHERE rolname = %s", (READER,)).fetchone() is None:
+        conn.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(READER)))
+    if conn.execute("SELECT pg_has_role(%s, 'MEMBER')", (READER,)).fetchone() != (True,):
+        conn.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(READER)))
+    row = conn.execute(
+        "SELECT has_schema_privilege(%(role)s, 'ocsd', 'USAGE')"
+        " AND has_table_privilege(%(role)s, 'ocsd.claim', 'SELECT')",
+        {"role": READER},
+    ).fetchone()
+    if row != (True,):
+        conn.execute(sql.SQL("GRANT USAGE ON SCHEMA ocsd TO {}").format(sql.Identifier(READER)))
+        conn.execute(sql.SQL("GRANT SELECT ON ocsd.claim TO {}").format(sql.Identifier(READER)))
 
 
 def let_read(conn: psycopg.Connection[Any], table: str) -> bool:
