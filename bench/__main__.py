@@ -137,7 +137,8 @@ def records_rows(found: list[Mapping[str, Any]]) -> list[Row]:
         (
             f"claiming 120 chains of {case['rows']:,} records".replace(",", " "),
             f"p50 {case['claim_ms']['p50']} p99 {case['claim_ms']['p99']} max {case['claim_ms']['max']} ms beside "
-            f"{case['results_per_s']} results/s, client memory {case['rss_before_mb']} -> {case['rss_after_mb']} MB, "
+            f"{case['results_per_s']} results/s; alone p50 {case['claim_alone_ms']['p50']} ms, CPU "
+            f"{case['claim_alone_cpu_ms']} ms; client memory {case['rss_before_mb']} -> {case['rss_after_mb']} MB, "
             f"load {case['load_average_1min']}",
         )
         for case in found

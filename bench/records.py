@@ -27,6 +27,7 @@ import trio
 from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration, Database, Format, FormatField, TableAccess, TimeZoneObject
+from ocsd.demo.run import process_tree
 from ocsd.lists.embedded import EmbeddedPostgres
 from ocsd.lists.migrate import migrate
 from ocsd.lists.postgres import PostgresListStore, open_store
@@ -49,6 +50,9 @@ PORTION: Final = 120
 RESULTS_PER_S: Final = 200.0
 LOW_MARK: Final = 5 * PORTION
 """Chains that the session keeps in its buffer, so that its portions are claimed at the pace of its dialing."""
+
+CLAIMS_ALONE: Final = 10
+"""Claims before the writer begins, to tell what a claim costs by itself."""
 
 WARM_UP_S: Final = 3.0
 RETRIED_RATIO: Final = 0.3
@@ -110,6 +114,13 @@ def rss_mb() -> float:
     """Resident memory of this process now (proc(5), statm)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+
+
+def used_cpu_ms(server_pid: int) -> float:
+    """CPU time of this process and of the server's processes so far (proc(5), schedstat: nanoseconds)."""
+    pids = [os.getpid(), *process_tree(server_pid)]
+    threads = [path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    return sum(int(path.read_text().split()[0]) for path in threads) / 1e6
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
@@ -206,11 +217,15 @@ class Dialing:
         self.finished += 1
 
 
-async def measure_claims(config: Configuration, claims: int) -> dict[str, Any]:
+async def measure_claims(config: Configuration, claims: int, server_pid: int) -> dict[str, Any]:
     async with open_store(config, node="bench") as store:
         dialing = Dialing(store)
-        for _ in range(LOW_MARK // PORTION + 1):  # connections, caches, and chains for the writer
+        for _ in range(3):  # connections and caches
             await dialing.claim()
+        cpu_ms = used_cpu_ms(server_pid)
+        for _ in range(CLAIMS_ALONE):
+            await dialing.claim()
+        alone_ms, cpu_ms = dialing.claim_ms[3:], used_cpu_ms(server_pid) - cpu_ms
         before_mb = rss_mb()
         dialing.claim_ms.clear()
         dialing.claimed_rows = 0
@@ -224,6 +239,8 @@ async def measure_claims(config: Configuration, claims: int) -> dict[str, Any]:
             figures = {
                 "claims": claims,
                 "claim_ms": percentiles(dialing.claim_ms),
+                "claim_alone_ms": percentiles(alone_ms),
+                "claim_alone_cpu_ms": round(cpu_ms / CLAIMS_ALONE, 1),
                 "rows_per_claim": round(dialing.claimed_rows / claims, 1),
                 "results_per_s": round((dialing.finished - finished_before) / seconds, 1),
                 "finish_ms": percentiles(dialing.finish_ms),
@@ -247,6 +264,8 @@ def measure(sizes: list[int], claims: int, say: Callable[[str], None]) -> list[d
             server = EmbeddedPostgres(folder / "postgres")
             dsn = server.start()
             stack.callback(server.stop)
+            server_pid = server.server_pid()
+            assert server_pid is not None
             config = configuration(dsn)
             began_s = time.monotonic()
             with psycopg.connect(dsn, autocommit=True) as conn:
@@ -260,7 +279,7 @@ def measure(sizes: list[int], claims: int, say: Callable[[str], None]) -> list[d
                 ).fetchone()
             assert row is not None
             say(f"{row[0]} rows in {time.monotonic() - began_s:.0f} s")
-            figures = trio.run(measure_claims, config, claims)
+            figures = trio.run(measure_claims, config, claims, server_pid)
             found.append(
                 {
                     "rows": row[0],
