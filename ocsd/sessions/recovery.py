@@ -18,7 +18,7 @@ workers and the media server say counts as well, and the agent's name is part of
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -143,7 +143,7 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
     store = campaigns.store
     attempts = await store.open_attempts()
     records: dict[tuple[int, int], CallingRecord] = {}
-    chains: dict[int, Chain] = {}
+    chains: dict[int, tuple[Chain, bool]] = {}
     for list_dbid in {attempt.list_dbid for attempt in attempts} & campaigns.list_dbids:
         wanted = [attempt.record_id for attempt in attempts if attempt.list_dbid == list_dbid]
         found = await store.records(list_dbid, wanted)
@@ -152,19 +152,20 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
         record = records.get((attempt.list_dbid, attempt.record_id), _bare_record(attempt))
         known = attempt.list_dbid in campaigns.list_dbids
         rows = await store.chain(attempt.list_dbid, attempt.chain_id) if known else ()
-        chains[attempt.attempt_id] = _chain_of(record, rows)
+        chains[attempt.attempt_id] = found_chain(record, rows)
     adopted = given_up = 0
     # The plane is asked last: from here to the adoption nothing is awaited that could make its answer old.
     legs = {leg.leg_id: leg for leg in telephony.live_legs()}
     channels = {channel.channel_id: channel for channel in media.live_channels()}
-    open_ends: list[tuple[OpenAttempt, Remains, Chain]] = []
+    open_ends: list[tuple[OpenAttempt, Remains, Chain, bool]] = []
     for attempt in attempts:
-        chain = chains[attempt.attempt_id]
+        chain, withdrawn = chains[attempt.attempt_id]
         session = campaigns.sessions.get(attempt.campaign_group_dbid)
         task = None
         remains = Remains(legs.get(attempt.leg_id), channels.get(f"{attempt.leg_id}-rtp"))
         if session is not None:
             context = session.context_of(attempt, chain)
+            context.withdrawn = withdrawn
             remains = remains_of(context, legs, channels)
             task = _adopt(attempt, remains, context, session, telephony, media)
             if task is None:
@@ -174,9 +175,9 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             adopted += 1
             log.info("attempt.adopted", attempt_id=attempt.attempt_id, state=task.machine.state.name)
         else:
-            open_ends.append((attempt, remains, chain))
-    for attempt, remains, chain in open_ends:
-        await _settle(campaigns, attempt, remains, chain)
+            open_ends.append((attempt, remains, chain, withdrawn))
+    for attempt, remains, chain, withdrawn in open_ends:
+        await _settle(campaigns, attempt, remains, chain, withdrawn)
         given_up += 1
     for pair in _conversations_without_record(telephony, media):
         campaigns.start_soon(_see_through, *pair)
@@ -186,13 +187,20 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
     return Recovered(adopted, given_up, returned)
 
 
-async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, chain: Chain) -> None:
+async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, chain: Chain, withdrawn: bool) -> None:
     connected = attempt.connected_at is not None or remains.agent_id is not None
     result: int
     result, interrupted = settled(connected, remains)
     if attempt.desktop_result is not None:
         result = attempt.desktop_result
-    decision = _decision(campaigns, attempt, chain, result, connected=connected, interrupted=interrupted)
+    ending = Ending(
+        call_result=int(result),
+        record_status=RecordStatus.STALE if interrupted else RecordStatus.UPDATED,
+        handled=connected,
+        agent_id=attempt.agent_id,
+        withdrawn=withdrawn,
+    )
+    decision = _decision(campaigns, attempt, chain, ending)
     leg, verdict = remains.leg, remains.verdict or remains.early_verdict
     await campaigns.store.finish_attempt(
         FinishedAttempt(
@@ -219,32 +227,28 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
     log.warning("attempt.settled", attempt_id=attempt.attempt_id, result=int(result), interrupted=interrupted)
 
 
-def _chain_of(record: CallingRecord, rows: tuple[CallingRecord, ...]) -> Chain:
-    """The claimed chain as far as it is still there; the dialed record is always in it."""
+def found_chain(record: CallingRecord, rows: tuple[CallingRecord, ...]) -> tuple[Chain, bool]:
+    """
+    The claimed chain as far as it is still there, and whether the dialed record has been withdrawn meanwhile.
+
+    The dialed record is always in it. ``rows``: the live ones.
+    """
     place = next((i for i, row in enumerate(rows) if row.record_id == record.record_id), None)
     if place is None:
-        return Chain(record.list_dbid, record.chain_id, (record, *rows))
-    return Chain(record.list_dbid, record.chain_id, rows, place)
+        return Chain(record.list_dbid, record.chain_id, (record, *rows)), True
+    return Chain(record.list_dbid, record.chain_id, rows, place), False
 
 
-def _decision(
-    campaigns: Campaigns, attempt: OpenAttempt, chain: Chain, result: int, *, connected: bool, interrupted: bool
-) -> Decision:
+def _decision(campaigns: Campaigns, attempt: OpenAttempt, chain: Chain, ending: Ending) -> Decision:
     """What follows from a result found at start-up: the same as if the daemon had been there."""
-    status = RecordStatus.STALE if interrupted else RecordStatus.UPDATED
     group = campaigns.groups.get(attempt.campaign_group_dbid)
     if group is None or attempt.list_dbid not in campaigns.list_dbids:
         # Its group or list is not configured any more: nobody knows its treatments.
+        status = ending.record_status
         change = ChainChange(status, RecordType(chain.record.record_type), sibling_status=status)
         return Decision(change, 0, None, "its campaign group is not configured any more")
     planner = Planner(campaigns.config, group)
-    ending = Ending(
-        call_result=int(result),
-        record_status=status,
-        handled=connected,
-        agent_id=attempt.agent_id,
-        result_for_all=planner.result_for_all(attempt.list_dbid),
-    )
+    ending = replace(ending, result_for_all=planner.result_for_all(attempt.list_dbid))
     return settle(planner, chain, chain.record, ending, attempt.desktop_updates, campaigns.clock.utc())
 
 

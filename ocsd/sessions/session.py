@@ -325,7 +325,10 @@ class Session:
         refused = await self.write_begun(contexts)
         for context in contexts:
             if (refusal := refused.get(context.attempt_id)) is not None:
-                await self._postpone(context.chain, refusal)
+                if refusal.until is None:  # the record is not ours to dial any more; the rest of its chain goes back
+                    await self._give_back([context.chain])
+                else:
+                    await self._postpone(context.chain, refusal)
         return [context for context in contexts if context.attempt_id not in refused]
 
     async def _attempt_ids(self, count: int) -> list[int]:

@@ -4,7 +4,8 @@ What becomes of a chain when an attempt on it ends: treated, closed, called back
     how it ended                                              what follows
     no INVITE left                                            back to the list as it was
     nobody knows (worker lost, ForceUnload, no RecordProcessed)   Stale, the whole chain: it may have rung
-    cancelled or Do-Not-Call meanwhile                        it has been written already
+    cancelled or Do-Not-Call meanwhile                        it has been written already; what is left of the chain
+                                                              goes back to the list
     the desktop asked for a callback                          the callback
     an agent had it, and RecordProcessed asks for treatment   the treatment of the result, for everybody or that agent
     an agent had it                                           Updated
@@ -81,6 +82,10 @@ def settle(
 ) -> Decision:
     """``chain``: its live rows as far as we know them; ``record``: the one dialed, as it was before the attempt."""
     record_type = RecordType(record.record_type)
+    if ending.withdrawn or record.record_id not in {row.record_id for row in chain.records}:
+        # Its row says already what it is; where only this record was meant, the others may be dialed (manual, "Canceled
+        # and DoNotCall Chained Records").
+        return Decision(as_it_was(record), 0, None, "cancelled or put on Do-Not-Call meanwhile")
     if ending.record_status is RecordStatus.READY:
         return Decision(as_it_was(record), 0, record.record_id, "not dialed: back to the list")
     if ending.record_status is RecordStatus.STALE:
@@ -91,8 +96,6 @@ def settle(
         record_type,
         sibling_result=ending.call_result if ending.result_for_all else None,
     )
-    if ending.withdrawn:
-        return Decision(final, 0, None, "cancelled or put on Do-Not-Call")
     dialed = replace(record, attempt=record.attempt + int(ending.counted))
     records = tuple(dialed if row.record_id == record.record_id else row for row in chain.records)
     if ending.callback is not None:

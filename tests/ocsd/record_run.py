@@ -101,7 +101,9 @@ class RecordRun:
         refused = await self.store.begin_attempts(attempts)
         dialed = []
         for attempt_id, chain in zip(ids, chains, strict=True):
-            if (refusal := refused.get(attempt_id)) is not None:
+            if (refusal := refused.get(attempt_id)) is not None and refusal.until is None:
+                await self.store.give_back([chain])
+            elif refusal is not None:
                 await self.supply.postpone(chain, refusal)
             else:
                 dialed.append(Dial(attempt_id, chain, now))

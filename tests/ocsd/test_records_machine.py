@@ -6,10 +6,11 @@ later as a start-up does: live calls are adopted or found ended, the rest is int
 cancelled, numbers are put on Do-Not-Call, the database goes away, limits change, time passes.
 
 What must hold, whatever happens: no record is dialed outside its window, before its time, past its attempts, over an
-attempt cap or on Do-Not-Call; no chain is in two hands; no attempt is dialed twice; and when everybody has gone home, no
-row is left Retrieved and every chain that may still be dialed is found by a fresh daemon.
+attempt cap or on Do-Not-Call; no chain is in two hands; no attempt is dialed twice; and when everybody has gone home,
+no row is left Retrieved and every chain that may still be dialed is found by a fresh daemon.
 """
 
+import logging
 import random
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
@@ -43,11 +44,13 @@ from ocsd.lists.store import ClaimLost
 from ocsd.model.enums import CallResult, RecordAction, RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import Chain, ChainChange, ChainSettlement, Selector, Withdrawal
+from ocsd.sessions.recovery import found_chain
 from tests.ocsd.record_run import Dial, RecordRun, VirtualClock
 
 ZONES = ("America/New_York", "America/Phoenix", "Asia/Kathmandu")
 LISTS = (301, 302)
 CAP, CAP_H = 3, 24
+MIN_STEPS = 100_000
 R, A = CallResult, RecordAction
 RESULTS = (R.BUSY, R.NO_ANSWER, R.ANSWERING_MACHINE, R.ANSWER, R.DROPPED, R.SIT_VACANT_CODE)
 FINAL = {RecordStatus.UPDATED, RecordStatus.STALE, RecordStatus.CANCELED, RecordStatus.AGENT_ERROR}
@@ -112,7 +115,11 @@ def configuration(max_attempts: int = 4) -> Configuration:
         ),
         campaign_groups=tuple(
             CampaignGroup(
-                dbid=500 + i, name=f"C{i}@{group}", campaign=f"C{i}", group=group, trunks=("trunk",),
+                dbid=500 + i,
+                name=f"C{i}@{group}",
+                campaign=f"C{i}",
+                group=group,
+                trunks=("trunk",),
                 options={"predictive_callback": i == 0},
             )  # fmt: skip
             for i, group in enumerate("GH")
@@ -171,9 +178,14 @@ class Daemon:
         )
         self.dials: dict[int, Dial] = {}
         self.on_desk: list[Chain] = []
+        self.withdrawn: set[int] = set()
+        """Adopted attempts whose record was withdrawn while nobody was there."""
 
 
 class RecordsMachine(RuleBasedStateMachine):
+    steps = 0
+    """Of all examples."""
+
     def __init__(self) -> None:
         super().__init__()
         self.config = configuration()
@@ -195,7 +207,7 @@ class RecordsMachine(RuleBasedStateMachine):
 
     @initialize(seed=st.integers(0, 2**20))
     def lists(self, seed: int) -> None:
-        pick = random.Random(seed)  # noqa: S311
+        pick = random.Random(seed)
         for list_dbid in LISTS:
             for chain_id in range(1, 7):
                 for chain_n in range(pick.choice((1, 1, 2, 3))):
@@ -223,17 +235,14 @@ class RecordsMachine(RuleBasedStateMachine):
                 rows = await daemon.store.chain(attempt.list_dbid, attempt.chain_id)
                 found = await daemon.store.records(attempt.list_dbid, [attempt.record_id])
                 record = found[attempt.record_id]
-                place_of = next((i for i, row in enumerate(rows) if row.record_id == record.record_id), None)
-                chain = (
-                    Chain(record.list_dbid, record.chain_id, (record, *rows))
-                    if place_of is None
-                    else Chain(record.list_dbid, record.chain_id, rows, place_of)
-                )
+                chain, withdrawn = found_chain(record, rows)
+                if withdrawn:
+                    daemon.withdrawn.add(attempt.attempt_id)
                 dial = Dial(attempt.attempt_id, chain, attempt.started_at)
                 if attempt.attempt_id in self.live_calls:
                     daemon.dials[attempt.attempt_id] = dial
                 else:
-                    await daemon.run.end(dial, int(R.STALE), record_status=RecordStatus.STALE)
+                    await daemon.run.end(dial, int(R.STALE), record_status=RecordStatus.STALE, withdrawn=withdrawn)
             await daemon.store.recover_claims()
 
         self.mortal.run(recover())
@@ -330,11 +339,11 @@ class RecordsMachine(RuleBasedStateMachine):
             attempt_id = sorted(daemon.dials)[choice % len(daemon.dials)]
             dial = daemon.dials[attempt_id]
             self.live_calls.pop(attempt_id, None)
-            ending: dict = {}
+            ending: dict = {"withdrawn": attempt_id in daemon.withdrawn}
             if how == "lost":
-                ending = {"record_status": RecordStatus.STALE}
+                ending["record_status"] = RecordStatus.STALE
             elif result is R.ANSWER:
-                ending = {"handled": True, "agent_id": "ada"}
+                ending |= {"handled": True, "agent_id": "ada"}
                 if how in ("campaign", "personal"):
                     ending["treatment"] = how
                 elif how.endswith("callback"):
@@ -444,6 +453,10 @@ class RecordsMachine(RuleBasedStateMachine):
                 if row.record.record_type is RecordType.NO_CALL:
                     assert row.record_status is RecordStatus.UPDATED, row
 
+    def check_invariants(self, *arguments, **named) -> None:
+        RecordsMachine.steps += 1
+        super().check_invariants(*arguments, **named)
+
     def teardown(self) -> None:
         self.database.available = True
         for place in range(2):
@@ -451,7 +464,8 @@ class RecordsMachine(RuleBasedStateMachine):
             assert daemon is not None
             for attempt_id, dial in list(daemon.dials.items()):
                 self.live_calls.pop(attempt_id, None)
-                self.mortal.run(daemon.run.end(dial, int(R.SIT_VACANT_CODE)))
+                gone = attempt_id in daemon.withdrawn
+                self.mortal.run(daemon.run.end(dial, int(R.SIT_VACANT_CODE), withdrawn=gone))
             self.mortal.run(daemon.run.unload())
         # Claims of runs that never came back, and of those whose lease has ended.
         self.clock.pass_s(3 * 86_400)
@@ -486,8 +500,18 @@ class RecordsMachine(RuleBasedStateMachine):
                     assert row.record.attempt >= limit or row.record.contact_info in self.forbidden, f"lost: {row}"
 
 
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 RecordsMachine.TestCase.settings = settings(
-    max_examples=20, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=1250, stateful_step_count=100, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestRecordsMachine = RecordsMachine.TestCase
+
+
+class TestRecordsMachine(RecordsMachine.TestCase):
+    def setUp(self) -> None:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+    def tearDown(self) -> None:
+        structlog.reset_defaults()
+
+    def runTest(self) -> None:
+        super().runTest()
+        assert RecordsMachine.steps >= MIN_STEPS
