@@ -91,12 +91,23 @@ class RecordsInHand:
 
     def __init__(self, campaigns: Campaigns) -> None:
         self._campaigns = campaigns
+        self._finishing: set[int] = set()
+        """Handles of attempts whose last request has been accepted: their machines have yet to hear of it."""
+
+    def finishing(self, handle: int) -> None:
+        """No further request finds this attempt's record."""
+        self._finishing &= {known for session in self._campaigns.running for known in session.attempts}
+        self._finishing.add(handle)
+
+    def _open(self, handle: int, task: AttemptTask) -> bool:
+        closed = task.machine.record_closed or task.machine.processed or task.context.withdrawn
+        return not closed and handle not in self._finishing
 
     def find(self, handle: int) -> Held:
         """The record with this handle; DesktopRequestError 112 when it is unknown or has been processed."""
         for session in self._campaigns.running:
             task = session.attempts.get(handle)
-            if task is not None and _open(task):
+            if task is not None and self._open(handle, task):
                 return Held(session, handle, task=task)
             desk = session.on_desk.get(handle)
             if desk is not None and not desk.closing:
@@ -107,7 +118,11 @@ class RecordsInHand:
         """All records in attempts and on desks."""
         found: list[Held] = []
         for session in self._campaigns.running:
-            found += [Held(session, handle, task=task) for handle, task in session.attempts.items() if _open(task)]
+            found += [
+                Held(session, handle, task=task)
+                for handle, task in session.attempts.items()
+                if self._open(handle, task)
+            ]
             found += [Held(session, handle, desk=desk) for handle, desk in session.on_desk.items() if not desk.closing]
         return found
 
@@ -154,7 +169,3 @@ class RecordsInHand:
                 log.exception("record.request_failed")
 
         self._campaigns.start_soon(carried_out)
-
-
-def _open(task: AttemptTask) -> bool:
-    return not (task.machine.record_closed or task.machine.processed or task.context.withdrawn)

@@ -115,6 +115,8 @@ class RecordService:
             task = held.task
             task.context.treatment = treatment
             task.post(events.RecordProcessed(call_result, treatment))
+            if held.on_desktop:
+                self.in_hand.finishing(handle)
             return task.closed.wait if task.machine.state is AttemptState.WRAP_UP else at_once
         assert held.desk is not None
         return self.in_hand.settle(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +16,7 @@ from ocsd.dnc.forms import plan_of
 from ocsd.dnc.memory import MemoryDoNotCall
 from ocsd.lists.memory import MemoryDatabase, MemoryListStore
 from ocsd.model.enums import DialMode, GroupCampStatus, RecordStatus, RecordType
+from ocsd.model.errors import StoreUnavailable
 from ocsd.model.services import CampaignRequest, DialParameters
 from ocsd.protocols.desktop import RequestAgentLogin, RequestAgentLogout, RequestAgentReady, parse
 from ocsd.sessions.campaigns import Campaigns
@@ -66,6 +67,25 @@ class Memory:
     async def recall(self) -> dict[int, tuple[GroupCampStatus, DialSettings]]:
         await trio.lowlevel.checkpoint()
         return dict(self.states)
+
+
+class PatientStore(MemoryListStore):
+    """As the real one: results and marks of attempts wait through an outage, everything else raises."""
+
+    async def finish_attempt(self, finished) -> bool:
+        while True:
+            try:
+                return await super().finish_attempt(finished)
+            except StoreUnavailable:
+                await trio.sleep(0.5)
+
+    async def mark_answered(self, attempt_id, answered_at) -> None:
+        with suppress(StoreUnavailable):  # queued, and of no use to anybody but a restart
+            await super().mark_answered(attempt_id, answered_at)
+
+    async def mark_connected(self, attempt_id, connected_at, agent_id) -> None:
+        with suppress(StoreUnavailable):
+            await super().mark_connected(attempt_id, connected_at, agent_id)
 
 
 class Desktop:
@@ -175,7 +195,7 @@ class World:
             campaigns = Campaigns(
                 self.config,
                 nursery,
-                store=MemoryListStore(self.database),
+                store=PatientStore(self.database),
                 dnc=self.dnc,
                 memory=self.memory,
                 telephony=self.telephony,
