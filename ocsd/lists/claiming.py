@@ -11,7 +11,7 @@ import psycopg
 from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists.gates import DIALED_TYPES, LocalTimes, dialable_position, local_times
 from ocsd.lists.reader import READER, become_reader
-from ocsd.lists.selection import RECORD_COLUMNS, Selection
+from ocsd.lists.selection import RECORD_COLUMNS, Selection, int_array
 from ocsd.model.enums import RecordType
 from ocsd.model.errors import ConfigError
 from ocsd.model.records import CallingRecord, Chain, Portion
@@ -25,7 +25,7 @@ FIRST_PIECE_ROWS: Final = 4
 SEARCH_ROUNDS: Final = 6
 """Searches per portion, each twice as wide."""
 
-WAITING_ROWS: Final = 100
+WAITING_ROWS: Final = 60
 """Rows looked at per claim that wait for another record of their chain. A million are gone round in hours; in lists of
 the usual size all are seen at each claim."""
 
@@ -82,9 +82,9 @@ def search(
     """
     if as_reader:
         become_reader(conn)
-    skipped = list(skip)
+    skipped = set(skip)
     figures = dict(figures)
-    alone, after = _waiting(conn, selection, figures | {"skip": skipped, "after": after}, portions)
+    alone, after = _waiting(conn, selection, figures | {"skip": int_array(skipped), "after": after}, portions)
     chosen: dict[int, Candidate] = {}
     complete = True
     for place, (portion, limit) in enumerate(zip(portions, limits, strict=True)):
@@ -101,7 +101,7 @@ def search(
                 | {
                     "type": int(portion.record_type),
                     "agents": None if portion.agents is None else sorted(portion.agents),
-                    "skip": skipped + list(chosen),
+                    "skip": int_array(skipped | chosen.keys()),
                     "wanted": rows_wanted,
                     "piece": piece,
                 },
@@ -127,7 +127,7 @@ def search(
             chosen[chain_id] = Candidate(record_id, chain_id, place, is_alone)
     member_ids: tuple[int, ...] = ()
     if chosen:
-        rows = conn.execute(selection.members, figures | {"chains": list(chosen)}, prepare=False).fetchall()
+        rows = conn.execute(selection.members, figures | {"chains": int_array(chosen)}, prepare=False).fetchall()
         member_ids = tuple(row[0] for row in rows)
     return Found(tuple(chosen.values()), member_ids, complete, after)
 
@@ -150,7 +150,9 @@ def _waiting(
     return found, last if seen >= WAITING_ROWS else 0
 
 
-def claim(conn: psycopg.Connection[Any], *, selection: Selection, figures: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+def claim(
+    conn: psycopg.Connection[Any], *, selection: Selection, figures: Mapping[str, Any], found: Found
+) -> list[tuple[Any, ...]]:
     """
     Claim what the search has found; rows for `chains_of`.
 
@@ -158,6 +160,11 @@ def claim(conn: psycopg.Connection[Any], *, selection: Selection, figures: Mappi
     because the attempt's own commit, which does wait, comes behind it in the log; and without the claim there is none.
     """
     conn.execute("SET LOCAL synchronous_commit = off")
+    figures = dict(figures) | {
+        "record_ids": int_array(candidate.record_id for candidate in found.candidates),
+        "alone": int_array(candidate.alone for candidate in found.candidates),
+        "member_ids": int_array(found.member_ids),
+    }
     return conn.execute(selection.claim, figures, prepare=False).fetchall()
 
 

@@ -137,13 +137,8 @@ class PostgresListStore:
                 )
                 if not found.candidates:
                     break
-                claim_figures = figures | {
-                    "record_ids": [candidate.record_id for candidate in found.candidates],
-                    "alone": [candidate.alone for candidate in found.candidates],
-                    "member_ids": list(found.member_ids),
-                }
                 rows = await self.database.transaction(
-                    partial(claiming.claim, selection=selection, figures=claim_figures)
+                    partial(claiming.claim, selection=selection, figures=figures, found=found)
                 )
                 taken, unfit = claiming.placed(
                     chains_of(list_dbid, rows, selection.user_columns),

@@ -20,6 +20,7 @@ A filter's ``order_by`` is an order of the operator's own: without an index that
 admitted General rows at each search.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
@@ -97,7 +98,7 @@ def _operator_text(text: str, with_parameters: bool = True) -> sql.SQL:
 @dataclass(frozen=True, slots=True)
 class Selection:
     """
-    The statements of one calling list; parameters as given by `parameters`.
+    The statements of one calling list, composed once; parameters as given by `parameters`.
 
     Attributes:
         search: (record_id, chain_id, due, more) of dialable records of one type, best first.
@@ -109,12 +110,12 @@ class Selection:
 
     table: str
     user_columns: tuple[str, ...]
-    search: sql.Composed
-    search_general: sql.Composed
-    waiting: sql.Composed
-    members: sql.Composed
-    claim: sql.Composed
-    check_filter: sql.Composed
+    search: bytes
+    search_general: bytes
+    waiting: bytes
+    members: bytes
+    claim: bytes
+    check_filter: bytes
 
 
 def selection_of(config: Configuration, calling_list: CallingList) -> Selection:
@@ -129,9 +130,9 @@ def selection_of(config: Configuration, calling_list: CallingList) -> Selection:
     return Selection(
         table=table,
         user_columns=user_columns,
-        search=search,
-        search_general=search if order is None else _ordered_search(name, criteria, order),
-        waiting=_waiting(name, criteria),
+        search=search.as_bytes(None),
+        search_general=(search if order is None else _ordered_search(name, criteria, order)).as_bytes(None),
+        waiting=_waiting(name, criteria).as_bytes(None),
         members=_composed(
             "SELECT t.record_id, t.chain_id FROM {table} AS t"
             " WHERE t.chain_id = ANY(%(chains)s::int[]) AND {ready} AND {criteria}"
@@ -140,14 +141,14 @@ def selection_of(config: Configuration, calling_list: CallingList) -> Selection:
             ready=ready_to_dial("t"),
             criteria=criteria,
             order=order or sql.SQL(""),
-        ),
-        claim=_claim(name, user_columns),
+        ).as_bytes(None),
+        claim=_claim(name, user_columns).as_bytes(None),
         check_filter=_composed(
             "SELECT 1 FROM {table} AS t WHERE {criteria} ORDER BY {order} t.record_id LIMIT %(rows)s",
             table=name,
             criteria=criteria,
             order=order or sql.SQL(""),
-        ),
+        ).as_bytes(None),
     )
 
 
@@ -156,12 +157,17 @@ def parameters(config: Configuration, calling_list: CallingList, now: datetime) 
     times = local_times(config, calling_list, now)
     return {
         "table": table_of(config, calling_list),
-        "zones": list(times.by_tz_dbid.keys()),
-        "local_seconds": list(times.by_tz_dbid.values()),
+        "zones": int_array(times.by_tz_dbid.keys()),
+        "local_seconds": int_array(times.by_tz_dbid.values()),
         "fallback_s": times.fallback_s,
         "max_attempts": calling_list.max_attempts,
         "now_s": int(now.timestamp()),
     }
+
+
+def int_array(values: Iterable[int]) -> str:
+    """As PostgreSQL writes an array: the driver looks at every element of a list by itself, which takes a while."""
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 def criteria_of(dialing_filter: Filter | None, *, with_parameters: bool = True) -> sql.Composable:
