@@ -5,7 +5,8 @@ place and keep the indices right. What a table knows about its rows at any time:
 
 - the rows of every chain, in ascending ``chain_n``;
 - its Ready rows in *buckets* of (type, zone, window, attempts), each in the order of dialing, as the ready index of a
-  real table has them: a claim looks only into buckets that can be dialed now.
+  real table has them: a claim looks only into buckets that can be dialed now;
+- the rows of every number and, once somebody has asked, of every value of a user column: withdrawals name them.
 """
 
 from bisect import bisect_left, insort
@@ -88,6 +89,8 @@ class MemoryTable:
         self.ready: dict[Bucket, list[tuple[int, int]]] = {}
         self._chains: dict[int, list[tuple[int, int]]] = {}  # (chain_n, record_id), ascending
         self._where: dict[int, tuple[Bucket, tuple[int, int]]] = {}
+        self._by_phone: dict[str, set[int]] = {}
+        self._by_value: dict[str, dict[str, set[int]]] = {}  # by user column, then by value as text
         self._last_record_id = 0
         self._last_chain_id = 0
 
@@ -103,6 +106,18 @@ class MemoryTable:
         """All rows of the chain, in ascending ``chain_n``; none when there is no such chain."""
         return [self.rows[record_id] for _, record_id in self._chains.get(chain_id, ())]
 
+    def with_phone(self, phone: str) -> list[int]:
+        """Record ids of the rows with this number, whatever their status, ascending."""
+        return sorted(self._by_phone.get(phone, ()))
+
+    def with_value(self, column: str, value: str) -> list[int]:
+        """Record ids of the rows whose user column has this value, compared as text, ascending."""
+        if column not in self._by_value:
+            self._by_value[column] = {}
+            for row in self.rows.values():
+                _note(self._by_value[column], _text(row.record, column), row.record.record_id)
+        return sorted(self._by_value[column].get(value, ()))
+
     def insert(self, row: MemoryRow) -> None:
         """ValueError when the record_id, or the place in the chain, is taken."""
         record = row.record
@@ -113,6 +128,9 @@ class MemoryTable:
         self._last_chain_id = max(self._last_chain_id, record.chain_id)
         insort(self._chains.setdefault(record.chain_id, []), (record.chain_n, record.record_id))
         self.rows[record.record_id] = row
+        _note(self._by_phone, record.contact_info, record.record_id)
+        for column, by_value in self._by_value.items():
+            _note(by_value, _text(record, column), record.record_id)
         self._index_chain(record.chain_id)
 
     def put(self, row: MemoryRow) -> None:
@@ -125,6 +143,13 @@ class MemoryTable:
             self.insert(row)
             return
         self.rows[record.record_id] = row
+        if record.contact_info != old.contact_info:
+            _forget(self._by_phone, old.contact_info, record.record_id)
+            _note(self._by_phone, record.contact_info, record.record_id)
+        for column, by_value in self._by_value.items():
+            if (value := _text(record, column)) != (old_value := _text(old, column)):
+                _forget(by_value, old_value, record.record_id)
+                _note(by_value, value, record.record_id)
         self._index_chain(record.chain_id)
 
     def set_statuses(self, record_ids: Iterable[int], status: RecordStatus) -> None:
@@ -140,6 +165,9 @@ class MemoryTable:
     def delete(self, record_id: int) -> None:
         record = self.rows.pop(record_id).record
         self._unindex(record_id)
+        _forget(self._by_phone, record.contact_info, record_id)
+        for column, by_value in self._by_value.items():
+            _forget(by_value, _text(record, column), record_id)
         members = self._chains[record.chain_id]
         members.remove((record.chain_n, record_id))
         if not members:
@@ -180,6 +208,23 @@ class MemoryTable:
             del places[bisect_left(places, place)]
             if not places:
                 del self.ready[bucket]
+
+
+def _text(record: CallingRecord, column: str) -> str | None:
+    value = record.user_fields.get(column)
+    return None if value is None else str(value)
+
+
+def _note(index: dict[str, set[int]], value: str | None, record_id: int) -> None:
+    if value is not None:
+        index.setdefault(value, set()).add(record_id)
+
+
+def _forget(index: dict[str, set[int]], value: str | None, record_id: int) -> None:
+    if value is not None:
+        index[value].discard(record_id)
+        if not index[value]:
+            del index[value]
 
 
 def _ready_to_dial(row: MemoryRow) -> bool:

@@ -5,7 +5,7 @@ nobody to run them.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ import trio
 from ocsd.lists.caps import Call, History, call_of
 from ocsd.lists.chains import Writing
 from ocsd.lists.journal import not_live
-from ocsd.lists.memory_database import MemoryAttempt, MemoryDatabase, MemoryRow
+from ocsd.lists.memory_database import MemoryAttempt, MemoryDatabase, MemoryRow, MemoryTable
 from ocsd.lists.memory_journal import MemoryDecision, MemoryItem
 from ocsd.lists.outbox import LEASE_S, OutboxItem
 from ocsd.lists.store import ClaimLost
@@ -228,8 +228,8 @@ def withdraw(
         fields = {db.config.calling_list_by_dbid(list_dbid).customer_id_field for list_dbid in lists} - {""}
         seeds = {
             row.record.record_id: row.record.chain_id
-            for row in db.table(table).rows.values()
-            if _meant(row, selector, fields) and (selector.record is not None or row.record_status in OPEN)
+            for row in _meant(db.table(table), selector, fields)
+            if selector.record is not None or row.record_status in OPEN
         }
         for chain_id in sorted(set(seeds.values())):
             claim = db.claims.get((table, chain_id))
@@ -259,13 +259,15 @@ def withdraw(
     return found
 
 
-def _meant(row: MemoryRow, selector: Selector, fields: set[str]) -> bool:
+def _meant(table: MemoryTable, selector: Selector, fields: set[str]) -> Iterator[MemoryRow]:
     if selector.record is not None:
-        return row.record.record_id == selector.record[1]
-    if selector.phone is not None:
-        return row.record.contact_info == selector.phone
-    values = (row.record.user_fields.get(name) for name in fields)
-    return any(value is not None and str(value) == selector.customer_id for value in values)
+        if (row := table.rows.get(selector.record[1])) is not None:
+            yield row
+    elif selector.phone is not None:
+        yield from (table.rows[record_id] for record_id in table.with_phone(selector.phone))
+    elif selector.customer_id is not None:
+        found = {record_id for name in fields for record_id in table.with_value(name, selector.customer_id)}
+        yield from (table.rows[record_id] for record_id in sorted(found))
 
 
 # -- outbox ----------------------------------------------------------------------------------------------------------

@@ -135,6 +135,10 @@ class Planner:
 
     def portions(self) -> tuple[Portion, ...]:
         """What is claimed to be dialed, by priority (options file 4.4; manual, dialing_priority)."""
+        return self._portions
+
+    @cached_property
+    def _portions(self) -> tuple[Portion, ...]:
         found = []
         for record_type, name in _PRIORITY_NAMES.items():
             if record_type is RecordType.CAMPAIGN_CALLBACK and not self.ocs_dials_callbacks:
@@ -144,8 +148,12 @@ class Planner:
             found.append((-priority, -int(record_type), Portion(record_type, limit or None)))
         return tuple(portion for _, _, portion in sorted(found, key=lambda entry: entry[:2]))
 
-    def priorities(self) -> dict[RecordType, int]:
+    def priorities(self) -> Mapping[RecordType, int]:
         """Higher is dialed first. Rescheduled records of an agent, once dialed by us, go as the campaign's do."""
+        return self._priorities
+
+    @cached_property
+    def _priorities(self) -> Mapping[RecordType, int]:
         found = {kind: int(self.option(f"default_{name}_priority")) for kind, name in _PRIORITY_NAMES.items()}
         return found | {
             RecordType.PERSONAL_CALLBACK: found[RecordType.CAMPAIGN_CALLBACK],
@@ -154,6 +162,10 @@ class Planner:
 
     def delivered_portions(self) -> tuple[Portion, ...]:
         """What is claimed to be delivered to desktops when due."""
+        return self._delivered
+
+    @cached_property
+    def _delivered(self) -> tuple[Portion, ...]:
         kinds = [RecordType.PERSONAL_CALLBACK, RecordType.PERSONAL_RESCHEDULED]
         if not self.ocs_dials_callbacks:
             kinds.append(RecordType.CAMPAIGN_CALLBACK)
