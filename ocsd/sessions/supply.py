@@ -28,6 +28,7 @@ from ocsd.lists.store import ListStore
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import (
+    CallingRecord,
     Chain,
     ChainChange,
     ChainSettlement,
@@ -101,6 +102,10 @@ class RecordSupply:
     def waiting(self) -> Iterator[Chain]:
         """The buffered chains."""
         return self._buffer.chains()
+
+    def in_memory(self) -> list[Chain]:
+        """Every chain that is ours and neither on a call nor on a desktop."""
+        return [*self._buffer.chains(), *(held.chain for held in self._held), *self._unsifted]
 
     def all_exhausted(self) -> bool:
         """Every list came back short at its last claim, and nothing is left in memory."""
@@ -297,9 +302,23 @@ class RecordSupply:
             found |= {(dbid, record.record_id) for (dbid, record, _), bad in zip(named, verdicts, strict=True) if bad}
         return found
 
+    def forbidden_in_memory(self) -> list[tuple[Chain, CallingRecord]]:
+        """Records of `in_memory` that have come onto Do-Not-Call since they were claimed."""
+        chains = self.in_memory()
+        forbidden = self._forbidden(chains, at_dial=False)
+        return [
+            (chain, record)
+            for chain in chains
+            for record in chain.records
+            if (chain.list_dbid, record.record_id) in forbidden
+        ]
+
     def is_forbidden(self, chain: Chain, now: datetime) -> bool:
         """Whether the record to be dialed next is on Do-Not-Call."""
-        record = chain.record
+        return self.forbids(chain.record, now)
+
+    def forbids(self, record: CallingRecord, now: datetime) -> bool:
+        """Whether the record is on Do-Not-Call, by number or customer id."""
         if self._dnc.forbidden(self._planner.tenant_dbid, [record.contact_info], now)[0]:
             return True
         customer_id = self._planner.customer_id(record)

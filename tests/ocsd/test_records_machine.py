@@ -202,6 +202,8 @@ class RecordsMachine(RuleBasedStateMachine):
         self.dialed: Counter[tuple[int, int]] = Counter()
         self.forbidden: set[str] = set()
         self.withdrawn: set[tuple[int, int]] = set()
+        self.interrupted: set[tuple[int, int]] = set()
+        """(list, chain) whose call was lost: it may have rung."""
         self.phones: list[str] = []
         self.zones = {zone.dbid: ZoneInfo(zone.zone) for zone in self.config.time_zones}
 
@@ -243,6 +245,8 @@ class RecordsMachine(RuleBasedStateMachine):
                     daemon.dials[attempt.attempt_id] = dial
                 else:
                     await daemon.run.end(dial, int(R.STALE), record_status=RecordStatus.STALE, withdrawn=withdrawn)
+                    if not withdrawn:
+                        self.interrupted.add(dial.chain.key)
             await daemon.store.recover_claims()
 
         self.mortal.run(recover())
@@ -286,13 +290,7 @@ class RecordsMachine(RuleBasedStateMachine):
         async def operation(daemon: Daemon) -> None:
             await daemon.run.refill(1)
             for dial in await daemon.run.dial(count):
-                # The attempt is on disk. The INVITE leaves after the last look at the gates (Session.may_dial).
-                await self.mortal.checkpoint()
-                if daemon.run.supply.live(dial.chain) is None or daemon.run.supply.is_forbidden(
-                    dial.chain, self.clock.now
-                ):
-                    await daemon.run.end(dial, int(R.UNKNOWN), record_status=RecordStatus.READY, counted=False)
-                    continue
+                await self.mortal.checkpoint()  # on disk, and not yet dialed
                 self.invite(dial)
                 daemon.dials[dial.attempt_id] = dial
 
@@ -307,6 +305,7 @@ class RecordsMachine(RuleBasedStateMachine):
         assert low <= second < high if low <= high else second >= low or second < high, f"outside its window: {row}"
         assert record.contact_info not in self.forbidden, f"on Do-Not-Call: {row}"
         assert (record.list_dbid, record.record_id) not in self.withdrawn, f"withdrawn: {row}"
+        assert dial.chain.key not in self.interrupted, f"it may have rung before: {row}"
         assert row.attempt < self.config.calling_lists[0].max_attempts, f"too often: {row}"
         assert (row.dial_sched_time or 0) <= now.timestamp(), f"too early: {row}"
         recent = [at for at in self.dialed_at[record.contact_info] if at > now - timedelta(hours=CAP_H)]
@@ -351,6 +350,11 @@ class RecordsMachine(RuleBasedStateMachine):
                     ending["callback"] = (kind, self.clock.now + timedelta(minutes=choice % 3000))
             del daemon.dials[attempt_id]
             await daemon.run.end(dial, int(R.STALE if how == "lost" else result), **ending)
+            if (
+                how == "lost"
+                and self.database.rows(dial.chain.list_dbid)[dial.record.record_id].record_status is RecordStatus.STALE
+            ):
+                self.interrupted.add(dial.chain.key)
 
         self.act(place, dies_after, operation)
 
@@ -452,6 +456,18 @@ class RecordsMachine(RuleBasedStateMachine):
                     assert (f"list_{list_dbid}", row.record.chain_id) in self.database.claims, row
                 if row.record.record_type is RecordType.NO_CALL:
                     assert row.record_status is RecordStatus.UPDATED, row
+
+    @invariant()
+    def every_claim_is_in_somebodys_hands(self) -> None:
+        """A daemon that lives has each chain that it claims: waiting, held for its time, on a call or on a desktop."""
+        for daemon in self.daemons:
+            if daemon is None:
+                continue
+            chains = [*daemon.run.supply.in_memory(), *(d.chain for d in daemon.dials.values()), *daemon.on_desk]
+            known = {chain.key for chain in chains}
+            for (table, chain_id), claim in self.database.claims.items():
+                if claim.owner == daemon.store.owner:
+                    assert (int(table.removeprefix("list_")), chain_id) in known, f"forgotten: {table} {chain_id}"
 
     def check_invariants(self, *arguments, **named) -> None:
         RecordsMachine.steps += 1
