@@ -85,11 +85,15 @@ class Outbox:
             (error, retry_at, retry_at, item_id),
         )
 
-    async def forget(self, before: datetime) -> int:
-        """Delete items that were delivered before ``before`` (aware); returns how many."""
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` items that were delivered before ``before`` (aware); returns how many it were."""
 
         def run(conn: Connection) -> int:
-            return conn.execute("DELETE FROM ocsd.outbox WHERE done_at < %s", (before,)).rowcount
+            return conn.execute(
+                "DELETE FROM ocsd.outbox WHERE item_id IN (SELECT item_id FROM ocsd.outbox WHERE done_at < %s"
+                " ORDER BY done_at LIMIT %s FOR UPDATE SKIP LOCKED)",  # another daemon's upkeep has the others
+                (before, limit),
+            ).rowcount
 
         return await self._database.transaction(run)
 

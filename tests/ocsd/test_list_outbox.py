@@ -192,9 +192,27 @@ async def test_given_delivered_items_when_forgotten_then_only_those_go(real):
         items = await queue.take(9)
         await queue.delivered(items[0].item_id)
         await queue.failed(items[1].item_id, "410 Gone", None)
-        assert await queue.forget(real.later(-1000)) == 0
-        assert await queue.forget(real.later(1000)) == 1
+        assert await queue.forget(real.later(-1000), 9) == 0
+        assert await queue.forget(real.later(1000), 9) == 1
     assert real.kept() == [("410 Gone", False, True), (None, False, False)]
+
+
+async def test_given_more_delivered_items_than_asked_for_when_forgotten_then_the_oldest_go_and_locked_ones_stay(
+    real, database
+):
+    await written(real, 4)
+    async with real.outbox() as queue:
+        items = await queue.take(9)
+        for item in reversed(items):
+            await queue.delivered(item.item_id)
+        with psycopg.connect(database) as other:
+            other.execute("SELECT FROM ocsd.outbox WHERE item_id = %s FOR UPDATE", (items[3].item_id,))
+            assert await queue.forget(real.later(1000), 2) == 2
+            kept = real.world.conn.execute("SELECT item_id FROM ocsd.outbox ORDER BY item_id").fetchall()
+            assert [row["item_id"] for row in kept] == [items[0].item_id, items[3].item_id]
+            assert await queue.forget(real.later(1000), 2) == 1
+        assert await queue.forget(real.later(1000), 2) == 1
+        assert await queue.forget(real.later(1000), 2) == 0
 
 
 async def test_given_a_result_that_cannot_be_written_when_its_transaction_fails_then_no_request_exists(real):
