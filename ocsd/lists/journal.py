@@ -42,6 +42,7 @@ ATTEMPT_COLUMNS: Final = (
 OPEN_COLUMNS: Final = (
     "attempt_id", "guid", "list_dbid", "record_id", "chain_id", "campaign_dbid", "campaign_group_dbid", "phone",
     "leg_id", "started_at", "answered_at", "connected_at", "agent_id", "desktop_result", "desktop_updates",
+    "desktop_asks",
 )  # fmt: skip
 TIME_COLUMNS: Final = tuple(AttemptTimes.__dataclass_fields__)
 
@@ -62,6 +63,7 @@ class Correction:
     attempt_id: int
     call_result: int | None
     updates: Mapping[str, object]
+    asks: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,10 @@ def open_attempts(conn: Connection) -> list[OpenAttempt]:
         )
     )
     found = [dict(zip(OPEN_COLUMNS, row, strict=True)) for row in rows]
-    return [OpenAttempt(**attempt | {"desktop_updates": attempt["desktop_updates"] or {}}) for attempt in found]
+    return [
+        OpenAttempt(**attempt | {name: attempt[name] or {} for name in ("desktop_updates", "desktop_asks")})
+        for attempt in found
+    ]
 
 
 # -- results and decisions -------------------------------------------------------------------------------------------
@@ -408,9 +413,15 @@ def _write_corrections(conn: Connection, corrections: Sequence[Correction]) -> N
     for correction in corrections:
         conn.execute(
             "UPDATE ocsd.attempt SET desktop_result = coalesce(%s, desktop_result),"
-            " desktop_updates = coalesce(desktop_updates, '{}') || %s::jsonb"
+            " desktop_updates = coalesce(desktop_updates, '{}') || %s::jsonb,"
+            " desktop_asks = coalesce(desktop_asks, '{}') || %s::jsonb"
             " WHERE attempt_id = %s AND finished_at IS NULL",
-            (correction.call_result, json_text(correction.updates), correction.attempt_id),
+            (
+                correction.call_result,
+                json_text(correction.updates),
+                json_text(correction.asks),
+                correction.attempt_id,
+            ),
         )
 
 

@@ -13,7 +13,7 @@ import trio
 
 from ocsd.lists import memory_claims, memory_results
 from ocsd.lists.memory_database import MemoryDatabase
-from ocsd.lists.store import DEFAULT_PORTIONS, ListCounts
+from ocsd.lists.store import DEFAULT_PORTIONS, NOTHING, ListCounts
 from ocsd.lists.tables import table_of
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
@@ -99,12 +99,21 @@ class MemoryListStore:
         await self._reach()
         self.database.mark_attempt(attempt_id, connected_at=connected_at, agent_id=agent_id)
 
-    async def note_correction(self, attempt_id: int, call_result: int | None, updates: Mapping[str, object]) -> None:
+    async def note_correction(
+        self,
+        attempt_id: int,
+        call_result: int | None,
+        updates: Mapping[str, object],
+        asks: Mapping[str, object] = NOTHING,
+    ) -> None:
         await self._reach()
         if (attempt := self.database.attempts.get(attempt_id)) is not None:
             result = call_result if call_result is not None else attempt.open.desktop_result
             known = dict(attempt.open.desktop_updates)
-            self.database.mark_attempt(attempt_id, desktop_result=result, desktop_updates=known | dict(updates))
+            asked = dict(attempt.open.desktop_asks) | dict(asks)
+            self.database.mark_attempt(
+                attempt_id, desktop_result=result, desktop_updates=known | dict(updates), desktop_asks=asked
+            )
 
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         await self._reach()

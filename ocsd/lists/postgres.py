@@ -29,7 +29,7 @@ from ocsd.lists.journal import Correction, Decided, Item, Mark
 from ocsd.lists.migrate import migrate
 from ocsd.lists.pool import Connection, Database, open_database
 from ocsd.lists.selection import RECORD_COLUMNS, Selection, order_of, parameters, selection_of
-from ocsd.lists.store import DEFAULT_PORTIONS, ClaimLost, ListCounts
+from ocsd.lists.store import DEFAULT_PORTIONS, NOTHING, ClaimLost, ListCounts
 from ocsd.lists.tables import table_of
 from ocsd.model.enums import RecordType
 from ocsd.model.errors import StoreUnavailable
@@ -198,8 +198,14 @@ class PostgresListStore:
     async def mark_connected(self, attempt_id: int, connected_at: datetime, agent_id: str) -> None:
         await self._results.post(Mark(attempt_id, connected_at, agent_id))
 
-    async def note_correction(self, attempt_id: int, call_result: int | None, updates: Mapping[str, object]) -> None:
-        await self._results.post(Correction(attempt_id, call_result, updates))
+    async def note_correction(
+        self,
+        attempt_id: int,
+        call_result: int | None,
+        updates: Mapping[str, object],
+        asks: Mapping[str, object] = NOTHING,
+    ) -> None:
+        await self._results.post(Correction(attempt_id, call_result, updates, asks))
 
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         """

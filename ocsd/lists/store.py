@@ -9,6 +9,7 @@ the database is away, and may then be called again with the same arguments.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from ocsd.model.enums import RecordType
@@ -26,6 +27,8 @@ from ocsd.model.records import (
     Withdrawal,
     Withdrawn,
 )
+
+NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 DEFAULT_PORTIONS: Final = (
     Portion(RecordType.CAMPAIGN_CALLBACK),
@@ -116,8 +119,18 @@ class ListStore(Protocol):
         """Queue the connection mark (agent and time) that a restart needs; written soon, not waited for."""
         ...
 
-    async def note_correction(self, attempt_id: int, call_result: int | None, updates: Mapping[str, object]) -> None:
-        """Queue what the desktop has corrected in an open record, for a restart; ``updates`` add to earlier ones."""
+    async def note_correction(
+        self,
+        attempt_id: int,
+        call_result: int | None,
+        updates: Mapping[str, object],
+        asks: Mapping[str, object] = NOTHING,
+    ) -> None:
+        """
+        Queue what the desktop has corrected in an open record, for a restart; ``updates`` add to earlier ones.
+
+        ``asks``: what it wants when the record is closed (see OpenAttempt); adds to earlier ones too.
+        """
         ...
 
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:

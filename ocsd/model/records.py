@@ -243,6 +243,9 @@ class OpenAttempt:
     desktop_result: int | None = None
     """Call result that the desktop has set, column values that it has changed; the record is still open."""
     desktop_updates: Mapping[str, object] = field(default_factory=dict)
+    desktop_asks: Mapping[str, object] = field(default_factory=dict)
+    """What the desktop has asked for when the record is closed: ``callback_type``, ``callback_due`` (UTC seconds),
+    ``treatment``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ocsd.lists.store import ListStore
 from ocsd.model.enums import CallResult
-from ocsd.model.records import CallingRecord, Chain
+from ocsd.model.records import CallingRecord, Chain, ChainChange
 from ocsd.sessions.attempt_events import CallPlan, PendingCallback
 from ocsd.sessions.clock import Clock
 from telephony.api import Media, Telephony
@@ -48,6 +48,8 @@ class AttemptContext:
     """What the desktop's RecordReschedule asked for."""
     treatment: str | None = None
     """GSW_TREATMENT of RecordProcessed: ``campaign`` or ``personal``."""
+    closing: ChainChange | None = None
+    """What a desktop has decided about the chain (rejected, cancelled, Do-Not-Call): goes before every treatment."""
     withdrawn: bool = False
     """Cancelled or Do-Not-Call meanwhile: the rows have been written, only the attempt is left to end."""
 

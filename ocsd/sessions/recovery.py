@@ -19,7 +19,7 @@ workers and the media server say counts as well, and the agent's name is part of
 
 import math
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import structlog
 import trio
@@ -27,6 +27,7 @@ import trio
 from ocsd.model.enums import CallResult, ContactInfoType, RecordStatus, RecordType
 from ocsd.model.records import AttemptTimes, CallingRecord, Chain, ChainChange, FinishedAttempt, OpenAttempt
 from ocsd.sessions.attempt import SAFETY_MARGIN_S, AttemptMachine, AttemptState, Do, Heard
+from ocsd.sessions.attempt_events import PendingCallback
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.outcome import result_of_failure, result_of_verdict
@@ -193,12 +194,15 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
     result, interrupted = settled(connected, remains)
     if attempt.desktop_result is not None:
         result = attempt.desktop_result
+    callback, treatment = _asked(attempt)
     ending = Ending(
         call_result=int(result),
         record_status=RecordStatus.STALE if interrupted else RecordStatus.UPDATED,
         handled=connected,
         agent_id=attempt.agent_id,
         withdrawn=withdrawn,
+        callback=(callback.callback_type, callback.due) if callback is not None else None,
+        treatment=treatment,
     )
     decision = _decision(campaigns, attempt, chain, ending)
     leg, verdict = remains.leg, remains.verdict or remains.early_verdict
@@ -225,6 +229,17 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
         )
     )
     log.warning("attempt.settled", attempt_id=attempt.attempt_id, result=int(result), interrupted=interrupted)
+
+
+def _asked(attempt: OpenAttempt) -> tuple[PendingCallback | None, str | None]:
+    """What its desktop had asked for: a callback, a treatment."""
+    asks = attempt.desktop_asks
+    kind, due = asks.get("callback_type"), asks.get("callback_due")
+    treatment = asks.get("treatment")
+    callback = None
+    if isinstance(kind, int) and isinstance(due, int):
+        callback = PendingCallback(RecordType(kind), datetime.fromtimestamp(due, UTC))
+    return callback, treatment if isinstance(treatment, str) else None
 
 
 def found_chain(record: CallingRecord, rows: tuple[CallingRecord, ...]) -> tuple[Chain, bool]:
@@ -304,6 +319,7 @@ def _adopt(
             attempt.desktop_result if attempt.desktop_result is not None else result_of_conversation(remains)
         )
         context.updates |= attempt.desktop_updates
+        context.callback, context.treatment = _asked(attempt)
         machine.marks["answered"] = machine.person_at_s = answered_at_s if answered_at_s is not None else now_s
         machine.marks["agent_answered"] = monotonic(attempt.connected_at)
         if remains.talking:

@@ -176,7 +176,7 @@ class Session:
                     await self._complete_when_done()
                 case GroupCampStatus.WAITING_UNLOAD if not self.attempts and not self.on_desk:
                     self._event(GroupEvent.DRAINED)
-                case GroupCampStatus.UNLOAD_IN_PROGRESS:
+                case GroupCampStatus.UNLOAD_IN_PROGRESS if not self.on_desk:
                     await self._give_back_buffer()
                     self._event(GroupEvent.FLUSHED)
                     self._closed.set()

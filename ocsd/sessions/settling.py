@@ -4,6 +4,7 @@ What becomes of a chain when an attempt on it ends: treated, closed, called back
     how it ended                                              what follows
     no INVITE left                                            back to the list as it was
     nobody knows (worker lost, ForceUnload, no RecordProcessed)   Stale, the whole chain: it may have rung
+    rejected, cancelled, Do-Not-Call by a desktop             what that means for the chain
     cancelled or Do-Not-Call meanwhile                        it has been written already; what is left of the chain
                                                               goes back to the list
     the desktop asked for a callback                          the callback
@@ -37,6 +38,7 @@ class Ending:
         handled: an agent had the record, by a conversation or on the desktop.
         treatment: GSW_TREATMENT of RecordProcessed: ``campaign``, ``personal`` or None.
         callback: type and time asked for by RecordReschedule.
+        closing: what a desktop has decided already.
         counted: an INVITE left.
     """
 
@@ -46,6 +48,7 @@ class Ending:
     agent_id: str | None = None
     treatment: str | None = None
     callback: tuple[RecordType, datetime] | None = None
+    closing: ChainChange | None = None
     withdrawn: bool = False
     counted: bool = True
     result_for_all: bool = False
@@ -60,6 +63,7 @@ def ending_of(task: AttemptTask) -> Ending:
         agent_id=machine.agent_id,
         treatment=context.treatment,
         callback=(context.callback.callback_type, context.callback.due) if context.callback is not None else None,
+        closing=context.closing,
         withdrawn=context.withdrawn,
         counted=machine.count_attempt,
         result_for_all=context.result_for_all,
@@ -82,6 +86,8 @@ def settle(
 ) -> Decision:
     """``chain``: its live rows as far as we know them; ``record``: the one dialed, as it was before the attempt."""
     record_type = RecordType(record.record_type)
+    if ending.closing is not None:
+        return Decision(ending.closing, 0, None, "rejected, cancelled or put on Do-Not-Call by an agent")
     if ending.withdrawn or record.record_id not in {row.record_id for row in chain.records}:
         # Its row says already what it is; where only this record was meant, the others may be dialed (manual, "Canceled
         # and DoNotCall Chained Records").

@@ -412,7 +412,8 @@ class RecordsMachine(RuleBasedStateMachine):
             self.forbidden.add(record.contact_info)
             entry = DncEntry(1, record.contact_info, None, self.clock.now)
             self.mortal.run(self.dnc.add([entry]))
-            spare = False
+            if spare:
+                return  # somewhere else, so the gates are all that there is
         spare = spare and withdrawal is Withdrawal.CANCEL
         store = MortalStore(self.database, self.mortal, node="desk")
         gone = self.mortal.run(store.withdraw(LISTS, selector, withdrawal, spare_claimed=spare))
