@@ -35,7 +35,7 @@ WITH ready AS MATERIALIZED (
       WHEN EXISTS (SELECT FROM ocsd.claim AS k WHERE k.table_name = %(table)s AND k.chain_id = t.chain_id)
         THEN %(claimed)s
       WHEN t.record_type IN (4, 5) AND coalesce(t.agent_id, '') = '' THEN %(no_agent)s
-      WHEN t.attempt >= %(max_attempts)s THEN %(used_up)s
+      WHEN t.attempt >= %(max_attempts)s AND t.record_type NOT IN (5, 6) THEN %(used_up)s
       WHEN coalesce(t.dial_sched_time, 0) > %(now_s)s THEN %(later)s
       WHEN {local} IS NULL THEN %(no_zone)s
       WHEN NOT {open} THEN %(closed)s

@@ -25,6 +25,8 @@ SCHEDULED_TYPES: Final = frozenset(
 )
 """Types whose treatment state is read back (docs/adr/0008)."""
 
+CALLBACKS: Final = frozenset({RecordType.PERSONAL_CALLBACK, RecordType.CAMPAIGN_CALLBACK})
+
 DIALED_TYPES: Final = SCHEDULED_TYPES | {RecordType.GENERAL}
 
 TYPE_ORDER: Final = tuple(portion.record_type for portion in DEFAULT_PORTIONS)
@@ -88,6 +90,11 @@ def named_chain_n(record: CallingRecord) -> int | None:
     return int(match[1]) if match is not None else None
 
 
+def used_up(record_type: RecordType, attempt: int, max_attempts: int) -> bool:
+    """A callback is kept however often the record was dialed: the customer has asked for it."""
+    return attempt >= max_attempts and record_type not in CALLBACKS
+
+
 def why_not_dialable(
     record: CallingRecord,
     max_attempts: int,
@@ -109,7 +116,7 @@ def why_not_dialable(
         return f"record type {record.record_type.name} is not dialed here"
     if agents is not None and record.agent_id not in agents:
         return f"it belongs to agent {record.agent_id!r}" if record.agent_id else "it belongs to no agent"
-    if record.attempt >= max_attempts:
+    if used_up(record.record_type, record.attempt, max_attempts):
         return f"attempt {record.attempt} of at most {max_attempts} used up"
     if (record.dial_sched_time or 0) > now.timestamp():
         return f"scheduled for {record.dial_sched_time} (UTC seconds)"

@@ -17,6 +17,7 @@ from ocsd.lists.gates import (
     dialable_position,
     local_times,
     named_chain_n,
+    used_up,
     why_not_dialable,
     window_open,
 )
@@ -121,7 +122,9 @@ def _due(
     end = (int(now.timestamp()), float("inf"))
     parts = []
     for bucket, places in table.ready.items():
-        if bucket.record_type is not record_type or bucket.attempt >= max_attempts or (bucket.held and not held):
+        if bucket.record_type is not record_type or (bucket.held and not held):
+            continue
+        if used_up(record_type, bucket.attempt, max_attempts):
             continue
         local_s = times.of(bucket.tz_dbid)
         if local_s is not None and window_open(local_s, bucket.daily_from_s, bucket.daily_till_s):
@@ -175,7 +178,7 @@ def _held_back(
         return counting.CLAIMED
     if record.record_type in (RecordType.PERSONAL_RESCHEDULED, RecordType.PERSONAL_CALLBACK) and not record.agent_id:
         return counting.NO_AGENT
-    if record.attempt >= max_attempts:
+    if used_up(record.record_type, record.attempt, max_attempts):
         return counting.USED_UP
     if (record.dial_sched_time or 0) > now.timestamp():
         return counting.LATER

@@ -78,9 +78,10 @@ def ready_to_dial(alias: str) -> sql.Composed:
 
 
 def _due_now(alias: str) -> sql.Composed:
-    """Attempts left, schedule due, window open."""
+    """Attempts left (callbacks need none), schedule due, window open."""
     return _composed(
-        "{r}.attempt < %(max_attempts)s AND coalesce({r}.dial_sched_time, 0) <= %(now_s)s AND {window}",
+        "({r}.attempt < %(max_attempts)s OR {r}.record_type IN (5, 6))"
+        " AND coalesce({r}.dial_sched_time, 0) <= %(now_s)s AND {window}",
         r=sql.Identifier(alias),
         window=window_open(alias),
     )
@@ -206,7 +207,7 @@ WITH RECURSIVE bucket AS (
     ORDER BY 1, 2, 3, 4, 5 LIMIT 1) AS n
 ), open_bucket AS MATERIALIZED (
   SELECT b.*, row_number() OVER () AS place FROM bucket AS b
-  WHERE b.held = 0 AND b.attempt < %(max_attempts)s AND {window}
+  WHERE b.held = 0 AND (b.attempt < %(max_attempts)s OR %(type)s IN (5, 6)) AND {window}
 ), piece AS MATERIALIZED (
   -- What falls to each bucket when rows are spread at random, and three deviations of that.
   SELECT least(%(wanted)s::int, greatest(%(piece)s::int, ceil(n.mean + 3 * sqrt(n.mean))::int)) AS size
