@@ -39,6 +39,7 @@ from ocsd.lists.pool import Database, connection_string
 from ocsd.lists.postgres import open_store
 from ocsd.lists.session_memory import SessionRow, load_sessions, save_session
 from ocsd.lists.tables import create_table, table_differences
+from ocsd.lists.upkeep import keep_tidy
 from ocsd.load import report_load
 from ocsd.log import configure_logging
 from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
@@ -47,6 +48,7 @@ from ocsd.rules.checks import preset_problems
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.clock import SystemClock
 from ocsd.sessions.desks import Desks
+from ocsd.sessions.dnc_news import obey_news
 from ocsd.sessions.group import DialSettings
 from ocsd.sessions.recovery import recover
 from telephony import launcher
@@ -252,6 +254,8 @@ async def serve(config: Configuration, config_path: Path) -> None:
                     services.start_soon(_watch, notifier)
                     services.start_soon(report_load, telephony, media)
                     services.start_soon(deliver, Outbox(store.database))
+                    services.start_soon(keep_tidy, Outbox(store.database), clock.utc)
+                    services.start_soon(obey_news, dnc, desks.records, clock)
                     if config.telephony.embedded:
                         services.start_soon(_keep_servers, config, run_dir)
                     log.info(

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from ocsd.dnc.contract import DncEntry
 from ocsd.dnc.forms import Plan
 from ocsd.dnc.index import plain
+from ocsd.dnc.news import Heard, NewsBox
 from ocsd.dnc.overlay import Overlay
 from ocsd.dnc.table import request_of
 from ocsd.dnc.view import View
@@ -19,6 +21,7 @@ class MemoryDoNotCall:
         entries: all that were added, oldest first.
         written: those of ``entries`` that are "on disk"; the rest follows with `come_back`.
         effects: what was noted: (entries, applied_at, rows).
+        applied: the same for requests of others: (ids, applied_at, rows).
     """
 
     def __init__(self, plans: tuple[Plan, ...] = ()) -> None:
@@ -26,8 +29,10 @@ class MemoryDoNotCall:
         self.entries: list[DncEntry] = []
         self.written: list[DncEntry] = []
         self.effects: list[tuple[tuple[DncEntry, ...], datetime, int]] = []
+        self.applied: list[tuple[tuple[UUID, ...], datetime, int]] = []
         self._plans = plans
         self._overlay = Overlay(plans)
+        self._news = NewsBox()
 
     def forbidden(self, tenant_dbid: int, phones: Sequence[str], now: datetime) -> list[bool]:
         return self._view(tenant_dbid).forbidden(phones, now.timestamp())
@@ -48,6 +53,22 @@ class MemoryDoNotCall:
 
     async def note_effect(self, entries: Sequence[DncEntry], applied_at: datetime, rows: int) -> None:
         self.effects.append((tuple(entries), applied_at, rows))
+
+    async def note_applied(self, request_ids: Sequence[UUID], applied_at: datetime, rows: int) -> None:
+        self.applied.append((tuple(request_ids), applied_at, rows))
+
+    async def news(self) -> tuple[Heard, ...]:
+        return await self._news.take()
+
+    def hear(self, entries: Sequence[DncEntry], *, one_by_one: bool = True) -> list[UUID]:
+        """Others have forbidden this; not ``one_by_one``: by an import, so nobody is told of its entries."""
+        requests = [request_of(entry, entry.requested_at) for entry in entries]
+        for request in requests:
+            self._overlay.put(request, durable=True)
+        self.entries += entries
+        self.written += entries
+        self._news.tell([Heard(request.request_id, request.entry) for request in requests] if one_by_one else ())
+        return [request.request_id for request in requests]
 
     def come_back(self) -> None:
         """The database is there again, and what waited is written."""

@@ -53,6 +53,9 @@ class Overlay:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def __contains__(self, request_id: UUID) -> bool:
+        return request_id in self._kept
+
     def fresh(self, tenant_dbid: int | None) -> Fresh:
         """The tenant's own; the same object for ever, filled as requests come."""
         return self._fresh.setdefault(tenant_dbid, Fresh())

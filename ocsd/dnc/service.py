@@ -8,7 +8,8 @@ Do-Not-Call for the daemon: the table and the registry files in memory, requests
 
 A re-read prepares new sets beside the old ones and puts them into their place in one step; requests that the snapshot
 may not contain stay in the overlay. Other daemons' requests are found every `POLL_S` by the snapshot difference; other
-changes (imports, removals, hand edits) are told by the version in ``ocsd.dnc_version``.
+changes (imports, removals, hand edits) are told by the version in ``ocsd.dnc_version``. Either way `news` tells who has
+to act on it.
 
 While the database is away nothing that is forbidden becomes allowed: the sets stay as they are, and requests stay in
 the overlay and in the queue until they are written.
@@ -23,6 +24,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
+from uuid import UUID
 
 import structlog
 import trio
@@ -34,6 +36,7 @@ from ocsd.dnc.contract import DncEntry
 from ocsd.dnc.index import NEVER_ENDS, plain
 from ocsd.dnc.lookup import plans_of
 from ocsd.dnc.mapped import Registry, map_registries
+from ocsd.dnc.news import Heard, NewsBox
 from ocsd.dnc.overlay import Overlay
 from ocsd.dnc.schedule import is_due, times_of_day
 from ocsd.dnc.table import Effect, Request, TableSet, request_of
@@ -106,6 +109,7 @@ class DncService:
         self._reading = trio.Lock()
         self._looked_at = utc_now()
         self._reread_due = False
+        self._news = NewsBox()
         self._queue: deque[_Waiting] = deque()
         self._work = trio.Event()
 
@@ -170,9 +174,13 @@ class DncService:
 
     async def note_effect(self, entries: Sequence[DncEntry], applied_at: datetime, rows: int) -> None:
         """Write into ``ocsd.dnc_request`` when the entries had taken effect; later, if the database is away."""
-        if not entries:
+        await self.note_applied([request_of(entry, applied_at).request_id for entry in entries], applied_at, rows)
+
+    async def note_applied(self, request_ids: Sequence[UUID], applied_at: datetime, rows: int) -> None:
+        """The same for requests of others, by the ids that `news` has told."""
+        if not request_ids:
             return
-        effect = Effect(tuple(request_of(entry, applied_at).request_id for entry in entries), applied_at, rows)
+        effect = Effect(tuple(request_ids), applied_at, rows)
         if len(self._queue) >= MAX_UNWRITTEN:
             log.error("dnc.effect_unqueued", unwritten=len(self._queue))
             return
@@ -256,16 +264,19 @@ class DncService:
         async with self._reading:
             await self._read_all()
 
+    async def news(self) -> tuple[Heard, ...]:
+        """See `ocsd.dnc.news.DncNews`."""
+        return await self._news.take()
+
     async def poll(self) -> None:
         """Take over what others have written since the last look; StoreUnavailable when the database is away."""
         async with self._reading:
             snapshot, version, requests = await self._database.transaction(
                 partial(table.news, snapshot=self._snapshot), read_only=True
             )
-            heard = sum(self._overlay.put(request, durable=True) for request in requests)
+            heard = [request for request in requests if self._overlay.put(request, durable=True)]
             self._snapshot = snapshot
-            if heard:
-                log.info("dnc.heard", requests=heard)
+            self._tell(heard)
             assert self._loaded is not None
             if version != self._loaded.version or self._overlay.durable_ones > OVERLAY_LIMIT:
                 await self._read_all()
@@ -273,7 +284,10 @@ class DncService:
     async def _read_all(self) -> None:
         began_s = time.monotonic()
         contained = self._overlay.all_durable()  # before the snapshot, so the table as read has them
-        loaded = await self._database.transaction(partial(table.load, plans=self._plans), read_only=True)
+        before = self._snapshot
+        loaded, requests = await self._database.transaction(
+            partial(table.load_and_news, plans=self._plans, snapshot=before), read_only=True
+        )
         read_s = time.monotonic() - began_s
         registries, problems = await trio.to_thread.run_sync(map_registries, self._folder, self._registries)
         if problems and self._loaded is None:
@@ -282,6 +296,7 @@ class DncService:
             log.error("dnc.registry_refused", problem=problem)
         for gone in {registry.path for registry in self._registries} - {registry.path for registry in registries}:
             log.warning("dnc.registry_gone", path=str(gone))
+        heard = [request for request in requests if request.request_id not in self._overlay]
         # No checkpoint from here on: a check sees all of the old or all of the new.
         self._overlay.drop(contained)
         self._loaded, self._registries, self._snapshot = loaded, registries, loaded.snapshot
@@ -295,6 +310,14 @@ class DncService:
             version=loaded.version,
             took_s=round(time.monotonic() - began_s, 3),
         )
+        if before:
+            self._tell(heard)
+            self._news.tell()  # what else the table or a registry forbids now is known to nobody
+
+    def _tell(self, heard: Sequence[Request]) -> None:
+        if heard:
+            log.info("dnc.heard", requests=len(heard))
+            self._news.tell([Heard(request.request_id, request.entry) for request in heard])
 
     async def look(self) -> None:
         """`poll`, and `reread` when a time of day of ``dnc_reread_at`` has come; StoreUnavailable passes."""

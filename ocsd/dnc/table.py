@@ -285,6 +285,12 @@ def news(conn: Connection, snapshot: str) -> tuple[str, int, list[Request]]:
     return found[0][0], found[0][1], requests
 
 
+def load_and_news(conn: Connection, plans: tuple[Plan, ...], snapshot: str) -> tuple[Loaded, list[Request]]:
+    """`load`, and those `news` since ``snapshot`` (empty: none are asked for) that the table as read contains."""
+    loaded = load(conn, plans)
+    return loaded, news(conn, snapshot)[2] if snapshot else []
+
+
 def write(conn: Connection, requests: Sequence[Request], effects: Sequence[Effect] = ()) -> None:
     """Put requests into the table, and their times beside it; what is there already stays as it is."""
     if requests:
@@ -302,8 +308,11 @@ def write(conn: Connection, requests: Sequence[Request], effects: Sequence[Effec
         )
     for effect in effects:
         conn.execute(
-            "UPDATE ocsd.dnc_request SET applied_at = %s, rows = %s WHERE request_id = ANY(%s)",
-            (effect.applied_at, effect.rows, list(effect.request_ids)),
+            # Of several daemons each has its own lists and calls: the last of them counts, and the rows of all. Writing
+            # the same again after a lost answer changes nothing.
+            "UPDATE ocsd.dnc_request SET applied_at = greatest(applied_at, %(at)s), rows = coalesce(rows, 0) + %(rows)s"
+            " WHERE request_id = ANY(%(ids)s) AND applied_at IS DISTINCT FROM %(at)s",
+            {"at": effect.applied_at, "rows": effect.rows, "ids": list(effect.request_ids)},
         )
 
 

@@ -19,6 +19,7 @@ from typing import Final
 
 import structlog
 
+from ocsd.dnc.contract import DncEntry
 from ocsd.model.enums import CallResult, ChainAttr, GswError, RecordStatus, RecordType
 from ocsd.model.errors import DesktopRequestError, StoreUnavailable
 from ocsd.model.records import ChainChange, ChainSettlement
@@ -259,3 +260,7 @@ class RecordService:
         return self._withdrawals.do_not_call(
             target, chain_attr, message=message, duration_s=duration_s, tenant_dbid=tenant_dbid
         )
+
+    async def forbidden_elsewhere(self, entries: Sequence[DncEntry]) -> list[int]:
+        """Requests not to be called that did not come to this daemon; see `Withdrawals.forbidden_elsewhere`."""
+        return await self._withdrawals.forbidden_elsewhere(entries)

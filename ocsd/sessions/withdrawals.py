@@ -38,6 +38,19 @@ class Cancelled:
     incomplete: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A record in memory that had to be withdrawn, and its customer."""
+
+    row: Withdrawn
+    customer_id: str | None
+
+    def meant_by(self, selector: Selector) -> bool:
+        if selector.phone is not None:
+            return selector.phone == self.row.phone
+        return selector.customer_id == self.customer_id
+
+
 class Withdrawals:
     """
     Attributes:
@@ -179,6 +192,72 @@ class Withdrawals:
 
         return forbidden
 
+    async def forbidden_elsewhere(self, entries: Sequence[DncEntry]) -> list[int]:
+        """
+        Do-Not-Call has changed without a request of this daemon: what it holds is looked through first, because those
+        calls may be ringing; then the rows of ``entries`` leave the lists of the loaded campaigns.
+
+        An entry names a number or a customer and no chain, so the other records of a chain may still be dialed.
+
+        Returns how many rows each entry has withdrawn: 0 for one that no longer holds.
+        """
+        found = await self._look_through()
+        return [await self._withdraw_entry(entry, found) for entry in entries]
+
+    async def _look_through(self) -> list[_Found]:
+        """Withdraw the records in buffers, calls and on desktops that are on Do-Not-Call by now."""
+        now = self._campaigns.clock.utc()
+        found: list[_Found] = []
+        for session in list(self._campaigns.running):
+            held = [(h.chain, h.record) for h in self._in_hand.all() if h.session is session]
+            held = [(chain, record) for chain, record in held if session.supply.forbids(record, now)]
+            found += [
+                _Found(
+                    Withdrawn(chain.list_dbid, record.record_id, chain.chain_id, record.contact_info, claimed=True),
+                    session.planner.customer_id(record),
+                )
+                for chain, record in [*held, *session.supply.forbidden_in_memory()]
+            ]
+        for row in (each.row for each in found):
+            selector = Selector(record=(row.list_dbid, row.record_id), all_chain=False)
+            await self._withdraw([row.list_dbid], selector, Withdrawal.DO_NOT_CALL)
+        # Another daemon may have withdrawn the rows already; here they are in memory all the same.
+        rows = [each.row for each in found]
+        for session in list(self._campaigns.running):
+            await self._give_back(session.supply.forget(rows))
+        await self._let_go(rows, ChainAttr.RECORD_ONLY, events.Withdrawn())
+        if rows:
+            log.info("dnc.looked_through", records=len(rows))
+        return found
+
+    async def _withdraw_entry(self, entry: DncEntry, found: Sequence[_Found]) -> int:
+        now, dnc = self._campaigns.clock.utc(), self._campaigns.dnc
+        tenant = entry.tenant_dbid if entry.tenant_dbid is not None and entry.tenant_dbid >= 1 else None
+        concerned = [
+            session
+            for session in self._campaigns.sessions.values()
+            if tenant is None or session.planner.tenant_dbid == tenant
+        ]
+        withdrawn: dict[tuple[int, int], Withdrawn] = {}
+        for phone, customer_id in ((entry.phone, None), (None, entry.customer_id)):
+            # It may have ended, or been removed again, before we came to it.
+            if phone:
+                obeying = [s for s in concerned if dnc.forbidden(s.planner.tenant_dbid, [phone], now)[0]]
+            elif customer_id:
+                obeying = [
+                    s for s in concerned if dnc.customers_forbidden(s.planner.tenant_dbid, [customer_id], now)[0]
+                ]
+            else:
+                continue
+            lists = _lists_of(obeying)
+            for selector in self._selectors(Target(None, phone, customer_id), ChainAttr.RECORD_ONLY, obeying):
+                rows = await self._withdraw(lists, selector, Withdrawal.DO_NOT_CALL)
+                if any(row.claimed for row in rows):  # claimed since we have looked through what we hold
+                    await self._let_go(rows, ChainAttr.RECORD_ONLY, events.Withdrawn())
+                rows += [each.row for each in found if each.row.list_dbid in lists and each.meant_by(selector)]
+                withdrawn |= {(row.list_dbid, row.record_id): row for row in rows}
+        return len(withdrawn)
+
     async def _in_force(self, entries: Sequence[DncEntry]) -> None:
         while True:
             try:
@@ -195,6 +274,7 @@ class Withdrawals:
         if held.task is not None:
             task = held.task
             task.context.withdrawn = True
+            task.context.closing = change  # should the attempt end before its rows are withdrawn
 
             async def told(event: events.Event) -> None:
                 task.post(event)
