@@ -232,17 +232,12 @@ class Withdrawals:
 
     async def _withdraw_entry(self, entry: DncEntry, found: Sequence[_Found]) -> int:
         now, dnc = self._campaigns.clock.utc(), self._campaigns.dnc
-        tenant = entry.tenant_dbid if entry.tenant_dbid is not None and entry.tenant_dbid >= 1 else None
-        concerned = [
-            session
-            for session in self._campaigns.sessions.values()
-            if tenant is None or session.planner.tenant_dbid == tenant
-        ]
+        sessions = list(self._campaigns.sessions.values())
         withdrawn: dict[tuple[int, int], Withdrawn] = {}
         for phone, customer_id in ((entry.phone, None), (None, entry.customer_id)):
-            # It may have ended, or been removed again, before we came to it.
+            # Asked of each tenant; and it may have ended, or been removed again, before we came to it.
             if phone:
-                obeying = [s for s in concerned if dnc.forbidden(s.planner.tenant_dbid, [phone], now)[0]]
+                obeying = [s for s in sessions if dnc.forbidden(s.planner.tenant_dbid, [phone], now)[0]]
             elif customer_id:
                 obeying = [
                     s for s in concerned if dnc.customers_forbidden(s.planner.tenant_dbid, [customer_id], now)[0]
