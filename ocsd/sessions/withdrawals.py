@@ -239,9 +239,7 @@ class Withdrawals:
             if phone:
                 obeying = [s for s in sessions if dnc.forbidden(s.planner.tenant_dbid, [phone], now)[0]]
             elif customer_id:
-                obeying = [
-                    s for s in concerned if dnc.customers_forbidden(s.planner.tenant_dbid, [customer_id], now)[0]
-                ]
+                obeying = [s for s in sessions if dnc.customers_forbidden(s.planner.tenant_dbid, [customer_id], now)[0]]
             else:
                 continue
             lists = _lists_of(obeying)
