@@ -12,6 +12,8 @@ Start-up: every attempt that a dead daemon left open is adopted with its live le
     ended while no daemon listened                           settled with the result of that ending
     unknown to every worker                                  settled as Stale: it may have rung, so it must not ring
                                                              again without somebody's decision
+    any of them, its record cancelled or put on              a conversation goes on, and its record ends with it; the
+    Do-Not-Call meanwhile                                    rest is hung up
 
 Marks in the journal are written a moment after the fact, so a kill may fall between a bridge and its mark; what the
 workers and the media server say counts as well, and the agent's name is part of the agent leg's id.
@@ -27,7 +29,7 @@ import trio
 from ocsd.model.enums import CallResult, ContactInfoType, RecordStatus, RecordType
 from ocsd.model.records import AttemptTimes, CallingRecord, Chain, ChainChange, FinishedAttempt, OpenAttempt
 from ocsd.sessions.attempt import SAFETY_MARGIN_S, AttemptMachine, AttemptState, Do, Heard
-from ocsd.sessions.attempt_events import PendingCallback
+from ocsd.sessions.attempt_events import Cancelled, PendingCallback, Withdrawn
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.outcome import result_of_failure, result_of_verdict
@@ -306,6 +308,9 @@ def _adopt(
     machine = AttemptMachine(rules, leg.placed_at_s if leg is not None else monotonic(attempt.started_at))
     machine.adopted = True
     task = AttemptTask(session, context, machine, adopted=True)
+    if context.withdrawn:
+        # The last daemon may have died before it could hang up; and no desktop finds this record any more to finish it.
+        task.post(Withdrawn() if context.record.record_type == RecordType.NO_CALL else Cancelled())
     agent_id = remains.agent_id or attempt.agent_id
     connected = attempt.connected_at is not None or remains.agent_id is not None
     answered_at_s = leg.answered_at_s if leg is not None else None

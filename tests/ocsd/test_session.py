@@ -17,6 +17,7 @@ from ocsd.dnc.memory import MemoryDoNotCall
 from ocsd.lists.memory import MemoryDatabase, MemoryListStore
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
 from ocsd.model.errors import StoreUnavailable
+from ocsd.model.records import Selector, Withdrawal
 from ocsd.model.services import CampaignRequest, DialParameters
 from ocsd.protocols.desktop import (
     RecordProcessed,
@@ -634,6 +635,43 @@ async def test_given_a_conversation_when_the_daemon_is_killed_then_the_next_one_
             assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
             assert daemon.seat("agent1").state is AgentState.WRAP_UP
             assert w.dialed() == [number(1)]
+
+
+@pytest.mark.parametrize(
+    ("withdrawal", "state"),
+    [(Withdrawal.DO_NOT_CALL, (RecordStatus.UPDATED, CallResult.DO_NOT_CALL)),
+     (Withdrawal.CANCEL, (RecordStatus.CANCELED, CallResult.CANCEL_RECORD))],
+)  # fmt: skip
+async def test_given_a_ringing_record_withdrawn_when_the_daemon_dies_before_the_hang_up_then_the_next_one_hangs_up(
+    autojump_clock, tmp_path, withdrawal, state
+):
+    async with world(tmp_path, [CallScript(ring_s=25.0)]) as w:
+        assert await restarted(w, lambda d: AttemptState.ALERTING in d.states()) is AttemptState.ALERTING
+        await MortalStore(w.database).withdraw([LIST], Selector(record=(LIST, 1)), withdrawal)
+        async with w.daemon() as daemon:
+            assert daemon.recovered.adopted == 1
+            await daemon.until(lambda: not daemon.session.attempts)
+            (attempt,) = w.database.attempts.values()
+            assert attempt.finished.call_result == state[1]
+            assert attempt.finished.times.answered_at is None
+            assert w.result(1) == state
+            w.assert_consistent()
+
+
+async def test_given_a_record_withdrawn_in_its_conversation_when_it_is_adopted_then_it_ends_with_the_conversation(
+    autojump_clock, tmp_path
+):
+    """Its desktop cannot finish it any more: it would stand there until it is stale."""
+    async with world(tmp_path, edit=with_record_processed) as w:
+        assert await restarted(w, lambda d: AttemptState.TALKING in d.states()) is AttemptState.TALKING
+        await MortalStore(w.database).withdraw([LIST], Selector(record=(LIST, 1)), Withdrawal.DO_NOT_CALL)
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1", ready=False)
+            await daemon.until(lambda: AttemptState.TALKING not in daemon.states())
+            assert daemon.seat("agent1").state is AgentState.WRAP_UP
+            with trio.fail_after(5.0):
+                await daemon.until(lambda: not daemon.session.attempts)
+            w.assert_consistent()
 
 
 async def test_given_an_adopted_conversation_when_its_agent_never_comes_back_then_it_is_logged_out_after_it(
