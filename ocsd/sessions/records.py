@@ -12,7 +12,7 @@ A record in somebody's hands has a handle. It is *in an attempt* (`Session.attem
 Do-Not-Call goes further: the number is in force before anything else is tried (docs/adr/0010).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Final
@@ -90,11 +90,16 @@ class RecordService:
         if held.desk is not None:
             held.desk.call_result = call_result if call_result is not None else held.desk.call_result
         elif updates or call_result is not None:
-            try:
-                # The record may stay open for long: a restart must not forget what the agent has typed.
-                await self._campaigns.store.note_correction(held.handle, call_result, updates)
-            except StoreUnavailable as error:
-                log.warning("record.correction_unsaved", attempt_id=held.handle, error=str(error))
+            await self._note(held, call_result, updates, {})
+
+    async def _note(
+        self, held: Held, call_result: int | None, updates: dict[str, object], asks: Mapping[str, object]
+    ) -> None:
+        """The record may stay open for long: a restart must not forget what the agent has typed and asked for."""
+        try:
+            await self._campaigns.store.note_correction(held.handle, call_result, updates, asks)
+        except StoreUnavailable as error:
+            log.warning("record.correction_unsaved", attempt_id=held.handle, error=str(error))
 
     async def processed(
         self,
@@ -115,6 +120,8 @@ class RecordService:
         if held.task is not None:
             task = held.task
             task.context.treatment = treatment
+            if treatment is not None:
+                await self._note(held, None, {}, {"treatment": treatment})
             task.post(events.RecordProcessed(call_result, treatment))
             if held.on_desktop:
                 self.in_hand.finishing(handle)
@@ -158,14 +165,15 @@ class RecordService:
         """
         RecordReject: the chain is General and Ready again, for another agent.
 
-        Only for records that wait to be called: one that has been dialed would be dialed again at once, so that is
-        refused (101).
+        One that has been dialed is dialed again as soon as its turn comes (manual: "the record can still be canceled or
+        rejected before the final RecordProcessed").
         """
         held = self.find(handle)
-        if held.desk is None:
-            raise DesktopRequestError(
-                GswError.INVALID_REQUEST, "the record has been dialed: finish it by RecordProcessed or cancel it"
-            )
+        if held.task is not None:
+            held.task.context.closing = reject_change()
+            held.task.post(events.RecordProcessed(None))
+            return held.task.closed.wait if held.task.machine.state is AttemptState.WRAP_UP else at_once
+        assert held.desk is not None
         settlement = self.in_hand.settlement(held.desk, reject_change(), f"rejected by {agent_id}", agent_id=agent_id)
         return self.in_hand.settle(held.session, held.desk, replace(settlement, updates={}))
 
@@ -223,6 +231,7 @@ class RecordService:
             await self._correct(held, None, {"contact_info": phone})
         if held.task is not None:
             held.task.context.callback = pending
+            await self._note(held, None, {}, {"callback_type": int(kind), "callback_due": int(due.timestamp())})
         else:
             assert held.desk is not None
             held.desk.callback = pending

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ocsd.model.enums import CallResult, GroupCampStatus, RecordStatus, RecordType
 from ocsd.model.records import CallingRecord
 from ocsd.model.services import CampaignRequest
+from ocsd.sessions.attempt import ReleaseRequested
 from ocsd.sessions.callbacks import Agent, missed_result, recipient
 from ocsd.sessions.roster import AgentState
 from telephony.fake import CallScript
@@ -275,15 +276,20 @@ async def test_given_a_scheduled_call_when_rejected_then_the_chain_is_general_fo
         await daemon.until(lambda: number(1) in w.dialed())
 
 
-async def test_given_a_record_with_a_call_when_rejected_then_101_and_it_stays(autojump_clock, tmp_path):
+async def test_given_a_record_with_a_call_when_rejected_then_it_is_general_and_ready_after_the_call(
+    autojump_clock, tmp_path
+):
     async with world(tmp_path, {number(1): TALKER}) as w, w.daemon() as daemon:
         w.add(1)
         desktop = await daemon.log_in("agent1")
         await daemon.start()
         handle = await daemon.until_talking("agent1")
         await desktop.about("RecordReject", handle)
-        assert desktop.errors == [101]
-        assert handle in daemon.session.attempts
+        assert desktop.errors == []
+        assert desktop.has("RecordRejectAcknowledge")
+        daemon.session.attempts[handle].post(ReleaseRequested())
+        await daemon.until(lambda: w.state(1)[:2] == (RecordStatus.READY, RecordType.GENERAL))
+        assert w.row(1).record.attempt == 1
 
 
 async def test_given_a_scheduled_call_when_rescheduled_and_processed_then_it_comes_again(autojump_clock, tmp_path):

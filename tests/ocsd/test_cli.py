@@ -45,6 +45,8 @@ def test_given_the_application_when_listed_then_every_documented_command_is_ther
     documented = ["demo", "run", "check", "ctl", "list"]
     documented += [f"list {name}" for name in ["create", "import", "export", "stats"]]
     documented += ["rules", *(f"rules {name}" for name in ["list", "show", "when"])]
+    dnc = ["import", "export", "check", "add", "remove", "list", "reread"]
+    documented += ["dnc", *(f"dnc {name}" for name in dnc)]
     controls = ["load", "start", "mode", "stop", "unload", "force-unload", "launch", "stage", "complete", "status"]
     documented += [f"ctl {name}" for name in controls]
 
