@@ -120,12 +120,13 @@ class RecordService:
         if held.task is not None:
             task = held.task
             task.context.treatment = treatment
-            if treatment is not None:
-                await self._note(held, None, {}, {"treatment": treatment})
+            in_wrap_up = task.machine.state is AttemptState.WRAP_UP
             task.post(events.RecordProcessed(call_result, treatment))
             if held.on_desktop:
                 self.in_hand.finishing(handle)
-            return task.closed.wait if task.machine.state is AttemptState.WRAP_UP else at_once
+            if treatment is not None and not in_wrap_up:
+                await self._note(held, None, {}, {"treatment": treatment})
+            return task.closed.wait if in_wrap_up else at_once
         assert held.desk is not None
         return self.in_hand.settle(
             held.session, held.desk, self._finished(held.session, held.desk, treatment, agent_id)
@@ -170,9 +171,12 @@ class RecordService:
         """
         held = self.find(handle)
         if held.task is not None:
-            held.task.context.closing = reject_change()
-            held.task.post(events.RecordProcessed(None))
-            return held.task.closed.wait if held.task.machine.state is AttemptState.WRAP_UP else at_once
+            task = held.task
+            in_wrap_up = task.machine.state is AttemptState.WRAP_UP
+            task.context.closing = reject_change()
+            task.post(events.RecordProcessed(None))
+            self.in_hand.finishing(handle)
+            return task.closed.wait if in_wrap_up else at_once
         assert held.desk is not None
         settlement = self.in_hand.settlement(held.desk, reject_change(), f"rejected by {agent_id}", agent_id=agent_id)
         return self.in_hand.settle(held.session, held.desk, replace(settlement, updates={}))
