@@ -73,6 +73,10 @@ def _list(located: Located, calling_list: o.CallingList, objects: Objects) -> It
         name = getattr(calling_list, key)
         if name:
             yield from reference(located, key, name, "stat_tables", objects)
+    if _never_open(calling_list, objects):
+        yield located.problem(
+            "weekday_table", "is required: no day has business hours, and with a table only those are dialed in"
+        )
     yield from repeated(located, "calling_hours", calling_list.calling_hours)
     yield from repeated(located, "attempt_caps", calling_list.attempt_caps)
     caps = {cap.name: cap for _, cap in valid(objects, "attempt_caps", o.AttemptCap)}
@@ -82,3 +86,14 @@ def _list(located: Located, calling_list: o.CallingList, objects: Objects) -> It
             yield located.problem("customer_id_field", f'is required: attempt cap "{name}" counts per customer_id')
         if cap is not None and cap.subject == "subject_field" and not calling_list.subject_field:
             yield located.problem("subject_field", f'is required: attempt cap "{name}" counts per subject_field')
+
+
+def _never_open(calling_list: o.CallingList, objects: Objects) -> bool:
+    """Whether the list's statistical tables, all of them known, leave no minute of any day."""
+    names = {name for name in (calling_list.holiday_table, calling_list.weekday_table) if name}
+    tables = [table for _, table in valid(objects, "stat_tables", o.StatTable) if table.name in names]
+    days = {day.name: day for _, day in valid(objects, "stat_days", o.StatDay)}
+    listed = [days.get(name) for table in tables for name in table.days]
+    if not names or len(tables) < len(names) or None in listed:
+        return False
+    return not any(day is not None and day.start_min < day.end_min for day in listed)

@@ -35,6 +35,12 @@ def test_given_days_tables_and_caps_when_read_then_lists_hold_their_names():
     assert found.calling_list("L").attempt_caps == ("c", "us-fl")
 
 
+def test_given_a_holiday_table_with_hours_when_read_alone_then_those_are_days_to_dial():
+    days = DAY + 'date = "12-24"\nstart_min = 540\nend_min = 720\n'
+
+    assert read(in_list('holiday_table = "h"') + days + TABLE + 'days = ["d"]').calling_list("L").weekday_table == ""
+
+
 FAULTS = [
     (VALID + DAY, 'stat_days[0].weekday (of "d"): is required (0 Monday to 6 Sunday), unless a date is given'),
     (
@@ -83,6 +89,16 @@ FAULTS = [
     (
         in_list('weekday_table = "x"') + TABLE + 'country = "US"',
         'calling_lists[0].weekday_table (of "L"): no [[stat_tables]] is called "x"; defined are: "h"',
+    ),
+    (
+        in_list('holiday_table = "h"') + TABLE + 'country = "US"',
+        'calling_lists[0].weekday_table (of "L"): is required: no day has business hours, and with a table only those '
+        "are dialed in",
+    ),
+    (
+        in_list('weekday_table = "h"') + DAY + "weekday = 1\n" + TABLE + 'days = ["d"]',
+        'calling_lists[0].weekday_table (of "L"): is required: no day has business hours, and with a table only those '
+        "are dialed in",
     ),
     (
         in_list('calling_hours = ["us-federal", "us-federal"]'),
