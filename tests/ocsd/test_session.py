@@ -15,7 +15,7 @@ from ocsd.demo.options import DemoOptions
 from ocsd.demo.world import CAMPAIGN_GROUP_DBID, write_configuration
 from ocsd.dnc.memory import MemoryDoNotCall
 from ocsd.lists.memory import MemoryDatabase, MemoryListStore
-from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
+from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import Selector, Withdrawal
 from ocsd.model.services import CampaignRequest, DialParameters
@@ -27,6 +27,7 @@ from ocsd.protocols.desktop import (
     RequestReleaseCall,
     UpdateCallCompletionStats,
 )
+from ocsd.protocols.desktop_records import CallbackType, RecordReschedule
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.desks import Desks
@@ -782,6 +783,28 @@ async def test_given_a_correction_of_an_open_record_when_killed_then_it_is_not_f
             await daemon.until(lambda: not daemon.session.attempts)
             assert w.result(1) == (RecordStatus.UPDATED, CallResult.WRONG_NUMBER)
             assert w.row(1).record.user_fields["customer_name"] == "Nobody"
+
+
+async def test_given_a_callback_asked_for_when_killed_then_the_next_daemon_keeps_it(autojump_clock, tmp_path):
+    async with world(tmp_path, [CallScript(talk_s=40.0)], edit=with_record_processed) as w:
+        async with w.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+            (attempt_id,) = daemon.session.attempts
+            local = w.clock.utc().astimezone(daemon.session.planner.zone(w.row(1).record)).replace(tzinfo=None)
+            request = RecordReschedule(
+                101, attempt_id, CAMPAIGN, callback_type=CallbackType.CAMPAIGN, local_time=local + timedelta(hours=1)
+            )
+            await daemon.desks.received(daemon.desktops["agent1"], request)
+            await trio.sleep(1.0)
+            daemon.kill()
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1", ready=False)
+            await daemon.until(lambda: daemon.states() == [AttemptState.WRAP_UP])
+            await daemon.processed("agent1", attempt_id)
+            await daemon.until(lambda: not daemon.session.attempts)
+            assert w.row(1).record.record_type is RecordType.CAMPAIGN_CALLBACK
+            assert w.row(1).record_status in (RecordStatus.READY, RecordStatus.RETRIEVED)
 
 
 async def test_given_a_record_whose_desktop_was_done_when_killed_then_it_ends_as_answered_and_not_stale(
