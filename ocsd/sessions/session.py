@@ -436,8 +436,11 @@ class Session:
     async def settle(self, task: AttemptTask) -> None:
         """Write what the attempt came to and what becomes of its chain; go on with the chain when that is soon."""
         context, now = task.context, self.clock.utc()
-        chain = self.supply.live(context.chain) or context.chain
-        decision = settle(self.planner, chain, context.record, ending_of(task), context.updates, now)
+        live, ending = self.supply.live(context.chain), ending_of(task)
+        if live is None:  # all of it was withdrawn, and the call ended before anybody told it
+            ending = replace(ending, withdrawn=True)
+        chain = live or context.chain
+        decision = settle(self.planner, chain, context.record, ending, context.updates, now)
         if self._wants_records:
             decision = kept_in_memory(self.planner, decision, chain.list_dbid, now)
         finished = finished_attempt(

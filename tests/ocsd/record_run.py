@@ -61,12 +61,13 @@ class RecordRun:
     store: ListStore
     dnc: DoNotCall
     clock: VirtualClock
+    supply_type: type[RecordSupply] = RecordSupply
     planner: Planner = field(init=False)
     supply: RecordSupply = field(init=False)
 
     def __post_init__(self) -> None:
         self.planner = Planner(self.config, self.group)
-        self.supply = RecordSupply(self.planner, store=self.store, dnc=self.dnc, utc=self.clock.utc)
+        self.supply = self.supply_type(self.planner, store=self.store, dnc=self.dnc, utc=self.clock.utc)
 
     async def refill(self, agents: int) -> int:
         return await self.supply.refill(agents)
@@ -120,7 +121,10 @@ class RecordRun:
     ) -> Decision:
         """The attempt ends now with this result; further arguments as in `Ending`."""
         now = self.clock.utc()
-        chain = self.supply.live(dial.chain) or dial.chain
+        live = self.supply.live(dial.chain)
+        if live is None:
+            ending = ending | {"withdrawn": True}
+        chain = live or dial.chain
         how = Ending(call_result=call_result, **({"record_status": RecordStatus.UPDATED} | ending))
         decision = settle(self.planner, chain, dial.record, how, updates or {}, now)
         decision = kept_in_memory(self.planner, decision, chain.list_dbid, now)
