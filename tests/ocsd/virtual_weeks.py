@@ -1,525 +1,420 @@
 """
 Two simulated weeks of three calling lists, one around each change of the clocks, against an independent oracle.
 
-The world: lists with shares 10/30/60 on tables of their own, chains of one to three numbers in twelve zones, every
-treatment action, callbacks kept and missed, requests not to be called and cancellations at any moment. The oracle
-(`treatment_oracle`, and wall clocks read through zoneinfo) knows each chain's past and says what the next dial of it
-must be; each dial, and every row after each result, is compared with it.
+The world (`weeks_world`): lists with shares 10/30/60 on tables of their own, chains of one to three numbers in twelve
+zones, every treatment action, attempt caps by number and by customer, the zones of the numbers, holidays, callbacks
+kept, missed and refused, requests not to be called and cancellations at any moment. The oracle (`weeks_model`) keeps
+each row as it must be. Compared with it are each claim, each dial (`weeks_watch`), all rows of a chain after each
+event, and at the end every row of the tables; from time to time, that nothing that could be dialed is left waiting.
 
     python -m tests.ocsd.virtual_weeks --records 100000
+    python -m tests.ocsd.virtual_weeks --records 2000 --days 3 --postgres
 """
 
 import argparse
 import logging
+import os
 import random
+import sys
 import time
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from pathlib import Path
 
 import structlog
 import trio
 
-from ocsd.config.objects import (
-    AgentGroup,
-    CallingList,
-    Campaign,
-    CampaignGroup,
-    CampaignList,
-    Configuration,
-    Format,
-    FormatField,
-    TableAccess,
-    Tenant,
-    TimeZoneObject,
-    Treatment,
-    Trunk,
-)
+from ocsd.config.objects import Configuration
 from ocsd.dnc.contract import DncEntry
 from ocsd.dnc.memory import MemoryDoNotCall
-from ocsd.lists.memory import MemoryDatabase, MemoryListStore
-from ocsd.model.enums import CallResult, RecordAction, RecordStatus, RecordType
-from ocsd.model.records import ChainChange, ChainSettlement, Selector, Withdrawal
+from ocsd.model.enums import CallResult, RecordStatus, RecordType
+from ocsd.model.records import Chain, ChainChange, ChainSettlement, Selector, Withdrawal
+from ocsd.treatments.callback import reject_change
 from tests.ocsd.record_run import Dial, RecordRun, VirtualClock
-from tests.ocsd.treatment_oracle import oracle_next
+from tests.ocsd.weeks_model import GENERAL, LIVE, PERSONAL_CALLBACK, PERSONAL_RESCHEDULED, STALE, UPDATED, Model, Row
+from tests.ocsd.weeks_report import report, svg
+from tests.ocsd.weeks_stores import MemoryTables, Tables, TemporaryServer, postgres_tables
+from tests.ocsd.weeks_watch import Watch, WatchedStore, WatchedSupply
+from tests.ocsd.weeks_world import AGENTS, OUTCOMES, SHARES, WEEKS, configuration, new_rows
 
-ZONES = (
-    "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "America/Phoenix",
-    "America/Halifax", "America/St_Johns", "America/Havana", "America/Sao_Paulo", "Europe/London", "Asia/Kathmandu",
-    "Australia/Sydney",
-)  # fmt: skip
-SHARES = {301: 10, 302: 30, 303: 60}
-SIZES = {301: 0.2, 302: 0.3, 303: 0.5}
-"""Part of the records in each list: none runs dry long before the others."""
-MAX_ATTEMPTS = {301: 6, 302: 8, 303: 10}
-WEEKS = (datetime(2026, 3, 5, 5, 0, tzinfo=UTC), datetime(2026, 10, 29, 5, 0, tzinfo=UTC))
-"""Clocks change on 2026-03-08 and 2026-11-01 in North America (Havana too)."""
-TICK_S = 60.0
-AGENTS = 10
-R, A = CallResult, RecordAction
-
-_PLAN: dict[int, tuple[tuple, ...]] = {
-    301: (
-        (R.BUSY, A.REDIAL, {"cycle_attempts": 3, "interval_min": 2, "increment_min": 3}),
-        (R.BUSY, A.RETRY_IN, {"interval_min": 60, "increment_min": 45}),
-        (R.NO_ANSWER, A.NEXT_IN_CHAIN, {"cycle_attempts": 2, "interval_min": 240, "increment_min": 60}),
-        (R.NO_ANSWER, A.RESCHEDULE, {}),
-        (R.ANSWERING_MACHINE, A.RETRY_IN, {"interval_min": 180}),
-        (R.ANSWERING_MACHINE, A.NEXT_IN_CHAIN_AFTER, {"cycle_attempts": 1, "interval_min": 30}),
-        (R.SIT_VACANT_CODE, A.UPDATE_ALL, {}),
-        (R.GENERAL_ERROR, A.UPDATE_RECORD, {}),
-        (R.ABANDONED, A.RETRY_IN, {"interval_min": 4}),
-        (R.WRONG_PARTY, A.NEXT_IN_CHAIN, {"cycle_attempts": 1}),
-        (R.AGENT_CALLBACK_ERROR, A.ASSIGN_TO_GROUP, {}),
-        (R.GROUP_CALLBACK_ERROR, A.RETRY_IN, {"interval_min": 30, "increment_min": 15}),
-    ),
-    302: (
-        (R.BUSY, A.NEXT_IN_CHAIN_AFTER, {"cycle_attempts": 2, "interval_min": 3, "increment_min": 15}),
-        (R.NO_ANSWER, A.REDIAL, {"cycle_attempts": 2, "interval_min": 30, "increment_min": 30}),
-        (R.NO_ANSWER, A.NEXT_IN_CHAIN, {"cycle_attempts": 1}),
-        (R.NO_ANSWER, A.RETRY_AT_DATE, {"date": datetime(2026, 3, 8, 2, 30)}),  # noqa: DTZ001 - in the record's zone
-        (R.NO_ANSWER, A.RETRY_AT_DATE, {"date": datetime(2026, 11, 1, 1, 30)}),  # noqa: DTZ001
-        (R.ANSWERING_MACHINE, A.NEXT_IN_CHAIN_AT_DATE, {"cycle_attempts": 2, "date": WEEKS[0] + timedelta(days=4)}),
-        (R.ANSWERING_MACHINE, A.NEXT_IN_CHAIN_AT_DATE, {"cycle_attempts": 2, "date": WEEKS[1] + timedelta(days=4)}),
-        (R.FAX, A.EXECUTE_SQL, {"sql": "SELECT 1"}),
-        (R.FAX, A.NEXT_IN_CHAIN, {"cycle_attempts": 1}),
-        (R.DROPPED, A.REDIAL, {"cycle_attempts": 1}),
-        (R.WRONG_PARTY, A.RETRY_IN, {"interval_min": 90}),
-        (R.AGENT_CALLBACK_ERROR, A.MARK_AS_AGENT_ERROR, {}),
-        (R.GROUP_CALLBACK_ERROR, A.MARK_AS_AGENT_ERROR, {}),
-    ),
-    303: (
-        (R.BUSY, A.REDIAL, {"cycle_attempts": 5, "interval_min": 1, "increment_min": 1}),
-        (R.BUSY, A.SEND_HTTP, {"url": "http://127.0.0.1:1/busy"}),
-        (R.BUSY, A.NEXT_IN_CHAIN, {"cycle_attempts": 3, "interval_min": 10, "increment_min": 10}),
-        (R.NO_ANSWER, A.RETRY_IN, {"interval_min": 20 * 60, "increment_min": 4 * 60}),
-        (R.ANSWERING_MACHINE, A.RESCHEDULE, {}),
-        (R.ANSWERING_MACHINE, A.REDIAL, {"cycle_attempts": 2, "interval_min": 45}),
-        (R.SILENCE, A.REDIAL, {"cycle_attempts": 1, "interval_min": 5}),
-        (R.DROPPED, A.RETRY_IN, {"interval_min": 72 * 60}),
-        (R.WRONG_PARTY, A.NEXT_IN_CHAIN_AFTER, {"cycle_attempts": 2, "interval_min": 6}),
-        (R.AGENT_CALLBACK_ERROR, A.RETRY_IN, {"interval_min": 45}),
-        (R.GROUP_CALLBACK_ERROR, A.REDIAL, {"cycle_attempts": 2, "interval_min": 20}),
-    ),
-}
-OUTCOMES = {
-    R.BUSY: 17, R.NO_ANSWER: 33, R.ANSWERING_MACHINE: 16, R.ANSWER: 20, R.SIT_VACANT_CODE: 3, R.GENERAL_ERROR: 2,
-    R.SILENCE: 2, R.FAX: 2, R.ABANDONED: 2, R.DROPPED: 3,
-}  # fmt: skip
-
-
-def configuration(**changes) -> Configuration:
-    treatments, names = [], defaultdict(list)
-    for list_dbid, plan in _PLAN.items():
-        for number, (result, action, more) in enumerate(plan, 1):
-            name = f"{list_dbid} {number} {result.name} {action.name}"
-            names[list_dbid].append(name)
-            treatments.append(
-                Treatment(
-                    dbid=list_dbid * 100 + number,
-                    name=name,
-                    call_result=result,
-                    number=number,
-                    record_action=action,
-                    **more,
-                )  # fmt: skip
-            )
-    lists = tuple(
-        CallingList(
-            dbid=dbid,
-            name=f"List {dbid}",
-            table_access=f"Table {dbid}",
-            time_zone=ZONES[0],
-            max_attempts=MAX_ATTEMPTS[dbid],
-            treatments=tuple(names[dbid]),
-        )
-        for dbid in SHARES
-    )
-    settings = {
-        "tenants": (Tenant(dbid=1, name="T"),),
-        "trunks": (Trunk(dbid=21, name="trunk", tenant="T", host="127.0.0.1"),),
-        "time_zones": tuple(TimeZoneObject(dbid=30 + i, name=zone, zone=zone) for i, zone in enumerate(ZONES)),
-        "agent_groups": (AgentGroup(dbid=51, name="G"),),
-        "formats": (Format(dbid=201, name="F", fields=(FormatField(name="note"),)),),
-        "table_accesses": tuple(
-            TableAccess(dbid=dbid + 100, name=f"Table {dbid}", table=f"list_{dbid}", format="F") for dbid in SHARES
-        ),
-        "treatments": tuple(treatments),
-        "calling_lists": lists,
-        "campaigns": (
-            Campaign(
-                dbid=401,
-                name="C",
-                tenant="T",
-                lists=tuple(CampaignList(calling_list=f"List {dbid}", share=share) for dbid, share in SHARES.items()),
-            ),
-        ),
-        "campaign_groups": (
-            CampaignGroup(
-                dbid=501,
-                name="C@G",
-                campaign="C",
-                group="G",
-                trunks=("trunk",),
-                min_rec_buff_size=6,
-                opt_rec_buff_size=12,
-                options={"predictive_callback": False},
-            ),  # fmt: skip
-        ),
-    }
-    return Configuration(**(settings | changes))
-
-
-@dataclass
-class Expected:
-    """What the oracle knows about a chain that goes on."""
-
-    due_s: int = 0
-    record_id: int | None = None
-    """The record that must be dialed next; None: any that is open, the lowest chain_n first (General)."""
-    record_type: int = int(RecordType.GENERAL)
-    state: str | None = None
+LOOK_EVERY_S = 2 * 3600
+"""Between two looks at whole lists: does a claim take the best, has anything been forgotten?"""
+PATIENCE_S = 1200.0
+REFILLS_PER_TICK = 60
+"""A daemon looks every second or so; ticks are longer."""
+KEPT_S = 300.0
+"""treatment_sched_threshold: chains due within it stay in memory."""
+WITHDRAWALS_PER_HOUR = 12
+R = CallResult
 
 
 @dataclass
 class Figures:
+    start: datetime
+    records: int
     dials: Counter = field(default_factory=Counter)
     """By list."""
+    by_hour: dict[int, Counter] = field(default_factory=lambda: {dbid: Counter() for dbid in SHARES})
+    """Dials by list and hour of the run."""
     results: Counter = field(default_factory=Counter)
-    shares_seen: list[tuple[int, int, int]] = field(default_factory=list)
-    """Dials of the three lists in each stretch in which all of them had chains waiting."""
+    shares_seen: list[tuple[int, ...]] = field(default_factory=list)
+    """Turns of the lists in each stretch in which all of them had chains waiting."""
     treatments: Counter = field(default_factory=Counter)
     """How often each action was taken."""
-    kept_in_memory: int = 0
-    callbacks: int = 0
-    missed: int = 0
-    withdrawn: int = 0
+    counts: Counter = field(default_factory=Counter)
+    """What was checked, and what happened, by name."""
     late_s: list[float] = field(default_factory=list)
+    """From due to dialed or delivered."""
     wall_s: float = 0.0
 
 
 class Weeks:
-    """One week with its own lists; `run` raises AssertionError at the first dial or row that the oracle refuses."""
+    """One week with its own lists; `run` raises AssertionError at the first thing that the oracle refuses."""
 
-    def __init__(self, records: int, start: datetime, seed: int, dials_per_tick: int) -> None:
-        self.config = configuration()
-        self.clock = VirtualClock(start)
-        self.random = random.Random(seed)  # noqa: S311
-        self.start = start
-        self.dials_per_tick = dials_per_tick
-        self.database = MemoryDatabase(self.config, now=self.clock.utc)
+    def __init__(
+        self, config: Configuration, tables: Tables, clock: VirtualClock, *, records: int, seed: int,
+        dials_per_hour: int, tick_s: float,
+    ) -> None:  # fmt: skip
+        self.tables, self.clock, self.tick_s = tables, clock, tick_s
+        self.random = random.Random(seed)
+        self.start = clock.now
+        self.dials_per_tick = max(1, round(dials_per_hour * tick_s / 3600))
         self.dnc = MemoryDoNotCall()
-        self.world = RecordRun(
-            self.config, self.config.campaign_groups[0], MemoryListStore(self.database), self.dnc, self.clock
+        group = config.campaign_groups[0]
+        self.model = Model(
+            self.start,
+            {entry.dbid: config.treatments_of(entry) for entry in config.calling_lists},
+            predictive_callback=bool(group.options["predictive_callback"]),
         )
-        self.zones = {zone.dbid: ZoneInfo(zone.zone) for zone in self.config.time_zones}
-        self.treatments = {x.dbid: self.config.treatments_of(x) for x in self.config.calling_lists}
-        self.action_of = {t.dbid: t.record_action for t in self.config.treatments}
-        self.expected: dict[tuple[int, int], Expected] = {}
-        self.forbidden: set[str] = set()
-        self.out: set[tuple[int, int]] = set()
-        """(list, record_id) cancelled or NoCall."""
-        self.phones: dict[str, tuple[int, int]] = {}
-        self.figures = Figures()
+        self.watch = Watch(self.model, tables, clock.utc)
+        self.store = WatchedStore(tables.store, self.watch)
+        self.world = RecordRun(config, group, self.store, self.dnc, clock, WatchedSupply)
+        self.supply: WatchedSupply = self.world.supply
+        self.supply.start_watching(self.watch, self.store)
+        self.action_of = {t.dbid: t.record_action for t in config.treatments}
+        self.figures = Figures(self.start, records, counts=self.watch.counts)
         self.open: list[tuple[float, int, Dial]] = []
+        self.free_since_s = self.start.timestamp()
         self._stretch: Counter = Counter()
-        self._refused = 0
-        self._fill(records)
+        rows = list(new_rows(records, self.random))
+        tables.load(rows)
+        for row in rows:
+            self.model.add(row)
+        self._all_rows = list(self.model.rows.values())
 
-    def _fill(self, records: int) -> None:
-        pick = self.random
-        phone = 2_000_000_000
-        for list_dbid, part in SIZES.items():
-            left, chain_id = round(records * part), 0
-            while left > 0:
-                chain_id += 1
-                for chain_n in range(min(left, pick.choice((1, 1, 1, 2, 2, 3)))):
-                    phone, left = phone + 1, left - 1
-                    window = pick.choice(
-                        (
-                            (28_800, 64_800),
-                            (28_800, 64_800),
-                            (32_400, 75_600),
-                            (0, 86_400),
-                            (3_600, 12_600),
-                            (79_200, 7_200),
-                        )
-                    )
-                    record_id = self.database.add_record(
-                        list_dbid, contact_info=f"+{phone}", chain_id=chain_id, chain_n=chain_n,
-                        tz_dbid=30 + pick.randrange(len(ZONES)), daily_from=window[0], daily_till=window[1],
-                    )  # fmt: skip
-                    self.phones[f"+{phone}"] = (list_dbid, record_id)
-
-    def rows_of(self, list_dbid: int, chain_id: int):
-        return [row for row in self.database.table(f"list_{list_dbid}").rows_of_chain(chain_id)]
-
-    # --- the oracle -----------------------------------------------------------------------------------------------
-
-    def open_at(self, record, at_s: float) -> bool:
-        local = datetime.fromtimestamp(at_s, self.zones[record.tz_dbid])
-        second = local.hour * 3600 + local.minute * 60 + local.second
-        if record.daily_from_s <= record.daily_till_s:
-            return record.daily_from_s <= second < record.daily_till_s
-        return second >= record.daily_from_s or second < record.daily_till_s
-
-    def opens_s(self, record, at_s: int) -> int | None:
-        """Windows and zone changes of this world lie on half hours."""
-        tried_s = at_s
-        while not self.open_at(record, tried_s):
-            tried_s += 900 - tried_s % 900
-            if tried_s > at_s + 10 * 86_400:
-                return None
-        return tried_s
-
-    def check_dial(self, dial: Dial) -> None:
-        record, at_s = dial.record, dial.at.timestamp()
-        key = (record.list_dbid, record.chain_id)
-        what = f"{key} record {record.record_id} at {dial.at.isoformat()}: {record}"
-        assert self.open_at(record, at_s), f"outside its window: {what}"
-        assert record.contact_info not in self.forbidden, f"on Do-Not-Call: {what}"
-        assert (record.list_dbid, record.record_id) not in self.out, f"withdrawn: {what}"
-        assert record.attempt < MAX_ATTEMPTS[record.list_dbid], f"too many attempts: {what}"
-        expected = self.expected.get(key)
-        rows = self.rows_of(record.list_dbid, record.chain_id)
-        if expected is None:
-            assert record.record_type is RecordType.GENERAL, f"of a chain that ended or never began: {what}"
-        else:
-            assert at_s >= expected.due_s, f"{expected.due_s - at_s} s early: {what}"
-            assert record.record_type == expected.record_type, f"expected type {expected.record_type}: {what}"
-            self.figures.late_s.append(at_s - expected.due_s)
-        live = [row.record for row in rows if row.record_status is RecordStatus.RETRIEVED]
-        if expected is not None and expected.record_id in [row.record_id for row in live]:
-            assert record.record_id == expected.record_id, f"expected record {expected.record_id}: {what}"
-        elif expected is None:
-            earlier = [row for row in live if row.chain_n < record.chain_n and self.open_at(row, at_s)]
-            assert not earlier, f"passed over {[row.chain_n for row in earlier]}: {what}"
-
-    def expect(self, dial: Dial, result: int, ending: dict, now_s: float) -> None:
-        """Compare the rows after the end of an attempt with the oracle, and remember what must follow."""
-        record = dial.record
-        key = (record.list_dbid, record.chain_id)
-        before = [row for row in dial.chain.records if (row.list_dbid, row.record_id) not in self.out]
-        rows = {row.record.record_id: row for row in self.rows_of(*key)}
-        if (key[0], record.record_id) in self.out:
-            self.expected.pop(key, None)
-            live = [row.record_id for row in before]
-            for record_id in live:  # whatever became of it, nothing is left Retrieved without an owner
-                row = rows[record_id]
-                if row.record_status in (RecordStatus.READY, RecordStatus.RETRIEVED):
-                    self.expected[key] = Expected(
-                        row.record.dial_sched_time or 0, None, int(row.record.record_type), row.record.treatments
-                    )
-            return
-        chain = [self._counted(row) if row.record_id == record.record_id else row for row in before]
-        place = next(i for i, row in enumerate(chain) if row.record_id == record.record_id)
-        agent = ending.get("agent_id")
-        if "callback" in ending:
-            kind, due = ending["callback"]
-            due_s = self.opens_s(chain[place], int(due.timestamp()))
-            self._check_rows(rows, chain, place, 1, int(kind), due_s, f"0@0@{record.chain_n}@1", None, result)
-            self.expected[key] = Expected(due_s, record.record_id, int(kind))
-            return
-        if ending.get("handled") and "treatment" not in ending:
-            self._check_rows(rows, chain, place, 3, int(record.record_type), None, None, None, result)
-            self.expected.pop(key, None)
-            return
-        told = oracle_next(
-            self.treatments[key[0]], chain, place, result, now_s, max_attempts=MAX_ATTEMPTS[key[0]],
-            opens_s=self.opens_s, zone_of=lambda row: self.zones[row.tz_dbid], by_agent="treatment" in ending,
-            agent_id=agent if ending.get("treatment") == "personal" else None,
-        )  # fmt: skip
-        self.apply(rows, key, chain, place, told, result)
-
-    def apply(self, rows, key, chain, place, told, result) -> None:
-        self.figures.treatments[self.action_of.get(told.treatment, "none")] += 1
-        for effect in told.effects:
-            self.figures.treatments[self.action_of[effect]] += 1
-        self._check_rows(
-            rows, chain, place, told.status, told.record_type, told.at_s, told.state, told.place, result,
-            for_chain=told.result_for_chain,
-        )  # fmt: skip
-        if told.place is None:
-            self.expected.pop(key, None)
-        else:
-            self.expected[key] = Expected(told.at_s, chain[told.place].record_id, int(told.record_type), told.state)
-
-    def _counted(self, record):
-        return replace(record, attempt=record.attempt + 1)
-
-    def _check_rows(self, rows, chain, place, status, kind, at_s, state, next_place, result, *, for_chain=False):
-        dialed = rows[chain[place].record_id]
-        goes_on = status == RecordStatus.READY
-        for place_now, was in enumerate(chain):
-            row = rows[was.record_id]
-            what = f"{row} after {CallResult(result).name} of {chain[place].record_id}, was {was}"
-            if goes_on:
-                assert row.record_status in (RecordStatus.READY, RecordStatus.RETRIEVED), what
-                assert row.record.record_type == kind, f"type {kind}: {what}"
-                assert row.record.dial_sched_time == at_s, f"due {at_s}: {what}"
-                assert row.record.treatments == state, f"state {state}: {what}"
-            elif place_now == place:
-                assert row.record_status == status, f"status {status}: {what}"
-            else:
-                assert row.record_status is RecordStatus.UPDATED, what
-                wanted = result if for_chain else was.call_result
-                assert row.record.call_result == wanted, f"result {wanted}: {what}"
-            assert row.record.attempt == was.attempt, f"attempts {was.attempt}: {what}"
-        assert dialed.record.call_result == result
-
-    # --- the week ---------------------------------------------------------------------------------------------------
-
-    async def run(self, days: float = 7.0) -> Figures:
+    async def run(self, days: float, tell: Callable[[str], None] = lambda _: None) -> Figures:
         began = time.monotonic()
         end = self.start + timedelta(days=days)
+        look_at = self.start
         while self.clock.now < end:
-            await self._tick()
-            self.clock.pass_s(TICK_S)
+            if look := self.clock.now >= look_at:
+                look_at += timedelta(seconds=LOOK_EVERY_S)
+            await self._tick(look)
+            if (self.clock.now - self.start).total_seconds() % 86_400 < self.tick_s:
+                tell(f"{self.clock.now}: {sum(self.figures.dials.values())} dials, {time.monotonic() - began:.0f} s")
+            self.clock.pass_s(self.tick_s)
         while self.open:
             await self._end_first()
         self._close_stretch()
+        self._look_for_forgotten()
         await self.world.unload()
-        self._nothing_left_behind()
+        self._compare_everything()
         self.figures.wall_s = time.monotonic() - began
         return self.figures
 
-    async def _tick(self) -> None:
+    async def _tick(self, look: bool) -> None:
         tick = self.clock.now
-        await self.world.refill(AGENTS)
+        self.watch.whole_claims = look
+        for _ in range(REFILLS_PER_TICK):
+            self.store.full = False
+            await self.world.refill(AGENTS)
+            self.watch.whole_claims = False
+            if not self.store.full or self.supply.buffered >= self.world.group.min_rec_buff_size * AGENTS:
+                break
+        more = self.store.full
+        self.watch.whole_claims = look
         await self._deliver_callbacks()
+        self.watch.whole_claims = False
         await self._withdraw_some()
-        waiting = Counter(chain.list_dbid for chain in self.world.supply.waiting())
-        refused = self.world.supply.refused.total()
+        waiting = Counter(chain.list_dbid for chain in self.supply.waiting())
+        self.supply.turns.clear()
         dials = await self.world.dial(self.dials_per_tick)
         for dial in dials:
-            self.check_dial(dial)
-            self.figures.dials[dial.record.list_dbid] += 1
-            self.open.append((tick.timestamp() + self.random.uniform(5, 180), dial.attempt_id, dial))
-        served = Counter(dial.record.list_dbid for dial in dials)
-        if all(waiting[dbid] > served[dbid] for dbid in SHARES):
-            self._stretch += served
-            self._refused += self.world.supply.refused.total() - refused
+            self._check_dial(dial)
+            end_s = tick.timestamp() + self.random.uniform(5, 180)
+            self.open.append((end_s, dial.attempt_id, dial))
+        if all(waiting[dbid] > self.supply.turns[dbid] for dbid in SHARES):
+            self._stretch += self.supply.turns
         else:
             self._close_stretch()
-        self.open.sort()
-        while self.open and self.open[0][0] < tick.timestamp() + TICK_S:
+        if more or self.supply.got == self.supply.asked:
+            self.free_since_s = tick.timestamp() + self.tick_s
+        else:
+            self.figures.counts["ticks with free capacity"] += 1
+        self.figures.counts["ticks"] += 1
+        if look:
+            self._look_for_forgotten()
+        self.open.sort(key=lambda entry: entry[:2])
+        while self.open and self.open[0][0] < tick.timestamp() + self.tick_s:
             await self._end_first()
         self.clock.now = tick
 
+    # --- checks ---------------------------------------------------------------------------------------------------
+
+    def _check_dial(self, dial: Dial) -> None:
+        """Whatever it is dialed by: it may be, now, and of its chain it is the one whose turn it is."""
+        at_s = dial.at.timestamp()
+        row, record_type = self._check_turn(dial.chain, at_s)
+        what = f"{row} at {dial.at}"
+        assert record_type not in self.model.delivered, f"it goes to a desktop: {what}"
+        assert row.chain.calling is None, f"already on the line: {what}"
+        row.chain.calling = row.record_id
+        self.figures.dials[row.list_dbid] += 1
+        self.figures.by_hour[row.list_dbid][int(at_s - self.start.timestamp()) // 3600] += 1
+
+    def _check_turn(self, chain: Chain, at_s: float) -> tuple[Row, int]:
+        row = self.model.rows[chain.list_dbid, chain.record.record_id]
+        assert row.chain.claimed, f"not claimed: {row}"
+        reason = self.model.why_not(row, at_s, with_caps=False)  # the attempt's own look at the caps is watched
+        assert reason is None, f"{reason} forbids {row} at {at_s}"
+        first = next(each for each in row.chain.candidates() if self.model.why_not(each, at_s, with_caps=False) is None)
+        assert row is first, f"{row} was dialed at {at_s}, not {first}"
+        if row.record_type != GENERAL and row.dial_sched_time is not None:
+            self.figures.late_s.append(at_s - row.dial_sched_time)
+        return row, row.record_type
+
     def _close_stretch(self) -> None:
+        """Chains that a gate refuses at the last moment have had their turn too."""
         if self._stretch.total() >= 50:
-            self.figures.shares_seen.append(tuple(self._stretch[dbid] for dbid in SHARES))  # type: ignore[arg-type]
+            self.figures.shares_seen.append(tuple(self._stretch[dbid] for dbid in SHARES))
             whole, weight = self._stretch.total(), sum(SHARES.values())
             for dbid, share in SHARES.items():
-                # Smooth round robin is never further than one chain from its share, wherever a stretch begins and ends.
-                wanted = whole * share / weight
-                # A chain that a gate refuses at the last moment has had its turn.
-                allowed = 2 + self._refused
-                assert abs(self._stretch[dbid] - wanted) <= allowed, f"share {share} of {whole}: {self._stretch}"
-        self._stretch, self._refused = Counter(), 0
+                # Never further than one chain from the share, wherever a stretch begins and ends.
+                assert abs(self._stretch[dbid] - whole * share / weight) < 2, f"{share} of {whole}: {self._stretch}"
+        self._stretch = Counter()
+
+    def _look_for_forgotten(self) -> None:
+        now_s = self.clock.now.timestamp()
+        for row, why in self.model.forgotten(now_s, self.free_since_s, PATIENCE_S):
+            raise AssertionError(f"at {self.clock.now}: {why}: {row}")
+        self.figures.counts["looks for forgotten chains"] += 1
+        self.figures.counts["of them with free capacity"] += self.free_since_s <= now_s - PATIENCE_S
+
+    def _compare_everything(self) -> None:
+        for chain in self.model.chains.values():
+            chain.claimed = False
+        assert self.tables.claims() == 0
+        for list_dbid in SHARES:
+            wanted = {row.record_id: row.values() for row in self._all_rows if row.list_dbid == list_dbid}
+            found = self.tables.all(list_dbid)
+            for record_id in wanted.keys() | found.keys():
+                assert found.get(record_id) == wanted.get(record_id), f"in the end: {list_dbid}/{record_id}"
+
+    # --- what happens in a week -----------------------------------------------------------------------------------
 
     async def _end_first(self) -> None:
         at_s, _, dial = self.open.pop(0)
         self.clock.now = datetime.fromtimestamp(at_s, UTC)
-        pick = self.random
-        result = int(pick.choices(list(OUTCOMES), weights=list(OUTCOMES.values()))[0])
-        ending: dict = {}
-        if result == R.ANSWER:
-            ending = {"handled": True, "agent_id": "ada"}
-            what = pick.random()
-            if what < 0.1:
-                kind = pick.choice((RecordType.PERSONAL_CALLBACK, RecordType.CAMPAIGN_CALLBACK))
-                due = datetime.fromtimestamp(int(at_s) + pick.randrange(600, 3 * 86_400), UTC)
-                ending["callback"] = (kind, due)
-            elif what < 0.2:
-                result = int(R.WRONG_PARTY)
-                ending["treatment"] = pick.choice(("campaign", "personal"))
+        now_s = self.clock.now.timestamp()
+        row = self.model.rows[dial.record.list_dbid, dial.record.record_id]
+        result, ending = self._outcome(row, now_s)
+        self._expect(row, dial, result, ending, now_s)
         decision = await self.world.end(dial, result, **ending)
+        kept = row.chain.claimed and row.status == LIVE
+        assert decision.change.keep_claim == kept, f"kept in memory: {decision}, not {kept} of {row}"
+        self.watch.compare(row.chain, f"after {R(result).name} of {row.record_id}, {ending}")
         self.figures.results[result] += 1
-        self.figures.kept_in_memory += decision.change.keep_claim
-        self.expect(dial, result, ending, at_s)
+        self.figures.counts["kept in memory"] += decision.change.keep_claim
+
+    def _outcome(self, row: Row, now_s: float) -> tuple[int, dict]:
+        """A call result, and the further arguments of `Ending`."""
+        pick = self.random
+        everybody = {"result_for_all": self.world.planner.result_for_all(row.list_dbid)}
+        if (what := pick.random()) < 0.005:
+            return int(R.ALL_TRUNKS_BUSY), {"record_status": RecordStatus.READY, "counted": False}
+        if what < 0.01:
+            return int(R.STALE), {"record_status": RecordStatus.STALE}
+        result = int(pick.choices(list(OUTCOMES), weights=list(OUTCOMES.values()))[0])
+        if result != R.ANSWER:
+            return result, everybody
+        ending = {"handled": True, "agent_id": pick.choice(("ada", "grace"))} | everybody
+        if (what := pick.random()) < 0.1:
+            kind = pick.choice((RecordType.PERSONAL_CALLBACK, RecordType.CAMPAIGN_CALLBACK))
+            ending["callback"] = (kind, datetime.fromtimestamp(int(now_s) + pick.randrange(600, 3 * 86_400), UTC))
+        elif what < 0.2:
+            result = int(R.WRONG_PARTY)
+            ending["treatment"] = pick.choice(("campaign", "personal"))
+        return result, ending
+
+    def _expect(self, row: Row, dial: Dial, result: int, ending: dict, now_s: float) -> None:
+        """Carry the end of a call over to the model, before it happens to the rows."""
+        model, chain, agent = self.model, row.chain, ending.get("agent_id")
+        chain.calling, chain.claimed = None, False
+        if ending.get("counted", True):
+            row.attempt += 1
+        else:
+            model.calls.never_left(row, dial.at.timestamp(), dial.attempt_id)
+        row.agent_id = agent or row.agent_id
+        if row.status != LIVE:
+            # Whoever withdrew it may have told the attempt, or not. The rest of its chain goes back as it was.
+            ending["withdrawn"] = self.random.random() < 0.5
+            chain.since_s = now_s
+            self.figures.counts["calls whose record was withdrawn meanwhile"] += 1
+            return
+        row.call_result = result
+        everybody = result if ending.get("result_for_all") else None
+        if ending.get("record_status") is RecordStatus.READY:
+            chain.since_s = now_s
+        elif ending.get("record_status") is RecordStatus.STALE:
+            model.end(row, STALE, rest=STALE)
+        elif "callback" in ending:
+            kind, due = ending["callback"]
+            asked_s = int(due.timestamp())
+            due_s = model.clocks.opens_s(row, asked_s)
+            self.figures.counts["callbacks asked for"] += 1
+            self.figures.counts["callbacks asked for outside the window"] += due_s != asked_s
+            model.go_on(
+                chain, int(kind), asked_s if due_s is None else due_s, f"0@0@{row.chain_n}@1", row.record_id, now_s
+            )
+        elif ending.get("handled") and "treatment" not in ending:
+            model.end(row, UPDATED, everybody)
+        else:
+            told = model.treat(
+                row, result, now_s, result_for_all=everybody is not None, by_agent="treatment" in ending,
+                agent_id=agent if ending.get("treatment") == "personal" else None,
+            )  # fmt: skip
+            self._count(told)
+            kept = told.place is not None and told.treatment and told.record_type not in model.delivered
+            chain.claimed = bool(kept) and told.at_s - now_s <= KEPT_S
+        if agent is not None and row.status == LIVE and row.record_type in (PERSONAL_CALLBACK, PERSONAL_RESCHEDULED):
+            for each in chain.live:
+                each.agent_id = agent
+
+    def _count(self, told) -> None:
+        self.figures.treatments[self.action_of.get(told.treatment, "none")] += 1
+        for effect in told.effects:
+            self.figures.treatments[self.action_of[effect]] += 1
 
     async def _deliver_callbacks(self) -> None:
-        for chain in await self.world.supply.callbacks():
-            key, record = chain.key, chain.record
+        for chain in await self.supply.callbacks():
             now_s = self.clock.now.timestamp()
-            self.check_dial(Dial(0, chain, self.clock.now))
-            rows_before = [row for row in chain.records if (row.list_dbid, row.record_id) not in self.out]
-            if self.random.random() < 0.6:  # the agent is there, and closes it
-                self.figures.callbacks += 1
-                change = ChainChange(RecordStatus.UPDATED, RecordType(record.record_type))
-                settlement = ChainSettlement(
-                    *key, record.record_id, change, "called back", call_result=int(R.ANSWER), agent_id="ada"
+            row, kind = self._check_turn(chain, now_s)
+            assert kind in self.model.delivered, f"it is to be dialed: {row}"
+            assert self.model.calls.refused_until_s(row, now_s) is None, f"over its cap: {row}"
+            assert kind not in (PERSONAL_CALLBACK, PERSONAL_RESCHEDULED) or row.agent_id, f"of nobody: {row}"
+            what = self.random.random()
+            if what < 0.5:  # the agent is there, and closes it
+                name, row.agent_id, row.call_result = "kept", "ada", int(R.ANSWER)
+                self.model.end(row, UPDATED)
+                change = ChainChange(RecordStatus.UPDATED, RecordType(kind))
+                await self._settle(chain, change, call_result=int(R.ANSWER), agent_id="ada")
+            elif what < 0.6:
+                name = "refused"
+                self.model.go_on(row.chain, GENERAL, None, None, None, now_s)
+                await self._settle(chain, reject_change())
+            else:
+                name = "missed"
+                result = int(
+                    R.AGENT_CALLBACK_ERROR
+                    if kind in (PERSONAL_CALLBACK, PERSONAL_RESCHEDULED)
+                    else R.GROUP_CALLBACK_ERROR
                 )
-                assert await self.world.store.settle_chain(settlement)
-                self.expected.pop(key, None)
-                continue
-            self.figures.missed += 1
-            personal = record.record_type in (RecordType.PERSONAL_CALLBACK, RecordType.PERSONAL_RESCHEDULED)
-            result = int(R.AGENT_CALLBACK_ERROR if personal else R.GROUP_CALLBACK_ERROR)
-            await self.world.miss(chain, result)
-            place = next(i for i, row in enumerate(rows_before) if row.record_id == record.record_id)
-            told = oracle_next(
-                self.treatments[key[0]], rows_before, place, result, now_s, max_attempts=MAX_ATTEMPTS[key[0]],
-                opens_s=self.opens_s, zone_of=lambda row: self.zones[row.tz_dbid],
-            )  # fmt: skip
-            rows = {row.record.record_id: row for row in self.rows_of(*key)}
-            self.apply(rows, key, rows_before, place, told, result)
+                self._count(self.model.treat(row, result, now_s))
+                await self.world.miss(chain, result)
+            self.watch.compare(row.chain, f"callback {name}")
+            self.figures.counts[f"delivered and {name}: {RecordType(kind).name}"] += 1
+
+    async def _settle(self, chain: Chain, change: ChainChange, **more) -> None:
+        settlement = ChainSettlement(*chain.key, chain.record.record_id, change, "on the desktop", **more)
+        assert await self.world.store.settle_chain(settlement)
 
     async def _withdraw_some(self) -> None:
-        """About one request a quarter of an hour: not to be called, or cancelled; by number, one record or its chain."""
+        """Not to be called, or cancelled: a number, a customer, one record or its chain; often during its call."""
         pick = self.random
-        if pick.random() > TICK_S / 900:
+        if pick.random() > WITHDRAWALS_PER_HOUR * self.tick_s / 3600:
             return
-        phone, (list_dbid, record_id) = (
-            pick.choice(list(self.phones.items())) if not self.open else self._dialed_phone()
-        )
-        withdrawal = pick.choice(list(Withdrawal))
-        selector = Selector(phone=phone, all_chain=pick.random() < 0.5)
-        if withdrawal is Withdrawal.DO_NOT_CALL:
-            self.forbidden.add(phone)
-            await self.dnc.add([DncEntry(1, phone, None, self.clock.now)])
-        rows = await self.world.store.withdraw(list(SHARES), selector, withdrawal)
-        self.figures.withdrawn += len(rows)
-        self.out |= {(row.list_dbid, row.record_id) for row in rows}
-        for row in rows:
-            if row.record_id == record_id and row.list_dbid == list_dbid and selector.all_chain:
-                self.expected.pop((row.list_dbid, row.chain_id), None)
-        await self.world.store.give_back(self.world.supply.forget(rows))
-
-    def _dialed_phone(self) -> tuple[str, tuple[int, int]]:
-        record = self.random.choice(self.open)[2].record
-        if self.random.random() < 0.5:
-            return self.random.choice(list(self.phones.items()))
-        return record.contact_info, (record.list_dbid, record.record_id)
-
-    def _nothing_left_behind(self) -> None:
-        assert not self.database.claims
-        for list_dbid in SHARES:
-            for row in self.database.rows(list_dbid).values():
-                assert row.record_status is not RecordStatus.RETRIEVED, f"left Retrieved: {row}"
+        row = pick.choice(self._all_rows)
+        if self.open and pick.random() < 0.5:
+            dial = pick.choice(self.open)[2]
+            row = self.model.rows[dial.record.list_dbid, dial.record.record_id]
+            if pick.random() < 0.5:
+                row = pick.choice(row.chain.rows)
+        withdrawal, all_chain = pick.choice(list(Withdrawal)), pick.random() < 0.5
+        selector = Selector(phone=row.contact_info, all_chain=all_chain)
+        if row.customer is not None and pick.random() < 0.3:
+            selector = Selector(customer_id=row.customer, all_chain=all_chain)
+        elif pick.random() < 0.3:
+            selector = Selector(record=(row.list_dbid, row.record_id), all_chain=all_chain)
+        if withdrawal is Withdrawal.DO_NOT_CALL and selector.record is None:
+            self.model.forbidden.add(selector.phone or selector.customer_id or "")
+            await self.dnc.add([DncEntry(1, selector.phone, selector.customer_id, self.clock.now)])
+            if pick.random() < 0.3:
+                self.figures.counts["put on Do-Not-Call without a word"] += 1
+                return  # by a registry, say: the gates must find it
+        rows = await self.store.withdraw(list(SHARES), selector, withdrawal)
+        await self.store.give_back(self.supply.forget(rows))
 
 
-async def weeks(records: int, seed: int, dials_per_tick: int) -> list[Figures]:
-    return [await Weeks(records, start, seed + number, dials_per_tick).run() for number, start in enumerate(WEEKS)]
+def options_of(records: int) -> dict:
+    """A rate at which capacity is short by day and free by night."""
+    return {"records": records, "dials_per_hour": max(30, round(records / 100)), "tick_s": 60.0}
+
+
+async def week_in_memory(number: int, *, days: float = 7.0, seed: int = 3, tell=lambda _: None, **options) -> Figures:
+    """Week 0 delivers campaign callbacks to desktops, week 1 dials them."""
+    config, clock = configuration(predictive_callback=bool(number % 2)), VirtualClock(WEEKS[number])
+    return await Weeks(config, MemoryTables(config, clock.utc), clock, seed=seed + number, **options).run(days, tell)
+
+
+async def week_on_postgres(
+    number: int, dsn: str, *, days: float, seed: int = 3, skip_days: float = 0.0, tell=lambda _: None, **options
+) -> Figures:
+    """``skip_days``: begin so much later, nearer to the change of the clocks."""
+    config = configuration(dsn, predictive_callback=bool(number % 2))
+    clock = VirtualClock(WEEKS[number] + timedelta(days=skip_days))
+    figures: Figures | None = None
+    async with postgres_tables(config) as tables:
+        figures = await Weeks(config, tables, clock, seed=seed + number, **options).run(days, tell)
+    assert figures is not None
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=100_000, help="records in the three lists together")
+    parser.add_argument("--days", type=float, default=7.0, help="of each week")
     parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--dials-per-minute", type=int, default=0, help="0: as many as fit the number of records")
-    options = parser.parse_args()
+    parser.add_argument("--dials-per-hour", type=int, default=0, help="0: as many as fit the number of records")
+    parser.add_argument("--tick", type=float, default=0.0, help="seconds between two looks of the daemon")
+    parser.add_argument("--postgres", action="store_true", help="on a real server, in a temporary folder")
+    parser.add_argument("--plot", type=Path, help="SVG file: dials per hour around the changes of the clocks")
+    given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    rate = options.dials_per_minute or max(2, round(options.records / 7000))
-    for start, figures in zip(WEEKS, trio.run(weeks, options.records, options.seed, rate), strict=True):
-        print(f"week of {start.date()}: {sum(figures.dials.values())} dials checked in {figures.wall_s:.0f} s")
-        print(f"  by list {dict(figures.dials)}; stretches with all lists waiting: {len(figures.shares_seen)}, "
-              f"{[sum(column) for column in zip(*figures.shares_seen, strict=True)]}")  # fmt: skip
-        print("  treatments " + ", ".join(f"{getattr(k, 'name', k)} {n}" for k, n in figures.treatments.most_common()))
-        print(f"  kept in memory {figures.kept_in_memory}, callbacks {figures.callbacks} kept and {figures.missed} "
-              f"missed, {figures.withdrawn} rows withdrawn")  # fmt: skip
+    options = options_of(given.records)
+    options |= {"dials_per_hour": given.dials_per_hour} if given.dials_per_hour else {}
+    options |= {"tick_s": given.tick} if given.tick else {}
+    options |= {"days": given.days, "seed": given.seed, "tell": lambda text: print(text, file=sys.stderr)}
+    found: list[Figures] = []
+
+    async def both(server: TemporaryServer | None) -> None:
+        for number in range(len(WEEKS)):
+            if server is None:
+                found.append(await week_in_memory(number, **options))
+            else:
+                skip = max(0.0, min(2.5, 7.0 - given.days))
+                found.append(await week_on_postgres(number, server.database(), skip_days=skip, **options))
+
+    if given.postgres:
+        with TemporaryServer() as server:
+            trio.run(both, server)
+    else:
+        trio.run(both, None)
+    print(report(found))
+    print(f"load average {os.getloadavg()}, {os.cpu_count()} cores")
+    if given.plot is not None:
+        given.plot.write_text(svg(found))
 
 
 if __name__ == "__main__":
