@@ -42,8 +42,9 @@ from ocsd.lists.tables import create_table, table_differences
 from ocsd.lists.upkeep import keep_tidy
 from ocsd.load import report_load
 from ocsd.log import configure_logging
-from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy, RecordType
 from ocsd.model.errors import ConfigError
+from ocsd.model.records import TypePriority
 from ocsd.rules.checks import preset_problems
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.clock import SystemClock
@@ -83,6 +84,7 @@ class DatabaseMemory:
             int(settings.optimize_by),
             settings.optimize_goal,
             settings.auto_completion,
+            tuple((int(e.record_type), e.priority, e.n_records) for e in settings.priorities),
         )
         await save_session(self.database, row)
 
@@ -91,7 +93,11 @@ class DatabaseMemory:
             row.campaign_group_dbid: (
                 GroupCampStatus(row.status),
                 DialSettings(
-                    DialMode(row.dial_mode), OptimizeBy(row.optimize_by), row.optimize_goal, row.auto_completion
+                    DialMode(row.dial_mode),
+                    OptimizeBy(row.optimize_by),
+                    row.optimize_goal,
+                    row.auto_completion,
+                    tuple(TypePriority(RecordType(kind), *figures) for kind, *figures in row.dialing_priority),
                 ),
             )
             for row in await load_sessions(self.database)

@@ -77,6 +77,19 @@ class Portion:
 
 
 @dataclass(frozen=True, slots=True)
+class TypePriority:
+    """
+    dialing_priority of one record type, as a request sets it (manual, "User Event Attributes for dialing_priority").
+
+    ``priority``: the highest type is dialed first; ``n_records``: most chains of the type per claim, 0: no limit.
+    """
+
+    record_type: RecordType
+    priority: int
+    n_records: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a record may not be dialed. ``until``: when it may (aware UTC); None: never, as things stand."""
 
@@ -313,6 +326,7 @@ __all__ = [
     "Refusal",
     "Selector",
     "Statement",
+    "TypePriority",
     "Withdrawal",
     "Withdrawn",
 ]

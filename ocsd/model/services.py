@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Protocol
 
 from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.records import TypePriority
 
 
 class CampaignRequest(Enum):
@@ -30,6 +31,8 @@ class DialParameters:
     optimize_by: OptimizeBy | None = None
     optimize_goal: int | None = None
     auto_completion: bool | None = None
+    priorities: tuple[TypePriority, ...] = ()
+    """dialing_priority of the types that are named; the others keep theirs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ StartDialing, SetDialingMode, Launch   DialMode always; OptimizeBy and OptimizeG
 the others                             none: an attribute that would change nothing is refused
 =====================================  ==============================================================================
 
+Load, StartDialing, SetDialingMode and Launch also take ``dialing_priority`` in GSW_CM_AttrProperties: in which order
+record types are dialed, and how many of each per claim.
+
 Every fault is GSW_CM_AttrError 10 (invalid parameter) and names the attribute. A key with the reserved prefix ``GSW_``
 that is unknown here is refused, because a misspelt parameter must not pass for an absent one; keys without the prefix
 belong to the client and are left alone.
@@ -19,8 +22,9 @@ belong to the client and are left alone.
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
-from ocsd.model.enums import CmError, CmMessageType, DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.enums import CmError, CmMessageType, DialMode, GroupCampStatus, OptimizeBy, RecordType
 from ocsd.model.errors import CampaignRequestError
+from ocsd.model.records import TypePriority
 from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
 from ocsd.protocols.keyvalue import MAX_INT, integer, json_type, printable
 
@@ -28,6 +32,16 @@ DIAL_MODE: Final = "GSW_CM_AttrDialMode"
 OPTIMIZE_BY: Final = "GSW_CM_AttrOptimizeBy"
 OPTIMIZE_GOAL: Final = "GSW_CM_AttrOptimizeGoal"
 AUTO_COMPLETION: Final = "GSW_AUTO_COMPLETION"
+PROPERTIES: Final = "GSW_CM_AttrProperties"
+DIALING_PRIORITY: Final = "dialing_priority"
+
+PRIORITY_TYPES: Final[Mapping[str, RecordType]] = {
+    "General": RecordType.GENERAL,
+    "CampaignRescheduled": RecordType.CAMPAIGN_RESCHEDULED,
+    "CampaignCallBack": RecordType.CAMPAIGN_CALLBACK,
+}
+MAX_PRIORITY: Final = 100
+MAX_N_RECORDS: Final = 1_000_000
 
 # The table of BODY attributes spells it "OptimizedBy", every example "OptimizeBy".
 _SPELLINGS: Final = {"GSW_CM_AttrOptimizedBy": OPTIMIZE_BY}
@@ -63,6 +77,8 @@ def parse_dial_parameters(request: CampaignRequest, body: Mapping[str, object]) 
     given: dict[str, int] = {}
     for key, value in body.items():
         attribute = _SPELLINGS.get(key, key)
+        if key == PROPERTIES and request in TAKE_PARAMETERS:
+            continue
         if attribute not in _ATTRIBUTES:
             if key.startswith("GSW_"):
                 raise _invalid(f"{printable(key)} is no attribute of {request.value}")
@@ -87,7 +103,46 @@ def parse_dial_parameters(request: CampaignRequest, body: Mapping[str, object]) 
     completion = given.get(AUTO_COMPLETION)
     if completion not in (None, 0, 1):
         raise _invalid(f"{AUTO_COMPLETION} must be 0 or 1, not {completion}")
-    return DialParameters(dial_mode, optimize_by, goal, None if completion is None else completion == 1)
+    return DialParameters(
+        dial_mode, optimize_by, goal, None if completion is None else completion == 1, _priorities(body.get(PROPERTIES))
+    )
+
+
+def _priorities(properties: object) -> tuple[TypePriority, ...]:
+    """dialing_priority: per record type ``priority`` (the highest is dialed first) and ``n_records`` per claim."""
+    if properties is None:
+        return ()
+    where = PROPERTIES
+    found: list[TypePriority] = []
+    for key, by_type in _object(properties, where).items():
+        if key != DIALING_PRIORITY:
+            raise _invalid(f"{where}: {printable(key)} is not supported; only {DIALING_PRIORITY} is")
+        where = f"{PROPERTIES}.{DIALING_PRIORITY}"
+        for name, values in _object(by_type, where).items():
+            if name not in PRIORITY_TYPES:
+                raise _invalid(f"{where}: {printable(name)} is not one of {', '.join(PRIORITY_TYPES)}")
+            pairs = _object(values, f"{where}.{name}")
+            if unknown := set(pairs) - {"priority", "n_records"}:
+                raise _invalid(f"{where}.{name}: {printable(min(unknown))} is not one of priority, n_records")
+            if "priority" not in pairs:
+                raise _invalid(f"{where}.{name} needs priority")
+            priority = _whole(f"{where}.{name}.priority", pairs["priority"], MAX_PRIORITY)
+            n_records = _whole(f"{where}.{name}.n_records", pairs.get("n_records", 0), MAX_N_RECORDS)
+            found.append(TypePriority(PRIORITY_TYPES[name], priority, n_records))
+    return tuple(found)
+
+
+def _object(value: object, where: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise _invalid(f"{where} must be an object, not {json_type(value)}")
+    return value
+
+
+def _whole(where: str, value: object, highest: int) -> int:
+    number = integer(value, digits=False)
+    if number is None or not 0 <= number <= highest:
+        raise _invalid(f"{where} must be an integer from 0 to {highest}")
+    return number
 
 
 def _enumeration(kind: type[_E], attribute: str, given: Mapping[str, int]) -> _E | None:

@@ -24,6 +24,7 @@ from typing import Final
 
 from ocsd.model.enums import CmError, DialMode, GroupCampStatus, OptimizeBy
 from ocsd.model.errors import CampaignRequestError
+from ocsd.model.records import TypePriority
 from ocsd.model.services import CampaignRequest, DialParameters
 
 
@@ -156,6 +157,8 @@ class DialSettings:
     optimize_by: OptimizeBy
     optimize_goal: int
     auto_completion: bool = False
+    priorities: tuple[TypePriority, ...] = ()
+    """Of record types that a request has given one; the others have that of the options."""
 
 
 def apply_parameters(
@@ -192,4 +195,6 @@ def apply_parameters(
     elif not 1 <= goal <= 100 and mode is DialMode.PREDICTIVE:
         raise CampaignRequestError(CmError.INVALID_PARAMETER, f"optimize goal must be 1-100 percent, got {goal}")
     auto = given.auto_completion if given.auto_completion is not None else current.auto_completion
-    return DialSettings(mode, by, goal, auto)
+    named = {entry.record_type for entry in given.priorities}
+    kept = tuple(entry for entry in current.priorities if entry.record_type not in named)
+    return DialSettings(mode, by, goal, auto, (*kept, *given.priorities))

@@ -12,7 +12,7 @@ from ocsd.config.options import analysis_settings, lookup
 from ocsd.lists.gates import used_up
 from ocsd.lists.tables import time_zone_dbid
 from ocsd.model.enums import DialMode, OptimizeBy, RecordType
-from ocsd.model.records import CallingRecord, Chain, NewAttempt, Portion, Refusal
+from ocsd.model.records import CallingRecord, Chain, NewAttempt, Portion, Refusal, TypePriority
 from ocsd.rules.contract import Hours
 from ocsd.rules.hours import ListHours
 from ocsd.sessions.attempt import AttemptRules
@@ -24,8 +24,11 @@ from pacing import Goal, Mode, PacingTarget
 class Planner:
     """Everything about a group's calls that follows from its configuration."""
 
-    def __init__(self, config: Configuration, group: CampaignGroup) -> None:
+    def __init__(self, config: Configuration, group: CampaignGroup, priorities: tuple[TypePriority, ...] = ()) -> None:
+        """``priorities``: those of a request, which go before the options."""
         self.config = config
+        self.asked_priorities = priorities
+        self._asked = {entry.record_type: entry for entry in priorities}
         self.group = group
         self.campaign: Campaign = config.campaign(group.campaign)
         self._hours: dict[int, Hours] = {}
@@ -144,8 +147,9 @@ class Planner:
         for record_type, name in _PRIORITY_NAMES.items():
             if record_type is RecordType.CAMPAIGN_CALLBACK and not self.ocs_dials_callbacks:
                 continue
-            priority = int(self.option(f"default_{name}_priority"))
-            limit = int(self.option(f"{name}_n_records"))
+            asked = self._asked.get(record_type)
+            priority = self._priority(record_type, name)
+            limit = asked.n_records if asked is not None else int(self.option(f"{name}_n_records"))
             found.append((-priority, -int(record_type), Portion(record_type, limit or None)))
         return tuple(portion for _, _, portion in sorted(found, key=lambda entry: entry[:2]))
 
@@ -155,11 +159,15 @@ class Planner:
 
     @cached_property
     def _priorities(self) -> Mapping[RecordType, int]:
-        found = {kind: int(self.option(f"default_{name}_priority")) for kind, name in _PRIORITY_NAMES.items()}
+        found = {kind: self._priority(kind, name) for kind, name in _PRIORITY_NAMES.items()}
         return found | {
             RecordType.PERSONAL_CALLBACK: found[RecordType.CAMPAIGN_CALLBACK],
             RecordType.PERSONAL_RESCHEDULED: found[RecordType.CAMPAIGN_RESCHEDULED],
         }
+
+    def _priority(self, record_type: RecordType, name: str) -> int:
+        asked = self._asked.get(record_type)
+        return asked.priority if asked is not None else int(self.option(f"default_{name}_priority"))
 
     def delivered_portions(self) -> tuple[Portion, ...]:
         """What is claimed to be delivered to desktops when due."""

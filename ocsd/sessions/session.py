@@ -84,7 +84,7 @@ class Session:
     ) -> None:
         self.config = config
         self.group = group
-        self.planner = Planner(config, group)
+        self.planner = Planner(config, group, settings.priorities)
         self.campaign = self.planner.campaign
         self.settings = settings
         self.store = store
@@ -136,6 +136,9 @@ class Session:
         """Carry out a transition of the group machine."""
         self.status = step.status
         self.version += 1
+        if self.planner.asked_priorities != self.settings.priorities:
+            self.planner = Planner(self.config, self.group, self.settings.priorities)
+            self._replan = True
         for effect in step.effects:
             log.info("group." + effect.value, status=int(self.status))
             match effect:
@@ -155,7 +158,7 @@ class Session:
     def reconfigure(self, config: Configuration, group: CampaignGroup) -> None:
         """Go on with changed options and limits (see ocsd.config.reload)."""
         self.config, self.group = config, group
-        self.planner = Planner(config, group)
+        self.planner = Planner(config, group, self.settings.priorities)
         self.campaign = self.planner.campaign
         self._replan = True  # the supply changes over between two of its steps
         self.score.pacer.set_target(self.planner.target(self.settings))

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocsd.model.enums import CmError, DialMode, OptimizeBy
+from ocsd.model.enums import CmError, DialMode, OptimizeBy, RecordType
 from ocsd.model.errors import CampaignRequestError
+from ocsd.model.records import TypePriority
 from ocsd.model.services import CampaignRequest, DialParameters
 from ocsd.protocols.commdn import NEED_PARAMETERS, all_statuses_body, group_status_body, parse_dial_parameters
 from tests.ocsd.http_fakes import LOADED, FakeCampaigns, not_loaded
@@ -172,3 +173,41 @@ MANUALS_ALL_GROUPS = """{
 
 def test_given_three_groups_when_all_are_shown_then_the_body_is_the_manuals():
     assert json.dumps(all_statuses_body(FakeCampaigns().statuses(), 398), indent=2) == MANUALS_ALL_GROUPS
+
+
+def properties(value):
+    return {"GSW_CM_AttrDialMode": 2, "GSW_CM_AttrProperties": value}
+
+
+def test_given_a_dialing_priority_when_parsed_then_each_named_type_has_its_figures():
+    wanted = {"General": {"priority": 9, "n_records": 20}, "CampaignCallBack": {"priority": 0}}
+    given = parse_dial_parameters(CampaignRequest.START_DIALING, properties({"dialing_priority": wanted}))
+    assert given.priorities == (
+        TypePriority(RecordType.GENERAL, 9, 20),
+        TypePriority(RecordType.CAMPAIGN_CALLBACK, 0, 0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (3, "must be an object"),
+        ({"camp_group_data": {}}, '"camp_group_data" is not supported'),
+        ({"dialing_priority": []}, "dialing_priority must be an object"),
+        ({"dialing_priority": {"Personal": {"priority": 1}}}, "is not one of General, CampaignRescheduled"),
+        ({"dialing_priority": {"General": {"n_records": 1}}}, "needs priority"),
+        ({"dialing_priority": {"General": {"priority": 101}}}, "from 0 to 100"),
+        ({"dialing_priority": {"General": {"priority": True}}}, "from 0 to 100"),
+        ({"dialing_priority": {"General": {"priority": 1, "n_records": -1}}}, "n_records must be"),
+        ({"dialing_priority": {"General": {"priority": 1, "weight": 2}}}, '"weight" is not one of'),
+    ],
+)
+def test_given_a_wrong_dialing_priority_when_parsed_then_error_10_names_what_is_wrong(value, named):
+    with pytest.raises(CampaignRequestError, match=named) as caught:
+        parse_dial_parameters(CampaignRequest.SET_DIALING_MODE, properties(value))
+    assert caught.value.error is CmError.INVALID_PARAMETER
+
+
+def test_given_a_request_without_parameters_when_it_brings_properties_then_they_are_refused():
+    with pytest.raises(CampaignRequestError, match="GSW_CM_AttrProperties"):
+        parse_dial_parameters(CampaignRequest.UNLOAD, {"GSW_CM_AttrProperties": {"dialing_priority": {}}})

@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 
-from ocsd.model.enums import CmError, DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.enums import CmError, DialMode, GroupCampStatus, OptimizeBy, RecordType
 from ocsd.model.errors import CampaignRequestError
+from ocsd.model.records import TypePriority
 from ocsd.model.services import CampaignRequest, DialParameters
 from ocsd.sessions.group import (
     EVENT_TABLE,
@@ -128,3 +129,13 @@ def test_given_a_running_predictive_group_when_set_to_progressive_then_it_is_all
     )
 
     assert changed.dial_mode is DialMode.PROGRESSIVE
+
+
+def test_given_priorities_when_others_are_set_then_only_the_named_types_change():
+    first = (TypePriority(RecordType.GENERAL, 5, 10), TypePriority(RecordType.CAMPAIGN_CALLBACK, 1))
+    then = (TypePriority(RecordType.GENERAL, 7),)
+
+    settings = apply_parameters(SETTINGS, DialParameters(priorities=first))
+    settings = apply_parameters(settings, DialParameters(priorities=then))
+
+    assert set(settings.priorities) == {then[0], first[1]}

@@ -17,7 +17,7 @@ from ocsd.dnc.memory import MemoryDoNotCall
 from ocsd.lists.memory import MemoryDatabase, MemoryListStore
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
-from ocsd.model.records import Selector, Withdrawal
+from ocsd.model.records import Selector, TypePriority, Withdrawal
 from ocsd.model.services import CampaignRequest, DialParameters
 from ocsd.protocols.desktop import (
     RecordProcessed,
@@ -948,3 +948,19 @@ async def test_given_a_bug_in_a_conversation_when_it_strikes_then_nobody_is_left
         await daemon.until(lambda: not w.telephony.machines)
         assert w.result(1)[0] is RecordStatus.STALE
         assert daemon.seat("agent1").state is AgentState.WRAP_UP
+
+
+async def test_given_a_dialing_priority_when_started_then_that_type_is_dialed_first_also_after_a_restart(
+    autojump_clock, tmp_path
+):
+    first = (TypePriority(RecordType.GENERAL, 9), TypePriority(RecordType.CAMPAIGN_RESCHEDULED, 1))
+    async with world(tmp_path, [CallScript(status=486)] * 3) as w:
+        w.database.update_row(w.database.table_name(LIST), 1, record_type=RecordType.CAMPAIGN_RESCHEDULED)
+        async with w.daemon() as daemon:
+            await daemon.request(CampaignRequest.LOAD, priorities=first)
+            await daemon.until(lambda: daemon.session.supply.buffered == 3)
+            kinds = [chain.record.record_type for chain in await daemon.session.supply.take(3)]
+            assert kinds == [RecordType.GENERAL, RecordType.GENERAL, RecordType.CAMPAIGN_RESCHEDULED]
+            daemon.kill()
+        async with w.daemon() as daemon:
+            assert daemon.session.planner.priorities()[RecordType.GENERAL] == 9
