@@ -1,29 +1,31 @@
 """The search of a claim, in one read-only transaction: synchronous, run in a thread of the pool."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import ceil
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import psycopg
 
 from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists.gates import DIALED_TYPES, LocalTimes, dialable_position, local_times
+from ocsd.lists.merging import Merge, Row
 from ocsd.lists.reader import READER, become_reader
 from ocsd.lists.selection import RECORD_COLUMNS, Selection, int_array
 from ocsd.model.enums import RecordType
 from ocsd.model.errors import ConfigError
 from ocsd.model.records import CallingRecord, Chain, Portion
 
-SEARCH_FACTOR: Final = 2.5
-"""Rows searched per chain wanted: room for chains of several rows."""
+ROWS_PER_CHAIN: Final = 2
+"""Rows searched at first per chain wanted: room for chains of several rows."""
 
 FIRST_PIECE_ROWS: Final = 4
 """Rows read at least from the front of each bucket at first."""
 
 SEARCH_ROUNDS: Final = 6
-"""Searches per portion, each twice as wide."""
+"""Looks per portion, each wider than the one before."""
 
 WAITING_ROWS: Final = 60
 """Rows looked at per claim that wait for another record of their chain. A million are gone round in hours; in lists of
@@ -91,40 +93,18 @@ def search(
         need = min(wanted - len(chosen), limit)
         if need <= 0 or portion.record_type not in DIALED_TYPES:
             continue
-        statement = selection.search_general if portion.record_type is RecordType.GENERAL else selection.search
-        rows_wanted, piece = ceil(need * SEARCH_FACTOR), FIRST_PIECE_ROWS
-        best: dict[int, tuple[int, bool]] = {}
-        for _ in range(SEARCH_ROUNDS):
-            rows = conn.execute(
-                statement,
-                figures
-                | {
-                    "type": int(portion.record_type),
-                    "agents": None if portion.agents is None else sorted(portion.agents),
-                    "skip": int_array(skipped | chosen.keys()),
-                    "wanted": rows_wanted,
-                    "piece": piece,
-                },
-                prepare=False,  # planned anew: a plan kept from when a table was small would be slow for hours
-            ).fetchall()
-            cut = bool(rows) and (rows[0][3] or len(rows) >= rows_wanted)
-            ranked = [(due, record_id, chain_id, False) for record_id, chain_id, due, _ in rows]
-            lonely = [entry for entry in alone.get(place, ()) if not cut or entry < ranked[-1]]
-            if lonely:
-                ranked = sorted(ranked + lonely)
-            best = {}
-            for _, record_id, chain_id, is_alone in ranked:
-                if chain_id not in chosen:
-                    best.setdefault(chain_id, (record_id, is_alone))
-            if len(best) >= need or not cut:
-                break
-            rows_wanted *= 2
-            piece = rows_wanted
+        asked = figures | {
+            "type": int(portion.record_type),
+            "agents": None if portion.agents is None else sorted(portion.agents),
+            "skip": int_array(skipped | chosen.keys()),
+        }
+        if portion.record_type is RecordType.GENERAL and selection.search_ordered is not None:
+            best, all_found = _ordered(conn, selection.search_ordered, asked, need, chosen.keys())
         else:
-            cut = True
-        complete = complete and not cut and len(best) <= need
-        for chain_id, (record_id, is_alone) in list(best.items())[:need]:
-            chosen[chain_id] = Candidate(record_id, chain_id, place, is_alone)
+            best, all_found = _merged(conn, selection, asked, need, Merge(chosen.keys(), alone.get(place, [])))
+        complete = complete and all_found
+        for row in best:
+            chosen[row.chain_id] = Candidate(row.record_id, row.chain_id, place, row.alone)
     member_ids: tuple[int, ...] = ()
     if chosen:
         rows = conn.execute(selection.members, figures | {"chains": int_array(chosen)}, prepare=False).fetchall()
@@ -132,11 +112,69 @@ def search(
     return Found(tuple(chosen.values()), member_ids, complete, after)
 
 
+def _merged(
+    conn: psycopg.Connection[Any], selection: Selection, figures: dict[str, Any], need: int, merge: Merge
+) -> tuple[list[Row], bool]:
+    """The best row of each of the ``need`` best chains by schedule and record_id; whether there are no others."""
+    # Planned anew every time: a plan kept from when a table was small would be slow for hours.
+    rows = conn.execute(
+        selection.search,
+        figures | {"wanted": ROWS_PER_CHAIN * need, "piece": FIRST_PIECE_ROWS},
+        prepare=False,
+    ).fetchall()
+    for _, piece in groupby(rows, key=itemgetter(0)):
+        of_bucket = list(piece)
+        merge.first(of_bucket[0][5:], [Row(*row[2:5]) for row in of_bucket], of_bucket[0][1])
+    for _ in range(SEARCH_ROUNDS):
+        if (asked := merge.missing(need)) is None:
+            break
+        rows = conn.execute(
+            selection.search_on,
+            figures
+            | {
+                name: int_array(values)
+                for name, values in zip(
+                    ("b_zone", "b_from", "b_till", "b_attempt", "b_due", "b_record"),
+                    zip(*(bucket.key + bucket.read_to for bucket in asked.buckets), strict=True),
+                    strict=True,
+                )
+            }
+            | {
+                "size": asked.size,
+                "bound_due": asked.bound and asked.bound[0],
+                "bound_id": asked.bound and asked.bound[1],
+            },
+            prepare=False,
+        ).fetchall()
+        found = {place: list(piece) for place, piece in groupby(rows, key=itemgetter(0))}
+        for place, bucket in enumerate(asked.buckets, start=1):
+            merge.further(bucket, [Row(*row[1:]) for row in found.get(place, ())], asked)
+    return merge.best(need), merge.exhausted(need)
+
+
+def _ordered(
+    conn: psycopg.Connection[Any], statement: bytes, figures: dict[str, Any], need: int, excluded: Collection[int]
+) -> tuple[list[Row], bool]:
+    """As `_merged`, in the order of the filter."""
+    rows_wanted = ROWS_PER_CHAIN * need
+    best: dict[int, Row] = {}
+    for _ in range(SEARCH_ROUNDS):
+        rows = conn.execute(statement, figures | {"wanted": rows_wanted}, prepare=False).fetchall()
+        best = {}
+        for record_id, chain_id in rows:
+            if chain_id not in excluded:
+                best.setdefault(chain_id, Row(0, record_id, chain_id))
+        if len(best) >= need or len(rows) < rows_wanted:
+            return list(best.values())[:need], len(rows) < rows_wanted and len(best) <= need
+        rows_wanted *= 2
+    return list(best.values())[:need], False
+
+
 def _waiting(
     conn: psycopg.Connection[Any], selection: Selection, figures: Mapping[str, Any], portions: Sequence[Portion]
-) -> tuple[dict[int, list[tuple[int, int, int, bool]]], int]:
-    """Rows that wait for nothing as (due, record_id, chain_id, True), by place of the portion; where to go on."""
-    found: dict[int, list[tuple[int, int, int, bool]]] = {}
+) -> tuple[dict[int, list[Row]], int]:
+    """Rows that wait for nothing, by place of the portion; where to go on."""
+    found: dict[int, list[Row]] = {}
     if all(portion.record_type is RecordType.GENERAL for portion in portions):
         return found, figures["after"]
     rows = conn.execute(selection.waiting, dict(figures) | {"look": WAITING_ROWS}, prepare=False).fetchall()
@@ -145,7 +183,7 @@ def _waiting(
             continue
         for place, portion in enumerate(portions):
             if portion.record_type == record_type and (portion.agents is None or agent_id in portion.agents):
-                found.setdefault(place, []).append((due, record_id, chain_id, True))
+                found.setdefault(place, []).append(Row(due, record_id, chain_id, alone=True))
     last, seen = rows[0][0], rows[0][1]
     return found, last if seen >= WAITING_ROWS else 0
 

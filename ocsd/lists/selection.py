@@ -10,8 +10,8 @@ filters they come from; locks only keep them from waiting for each other.
 How the search stays fast: the ready index (`tables.ready_index`) begins with type, zone, window, whether the treatment
 state holds the row back, and its attempts. So the few distinct combinations ("buckets") are found by a loose index
 scan; those whose window is closed, whose rows wait for another record of their chain, or whose attempts are used up
-cost nothing however many rows they hold. Each open bucket is read from its front, a few rows first, and the buckets are
-merged by schedule and record id; rows scheduled for later are never reached.
+cost nothing however many rows they hold. Each open bucket is read from its front, a few rows first, and on only
+where better rows may follow (`merging`); rows scheduled for later are never reached.
 
 Rows that wait for a record which is not Ready any more may be dialed after all. They are looked for by walking a small
 index of waiting rows, a bounded piece at each claim, round and round.
@@ -102,8 +102,9 @@ class Selection:
     The statements of one calling list, composed once; parameters as given by `parameters`.
 
     Attributes:
-        search: (record_id, chain_id, due, more) of dialable records of one type, best first.
-        search_general: the same for General, in the filter's order.
+        search: the first rows of every bucket of one type; see `_search`.
+        search_on: the next rows of some of them; see `_search_on`.
+        search_ordered: (record_id, chain_id) of dialable General records in the filter's order; None: it has none.
         waiting: what a piece of the waiting rows holds; see `_waiting`.
         members: (record_id, chain_id) of the rows that a claim of ``%(chains)s`` takes, in the order of each chain.
         check_filter: fails when the operator's text does not work; reads nothing.
@@ -112,7 +113,8 @@ class Selection:
     table: str
     user_columns: tuple[str, ...]
     search: bytes
-    search_general: bytes
+    search_on: bytes
+    search_ordered: bytes | None
     waiting: bytes
     members: bytes
     claim: bytes
@@ -127,12 +129,12 @@ def selection_of(config: Configuration, calling_list: CallingList) -> Selection:
         column.name for column in columns_of(config, calling_list) if column.name not in MANDATORY_NAMES
     )
     criteria, name = criteria_of(dialing_filter), sql.Identifier(table)
-    search = _search(name, criteria)
     return Selection(
         table=table,
         user_columns=user_columns,
-        search=search.as_bytes(None),
-        search_general=(search if order is None else _ordered_search(name, criteria, order)).as_bytes(None),
+        search=_search(name, criteria).as_bytes(None),
+        search_on=_search_on(name, criteria).as_bytes(None),
+        search_ordered=None if order is None else _ordered_search(name, criteria, order).as_bytes(None),
         waiting=_waiting(name, criteria).as_bytes(None),
         members=_composed(
             "SELECT t.record_id, t.chain_id FROM {table} AS t"
@@ -187,53 +189,89 @@ def order_of(dialing_filter: Filter | None) -> sql.Composable | None:
 
 def _search(table: sql.Identifier, criteria: sql.Composable) -> sql.Composed:
     """
-    (record_id, chain_id, due, more) of dialable records of ``%(type)s``, by schedule and record_id, at most
-    ``%(wanted)s``: a chain ranks by its best record.
+    (place, size, due, record_id, chain_id, tz_dbid, daily_from, daily_till, attempt) of dialable records of
+    ``%(type)s``: the first ``size`` rows of each bucket, by schedule and record_id.
 
-    Of each bucket at most a piece is read. Rows behind the end of the first piece that was cut are left out, as others
-    might belong before them; ``more`` says that this has happened.
+    From a bucket of which no further row can be dialed the scan leaps to the next one that may have some.
     """
     return _composed(
         """
 WITH RECURSIVE bucket AS (
-  (SELECT t.tz_dbid, t.daily_from, t.daily_till, {held_t} AS held, t.attempt FROM {table} AS t
+  (SELECT {key_t} FROM {table} AS t
     WHERE t.record_status = 1 AND t.record_type = %(type)s ORDER BY 1, 2, 3, 4, 5 LIMIT 1)
   UNION ALL
-  SELECT n.* FROM bucket AS b CROSS JOIN LATERAL (
-    SELECT t.tz_dbid, t.daily_from, t.daily_till, {held_t} AS held, t.attempt FROM {table} AS t
+  SELECT n.* FROM (
+    SELECT *, CASE WHEN b.held > 0 OR NOT {window} THEN 9 ELSE 0 END AS held_after,
+      CASE WHEN {left} THEN b.attempt ELSE 32767 END AS attempt_after FROM bucket AS b
+  ) AS b CROSS JOIN LATERAL (
+    SELECT {key_t} FROM {table} AS t
     WHERE t.record_status = 1 AND t.record_type = %(type)s
       AND (t.tz_dbid, t.daily_from, t.daily_till, {held_t}, t.attempt)
-        > (b.tz_dbid, b.daily_from, b.daily_till, b.held, b.attempt)
+        > (b.tz_dbid, b.daily_from, b.daily_till, b.held_after, b.attempt_after)
     ORDER BY 1, 2, 3, 4, 5 LIMIT 1) AS n
 ), open_bucket AS MATERIALIZED (
   SELECT b.*, row_number() OVER () AS place FROM bucket AS b
-  WHERE b.held = 0 AND (b.attempt < %(max_attempts)s OR %(type)s IN (5, 6)) AND {window}
+  WHERE b.held = 0 AND {left} AND {window}
 ), piece AS MATERIALIZED (
   -- What falls to each bucket when rows are spread at random, and three deviations of that.
   SELECT least(%(wanted)s::int, greatest(%(piece)s::int, ceil(n.mean + 3 * sqrt(n.mean))::int)) AS size
   FROM (SELECT %(wanted)s::float8 / greatest(1, count(*)) AS mean FROM open_bucket) AS n
-), found AS MATERIALIZED (
-  SELECT b.place, c.* FROM open_bucket AS b CROSS JOIN LATERAL (
-    SELECT t.record_id, t.chain_id, coalesce(t.dial_sched_time, 0) AS due FROM {table} AS t
-    WHERE t.record_status = 1 AND t.record_type = %(type)s
-      AND t.tz_dbid = b.tz_dbid AND t.daily_from = b.daily_from AND t.daily_till = b.daily_till
-      AND {held_t} = 0 AND t.attempt = b.attempt AND coalesce(t.dial_sched_time, 0) <= %(now_s)s
-      AND {agents} AND {free} AND {criteria}
-    ORDER BY coalesce(t.dial_sched_time, 0), t.record_id LIMIT (SELECT size FROM piece)
-  ) AS c
-), cut AS MATERIALIZED (
-  SELECT min(p.last) AS last FROM (
-    SELECT max(ARRAY[f.due, f.record_id]) AS last FROM found AS f
-    GROUP BY f.place HAVING count(*) >= (SELECT size FROM piece)
-  ) AS p
 )
-SELECT f.record_id, f.chain_id, f.due, c.last IS NOT NULL AS more FROM found AS f CROSS JOIN cut AS c
-WHERE c.last IS NULL OR ARRAY[f.due, f.record_id] <= c.last
-ORDER BY f.due, f.record_id LIMIT %(wanted)s
+SELECT b.place, p.size, c.*, b.tz_dbid, b.daily_from, b.daily_till, b.attempt
+FROM piece AS p CROSS JOIN open_bucket AS b CROSS JOIN LATERAL (
+  SELECT coalesce(t.dial_sched_time, 0) AS due, t.record_id, t.chain_id FROM {table} AS t
+  WHERE {of_bucket} AND coalesce(t.dial_sched_time, 0) <= %(now_s)s AND {wanted}
+  ORDER BY coalesce(t.dial_sched_time, 0), t.record_id LIMIT p.size
+) AS c
+ORDER BY b.place, c.due, c.record_id
 """,
         table=table,
+        key_t=_composed("t.tz_dbid, t.daily_from, t.daily_till, {held} AS held, t.attempt", held=held_expression("t")),
         held_t=held_expression("t"),
         window=window_open("b"),
+        left=sql.SQL("(b.attempt < %(max_attempts)s OR %(type)s IN (5, 6))"),
+        of_bucket=_of_bucket(),
+        wanted=_wanted(criteria),
+    )
+
+
+def _search_on(table: sql.Identifier, criteria: sql.Composable) -> sql.Composed:
+    """
+    (place, due, record_id, chain_id): the next ``%(size)s`` rows of each of the buckets given in arrays ``%(b_...)s``,
+    behind (due, record_id), at most up to ``%(bound_due)s``, ``%(bound_id)s``.
+    """
+    return _composed(
+        """
+SELECT b.place, c.* FROM unnest(%(b_zone)s::int[], %(b_from)s::int[], %(b_till)s::int[], %(b_attempt)s::int[],
+  %(b_due)s::int[], %(b_record)s::int[]) WITH ORDINALITY
+  AS b (tz_dbid, daily_from, daily_till, attempt, due, record_id, place)
+CROSS JOIN LATERAL (
+  SELECT coalesce(t.dial_sched_time, 0) AS due, t.record_id, t.chain_id FROM {table} AS t
+  WHERE {of_bucket} AND (coalesce(t.dial_sched_time, 0), t.record_id) > (b.due, b.record_id)
+    AND (coalesce(t.dial_sched_time, 0), t.record_id)
+      <= (coalesce(%(bound_due)s, %(now_s)s), coalesce(%(bound_id)s, 2147483647)) AND {wanted}
+  ORDER BY coalesce(t.dial_sched_time, 0), t.record_id LIMIT %(size)s
+) AS c
+ORDER BY b.place, c.due, c.record_id
+""",
+        table=table,
+        of_bucket=_of_bucket(),
+        wanted=_wanted(criteria),
+    )
+
+
+def _of_bucket() -> sql.Composed:
+    """Row ``t`` belongs to bucket ``b``."""
+    return _composed(
+        "t.record_status = 1 AND t.record_type = %(type)s AND t.tz_dbid = b.tz_dbid AND t.daily_from = b.daily_from"
+        " AND t.daily_till = b.daily_till AND {held} = 0 AND t.attempt = b.attempt",
+        held=held_expression("t"),
+    )
+
+
+def _wanted(criteria: sql.Composable) -> sql.Composed:
+    return _composed(
+        "{agents} AND {free} AND {criteria}",
         agents=_composed(_AGENTS, r=sql.Identifier("t")),
         free=_free("t"),
         criteria=criteria,
@@ -241,18 +279,16 @@ ORDER BY f.due, f.record_id LIMIT %(wanted)s
 
 
 def _ordered_search(table: sql.Identifier, criteria: sql.Composable, order: sql.Composable) -> sql.Composed:
-    """As `_search`, in the filter's own order over all zones and windows."""
+    """(record_id, chain_id) of dialable records of ``%(type)s`` in the filter's order, at most ``%(wanted)s``."""
     return _composed(
         """
-SELECT t.record_id, t.chain_id, 0 AS due, false AS more FROM {table} AS t
-WHERE t.record_status = 1 AND t.record_type = %(type)s AND {due_now} AND {agents} AND {free} AND {criteria}
+SELECT t.record_id, t.chain_id FROM {table} AS t
+WHERE t.record_status = 1 AND t.record_type = %(type)s AND {due_now} AND {wanted}
 ORDER BY {order} t.record_id LIMIT %(wanted)s
 """,
         table=table,
         due_now=_due_now("t"),
-        agents=_composed(_AGENTS, r=sql.Identifier("t")),
-        free=_free("t"),
-        criteria=criteria,
+        wanted=_wanted(criteria),
         order=order,
     )
 
