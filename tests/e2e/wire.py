@@ -1,6 +1,7 @@
 """Clients that speak bytes: the control port over a raw socket, a desktop over a WebSocket. Blocking; one test, one."""
 
 import json
+import select
 import socket
 from dataclasses import dataclass
 from types import TracebackType
@@ -122,6 +123,7 @@ class DesktopSocket(_Client):
         self.closed_with: int | None = None
         self._ws = WSConnection(ConnectionType.CLIENT)
         self._waiting: list[Event] = []
+        self._text = ""
         try:
             self.sock.sendall(self._ws.send(Request(host=f"127.0.0.1:{port}", target=path)))
             self._shake_hands()
@@ -157,21 +159,37 @@ class DesktopSocket(_Client):
 
     def receive(self) -> dict[str, Any]:
         """The next message; Ended when the server closes (`closed_with` tells its code)."""
-        text = ""
-        while True:
-            match self._event():
-                case TextMessage(data=data, message_finished=finished):
-                    text += data
-                    if finished:
-                        self.seen.append(json.loads(text))
-                        return self.seen[-1]
-                case Ping() as ping:
-                    self.sock.sendall(self._ws.send(ping.response()))
-                case CloseConnection(code=code):
-                    self.closed_with = int(code)
-                    raise Ended
-                case other:
-                    raise AssertionError(f"unexpected {other!r}")
+        while (message := self._message(self._event())) is None:
+            pass
+        return message
+
+    def poll(self) -> dict[str, Any] | None:
+        """The next message if it is here already, else None; answers pings, so that the connection stays."""
+        while self._waiting or select.select([self.sock], [], [], 0)[0]:
+            if not self._waiting:
+                self._ws.receive_data(self._read())
+                self._waiting = list(self._ws.events())
+            elif (message := self._message(self._waiting.pop(0))) is not None:
+                return message
+        return None
+
+    def _message(self, event: Event) -> dict[str, Any] | None:
+        """What the event completes; None: nothing yet."""
+        match event:
+            case TextMessage(data=data, message_finished=finished):
+                self._text += data
+                if finished:
+                    self.seen.append(json.loads(self._text))
+                    self._text = ""
+                    return self.seen[-1]
+            case Ping() as ping:
+                self.sock.sendall(self._ws.send(ping.response()))
+            case CloseConnection(code=code):
+                self.closed_with = int(code)
+                raise Ended
+            case other:
+                raise AssertionError(f"unexpected {other!r}")
+        return None
 
     def expect(self, **wanted: Any) -> dict[str, Any]:
         """Read on to the next message with these values."""
