@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final, NamedTuple
 
-from ocsd.config.objects import Configuration
+from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists.gates import DIALED_TYPES, named_chain_n
 from ocsd.lists.memory_journal import MemoryJournal
 from ocsd.lists.tables import columns_of, table_of, time_zone_dbid
@@ -253,11 +253,13 @@ class MemoryDatabase:
     attempt_ids: "count[int]" = field(default_factory=lambda: count(1))
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     _open_attempts: dict[tuple[str, int], set[int]] = field(default_factory=dict)
+    _shapes: dict[int, tuple[CallingList, str, int, tuple[str, ...]]] = field(default_factory=dict)
+    _shapes_of: Configuration | None = None
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
     def table_name(self, list_dbid: int) -> str:
-        return table_of(self.config, self.config.calling_list_by_dbid(list_dbid))
+        return self._shape(list_dbid)[1]
 
     def table(self, name: str) -> MemoryTable:
         """The table, created empty at first use."""
@@ -319,8 +321,8 @@ class MemoryDatabase:
 
     def add_record(self, list_dbid: int, **columns: Any) -> int:
         """Insert a row by column names, with the defaults of a real table; returns its record_id."""
-        calling_list = self.config.calling_list_by_dbid(list_dbid)
-        table = self.table(table_of(self.config, calling_list))
+        calling_list, name, tz_dbid, user_names = self._shape(list_dbid)
+        table = self.table(name)
         given = {
             "record_id": table.next_record_id,
             "contact_info_type": 0,
@@ -332,14 +334,13 @@ class MemoryDatabase:
             "call_time": None,
             "daily_from": calling_list.daily_from,
             "daily_till": calling_list.daily_till,
-            "tz_dbid": time_zone_dbid(self.config, calling_list),
+            "tz_dbid": tz_dbid,
             "chain_id": table.next_chain_id,
             "chain_n": 0,
             "agent_id": None,
             "treatments": None,
         } | columns
         own = {name: given.pop(name) for name in ("campaign_id", "switch_id") if name in given}
-        user_names = [column.name for column in columns_of(self.config, calling_list)[len(MANDATORY_COLUMNS) :]]
         user_fields = {name: given.pop(name, None) for name in user_names}
         status = RecordStatus(given.pop("record_status"))
         record = CallingRecord(
@@ -352,6 +353,21 @@ class MemoryDatabase:
         )
         table.insert(MemoryRow(record, status, **own))
         return record.record_id
+
+    def _shape(self, list_dbid: int) -> tuple[CallingList, str, int, tuple[str, ...]]:
+        """The list, its table's name, the zone of rows without one, and its user columns: asked for once per list."""
+        if self._shapes_of is not self.config:
+            self._shapes_of = self.config
+            self._shapes.clear()
+        if (found := self._shapes.get(list_dbid)) is None:
+            calling_list = self.config.calling_list_by_dbid(list_dbid)
+            found = self._shapes[list_dbid] = (
+                calling_list,
+                table_of(self.config, calling_list),
+                time_zone_dbid(self.config, calling_list),
+                tuple(column.name for column in columns_of(self.config, calling_list)[len(MANDATORY_COLUMNS) :]),
+            )
+        return found
 
     # -- attempts ----------------------------------------------------------------------------------------------------
 

@@ -89,6 +89,11 @@ class ChainModel:
     def live(self) -> list[Row]:
         return [row for row in self.rows if row.status == LIVE]
 
+    @property
+    def waits_for_nobody(self) -> bool:
+        """The record that must be dialed next has left the chain."""
+        return self.named is not None and all(row.record_id != self.named for row in self.live)
+
     def candidates(self) -> list[Row]:
         """The rows that may be dialed next, in order: the one that is named, as long as it is there."""
         live = self.live
@@ -103,16 +108,17 @@ class Clocks:
         self._edges: dict[tuple, list[int]] = {}
         self._known_until_s: dict[tuple, int] = {}
 
-    def open_at(self, row: Row, at_s: float, *, own_zone_only: bool = False) -> bool:
-        """Read from the clocks, nothing kept. ``own_zone_only``: the window in the row's zone and no other rule."""
-        if own_zone_only:
-            return _within(row, _second(at_s, _zone(world.ZONES[row.tz_dbid - world.FIRST_ZONE_DBID])))
+    def open_at(self, row: Row, at_s: float) -> bool:
+        """Read from the clocks, nothing kept."""
         zones, tabled = _rules(row)
         return _open(zones, row.daily_from_s, row.daily_till_s, tabled, at_s)
 
-    def was_open(self, row: Row, at_s: float) -> bool:
-        """The same, kept for questions about many rows."""
-        return bisect_right(self._until(self._key(row), at_s), at_s) % 2 == 1
+    def was_open(self, row: Row, at_s: float, *, own_zone_only: bool = False) -> bool:
+        """The same, kept for questions about many rows. ``own_zone_only``: the row's own window and no other rule."""
+        key = self._key(row)
+        if own_zone_only:
+            key = (key[0][:1], False, *key[2:])
+        return bisect_right(self._until(key, at_s), at_s) % 2 == 1
 
     def opens_s(self, row: Row, at_s: int) -> int | None:
         """The first open second at or after; None: none within 400 days."""
@@ -166,17 +172,6 @@ def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
-def _second(at_s: float, zone: ZoneInfo) -> int:
-    local = datetime.fromtimestamp(at_s, zone)
-    return local.hour * 3600 + local.minute * 60 + local.second
-
-
-def _within(row: Row, second: int) -> bool:
-    if row.daily_from_s <= row.daily_till_s:
-        return row.daily_from_s <= second < row.daily_till_s
-    return second >= row.daily_from_s or second < row.daily_till_s
-
-
 def _open(zones: Iterable[str], from_s: int, till_s: int, tabled: bool, at_s: float) -> bool:
     for place, name in enumerate(zones):
         local = datetime.fromtimestamp(at_s, _zone(name))
@@ -204,6 +199,13 @@ def _is_holiday(day: date) -> bool:
     from holidays import country_holidays
 
     return day in country_holidays("US", years=day.year)
+
+
+def _used_up(row: Row) -> bool:
+    """Callbacks are kept however often the record was dialed."""
+    return row.attempt >= world.MAX_ATTEMPTS[row.list_dbid] and row.record_type not in (
+        PERSONAL_CALLBACK, CAMPAIGN_CALLBACK,
+    )  # fmt: skip
 
 
 class Calls:
@@ -280,7 +282,7 @@ class Model:
             return "not live", None
         if self.is_forbidden(row):
             return "Do-Not-Call", None
-        if row.attempt >= world.MAX_ATTEMPTS[row.list_dbid]:
+        if _used_up(row):
             return "attempts", None
         if (row.dial_sched_time or 0) > at_s:
             return "schedule", row.dial_sched_time
@@ -293,27 +295,23 @@ class Model:
     def claimable(self, row: Row, at_s: float) -> bool:
         """By the gates of a claim: its own window in its own zone, and its schedule; what else there is comes later."""
         return (
-            row.attempt < world.MAX_ATTEMPTS[row.list_dbid]
+            not _used_up(row)
             and (row.dial_sched_time or 0) <= at_s
-            and self.clocks.open_at(row, at_s, own_zone_only=True)
+            and self.clocks.was_open(row, at_s, own_zone_only=True)
         )
 
-    def best_claims(self, list_dbid: int, portions: Sequence[tuple[int, int | None]], limit: int, at_s: float):
-        """Chain ids that a claim must bring, in order: portion by portion, by the schedule and id of the best row."""
-        of_type: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    def best_claims(self, list_dbid: int, types: Sequence[int], at_s: float) -> list[ChainModel]:
+        """Every chain that a claim could bring, in order: by type, by the schedule and id of the best row."""
+        found: list[tuple[int, int, int, ChainModel]] = []
         for chain in self.chains.values():
             if chain.list_dbid != list_dbid or chain.claimed:
                 continue
             ranks = [
                 (row.dial_sched_time or 0, row.record_id) for row in chain.candidates() if self.claimable(row, at_s)
             ]
-            if ranks:
-                of_type[chain.live[0].record_type].append((*min(ranks), chain.chain_id))
-        found: list[int] = []
-        for record_type, most in portions:
-            wanted = limit - len(found) if most is None else min(limit - len(found), most)
-            found += [chain_id for _, _, chain_id in sorted(of_type[record_type])[:wanted]]
-        return found
+            if ranks and (kind := chain.live[0].record_type) in types:
+                found.append((types.index(kind), *min(ranks), chain))
+        return [entry[-1] for entry in sorted(found, key=lambda entry: entry[:3])]
 
     def forgotten(self, at_s: float, free_since_s: float, patience_s: float) -> Iterator[tuple[Row, str]]:
         """
@@ -326,9 +324,7 @@ class Model:
             if chain.calling is not None or chain.since_s > since_s:
                 continue
             for row in chain.candidates():
-                if (row.dial_sched_time or 0) > since_s or self.is_forbidden(row):
-                    continue
-                if row.attempt >= world.MAX_ATTEMPTS[row.list_dbid]:
+                if (row.dial_sched_time or 0) > since_s or self.is_forbidden(row) or _used_up(row):
                     continue
                 if row.record_type not in self.delivered and free_since_s > since_s:
                     continue

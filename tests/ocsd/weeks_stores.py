@@ -26,6 +26,8 @@ COLUMNS = ("record_status", "record_type", "call_result", "attempt", "dial_sched
 
 class Tables(Protocol):
     store: ListStore
+    finds_all_waiting: bool
+    """A claim finds every chain that waits for a record which is gone; else it looks for some of them at a time."""
 
     def load(self, rows: Iterable[NewRow]) -> None: ...
 
@@ -39,6 +41,8 @@ class Tables(Protocol):
 
 
 class MemoryTables:
+    finds_all_waiting = True
+
     def __init__(self, config: Configuration, utc: Callable[[], datetime]) -> None:
         self.database = MemoryDatabase(config, now=utc)
         self.store: ListStore = MemoryListStore(self.database)
@@ -71,6 +75,8 @@ def _values(row) -> tuple:
 
 
 class PostgresTables:
+    finds_all_waiting = False
+
     def __init__(self, config: Configuration, store: ListStore, conn: psycopg.Connection) -> None:
         self.store, self._conn, self._config = store, conn, config
 
