@@ -260,6 +260,7 @@ class Desk:
         self.unread: list[dict[str, Any]] = []
         self.data: dict[str, Any] = {}
         """What was last said of a record on this desk."""
+        self.conn_id = ""
         self.socket = DesktopSocket(world.site.desktop_port)
         self._world = world
         self._reference = 0
@@ -301,8 +302,13 @@ class Desk:
 
     def established(self) -> dict[str, Any]:
         """The call that has come; its attached data."""
-        self.data = dict(self.expect(Event="EventEstablished")["UserData"])
+        event = self.expect(Event="EventEstablished")
+        self.data, self.conn_id = event["UserData"], event["ConnID"]
         return self.data
+
+    def hang_up(self) -> None:
+        self.socket.send({"Request": "RequestReleaseCall", "ConnID": self.conn_id})
+        self.expect(Event="EventReleased", ConnID=self.conn_id)
 
     def scheduled(self) -> dict[str, Any]:
         """The callback that has come."""
@@ -433,6 +439,12 @@ class World:
         desk.log_in()
         if ready:
             desk.ready()
+        return desk
+
+    def log_in_again(self, lost: Desk) -> Desk:
+        """A new desktop for the agent of one that has lost its daemon; it still knows what it was told."""
+        desk = self.log_in(lost.agent_id)
+        desk.data, desk.conn_id = lost.data, lost.conn_id
         return desk
 
     def leave(self, agent_id: str) -> None:
