@@ -180,6 +180,10 @@ class Planner:
             kinds.append(RecordType.CAMPAIGN_CALLBACK)
         return tuple(Portion(kind) for kind in kinds)
 
+    def is_delivered(self, record_type: RecordType) -> bool:
+        """Chains of this type go to desktops, and never into the buffer from which we dial."""
+        return any(portion.record_type == record_type for portion in self.delivered_portions())
+
     def checks_dnc_at_dial(self, record: CallingRecord) -> bool:
         callback = record.record_type in (RecordType.PERSONAL_CALLBACK, RecordType.CAMPAIGN_CALLBACK)
         return bool(self.option("check_dnc_callback" if callback else "check_dnc_list"))

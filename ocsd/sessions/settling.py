@@ -139,8 +139,7 @@ def treat(planner: Planner, situation: Situation, *, result_for_all: bool = Fals
 def kept_in_memory(planner: Planner, decision: Decision, list_dbid: int, now: datetime) -> Decision:
     """The same decision, with the claim kept when the next dial is nearer than treatment_sched_threshold."""
     change = decision.change
-    delivered = {portion.record_type for portion in planner.delivered_portions()}
-    if not change.goes_on or decision.treatment_dbid == 0 or change.record_type in delivered:
+    if not change.goes_on or decision.treatment_dbid == 0 or planner.is_delivered(change.record_type):
         return decision
     soon = (change.dial_sched_time or 0) - now.timestamp() <= planner.threshold_s(list_dbid)
     return replace(decision, change=replace(change, keep_claim=soon)) if soon else decision

@@ -188,6 +188,14 @@ class RecordSupply:
 
     async def _sift_into_buffer(self, chains: Sequence[Chain]) -> None:
         waiting, self._unsifted = [*self._unsifted, *chains], []
+        if to_desktops := [chain for chain in waiting if self._planner.is_delivered(_type(chain))]:
+            # The database went away while they were claimed to be delivered; here they would be dialed.
+            waiting = [chain for chain in waiting if chain not in to_desktops]
+            try:
+                await self._store.give_back(to_desktops)
+            except StoreUnavailable:
+                self._unsifted += [*to_desktops, *waiting]
+                raise
         by_list: dict[int, list[Chain]] = {}
         for chain in await self._sift(waiting):
             by_list.setdefault(chain.list_dbid, []).append(chain)
@@ -246,12 +254,17 @@ class RecordSupply:
         return None
 
     async def postpone(self, chain: Chain, refusal: Refusal) -> None:
-        """Hold the chain until ``refusal`` ends, in memory when that is soon, else in its list."""
+        """
+        Hold the chain until ``refusal`` ends, in memory when that is soon, else in its list.
+
+        What goes to desktops waits in its list always: from memory it would go into the buffer, and be dialed.
+        """
         now = self._utc()
         due = _when(refusal, now)
         self.refused[refusal.why.split(":")[0]] += 1
         log.info("record.held_back", record_id=chain.record.record_id, why=refusal.why, until=due.isoformat())
-        if due - now <= timedelta(seconds=self._planner.threshold_s(chain.list_dbid)):
+        soon = due - now <= timedelta(seconds=self._planner.threshold_s(chain.list_dbid))
+        if soon and not self._planner.is_delivered(_type(chain)):
             self.hold(chain, due)
             return
         record = chain.record
@@ -425,6 +438,10 @@ def candidates(chain: Chain) -> Sequence[int]:
     state = state_of(chain.record)
     named = [place for place, r in enumerate(chain.records) if state is not None and r.chain_n == state.chain_n]
     return named or range(len(chain.records))
+
+
+def _type(chain: Chain) -> RecordType:
+    return RecordType(chain.record.record_type)
 
 
 def _instant(utc_s: float) -> datetime:

@@ -143,7 +143,7 @@ class Weeks:
         dials = await self.world.dial(self.dials_per_tick)
         for dial in dials:
             self._check_dial(dial)
-            end_s = tick.timestamp() + self.random.uniform(5, 180)
+            end_s = tick.timestamp() + self.random.uniform(5, 3 * self.tick_s)
             self.open.append((end_s, dial.attempt_id, dial))
         if all(waiting[dbid] > self.supply.turns[dbid] for dbid in SHARES):
             self._stretch += self.supply.turns

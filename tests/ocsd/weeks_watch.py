@@ -259,7 +259,7 @@ class WatchedSupply(RecordSupply):
         why = next((each for each in ("attempts", "schedule", "attempt cap") if refusal.why.startswith(each)), "hours")
         watch.counts[f"put off: {why}"] += 1
         await super().postpone(chain, refusal)
-        if due_s - now_s > self.threshold_s:
+        if due_s - now_s > self.threshold_s or row.record_type in watch.model.delivered:
             for each in model.live:
                 each.dial_sched_time = ceil(due_s)
             model.claimed, model.since_s = False, now_s

@@ -1,0 +1,61 @@
+"""The supply of one campaign group, on the memory store in virtual time."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from ocsd.dnc.memory import MemoryDoNotCall
+from ocsd.lists.memory import MemoryDatabase, MemoryListStore
+from ocsd.model.enums import RecordType
+from ocsd.model.errors import StoreUnavailable
+from tests.ocsd.record_run import RecordRun, VirtualClock
+from tests.ocsd.weeks_world import AGENTS, CAPPED_LIST, FIRST_ZONE_DBID, STRICT_LIST, configuration
+
+BEFORE_NINE_IN_NEW_YORK = datetime(2026, 3, 3, 13, 57, tzinfo=UTC)
+CHICAGO = "+13122012345"
+CALLBACK = {
+    "contact_info": CHICAGO,
+    "tz_dbid": FIRST_ZONE_DBID,
+    "record_type": RecordType.PERSONAL_CALLBACK,
+    "dial_sched_time": int(BEFORE_NINE_IN_NEW_YORK.timestamp()) - 60,
+    "treatments": "0@0@0@1",
+    "agent_id": "ada",
+}
+
+
+class FailsOnce(MemoryListStore):
+    failed = False
+
+    async def refused_by_caps(self, *arguments):
+        if not self.failed:
+            self.failed = True
+            raise StoreUnavailable("away for a moment")
+        return await super().refused_by_caps(*arguments)
+
+
+def world(kind: type[MemoryListStore] = MemoryListStore) -> tuple[RecordRun, MemoryDatabase]:
+    config, clock = configuration(), VirtualClock(BEFORE_NINE_IN_NEW_YORK)
+    database = MemoryDatabase(config, now=clock.utc)
+    return RecordRun(config, config.campaign_groups[0], kind(database), MemoryDoNotCall(), clock), database
+
+
+async def test_given_a_callback_that_must_wait_a_moment_when_the_moment_has_passed_then_it_is_delivered_not_dialed():
+    run, database = world()
+    database.add_record(STRICT_LIST, daily_from=8 * 3600, daily_till=18 * 3600, **CALLBACK)
+    assert await run.supply.callbacks() == []  # three minutes to eight in Chicago, where the number belongs
+
+    run.clock.pass_s(240)
+    await run.refill(AGENTS)
+    assert await run.dial(1) == []
+    assert [chain.record.contact_info for chain in await run.supply.callbacks()] == [CHICAGO]
+
+
+async def test_given_the_database_goes_away_while_callbacks_are_claimed_when_it_is_back_then_they_are_not_dialed():
+    run, database = world(FailsOnce)
+    database.add_record(CAPPED_LIST, daily_from=0, daily_till=86_400, **CALLBACK)
+    with pytest.raises(StoreUnavailable):
+        await run.supply.callbacks()
+
+    await run.refill(AGENTS)
+    assert await run.dial(1) == []
+    assert [chain.record.contact_info for chain in await run.supply.callbacks()] == [CHICAGO]
