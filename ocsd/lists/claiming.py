@@ -33,6 +33,7 @@ the usual size all are seen at each claim."""
 
 
 _TYPE_PLACE: Final = RECORD_COLUMNS.index("record_type")
+_CHAIN_PLACE: Final = RECORD_COLUMNS.index("chain_id")
 _record: Final[Callable[..., CallingRecord]] = CallingRecord
 _TYPES: Final = {int(record_type): record_type for record_type in RecordType}
 
@@ -192,7 +193,7 @@ def claim(
     conn: psycopg.Connection[Any], *, selection: Selection, figures: Mapping[str, Any], found: Found
 ) -> list[tuple[Any, ...]]:
     """
-    Claim what the search has found; rows for `chains_of`.
+    Claim what the search has found; rows for `chains_of`, best chain first.
 
     The commit does not wait for the disk: a claim that a crash of the server undoes leaves Ready rows and no attempt,
     because the attempt's own commit, which does wait, comes behind it in the log; and without the claim there is none.
@@ -203,7 +204,10 @@ def claim(
         "alone": int_array(candidate.alone for candidate in found.candidates),
         "member_ids": int_array(found.member_ids),
     }
-    return conn.execute(selection.claim, figures, prepare=False).fetchall()
+    rows = conn.execute(selection.claim, figures, prepare=False).fetchall()
+    order = {candidate.chain_id: place for place, candidate in enumerate(found.candidates)}
+    rows.sort(key=lambda row: (order[row[_CHAIN_PLACE]], row[-1]))
+    return rows
 
 
 def placed(

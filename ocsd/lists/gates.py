@@ -6,6 +6,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -44,6 +45,10 @@ STATUS_TYPES: Final[Mapping[int, frozenset[int]]] = {
 """Manual, "Record Status and Record Type Combinations". Rows outside it are left alone."""
 
 
+_zone: Final = cache(ZoneInfo)
+"""zoneinfo itself keeps eight of them and reads the others from their files at each use."""
+
+
 def second_of_day(now: datetime, zone: ZoneInfo) -> int:
     """Seconds since midnight on the clocks of ``zone`` (0..86399); ``now`` is aware."""
     local = now.astimezone(zone)
@@ -78,7 +83,7 @@ class LocalTimes:
 
 
 def local_times(config: Configuration, calling_list: CallingList, now: datetime) -> LocalTimes:
-    by_tz_dbid = {zone.dbid: second_of_day(now, ZoneInfo(zone.zone)) for zone in config.time_zones}
+    by_tz_dbid = {zone.dbid: second_of_day(now, _zone(zone.zone)) for zone in config.time_zones}
     return LocalTimes(by_tz_dbid, by_tz_dbid.get(time_zone_dbid(config, calling_list)))
 
 

@@ -330,7 +330,10 @@ LEFT JOIN found AS f ON true ORDER BY f.due, f.record_id
 
 
 def _claim(table: sql.Identifier, user_columns: tuple[str, ...]) -> sql.Composed:
-    """Lock, claim and set to Retrieved in one statement; returns the rows of the chains taken, best chain first."""
+    """
+    Lock, claim and set to Retrieved in one statement; returns the rows taken, in any order, each with its place among
+    ``%(member_ids)s``.
+    """
     columns = sql.SQL(", ").join(sql.Identifier("t", name) for name in (*RECORD_COLUMNS, *user_columns))
     return _composed(
         """
@@ -356,9 +359,7 @@ WITH candidate AS (
   WHERE t.record_id = m.record_id AND t.chain_id = k.chain_id AND {ready}
   RETURNING {columns}, m.place
 )
-SELECT t.* FROM taken AS t JOIN (SELECT chain_id, min(place) AS place FROM locked GROUP BY chain_id) AS l
-  USING (chain_id)
-ORDER BY l.place, t.place
+SELECT * FROM taken
 """,
         table=table,
         ready=ready_to_dial("t"),
