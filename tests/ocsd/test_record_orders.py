@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from ocsd.dnc.contract import DncEntry
 from ocsd.model.enums import GroupCampStatus, RecordStatus, RecordType
 from ocsd.model.services import CampaignRequest
+from ocsd.sessions.dnc_news import obey_news
 from telephony.fake import CallScript
 from tests.ocsd.desk_world import NAMES, PERSON, RINGS, Daemon, World, number, world
 
@@ -33,6 +35,8 @@ OPERATIONS = (
     "dnc_all",
     "dnc_one",
     "dnc_phone",
+    "dnc_news",
+    "dnc_import",
     "reschedule",
     "make_call",
     "log_out",
@@ -71,6 +75,11 @@ class Story:
                 return
             case "outage":
                 self.world.database.available = not self.world.database.available
+                return
+            case "dnc_news" | "dnc_import":  # somebody else's
+                entry = DncEntry(1, number(1 + which), None, self.world.clock.utc())
+                self.world.dnc.hear([entry], one_by_one=operation == "dnc_news")
+                self.note_forbidden()
                 return
             case "force":
                 if which == 0 and daemon.status is GroupCampStatus.RUNNING:
@@ -158,6 +167,7 @@ async def tell(path: Path, story: list[tuple[str, str, int, float]]) -> None:
         w.add(3)
         w.add_callback(4, 4.0, "agent1", chain_id=4)
         w.add_callback(5, 4.0, "agent1", chain_id=4, chain_n=1)
+        daemon.nursery.start_soon(obey_news, w.dnc, daemon.desks.records, w.clock)
         for agent_id in AGENTS:
             await daemon.log_in(agent_id)
         await daemon.start()
@@ -180,5 +190,6 @@ async def tell(path: Path, story: list[tuple[str, str, int, float]]) -> None:
 @settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps)
 def test_given_requests_in_any_order_when_all_is_over_then_nothing_is_claimed_and_no_forbidden_number_was_dialed(story):
-    with tempfile.TemporaryDirectory() as folder, capture_logs():  # writing them takes longer than the stories
+    with tempfile.TemporaryDirectory() as folder, capture_logs() as logs:  # writing them takes longer than the stories
         trio.run(tell, Path(folder), story, clock=MockClock(autojump_threshold=0.0))
+    assert not {line["event"] for line in logs} & {"dnc.news_failed", "record.request_failed"}
