@@ -41,7 +41,8 @@ from tests.ocsd.weeks_world import AGENTS, OUTCOMES, SHARES, WEEKS, configuratio
 
 LOOK_EVERY_S = 2 * 3600
 """Between two looks at whole lists: does a claim take the best, has anything been forgotten?"""
-PATIENCE_S = 1200.0
+PATIENCE_TICKS, PATIENCE_S = 3, 1200.0
+"""A chain that could be dialed for so long, with capacity free, is forgotten: the greater of the two."""
 REFILLS_PER_TICK = 60
 """A daemon looks every second or so; ticks are longer."""
 KEPT_S = 300.0
@@ -80,6 +81,7 @@ class Weeks:
         self.tables, self.clock, self.tick_s = tables, clock, tick_s
         self.random = random.Random(seed)
         self.start = clock.now
+        self.patience_s = max(PATIENCE_S, PATIENCE_TICKS * tick_s)
         self.dials_per_tick = max(1, round(dials_per_hour * tick_s / 3600))
         self.dnc = MemoryDoNotCall()
         group = config.campaign_groups[0]
@@ -115,10 +117,10 @@ class Weeks:
             if (self.clock.now - self.start).total_seconds() % 86_400 < self.tick_s:
                 tell(f"{self.clock.now}: {sum(self.figures.dials.values())} dials, {time.monotonic() - began:.0f} s")
             self.clock.pass_s(self.tick_s)
+        self._look_for_forgotten()
         while self.open:
             await self._end_first()
         self._close_stretch()
-        self._look_for_forgotten()
         await self.world.unload()
         self._compare_everything()
         self.figures.wall_s = time.monotonic() - began
@@ -197,10 +199,10 @@ class Weeks:
 
     def _look_for_forgotten(self) -> None:
         now_s = self.clock.now.timestamp()
-        for row, why in self.model.forgotten(now_s, self.free_since_s, PATIENCE_S):
+        for row, why in self.model.forgotten(now_s, self.free_since_s, self.patience_s):
             raise AssertionError(f"at {self.clock.now}: {why}: {row}")
         self.figures.counts["looks for forgotten chains"] += 1
-        self.figures.counts["of them with free capacity"] += self.free_since_s <= now_s - PATIENCE_S
+        self.figures.counts["of them with free capacity"] += self.free_since_s <= now_s - self.patience_s
 
     def _compare_everything(self) -> None:
         for chain in self.model.chains.values():

@@ -1,10 +1,12 @@
-"""The figures of the virtual weeks as plain text."""
+"""The figures of the virtual weeks as plain text, and their dials per hour as a drawing."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from ocsd.model.enums import CallResult
-from tests.ocsd.weeks_world import SHARES
+from tests.ocsd.weeks_world import SHARES, ZONES
 
 LATE = (("on time", 60), ("5 min", 300), ("15 min", 900), ("1 h", 3600), ("4 h", 14_400), ("1 day", 86_400))
 
@@ -44,5 +46,38 @@ def _line(name: str, values: Sequence[object]) -> str:
     return f"{name:<58}" + "".join(f"{value!s:>20}" for value in values)
 
 
+WIDTH, HEIGHT, LEFT, TOP = 900, 180, 50, 40
+COLOURS = ("#4c72b0", "#dd8452", "#55a868")
+
+
 def svg(weeks: Sequence[Any]) -> str:
-    raise NotImplementedError
+    """Dials per hour, the lists stacked, a row of bars per week; a line where the clocks of New York change."""
+    parts = []
+    for place, week in enumerate(weeks):
+        hours = 1 + max((hour for counts in week.by_hour.values() for hour in counts), default=0)
+        most = max((sum(counts[hour] for counts in week.by_hour.values()) for hour in range(hours)), default=1) or 1
+        base, step = (place + 1) * (HEIGHT + TOP), (WIDTH - LEFT) / hours
+        zone = ZoneInfo(ZONES[0])
+        offsets = [(week.start + timedelta(hours=hour)).astimezone(zone).utcoffset() for hour in range(hours + 1)]
+        parts.append(
+            f'<text x="{LEFT}" y="{base - HEIGHT - 8}">dials per hour from {week.start:%Y-%m-%d %H:%M} UTC</text>'
+        )
+        parts.append(f'<text x="2" y="{base - HEIGHT + 10}">{most}</text><text x="2" y="{base}">0</text>')
+        for hour in range(hours):
+            x, y = LEFT + hour * step, float(base)
+            if offsets[hour] != offsets[hour - 1] and hour:
+                parts.append(f'<path d="M{x:.1f} {base}V{base - HEIGHT}" stroke="#c44e52" stroke-dasharray="4 3"/>')
+            for colour, counts in zip(COLOURS, week.by_hour.values(), strict=True):
+                high = HEIGHT * counts[hour] / most
+                y -= high
+                if high:
+                    parts.append(
+                        f'<rect x="{x:.1f}" y="{y:.1f}" width="{step:.2f}" height="{high:.1f}" fill="{colour}"/>'
+                    )
+    legend = "".join(
+        f'<text x="{LEFT + 330 + 130 * n}" y="{TOP - 8}" fill="{colour}">list {dbid}, share {share}</text>'
+        for n, (colour, (dbid, share)) in enumerate(zip(COLOURS, SHARES.items(), strict=True))
+    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {len(weeks) * (HEIGHT + TOP) + 10}"'
+    style = ' font-family="sans-serif" font-size="12">'
+    return "\n".join([head + style, legend, *parts, "</svg>"])

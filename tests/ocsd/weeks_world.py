@@ -94,7 +94,7 @@ _PLAN: dict[int, tuple[tuple, ...]] = {
         (R.GROUP_CALLBACK_ERROR, A.MARK_AS_AGENT_ERROR, {}),
     ),
     303: (
-        (R.BUSY, A.REDIAL, {"cycle_attempts": 5, "interval_min": 1, "increment_min": 1}),
+        (R.BUSY, A.REDIAL, {"cycle_attempts": 2, "interval_min": 1, "increment_min": 1}),
         (R.BUSY, A.SEND_HTTP, {"url": "http://127.0.0.1:1/busy"}),
         (R.BUSY, A.NEXT_IN_CHAIN, {"cycle_attempts": 3, "interval_min": 10, "increment_min": 10}),
         (R.NO_ANSWER, A.RETRY_IN, {"interval_min": 20 * 60, "increment_min": 4 * 60}),
