@@ -14,6 +14,7 @@ the claims go back to Ready with their schedule and are delivered again, under n
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -24,9 +25,10 @@ from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import CallingRecord, Chain, ChainSettlement
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.desk_record import DeskRecord
+from ocsd.sessions.patience import through_outages
 from ocsd.sessions.records import PERSONAL_TYPES, RecordService
 from ocsd.sessions.roster import AgentState
-from ocsd.sessions.session import DATABASE_RETRY_S, Session
+from ocsd.sessions.session import Session
 
 log = structlog.get_logger()
 
@@ -165,13 +167,7 @@ class CallbackDelivery:
         )
 
     async def _give_back(self, chain: Chain) -> None:
-        while True:
-            try:
-                await self._campaigns.store.give_back([chain])
-                return
-            except StoreUnavailable as error:
-                log.warning("callback.give_back_waits", error=str(error))
-                await trio.sleep(DATABASE_RETRY_S)
+        await through_outages("callback.give_back_waits", partial(self._campaigns.store.give_back, [chain]))
 
 
 def _name(record: CallingRecord) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -16,8 +17,9 @@ from ocsd.model.errors import CampaignRequestError, StoreUnavailable
 from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
+from ocsd.sessions.patience import DATABASE_RETRY_S, through_outages
 from ocsd.sessions.roster import AgentSeat, Roster
-from ocsd.sessions.session import DATABASE_RETRY_S, Session, SessionListener
+from ocsd.sessions.session import Session, SessionListener
 from ocsd.sessions.trunks import TrunkBoard
 from telephony.api import Media, Telephony
 
@@ -170,19 +172,13 @@ class Campaigns:
             # A bug ends the smallest thing that can be started anew: this group. Its attempts were settled on the way.
             log.exception("group.failed", campaign_group=session.group.name)
             session.status = GroupCampStatus.NOT_LOADED
-            self._nursery.start_soon(self._release_claims, session.group.dbid)
+            # A group that failed leaves no chain Retrieved.
+            release = partial(self.store.release_group, session.group.dbid)
+            self._nursery.start_soon(through_outages, "group.give_back_waits", release)
             if self.sessions.get(session.group.dbid) is session:
                 self.closed(session)
         finally:
             self.running.remove(session)
-
-    async def _release_claims(self, dbid: int) -> None:
-        """A group that failed leaves no chain Retrieved."""
-        while True:
-            with suppress(StoreUnavailable):
-                await self.store.release_group(dbid)
-                return
-            await trio.sleep(DATABASE_RETRY_S)
 
     def closed(self, session: Session) -> None:
         """The session is unloaded (its conversations may go on)."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 import trio
@@ -23,6 +24,7 @@ from ocsd.sessions.desk_calls import call_from_desk
 from ocsd.sessions.desk_record import DeskRecord
 from ocsd.sessions.figures import snapshot, statistics
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
+from ocsd.sessions.patience import through_outages
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.roster import AgentState, Roster
 from ocsd.sessions.score import Score
@@ -44,8 +46,6 @@ costs about a millisecond."""
 REFILL_PERIOD_S = 0.5
 CONNECTING_S = 1.2
 """Of the two seconds: about 0.7 s to know that a greeting is over, about 0.5 s to dial the agent's phone (measured)."""
-
-DATABASE_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,24 +216,14 @@ class Session:
             await self._release_claims()
 
     async def _give_back(self, chains: list[Chain]) -> None:
-        while chains:
-            try:
-                await self.store.give_back(chains)
-                return
-            except StoreUnavailable as error:
-                log.warning("group.give_back_waits", chains=len(chains), error=str(error))
-                await trio.sleep(DATABASE_RETRY_S)
+        if chains:
+            await through_outages("group.give_back_waits", partial(self.store.give_back, chains), chains=len(chains))
 
     async def _release_claims(self) -> None:
         """Nothing stays Retrieved: whatever is still claimed for this group without a call goes back too."""
-        while True:
-            try:
-                if left := await self.store.release_group(self.group.dbid):
-                    log.info("group.claims_released", chains=left)
-                return
-            except StoreUnavailable as error:
-                log.warning("group.give_back_waits", error=str(error))
-                await trio.sleep(DATABASE_RETRY_S)
+        left = await through_outages("group.give_back_waits", partial(self.store.release_group, self.group.dbid))
+        if left:
+            log.info("group.claims_released", chains=left)
 
     async def _complete_when_done(self) -> None:
         """GSW_AUTO_COMPLETION: stop and unload once every chain has been dialed."""
@@ -323,7 +313,9 @@ class Session:
         While the database is away the very same rows are tried again: a write whose answer was lost may have been
         committed, and a second set of rows would later settle a record that was dialed under the other id.
         """
-        ids = await self._attempt_ids(len(chains))
+        ids = await through_outages(
+            "group.attempts_not_begun", partial(self.store.next_attempt_ids, len(chains)), chains=len(chains)
+        )
         contexts = [self.context_for(attempt_id, chain) for attempt_id, chain in zip(ids, chains, strict=True)]
         refused = await self.write_begun(contexts)
         for context in contexts:
@@ -334,31 +326,20 @@ class Session:
                     await self._postpone(context.chain, refusal)
         return [context for context in contexts if context.attempt_id not in refused]
 
-    async def _attempt_ids(self, count: int) -> list[int]:
-        while True:
-            try:
-                return await self.store.next_attempt_ids(count)
-            except StoreUnavailable as error:
-                log.warning("group.attempts_not_begun", chains=count, error=str(error))
-                await trio.sleep(DATABASE_RETRY_S)
-
     async def write_begun(self, contexts: list[AttemptContext]) -> Mapping[int, Refusal]:
         """Attempts that are not begun (refused by a cap, ClaimLost) leave their trunk."""
         attempts = self.planner.new_attempts(contexts, self.clock.utc())
-        while True:
-            try:
-                refused = await self.store.begin_attempts(attempts)
-            except ClaimLost:
-                for context in contexts:
-                    self._leave_trunk(context.attempt_id)
-                raise
-            except StoreUnavailable as error:
-                log.warning("group.attempts_not_begun", chains=len(contexts), error=str(error))
-                await trio.sleep(DATABASE_RETRY_S)
-            else:
-                for attempt_id in refused:
-                    self._leave_trunk(attempt_id)
-                return refused
+        refused: Mapping[int, Refusal] = dict.fromkeys(
+            (context.attempt_id for context in contexts), Refusal("not begun")
+        )
+        try:
+            refused = await through_outages(
+                "group.attempts_not_begun", partial(self.store.begin_attempts, attempts), chains=len(contexts)
+            )
+        finally:
+            for attempt_id in refused:
+                self._leave_trunk(attempt_id)
+        return refused
 
     async def _postpone(self, chain: Chain, refusal: Refusal) -> None:
         try:
@@ -493,12 +474,9 @@ class Session:
 
     async def settle_chain(self, settlement: ChainSettlement) -> bool:
         """A decision without a call, through outages of the database."""
-        while True:
-            try:
-                return await self.store.settle_chain(settlement)
-            except StoreUnavailable as error:
-                log.warning("record.settlement_waits", record_id=settlement.record_id, error=str(error))
-                await trio.sleep(DATABASE_RETRY_S)
+        return await through_outages(
+            "record.settlement_waits", partial(self.store.settle_chain, settlement), record_id=settlement.record_id
+        )
 
     def seek_agent(self, task: AttemptTask) -> None:
         self.roster.seek(task.context.attempt_id)

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 import structlog
-import trio
 
 from ocsd.config.options import CANCEL_ON_DESKTOP, lookup
 from ocsd.dnc.contract import DncEntry
@@ -16,7 +16,8 @@ from ocsd.model.records import CallingRecord, Chain, ChainChange, Selector, With
 from ocsd.sessions import attempt_events as events
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.held import Held, OnDisk, RecordsInHand
-from ocsd.sessions.session import DATABASE_RETRY_S, Session
+from ocsd.sessions.patience import through_outages
+from ocsd.sessions.session import Session
 
 log = structlog.get_logger()
 
@@ -252,13 +253,7 @@ class Withdrawals:
         return len(withdrawn)
 
     async def _in_force(self, entries: Sequence[DncEntry]) -> None:
-        while True:
-            try:
-                await self._campaigns.dnc.add(entries)
-                return
-            except StoreUnavailable as error:
-                log.warning("dnc.not_on_disk", entries=len(entries), error=str(error))
-                await trio.sleep(DATABASE_RETRY_S)
+        await through_outages("dnc.not_on_disk", partial(self._campaigns.dnc.add, entries), entries=len(entries))
 
     # --- what cancel and Do-Not-Call share --------------------------------------------------------------------------
 
@@ -289,13 +284,10 @@ class Withdrawals:
         """Rows out of the lists, then out of the buffers: from here on nobody dials them."""
         if not lists:
             return []
-        while True:
-            try:
-                rows = await self._campaigns.store.withdraw(lists, selector, kind, spare_claimed=spare_claimed)
-                break
-            except StoreUnavailable as error:
-                log.warning("record.withdrawal_waits", error=str(error))
-                await trio.sleep(DATABASE_RETRY_S)
+        rows = await through_outages(
+            "record.withdrawal_waits",
+            partial(self._campaigns.store.withdraw, lists, selector, kind, spare_claimed=spare_claimed),
+        )
         if not spare_claimed:
             for session in list(self._campaigns.running):
                 await self._give_back(session.supply.forget(rows))
@@ -303,13 +295,10 @@ class Withdrawals:
 
     async def _give_back(self, chains: Sequence[Chain]) -> None:
         """Chains without a live row: giving them back ends their claims."""
-        while chains:
-            try:
-                await self._campaigns.store.give_back(chains)
-                return
-            except StoreUnavailable as error:
-                log.warning("record.give_back_waits", chains=len(chains), error=str(error))
-                await trio.sleep(DATABASE_RETRY_S)
+        if chains:
+            await through_outages(
+                "record.give_back_waits", partial(self._campaigns.store.give_back, chains), chains=len(chains)
+            )
 
     async def _let_go(
         self, rows: Iterable[Withdrawn], chain_attr: ChainAttr, event: events.Event, phones: Sequence[str] = ()
