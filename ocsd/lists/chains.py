@@ -8,12 +8,14 @@ the meantime keep what they were given; of the row that was dialed the attempt i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import psycopg
 import structlog
 from psycopg import sql
 
+from ocsd.lists.arrays import array, int_array
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.records import ChainChange
 
@@ -71,6 +73,9 @@ _FIELDS: Final = (
     ("switch_dbid", "int"), ("dialed_s", "int"), ("agent_for_all", "boolean"),
 )  # fmt: skip
 
+_OWN_FIELDS: Final = frozenset(name for name, _ in _FIELDS if hasattr(Writing, name))
+"""The others belong to the change."""
+
 _CHANGE: Final = """
 UPDATE {table} AS t SET
   record_status = CASE WHEN t.record_status <> 2 THEN t.record_status WHEN t.record_type = 7 THEN 3
@@ -108,9 +113,9 @@ def lock_claims(conn: Connection, table: str, chain_ids: Sequence[int]) -> dict[
     return {
         row[0]: row[1]
         for row in conn.execute(
-            "SELECT chain_id, owner FROM ocsd.claim WHERE table_name = %s AND chain_id = ANY(%s)"
+            "SELECT chain_id, owner FROM ocsd.claim WHERE table_name = %s AND chain_id = ANY(%s::int[])"
             " ORDER BY chain_id FOR UPDATE",
-            (table, list(chain_ids)),
+            (table, int_array(chain_ids)),
         )
     }
 
@@ -119,27 +124,36 @@ def change_chains(conn: Connection, table: str, writings: Sequence[Writing]) -> 
     """Write changes, one per chain at most, and end the claims that none of them keeps."""
     if not writings:
         return
-    columns = [[_value(writing, name) for writing in writings] for name, _ in _FIELDS]
+    columns = [array(_value(writing, name) for writing in writings) for name, _ in _FIELDS]
     held = {
         chain_id
-        for chain_id, record_status in conn.execute(
-            sql.SQL(_CHANGE).format(
-                table=sql.Identifier(table),
-                types=sql.SQL(", ").join(sql.SQL(f"%s::{kind}[]") for _, kind in _FIELDS),
-                names=sql.SQL(", ").join(sql.Identifier(name) for name, _ in _FIELDS),
-            ),
-            columns,
-        )
+        for chain_id, record_status in conn.execute(_change(table), columns)
         if record_status == RecordStatus.RETRIEVED
     }
     _update_columns(conn, table, writings)
     ended = [writing.chain_id for writing in writings if writing.chain_id not in held]
     if ended:
-        conn.execute("DELETE FROM ocsd.claim WHERE table_name = %s AND chain_id = ANY(%s)", (table, ended))
+        conn.execute(
+            "DELETE FROM ocsd.claim WHERE table_name = %s AND chain_id = ANY(%s::int[])", (table, int_array(ended))
+        )
 
 
-def _value(writing: Writing, name: str) -> Any:
-    return _plain(getattr(writing if hasattr(writing, name) else writing.change, name))
+@cache
+def _change(table: str) -> bytes:
+    """Composed once: that costs as much as sending the statement."""
+    return (
+        sql.SQL(_CHANGE)
+        .format(
+            table=sql.Identifier(table),
+            types=sql.SQL(", ").join(sql.SQL(f"%s::{kind}[]") for _, kind in _FIELDS),
+            names=sql.SQL(", ").join(sql.Identifier(name) for name, _ in _FIELDS),
+        )
+        .as_bytes(None)
+    )
+
+
+def _value(writing: Writing, name: str) -> object:
+    return getattr(writing if name in _OWN_FIELDS else writing.change, name)
 
 
 def _plain(value: Any) -> Any:

@@ -10,10 +10,11 @@ from typing import Any, Final
 import psycopg
 
 from ocsd.config.objects import CallingList, Configuration
+from ocsd.lists.arrays import int_array
 from ocsd.lists.gates import DIALED_TYPES, LocalTimes, dialable_position, local_times
 from ocsd.lists.merging import Merge, Row
 from ocsd.lists.reader import READER, become_reader
-from ocsd.lists.selection import RECORD_COLUMNS, Selection, int_array
+from ocsd.lists.selection import RECORD_COLUMNS, Selection
 from ocsd.model.enums import RecordType
 from ocsd.model.errors import ConfigError
 from ocsd.model.records import CallingRecord, Chain, Portion

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from ocsd.lists import outbox
+from ocsd.lists.arrays import array, int_array
 from ocsd.lists.caps import Caps, call_of, lock_called, past_calls
 from ocsd.lists.chains import Writing, change_chains, lock_claims
 from ocsd.lists.jsontext import json_text
@@ -133,8 +135,9 @@ def _known(conn: Connection, owner: str, attempts: Sequence[NewAttempt]) -> dict
     return {
         row[0]: row[1]
         for row in conn.execute(
-            "SELECT attempt_id, owner = %s AND finished_at IS NULL FROM ocsd.attempt WHERE attempt_id = ANY(%s)",
-            (owner, [attempt.attempt_id for attempt in attempts]),
+            "SELECT attempt_id, owner = %s AND finished_at IS NULL FROM ocsd.attempt"
+            " WHERE attempt_id = ANY(%s::bigint[])",
+            (owner, int_array(attempt.attempt_id for attempt in attempts)),
         )
     }
 
@@ -150,7 +153,11 @@ def _held(
             "SELECT k.table_name, k.chain_id FROM ocsd.claim AS k"
             " WHERE (k.table_name, k.chain_id) IN (SELECT * FROM unnest(%s::text[], %s::int[])) AND k.owner = %s"
             " ORDER BY 1, 2 FOR SHARE OF k",
-            ([tables[attempt.list_dbid] for attempt in attempts], [attempt.chain_id for attempt in attempts], owner),
+            (
+                array(tables[attempt.list_dbid] for attempt in attempts),
+                int_array(attempt.chain_id for attempt in attempts),
+                owner,
+            ),
         )
     }
 
@@ -164,18 +171,22 @@ def _withdrawn(conn: Connection, tables: Mapping[int, str], attempts: Sequence[N
     for table, chosen in by_table.items():
         state = {
             row[0]: (row[1], row[2])
-            for row in conn.execute(
-                sql.SQL("SELECT record_id, record_status, record_type FROM {} WHERE record_id = ANY(%s)").format(
-                    sql.Identifier(table)
-                ),
-                ([attempt.record_id for attempt in chosen],),
-            )
+            for row in conn.execute(_states(table), (int_array(attempt.record_id for attempt in chosen),))
         }
         for attempt in chosen:
             status, record_type = state.get(attempt.record_id, (None, None))
             if status != RecordStatus.RETRIEVED or record_type == RecordType.NO_CALL:
                 refused[attempt.attempt_id] = not_live(status, record_type)
     return refused
+
+
+@cache
+def _states(table: str) -> bytes:
+    return (
+        sql.SQL("SELECT record_id, record_status, record_type FROM {} WHERE record_id = ANY(%s::int[])")
+        .format(sql.Identifier(table))
+        .as_bytes(None)
+    )
 
 
 def not_live(status: int | None, record_type: int | None) -> Refusal:
@@ -200,16 +211,21 @@ def _capped(conn: Connection, caps: Caps, attempts: Sequence[NewAttempt]) -> dic
 def _insert(conn: Connection, owner: str, tables: Mapping[int, str], attempts: Sequence[NewAttempt]) -> None:
     if not attempts:
         return
-    columns = [[getattr(attempt, name) for attempt in attempts] for name, _ in ATTEMPT_COLUMNS]
-    conn.execute(_INSERT, [*columns, [tables[attempt.list_dbid] for attempt in attempts], [owner] * len(attempts)])
+    columns = [array(getattr(attempt, name) for attempt in attempts) for name, _ in ATTEMPT_COLUMNS]
+    named = array(tables[attempt.list_dbid] for attempt in attempts)
+    conn.execute(_INSERT, [*columns, named, array([owner] * len(attempts))])
 
 
-_INSERT: Final = sql.SQL(
-    "INSERT INTO ocsd.attempt ({names}, table_name, owner)"
-    " SELECT * FROM unnest({types}, %s::text[], %s::text[]) ON CONFLICT (attempt_id) DO NOTHING"
-).format(
-    names=sql.SQL(", ").join(sql.Identifier(name) for name, _ in ATTEMPT_COLUMNS),
-    types=sql.SQL(", ").join(sql.SQL(f"%s::{kind}[]") for _, kind in ATTEMPT_COLUMNS),
+_INSERT: Final = (
+    sql.SQL(
+        "INSERT INTO ocsd.attempt ({names}, table_name, owner)"
+        " SELECT * FROM unnest({types}, %s::text[], %s::text[]) ON CONFLICT (attempt_id) DO NOTHING"
+    )
+    .format(
+        names=sql.SQL(", ").join(sql.Identifier(name) for name, _ in ATTEMPT_COLUMNS),
+        types=sql.SQL(", ").join(sql.SQL(f"%s::{kind}[]") for _, kind in ATTEMPT_COLUMNS),
+    )
+    .as_bytes(None)
 )
 
 
@@ -431,8 +447,9 @@ _END_COLUMNS: Final = (
     ("because", "text"),
 )  # fmt: skip
 
-_END: Final = sql.SQL(
-    """
+_END: Final = (
+    sql.SQL(
+        """
     UPDATE ocsd.attempt AS a SET {set}, record_status = f.record_status, record_type = f.record_type,
       counted = f.counted, evidence = f.evidence::jsonb, agent_id = coalesce(f.agent_id, a.agent_id), {times}
     FROM unnest(%s::bigint[], {types}, %s::int[], %s::int[], %s::boolean[], %s::text[], %s::text[], {time_types})
@@ -440,13 +457,18 @@ _END: Final = sql.SQL(
     WHERE a.attempt_id = f.attempt_id AND a.finished_at IS NULL
     RETURNING a.attempt_id, a.table_name, a.campaign_dbid, extract(epoch FROM coalesce(a.dialing_at, a.started_at))::int
     """
-).format(
-    set=sql.SQL(", ").join(sql.SQL("{0} = f.{0}").format(sql.Identifier(name)) for name, _ in _END_COLUMNS),
-    times=sql.SQL(", ").join(sql.SQL("{0} = coalesce(f.{0}, a.{0})").format(sql.Identifier(n)) for n in TIME_COLUMNS),
-    types=sql.SQL(", ").join(sql.SQL(f"%s::{kind}[]") for _, kind in _END_COLUMNS),
-    time_types=sql.SQL(", ").join(sql.SQL("%s::timestamptz[]") for _ in TIME_COLUMNS),
-    names=sql.SQL(", ").join(sql.Identifier(name) for name, _ in _END_COLUMNS),
-    time_names=sql.SQL(", ").join(map(sql.Identifier, TIME_COLUMNS)),
+    )
+    .format(
+        set=sql.SQL(", ").join(sql.SQL("{0} = f.{0}").format(sql.Identifier(name)) for name, _ in _END_COLUMNS),
+        times=sql.SQL(", ").join(
+            sql.SQL("{0} = coalesce(f.{0}, a.{0})").format(sql.Identifier(n)) for n in TIME_COLUMNS
+        ),
+        types=sql.SQL(", ").join(sql.SQL(f"%s::{kind}[]") for _, kind in _END_COLUMNS),
+        time_types=sql.SQL(", ").join(sql.SQL("%s::timestamptz[]") for _ in TIME_COLUMNS),
+        names=sql.SQL(", ").join(sql.Identifier(name) for name, _ in _END_COLUMNS),
+        time_names=sql.SQL(", ").join(map(sql.Identifier, TIME_COLUMNS)),
+    )
+    .as_bytes(None)
 )
 
 
@@ -466,14 +488,14 @@ def _end_attempts(conn: Connection, items: Sequence[FinishedAttempt]) -> dict[in
     rows = conn.execute(
         _END,
         [
-            [item.attempt_id for item in items],
-            *([_plain(getattr(item, name)) for item in items] for name, _ in _END_COLUMNS),
-            [int(item.change.record_status) for item in items],
-            [int(item.change.record_type) for item in items],
-            [item.count_attempt for item in items],
-            [json_text(item.evidence) if item.evidence else None for item in items],
-            [item.agent_id for item in items],
-            *([getattr(item.times, name) for item in items] for name in TIME_COLUMNS),
+            int_array(item.attempt_id for item in items),
+            *(array(getattr(item, name) for item in items) for name, _ in _END_COLUMNS),
+            array(item.change.record_status for item in items),
+            array(item.change.record_type for item in items),
+            array(item.count_attempt for item in items),
+            array(json_text(item.evidence) if item.evidence else None for item in items),
+            array(item.agent_id for item in items),
+            *(array(getattr(item.times, name) for item in items) for name in TIME_COLUMNS),
         ],
     )
     return {row[0]: _Ended(row[1], row[2], row[3]) for row in rows}

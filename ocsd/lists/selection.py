@@ -20,7 +20,6 @@ A filter's ``order_by`` is an order of the operator's own: without an index that
 admitted General rows at each search.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
@@ -28,6 +27,7 @@ from typing import Any, Final, LiteralString
 from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration, Filter
+from ocsd.lists.arrays import int_array
 from ocsd.lists.gates import local_times
 from ocsd.lists.tables import columns_of, held_expression, named_expression, table_of
 from ocsd.model.columns import MANDATORY_NAMES
@@ -166,11 +166,6 @@ def parameters(config: Configuration, calling_list: CallingList, now: datetime) 
         "max_attempts": calling_list.max_attempts,
         "now_s": int(now.timestamp()),
     }
-
-
-def int_array(values: Iterable[int]) -> str:
-    """As PostgreSQL writes an array: the driver looks at every element of a list by itself, which takes a while."""
-    return "{" + ",".join(map(str, values)) + "}"
 
 
 def criteria_of(dialing_filter: Filter | None, *, with_parameters: bool = True) -> sql.Composable:
