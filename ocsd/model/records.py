@@ -285,7 +285,7 @@ class FinishedAttempt:
         evidence: figures behind a CPA verdict, kept for audit.
         count_attempt: False when no INVITE left (no port, for example).
         treatment_dbid: the treatment that was applied; None: none.
-        because: why the chain becomes what it becomes, in words for ``ocsd why``.
+        because: why the chain becomes what it becomes, in words.
     """
 
     attempt_id: int
