@@ -12,6 +12,7 @@ event, and at the end every row of the tables; from time to time, that nothing t
 """
 
 import argparse
+import gc
 import logging
 import os
 import random
@@ -398,6 +399,7 @@ def main() -> None:
     options |= {"dials_per_hour": given.dials_per_hour} if given.dials_per_hour else {}
     options |= {"tick_s": given.tick} if given.tick else {}
     options |= {"days": given.days, "seed": given.seed, "tell": lambda text: print(text, file=sys.stderr)}
+    gc.set_threshold(200_000, 20, 100)  # a million objects stay, and next to none is garbage
     found: list[Figures] = []
 
     async def both(server: TemporaryServer | None) -> None:

@@ -46,6 +46,9 @@ class Row:
     daily_from_s: int
     daily_till_s: int
     chain: "ChainModel"
+    hours: int
+    own_hours: int
+    """Numbers that `Clocks` gives: of all that decides about its hours, of its own window in its own zone alone."""
     status: int = LIVE
     record_type: int = GENERAL
     call_result: int = 28
@@ -105,58 +108,69 @@ class Clocks:
 
     def __init__(self, start: datetime) -> None:
         self._base_s = int(start.timestamp()) // DAY_S * DAY_S - 2 * DAY_S
-        self._edges: dict[tuple, list[int]] = {}
-        self._known_until_s: dict[tuple, int] = {}
+        self._numbers: dict[tuple, int] = {}
+        self._kinds: list[tuple] = []  # zones, whether there are business hours, window
+        self._edges: list[list[int]] = []
+        self._known_until_s: list[int] = []
+        self._moments: dict[float, dict[int, bool]] = {}
+
+    def hours_of(self, new: world.NewRow) -> tuple[int, int]:
+        """``hours`` and ``own_hours`` of a row."""
+        own = world.ZONES[new.tz_dbid - world.FIRST_ZONE_DBID]
+        zones = zones_of_number(new.contact_info) if new.list_dbid == world.STRICT_LIST else ()
+        window = new.daily_from, new.daily_till
+        return (
+            self._number(((own, *zones), new.list_dbid == world.TABLED_LIST, *window)),
+            self._number(((own,), False, *window)),
+        )
+
+    def _number(self, kind: tuple) -> int:
+        if kind not in self._numbers:
+            self._numbers[kind] = len(self._kinds)
+            self._kinds.append(kind)
+            self._edges.append([])
+            self._known_until_s.append(self._base_s)
+        return self._numbers[kind]
 
     def open_at(self, row: Row, at_s: float) -> bool:
         """Read from the clocks, nothing kept."""
-        zones, tabled = _rules(row)
-        return _open(zones, row.daily_from_s, row.daily_till_s, tabled, at_s)
+        return _open(*self._kinds[row.hours], at_s)
 
-    def was_open(self, row: Row, at_s: float, *, own_zone_only: bool = False) -> bool:
-        """The same, kept for questions about many rows. ``own_zone_only``: the row's own window and no other rule."""
-        key = self._key(row)
-        if own_zone_only:
-            key = (key[0][:1], False, *key[2:])
-        return bisect_right(self._until(key, at_s), at_s) % 2 == 1
+    def was_open(self, hours: int, at_s: float) -> bool:
+        """The same, kept for questions about many rows."""
+        if (moment := self._moments.get(at_s)) is None:
+            if len(self._moments) > 3:
+                self._moments.clear()
+            moment = self._moments[at_s] = {}
+        if (found := moment.get(hours)) is None:
+            found = moment[hours] = bisect_right(self._until(hours, at_s), at_s) % 2 == 1
+        return found
 
     def opens_s(self, row: Row, at_s: int) -> int | None:
         """The first open second at or after; None: none within 400 days."""
-        key = self._key(row)
         looked_s = at_s
         while True:
-            edges = self._until(key, looked_s)
+            edges = self._until(row.hours, looked_s)
             place = bisect_right(edges, at_s)
             if place % 2 == 1:
                 return at_s
             if place < len(edges):
                 return edges[place]
-            if self._known_until_s[key] > at_s + HORIZON_S:
+            if self._known_until_s[row.hours] > at_s + HORIZON_S:
                 return None
-            looked_s = self._known_until_s[key]
+            looked_s = self._known_until_s[row.hours]
 
-    def _key(self, row: Row) -> tuple:
-        return (*_rules(row), row.daily_from_s, row.daily_till_s)
-
-    def _until(self, key: tuple, at_s: float) -> list[int]:
+    def _until(self, hours: int, at_s: float) -> list[int]:
         """Edges (opens, closes, opens...) up to a day after ``at_s`` at least."""
-        known_s = self._known_until_s.get(key, self._base_s)
+        edges, known_s = self._edges[hours], self._known_until_s[hours]
         if known_s <= at_s:
-            zones, tabled, from_s, till_s = key
-            edges = self._edges.setdefault(key, [])
+            kind = self._kinds[hours]
             end_s = int(at_s) // DAY_S * DAY_S + 2 * DAY_S
             for quarter_s in range(known_s, end_s, QUARTER_S):
-                if _open(zones, from_s, till_s, tabled, quarter_s) != (len(edges) % 2 == 1):
+                if _open(*kind, quarter_s) != (len(edges) % 2 == 1):
                     edges.append(quarter_s)
-            self._known_until_s[key] = end_s
-        return self._edges[key]
-
-
-def _rules(row: Row) -> tuple[tuple[str, ...], bool]:
-    """The zones in all of which the window must be open, the row's own first; whether the business hours hold too."""
-    own = world.ZONES[row.tz_dbid - world.FIRST_ZONE_DBID]
-    zones = zones_of_number(row.contact_info) if row.list_dbid == world.STRICT_LIST else ()
-    return (own, *zones), row.list_dbid == world.TABLED_LIST
+            self._known_until_s[hours] = end_s
+        return edges
 
 
 @cache
@@ -172,7 +186,8 @@ def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
-def _open(zones: Iterable[str], from_s: int, till_s: int, tabled: bool, at_s: float) -> bool:
+def _open(zones: Iterable[str], tabled: bool, from_s: int, till_s: int, at_s: float) -> bool:
+    """``zones``: in all of them, the row's own first; business hours, where there are some, in that one."""
     for place, name in enumerate(zones):
         local = datetime.fromtimestamp(at_s, _zone(name))
         second = local.hour * 3600 + local.minute * 60 + local.second
@@ -256,6 +271,7 @@ class Model:
         if not predictive_callback:
             self.delivered.add(CAMPAIGN_CALLBACK)
         self._treatments = treatments
+        self._alive: list[ChainModel] | None = None
 
     def add(self, new: world.NewRow) -> None:
         key = (new.list_dbid, new.chain_id)
@@ -263,13 +279,20 @@ class Model:
             chain = self.chains[key] = ChainModel(*key)
         row = Row(
             new.list_dbid, new.record_id, new.contact_info, new.customer, new.chain_n, new.tz_dbid, new.daily_from,
-            new.daily_till, chain,
+            new.daily_till, chain, *self.clocks.hours_of(new),
         )  # fmt: skip
         chain.rows.append(row)
         self.rows[new.list_dbid, new.record_id] = row
         self.by_phone[new.contact_info].append(row)
         if new.customer is not None:
             self.by_customer[new.customer].append(row)
+
+    def _going_on(self) -> list[ChainModel]:
+        """The chains that have a live row: none comes back to life."""
+        if self._alive is None:
+            self._alive = list(self.chains.values())
+        self._alive = [chain for chain in self._alive if any(row.status == LIVE for row in chain.rows)]
+        return self._alive
 
     # --- may it be dialed -----------------------------------------------------------------------------------------
 
@@ -294,16 +317,12 @@ class Model:
 
     def claimable(self, row: Row, at_s: float) -> bool:
         """By the gates of a claim: its own window in its own zone, and its schedule; what else there is comes later."""
-        return (
-            not _used_up(row)
-            and (row.dial_sched_time or 0) <= at_s
-            and self.clocks.was_open(row, at_s, own_zone_only=True)
-        )
+        return not _used_up(row) and (row.dial_sched_time or 0) <= at_s and self.clocks.was_open(row.own_hours, at_s)
 
     def best_claims(self, list_dbid: int, types: Sequence[int], at_s: float) -> list[ChainModel]:
         """Every chain that a claim could bring, in order: by type, by the schedule and id of the best row."""
         found: list[tuple[int, int, int, ChainModel]] = []
-        for chain in self.chains.values():
+        for chain in self._going_on():
             if chain.list_dbid != list_dbid or chain.claimed:
                 continue
             ranks = [
@@ -320,7 +339,7 @@ class Model:
         Dialed types count only when capacity was free all that time.
         """
         since_s = at_s - patience_s
-        for chain in self.chains.values():
+        for chain in self._going_on():
             if chain.calling is not None or chain.since_s > since_s:
                 continue
             for row in chain.candidates():
@@ -329,7 +348,7 @@ class Model:
                 if row.record_type not in self.delivered and free_since_s > since_s:
                     continue
                 moments = (since_s, since_s + patience_s / 2, at_s)
-                if all(self.clocks.was_open(row, s) for s in moments) and not any(
+                if all(self.clocks.was_open(row.hours, s) for s in moments) and not any(
                     self.calls.refused_until_s(row, s) for s in moments
                 ):
                     yield row, f"could be dialed since {datetime.fromtimestamp(since_s, UTC)}"
