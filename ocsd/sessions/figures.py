@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.roster import AgentState
+from ocsd.sessions.supply import Gate
 from pacing import GroupSnapshot
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def statistics(session: "Session") -> dict[str, float | int | None]:
         "call_starts_per_s": session.score.tally.starts_per_s(now_s),
         "records_in_buffer": session.supply.buffered,
         "records_held": session.supply.held,
+        **{f"held_back_{gate.value}": session.supply.refused[gate] for gate in Gate},
     }
     figures |= {f"result_{code}": count for code, count in sorted(session.score.tally.results.items())}
     return figures

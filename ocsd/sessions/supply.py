@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import Final
 
 import structlog
@@ -55,6 +56,15 @@ CALLBACKS_AT_ONCE: Final = 50
 """Callbacks claimed per list and look; the rest follows at the next one."""
 
 
+class Gate(Enum):
+    """What holds chains back after they were claimed."""
+
+    HOURS = "hours"
+    """Window, zones, legal hours, statistical tables, schedule, attempts."""
+    CAPS = "caps"
+    DO_NOT_CALL = "do_not_call"
+
+
 @dataclass(order=True, slots=True)
 class _Held:
     due_s: float
@@ -85,8 +95,8 @@ class RecordSupply:
         self._gone: dict[tuple[int, int], datetime] = {}
         """When (list DBID, record_id) was withdrawn while its chain was ours: our copy of the row is old. A claim that
         begins later has read the row anew."""
-        self.refused: Counter[str] = Counter()
-        """How often each gate held a chain back, for statistics."""
+        self.refused: Counter[Gate] = Counter()
+        """How often each gate (`Gate`) held a chain back, for statistics."""
 
     # --- figures ------------------------------------------------------------------------------------------------
 
@@ -235,25 +245,27 @@ class RecordSupply:
                     [chain.list_dbid], Selector(record=key, all_chain=False), Withdrawal.DO_NOT_CALL
                 )
                 self._gone[key] = self._utc()
-                self.refused["Do-Not-Call"] += 1
+                self.refused[Gate.DO_NOT_CALL] += 1
                 log.info("record.forbidden", list_dbid=chain.list_dbid, record_id=record.record_id)
         left = self.live(chain)
         if left is None:
             await self._store.give_back([chain])
             return None
         now = self._utc()
-        refusals: list[tuple[int, Refusal]] = []
+        refusals: list[tuple[int, Refusal, Gate]] = []
         for place in candidates(left):
             record = left.records[place]
-            refusal = self._planner.refusal(record, now) or capped.get((chain.list_dbid, record.record_id))
-            if refusal is None:
+            if (refusal := self._planner.refusal(record, now)) is not None:
+                refusals.append((place, refusal, Gate.HOURS))
+            elif (refusal := capped.get((chain.list_dbid, record.record_id))) is not None:
+                refusals.append((place, refusal, Gate.CAPS))
+            else:
                 return replace(left, position=place)
-            refusals.append((place, refusal))
-        place, refusal = min(refusals, key=lambda entry: _when(entry[1], now))
-        await self.postpone(replace(left, position=place), refusal)
+        place, refusal, gate = min(refusals, key=lambda entry: _when(entry[1], now))
+        await self.postpone(replace(left, position=place), refusal, gate)
         return None
 
-    async def postpone(self, chain: Chain, refusal: Refusal) -> None:
+    async def postpone(self, chain: Chain, refusal: Refusal, gate: Gate = Gate.CAPS) -> None:
         """
         Hold the chain until ``refusal`` ends, in memory when that is soon, else in its list.
 
@@ -261,7 +273,7 @@ class RecordSupply:
         """
         now = self._utc()
         due = _when(refusal, now)
-        self.refused[refusal.why.split(":")[0]] += 1
+        self.refused[gate] += 1
         log.info("record.held_back", record_id=chain.record.record_id, why=refusal.why, until=due.isoformat())
         soon = due - now <= timedelta(seconds=self._planner.threshold_s(chain.list_dbid))
         if soon and not self._planner.is_delivered(_type(chain)):
