@@ -15,6 +15,7 @@ from ocsd.lists.store import DEFAULT_PORTIONS
 from ocsd.lists.tables import STATE, time_zone_dbid
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.records import CallingRecord
+from ocsd.rules.hours import ListHours
 
 SCHEDULED_TYPES: Final = frozenset(
     {
@@ -45,6 +46,9 @@ STATUS_TYPES: Final[Mapping[int, frozenset[int]]] = {
 """Manual, "Record Status and Record Type Combinations". Rows outside it are left alone."""
 
 
+SHUT: Final = -1
+"""Instead of a second of the day: the list's legal or business hours are closed in that zone."""
+
 _zone: Final = cache(ZoneInfo)
 """zoneinfo itself keeps eight of them and reads the others from their files at each use."""
 
@@ -57,8 +61,11 @@ def second_of_day(now: datetime, zone: ZoneInfo) -> int:
 
 def window_open(local_s: int, daily_from_s: int, daily_till_s: int) -> bool:
     """
-    Whether ``local_s`` lies in [from, till); from > till is a window that passes midnight, from == till never opens.
+    Whether ``local_s`` lies in [from, till); from > till is a window that passes midnight, from == till never opens,
+    and nothing is open where the list's own hours are closed (`SHUT`).
     """
+    if local_s == SHUT:
+        return False
     if daily_from_s <= daily_till_s:
         return daily_from_s <= local_s < daily_till_s
     return local_s >= daily_from_s or local_s < daily_till_s
@@ -67,7 +74,7 @@ def window_open(local_s: int, daily_from_s: int, daily_till_s: int) -> bool:
 @dataclass(frozen=True, slots=True)
 class LocalTimes:
     """
-    The second of the day in every configured zone at one instant.
+    The second of the day in every configured zone at one instant; `SHUT` where legal or business hours are closed.
 
     Attributes:
         by_tz_dbid: for each time zone object.
@@ -84,6 +91,9 @@ class LocalTimes:
 
 def local_times(config: Configuration, calling_list: CallingList, now: datetime) -> LocalTimes:
     by_tz_dbid = {zone.dbid: second_of_day(now, _zone(zone.zone)) for zone in config.time_zones}
+    if calling_list.calling_hours or calling_list.holiday_table or calling_list.weekday_table:
+        # Else every record of a zone would be claimed, refused and put off, one by one, all night.
+        by_tz_dbid |= dict.fromkeys(ListHours(config, calling_list).shut_zones(now), SHUT)
     return LocalTimes(by_tz_dbid, by_tz_dbid.get(time_zone_dbid(config, calling_list)))
 
 
@@ -128,6 +138,8 @@ def why_not_dialable(
     local_s = times.of(record.tz_dbid)
     if local_s is None:
         return f"time zone {record.tz_dbid} is unknown and the list has none"
+    if local_s == SHUT:
+        return "outside the legal or business hours of its list"
     if not window_open(local_s, record.daily_from_s, record.daily_till_s):
         return f"local second {local_s} is outside the window {record.daily_from_s}-{record.daily_till_s}"
     named = named_chain_n(record)

@@ -39,7 +39,7 @@ RECORD_COLUMNS: Final = (
 """The mandatory columns that become fields of CallingRecord, in the order of the claim's result."""
 
 # Gates on a row {r}; the twin of gates.why_not_dialable. `zones` and `local_seconds` tell the second of the day of
-# every known zone.
+# every known zone, below 0 where nothing may be dialed at all (gates.SHUT).
 _WINDOW: Final = (
     "CASE WHEN {r}.daily_from <= {r}.daily_till"
     " THEN {local} >= {r}.daily_from AND {local} < {r}.daily_till"
@@ -70,7 +70,9 @@ def local_second(alias: str) -> sql.Composed:
 
 
 def window_open(alias: str) -> sql.Composed:
-    return _composed("coalesce(" + _WINDOW + ", false)", r=sql.Identifier(alias), local=local_second(alias))
+    return _composed(
+        "coalesce({local} >= 0 AND (" + _WINDOW + "), false)", r=sql.Identifier(alias), local=local_second(alias)
+    )
 
 
 def ready_to_dial(alias: str) -> sql.Composed:

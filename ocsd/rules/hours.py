@@ -124,6 +124,15 @@ class ListHours:
             return utc(after_s)
         return None if known.opening_s is None else utc(known.opening_s)
 
+    def shut_zones(self, at: datetime) -> frozenset[int]:
+        """
+        DBIDs of the time zone objects in which the list's own hours (legal, business) are closed at ``at``, whatever
+        the window of a record: nothing there need be looked at.
+        """
+        at_s = _unix(at, whole_second_before)
+        whole_days = (_Key(dbid, 0, DAY_S, ()) for dbid in self._zones)
+        return frozenset(key.tz_dbid for key in whole_days if not self._spell_of(key, at_s).is_open)
+
     def day_range(self, record: CallingRecord, at: datetime) -> DayRange | None:
         """Where ``at`` lies in the list's statistical tables, in the record's zone; None: no tables, or no zone."""
         zone = self.zone_of(record)
@@ -137,7 +146,9 @@ class ListHours:
         return _Key(record.tz_dbid, record.daily_from_s, record.daily_till_s, zones)
 
     def _around(self, record: CallingRecord, at_s: int) -> _Known:
-        key = self._key(record)
+        return self._spell_of(self._key(record), at_s)
+
+    def _spell_of(self, key: _Key, at_s: int) -> _Known:
         known = self._known.get(key)
         if known is None or not known.since_s <= at_s < known.until_s:
             known = _ask([condition.gate for condition in self._conditions(key)], at_s)

@@ -8,7 +8,7 @@ import trio
 from ocsd.lists import counting
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.records import Portion
-from tests.ocsd.list_worlds import GROUP, LIST, NOON_UTC, MemoryWorld, PostgresWorld
+from tests.ocsd.list_worlds import GROUP, LIST, NOON_UTC, MemoryWorld, PostgresWorld, configuration
 
 HANG_LIMIT_S = 60.0
 NOW_S = int(NOON_UTC.timestamp())
@@ -200,3 +200,27 @@ async def test_given_rows_that_are_held_back_when_counted_then_each_has_its_reas
         assert figures.held_back[counting.CLAIMED] == 1
         assert await claimed(store, [Portion(RecordType.GENERAL, limit=1)], limit=1) != []
         assert world.row(added)["record_status"] == RecordStatus.READY
+
+
+@pytest.mark.parametrize("kind", ["memory", "postgres"])
+async def test_given_legal_hours_when_a_zone_is_outside_them_then_nothing_of_it_is_claimed_and_it_counts_as_closed(
+    kind, request
+):
+    plain = configuration()
+    lists = tuple(
+        entry.model_copy(update={"calling_hours": ("us-federal",)}) if entry.dbid == LIST else entry
+        for entry in plain.calling_lists
+    )
+    config = plain.model_copy(update={"calling_lists": lists})
+    world = MemoryWorld(config) if kind == "memory" else PostgresWorld(request.getfixturevalue("database"), config)
+    all_day = {"daily_from": 0, "daily_till": 86_400}
+    new_york = world.add(tz_dbid=11, **all_day)
+    world.add(tz_dbid=14, **all_day)  # 22:30 in Kolkata
+    unknown = world.add(tz_dbid=999, **all_day)  # of the list's own zone
+    async with world.store() as store:
+        assert (await store.counts(LIST, NOON_UTC)).held_back == {counting.CLOSED: 1}
+        assert told(await claimed(store)) == alone(new_york, unknown)
+        night = NOON_UTC + timedelta(hours=12)  # midnight in New York, 10:30 in Kolkata
+        assert [chain.record.tz_dbid for chain in await claimed(store, now=night)] == [14]
+    if isinstance(world, PostgresWorld):
+        world.conn.close()
