@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -28,11 +29,11 @@ RUN_LIMIT_S = 300.0
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A data folder that the account of PostgreSQL may enter; pytest closes its own to everybody else."""
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
-    return tmp_path / "site"
+def folder() -> Iterator[Path]:
+    """A data folder that the account of PostgreSQL may enter: pytest closes its own to others, at every start anew."""
+    with TemporaryDirectory(prefix="ocsd-e2e-demo-") as place:
+        Path(place).chmod(0o755)
+        yield Path(place) / "site"
 
 
 @contextmanager
