@@ -49,6 +49,8 @@ REFILLS_PER_TICK = 60
 KEPT_S = 300.0
 """treatment_sched_threshold: chains due within it stay in memory."""
 WITHDRAWALS_PER_HOUR = 12
+UNLOADS_PER_DAY = 4
+"""After each the campaign is loaded again at once."""
 R = CallResult
 
 
@@ -101,7 +103,7 @@ class Weeks:
         self.open: list[tuple[float, int, Dial]] = []
         self.free_since_s = self.start.timestamp()
         self._stretch: Counter = Counter()
-        rows = list(new_rows(records, self.random))
+        rows = list(new_rows(records, self.random, self.start))
         tables.load(rows)
         for row in rows:
             self.model.add(row)
@@ -129,14 +131,19 @@ class Weeks:
 
     async def _tick(self, look: bool) -> None:
         tick = self.clock.now
+        if self.random.random() < UNLOADS_PER_DAY * self.tick_s / 86_400:
+            await self.world.unload()
+            self._close_stretch()
         self.watch.whole_claims = look
+        self.store.short.clear()
         for _ in range(REFILLS_PER_TICK):
             self.store.full = False
             await self.world.refill(AGENTS)
             self.watch.whole_claims = False
             if not self.store.full or self.supply.buffered >= self.world.group.min_rec_buff_size * AGENTS:
                 break
-        more = self.store.full
+        if not (more := self.store.full) and self.supply.buffered < self.world.group.min_rec_buff_size * AGENTS:
+            assert self.store.short >= SHARES.keys(), f"not asked for more: {SHARES.keys() - self.store.short}"
         self.watch.whole_claims = look
         await self._deliver_callbacks()
         self.watch.whole_claims = False
@@ -243,10 +250,10 @@ class Weeks:
         if result != R.ANSWER:
             return result, everybody
         ending = {"handled": True, "agent_id": pick.choice(("ada", "grace"))} | everybody
-        if (what := pick.random()) < 0.1:
+        if (what := pick.random()) < 0.2:
             kind = pick.choice((RecordType.PERSONAL_CALLBACK, RecordType.CAMPAIGN_CALLBACK))
             ending["callback"] = (kind, datetime.fromtimestamp(int(now_s) + pick.randrange(600, 3 * 86_400), UTC))
-        elif what < 0.2:
+        elif what < 0.4:
             result = int(R.WRONG_PARTY)
             ending["treatment"] = pick.choice(("campaign", "personal"))
         return result, ending

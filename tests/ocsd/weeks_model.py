@@ -48,7 +48,7 @@ class Row:
     chain: "ChainModel"
     hours: int
     own_hours: int
-    """Numbers that `Clocks` gives: of all that decides about its hours, of its own window in its own zone alone."""
+    """Numbers that `Clocks` gives: of all that decides about its hours, of what its own zone decides alone."""
     status: int = LIVE
     record_type: int = GENERAL
     call_result: int = 28
@@ -118,11 +118,8 @@ class Clocks:
         """``hours`` and ``own_hours`` of a row."""
         own = world.ZONES[new.tz_dbid - world.FIRST_ZONE_DBID]
         zones = zones_of_number(new.contact_info) if new.list_dbid == world.STRICT_LIST else ()
-        window = new.daily_from, new.daily_till
-        return (
-            self._number(((own, *zones), new.list_dbid == world.TABLED_LIST, *window)),
-            self._number(((own,), False, *window)),
-        )
+        rest = new.list_dbid == world.TABLED_LIST, new.daily_from, new.daily_till
+        return self._number(((own, *zones), *rest)), self._number(((own,), *rest))
 
     def _number(self, kind: tuple) -> int:
         if kind not in self._numbers:
@@ -279,7 +276,7 @@ class Model:
             chain = self.chains[key] = ChainModel(*key)
         row = Row(
             new.list_dbid, new.record_id, new.contact_info, new.customer, new.chain_n, new.tz_dbid, new.daily_from,
-            new.daily_till, chain, *self.clocks.hours_of(new),
+            new.daily_till, chain, *self.clocks.hours_of(new), dial_sched_time=new.dial_sched_time,
         )  # fmt: skip
         chain.rows.append(row)
         self.rows[new.list_dbid, new.record_id] = row
@@ -316,7 +313,7 @@ class Model:
         return None
 
     def claimable(self, row: Row, at_s: float) -> bool:
-        """By the gates of a claim: its own window in its own zone, and its schedule; what else there is comes later."""
+        """By the gates of a claim: attempts, schedule, and the hours of its own zone; the others follow later."""
         return not _used_up(row) and (row.dial_sched_time or 0) <= at_s and self.clocks.was_open(row.own_hours, at_s)
 
     def best_claims(self, list_dbid: int, types: Sequence[int], at_s: float) -> list[ChainModel]:

@@ -45,6 +45,8 @@ class WatchedStore:
         self._store, self._watch = store, watch
         self.gave_back: Counter[int] = Counter()
         """Chains given back, by list."""
+        self.short: set[int] = set()
+        """Lists of which a claim has brought less than it asked for."""
         self.full = False
         """A claim has brought all that was asked for: there may be more."""
 
@@ -58,6 +60,8 @@ class WatchedStore:
         best = watch.model.best_claims(list_dbid, types, at_s) if watch.whole_claims else None
         chains = await self._store.claim_chains(list_dbid, campaign_group_dbid, limit, now, portions)
         self.full = self.full or len(chains) >= limit
+        if len(chains) < limit:
+            self.short.add(list_dbid)
         if best is not None:
             self._compare_with_best(chains, best, limit)
         watch.counts["claims"] += 1
@@ -99,6 +103,12 @@ class WatchedStore:
             if model.calling is None:
                 model.claimed = False
                 self._watch.compare(model, "given back")
+
+    async def release_group(self, campaign_group_dbid: int) -> int:
+        released = await self._store.release_group(campaign_group_dbid)
+        assert released == 0, f"{released} chains were claimed, and the supply did not know of them"
+        self._watch.counts["unloads"] += 1
+        return released
 
     async def refused_by_caps(self, list_dbid, campaign_dbid, records, now) -> dict[int, Refusal]:
         found = await self._store.refused_by_caps(list_dbid, campaign_dbid, records, now)
@@ -238,7 +248,7 @@ class WatchedSupply(RecordSupply):
             self.watch.model.chains[row.list_dbid, row.chain_id].place = None
         return super().forget(withdrawn)
 
-    async def postpone(self, chain: Chain, refusal: Refusal) -> None:
+    async def postpone(self, chain: Chain, refusal: Refusal, *more: object) -> None:
         """The refusal must be true: its time is the first at which a record of the chain may be dialed."""
         watch, now_s = self.watch, self.watch.now_s()
         model = watch.model.chains[chain.key]
@@ -258,7 +268,7 @@ class WatchedSupply(RecordSupply):
         assert told_s == due_s, f"{utc(due_s)} is right: {what}"
         why = next((each for each in ("attempts", "schedule", "attempt cap") if refusal.why.startswith(each)), "hours")
         watch.counts[f"put off: {why}"] += 1
-        await super().postpone(chain, refusal)
+        await super().postpone(chain, refusal, *more)
         if due_s - now_s > self.threshold_s or row.record_type in watch.model.delivered:
             for each in model.live:
                 each.dial_sched_time = ceil(due_s)

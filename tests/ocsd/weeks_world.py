@@ -38,14 +38,14 @@ SIZES = {301: 0.2, 302: 0.3, 303: 0.5}
 """Part of the records in each list: none runs dry long before the others."""
 STRICT_LIST, CAPPED_LIST, TABLED_LIST = 301, 302, 303
 """With the zones of the numbers; with attempt caps; with a holiday and a weekday table."""
-MAX_ATTEMPTS = {301: 6, 302: 8, 303: 10}
+MAX_ATTEMPTS = {301: 4, 302: 5, 303: 6}
 WEEKS = (datetime(2026, 3, 5, 5, 0, tzinfo=UTC), datetime(2026, 10, 29, 5, 0, tzinfo=UTC))
 """Clocks change on 2026-03-08 and 2026-11-01 in North America (Havana too, an hour before the others)."""
 AGENTS = 10
 
-PHONE_CAP = (3, 24 * 3600)
-CUSTOMER_CAP = (5, 72 * 3600)
-"""Calls, and the seconds in which there may be no more."""
+PHONE_CAP = (2, 2 * 3600)
+CUSTOMER_CAP = (4, 24 * 3600)
+"""Calls, and the seconds in which there may be no more: tight, so that they often hold back, and let go soon."""
 
 WEEKDAY_HOURS = {0: (0, 24), 1: (0, 24), 2: (0, 24), 3: (0, 24), 4: (0, 24), 5: (8, 20)}
 """Business hours of the list with tables by weekday; none on Sundays but those in `HOLIDAY_HOURS`."""
@@ -67,7 +67,7 @@ _PLAN: dict[int, tuple[tuple, ...]] = {
     301: (
         (R.BUSY, A.REDIAL, {"cycle_attempts": 3, "interval_min": 2, "increment_min": 3}),
         (R.BUSY, A.RETRY_IN, {"interval_min": 60, "increment_min": 45}),
-        (R.NO_ANSWER, A.NEXT_IN_CHAIN, {"cycle_attempts": 2, "interval_min": 240, "increment_min": 60}),
+        (R.NO_ANSWER, A.NEXT_IN_CHAIN, {"cycle_attempts": 4, "interval_min": 120, "increment_min": 60}),
         (R.NO_ANSWER, A.RESCHEDULE, {}),
         (R.ANSWERING_MACHINE, A.RETRY_IN, {"interval_min": 180}),
         (R.ANSWERING_MACHINE, A.NEXT_IN_CHAIN_AFTER, {"cycle_attempts": 1, "interval_min": 30}),
@@ -103,6 +103,7 @@ _PLAN: dict[int, tuple[tuple, ...]] = {
         (R.SILENCE, A.REDIAL, {"cycle_attempts": 1, "interval_min": 5}),
         (R.DROPPED, A.RETRY_IN, {"interval_min": 72 * 60}),
         (R.WRONG_PARTY, A.NEXT_IN_CHAIN_AFTER, {"cycle_attempts": 2, "interval_min": 6}),
+        (R.AGENT_CALLBACK_ERROR, A.ASSIGN_TO_GROUP, {}),
         (R.AGENT_CALLBACK_ERROR, A.RETRY_IN, {"interval_min": 45}),
         (R.GROUP_CALLBACK_ERROR, A.REDIAL, {"cycle_attempts": 2, "interval_min": 20}),
     ),
@@ -126,10 +127,11 @@ def configuration(dsn: str = "", *, predictive_callback: bool = False) -> Config
     for list_dbid, treatment in treatments:
         names[list_dbid] += (treatment.name,)
     more = {
-        STRICT_LIST: {
-            "strictest_zone": True, "customer_id_field": "customer", "options": {"update_all_records": True},
+        STRICT_LIST: {"strictest_zone": True, "customer_id_field": "customer"},
+        CAPPED_LIST: {
+            "customer_id_field": "customer", "attempt_caps": ("number", "customer"),
+            "options": {"update_all_records": True},
         },
-        CAPPED_LIST: {"customer_id_field": "customer", "attempt_caps": ("number", "customer")},
         TABLED_LIST: {"holiday_table": "special days", "weekday_table": "weekdays"},
     }  # fmt: skip
     days = [
@@ -202,12 +204,13 @@ class NewRow:
     daily_from: int
     daily_till: int
     customer: str | None
+    dial_sched_time: int | None
 
 
-def new_rows(records: int, pick: random.Random) -> Iterator[NewRow]:
+def new_rows(records: int, pick: random.Random, start: datetime) -> Iterator[NewRow]:
     """
-    The rows of all lists. The list with caps shares some of its numbers, and its customers, with the strict one; some
-    customers have several chains.
+    The rows of all lists; some chains are to be dialed from a time of their own only. The list with caps shares some
+    of its numbers, and its customers, with the strict one; some customers have several chains.
     """
     strict_phones: list[str] = []
     customers = max(1, records // 4)
@@ -215,6 +218,7 @@ def new_rows(records: int, pick: random.Random) -> Iterator[NewRow]:
         left, chain_id, record_id = round(records * part), 0, 0
         while left > 0:
             chain_id += 1
+            due_s = int(start.timestamp()) + pick.randrange(3 * 86_400) if pick.random() < 0.05 else None
             for chain_n in range(min(left, pick.choice((1, 1, 1, 2, 2, 3)))):
                 record_id, left = record_id + 1, left - 1
                 zone = pick.randrange(len(ZONES))
@@ -231,7 +235,7 @@ def new_rows(records: int, pick: random.Random) -> Iterator[NewRow]:
                 daily_from, daily_till = pick.choice(WINDOWS)
                 yield NewRow(
                     list_dbid, record_id, phone, chain_id, chain_n, FIRST_ZONE_DBID + zone, daily_from, daily_till,
-                    customer,
+                    customer, due_s,
                 )  # fmt: skip
 
 
