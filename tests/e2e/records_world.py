@@ -527,4 +527,9 @@ def world(folder: Path, numbers: Numbers, url: str) -> Iterator[World]:
             )  # fmt: skip
             with phones as other:
                 wait_for("the phones", lambda: json_file(phones_ready), other, folder / "phones.log")
-                yield World(place, folder)
+                made = World(place, folder)
+                try:
+                    yield made
+                finally:
+                    for agent_id in list(made.desks):
+                        made.leave(agent_id)

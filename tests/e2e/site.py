@@ -108,7 +108,9 @@ class Site:
         return world
 
     def start_daemon(self) -> None:
+        """Returns when both of its ports are open."""
         log_path = self.folder / "daemon.log"
+        before = self._times_ready()
         self.daemon = self.stack.enter_context(child(["ocsd.cli", "run", "--config", str(self.config_path)], log_path))
 
         def answers() -> bool | None:
@@ -116,9 +118,12 @@ class Site:
                 self.client.health()
             except ControlUnavailable:
                 return None
-            return True
+            return True if self._times_ready() > before else None
 
         wait_for("ocsd", answers, self.daemon, log_path)
+
+    def _times_ready(self) -> int:
+        return self.log_text().count('"daemon.ready"')
 
     def kill_daemon(self) -> None:
         assert self.daemon is not None
@@ -155,7 +160,9 @@ class Site:
         return launcher.server_pids(self.folder / "run")["media"]
 
     def log_text(self) -> str:
-        return (self.folder / "daemon.log").read_text(errors="replace")
+        """Everything that its daemons have logged."""
+        log_path = self.folder / "daemon.log"
+        return log_path.read_text(errors="replace") if log_path.exists() else ""
 
 
 @contextmanager
