@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 import psycopg
+from psycopg.types.numeric import Int4
 
 from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists.arrays import int_array
@@ -31,6 +32,19 @@ SEARCH_ROUNDS: Final = 6
 WAITING_ROWS: Final = 60
 """Rows looked at per claim that wait for another record of their chain. A million are gone round in hours; in lists of
 the usual size all are seen at each claim."""
+
+
+BY_INDEX: Final = (
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off;"
+    " SET LOCAL plan_cache_mode = force_generic_plan"
+)
+"""For statements that read a few rows off an index each. Statistics are minutes old, and whatever they say, reading all
+claims or all rows is never cheaper; with this settled, a plan made when the tables were small serves for ever."""
+
+LAST_ID: Final = 2**31 - 1
+
+AS_ESTIMATED: Final = "SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on"
+"""For the search in a filter's own order, which may have to read all rows."""
 
 
 _TYPE_PLACE: Final = RECORD_COLUMNS.index("record_type")
@@ -86,6 +100,7 @@ def search(
     """
     if as_reader:
         become_reader(conn)
+    conn.execute(BY_INDEX, prepare=False)
     skipped = set(skip)
     figures = dict(figures)
     alone, after = _waiting(conn, selection, figures | {"skip": int_array(skipped), "after": after}, portions)
@@ -118,11 +133,8 @@ def _merged(
     conn: psycopg.Connection[Any], selection: Selection, figures: dict[str, Any], need: int, merge: Merge
 ) -> tuple[list[Row], bool]:
     """The best row of each of the ``need`` best chains by schedule and record_id; whether there are no others."""
-    # Planned anew every time: a plan kept from when a table was small would be slow for hours.
     rows = conn.execute(
-        selection.search,
-        figures | {"wanted": ROWS_PER_CHAIN * need, "piece": FIRST_PIECE_ROWS},
-        prepare=False,
+        selection.search, figures | {"wanted": ROWS_PER_CHAIN * need, "piece": FIRST_PIECE_ROWS}, prepare=True
     ).fetchall()
     for _, piece in groupby(rows, key=itemgetter(0)):
         of_bucket = list(piece)
@@ -142,11 +154,11 @@ def _merged(
                 )
             }
             | {
-                "size": asked.size,
-                "bound_due": asked.bound and asked.bound[0],
-                "bound_id": asked.bound and asked.bound[1],
+                "size": Int4(asked.size),
+                "bound_due": Int4(figures["now_s"] if asked.bound is None else asked.bound[0]),
+                "bound_id": Int4(LAST_ID if asked.bound is None else asked.bound[1]),
             },
-            prepare=False,
+            prepare=True,
         ).fetchall()
         found = {place: list(piece) for place, piece in groupby(rows, key=itemgetter(0))}
         for place, bucket in enumerate(asked.buckets, start=1):
@@ -160,16 +172,21 @@ def _ordered(
     """As `_merged`, in the order of the filter."""
     rows_wanted = ROWS_PER_CHAIN * need
     best: dict[int, Row] = {}
+    complete = False
+    conn.execute(AS_ESTIMATED, prepare=False)
     for _ in range(SEARCH_ROUNDS):
+        # Planned anew every time: a plan kept from when a table was small would be slow for hours.
         rows = conn.execute(statement, figures | {"wanted": rows_wanted}, prepare=False).fetchall()
         best = {}
         for record_id, chain_id in rows:
             if chain_id not in excluded:
                 best.setdefault(chain_id, Row(0, record_id, chain_id))
         if len(best) >= need or len(rows) < rows_wanted:
-            return list(best.values())[:need], len(rows) < rows_wanted and len(best) <= need
+            complete = len(rows) < rows_wanted and len(best) <= need
+            break
         rows_wanted *= 2
-    return list(best.values())[:need], False
+    conn.execute(BY_INDEX, prepare=False)
+    return list(best.values())[:need], complete
 
 
 def _waiting(

@@ -55,7 +55,14 @@ _FREE: Final = (
     "(SELECT k.chain_id FROM ocsd.claim AS k WHERE k.table_name = %(table)s AND k.chain_id = {r}.chain_id LIMIT 1)"
     " IS NULL AND NOT {r}.chain_id = ANY(%(skip)s::int[])"
 )
-"""A scalar subquery: an anti-join may be planned, by statistics minutes old, as a scan of all claims per row."""
+"""A scalar subquery: an anti-join may be planned, by statistics minutes old, as a scan of all claims per row. (So might
+this one, but for `claiming.BY_INDEX`.)"""
+
+_FREE_OF_MANY: Final = (
+    "NOT {r}.chain_id IN (SELECT k.chain_id FROM ocsd.claim AS k WHERE k.table_name = %(table)s)"
+    " AND NOT {r}.chain_id = ANY(%(skip)s::int[])"
+)
+"""The same in a statement that may look at all rows: the claims are read once and kept as a hash."""
 
 _AGENTS: Final = "(%(agents)s::text[] IS NULL OR {r}.agent_id = ANY(%(agents)s::text[]))"
 
@@ -228,7 +235,7 @@ ORDER BY b.place, c.due, c.record_id
         window=window_open("b"),
         left=sql.SQL("(b.attempt < %(max_attempts)s OR %(type)s IN (5, 6))"),
         of_bucket=_of_bucket(),
-        wanted=_wanted(criteria),
+        wanted=_wanted(criteria, _FREE),
     )
 
 
@@ -245,15 +252,14 @@ SELECT b.place, c.* FROM unnest(%(b_zone)s::int[], %(b_from)s::int[], %(b_till)s
 CROSS JOIN LATERAL (
   SELECT coalesce(t.dial_sched_time, 0) AS due, t.record_id, t.chain_id FROM {table} AS t
   WHERE {of_bucket} AND (coalesce(t.dial_sched_time, 0), t.record_id) > (b.due, b.record_id)
-    AND (coalesce(t.dial_sched_time, 0), t.record_id)
-      <= (coalesce(%(bound_due)s, %(now_s)s), coalesce(%(bound_id)s, 2147483647)) AND {wanted}
+    AND (coalesce(t.dial_sched_time, 0), t.record_id) <= (%(bound_due)s, %(bound_id)s) AND {wanted}
   ORDER BY coalesce(t.dial_sched_time, 0), t.record_id LIMIT %(size)s
 ) AS c
 ORDER BY b.place, c.due, c.record_id
 """,
         table=table,
         of_bucket=_of_bucket(),
-        wanted=_wanted(criteria),
+        wanted=_wanted(criteria, _FREE),
     )
 
 
@@ -266,11 +272,11 @@ def _of_bucket() -> sql.Composed:
     )
 
 
-def _wanted(criteria: sql.Composable) -> sql.Composed:
+def _wanted(criteria: sql.Composable, free: LiteralString) -> sql.Composed:
     return _composed(
         "{agents} AND {free} AND {criteria}",
         agents=_composed(_AGENTS, r=sql.Identifier("t")),
-        free=_free("t"),
+        free=_composed(free, r=sql.Identifier("t")),
         criteria=criteria,
     )
 
@@ -285,7 +291,7 @@ ORDER BY {order} t.record_id LIMIT %(wanted)s
 """,
         table=table,
         due_now=_due_now("t"),
-        wanted=_wanted(criteria),
+        wanted=_wanted(criteria, _FREE_OF_MANY),
         order=order,
     )
 

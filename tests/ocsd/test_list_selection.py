@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from ocsd.config.objects import CallingList, Filter
-from ocsd.lists import counting, reader
+from ocsd.lists import claiming, counting, reader, selection
 from ocsd.lists.claiming import WAITING_ROWS
 from ocsd.lists.gates import LocalTimes, dialable_position, named_chain_n, why_not_dialable
 from ocsd.lists.memory_database import MemoryTable
@@ -408,3 +408,21 @@ async def test_given_a_later_hour_when_claimed_then_scheduled_general_records_co
             assert told(await store.claim_chains(LIST, GROUP, 10, NOON_UTC)) == [(2, 0, [plain])]
             soon = NOON_UTC + timedelta(seconds=60)
             assert told(await store.claim_chains(LIST, GROUP, 10, soon)) == [(1, 0, [later])]
+
+
+def test_given_an_empty_table_when_a_search_is_planned_then_the_plan_serves_a_large_one_too(world):
+    calling_list = world.config.calling_list_by_dbid(LIST)
+    chosen = selection.selection_of(world.config, calling_list)
+    figures = selection.parameters(world.config, calling_list, NOON_UTC) | {
+        "type": 2, "agents": None, "skip": "{}", "wanted": 10, "piece": 4, "size": 10, "bound_due": 9, "bound_id": 9,
+        **dict.fromkeys(("b_zone", "b_from", "b_till", "b_attempt", "b_due", "b_record"), "{1}"),
+    }  # fmt: skip
+    with world.conn.transaction():
+        world.conn.execute(claiming.BY_INDEX, prepare=False)
+        for statement in (chosen.search, chosen.search_on):
+            rows = world.conn.execute(b"EXPLAIN " + statement, figures).fetchall()
+            plan = [line for row in rows for line in row.values()]
+            scans = [line.strip(" ->") for line in plan if " Scan " in line and " on customers" in line]
+            assert scans
+            assert all(scan.startswith(f"Index Scan using {ready_index_name('customers')} ") for scan in scans), plan
+            assert not any("Seq Scan" in line for line in plan), plan
