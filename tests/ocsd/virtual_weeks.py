@@ -197,7 +197,7 @@ class Weeks:
 
     def _close_stretch(self) -> None:
         """Chains that a gate refuses at the last moment have had their turn too."""
-        if self._stretch.total() >= 50:
+        if self._stretch.total() >= 20:
             self.figures.shares_seen.append(tuple(self._stretch[dbid] for dbid in SHARES))
             whole, weight = self._stretch.total(), sum(SHARES.values())
             for dbid, share in SHARES.items():
@@ -252,7 +252,10 @@ class Weeks:
         ending = {"handled": True, "agent_id": pick.choice(("ada", "grace"))} | everybody
         if (what := pick.random()) < 0.2:
             kind = pick.choice((RecordType.PERSONAL_CALLBACK, RecordType.CAMPAIGN_CALLBACK))
-            ending["callback"] = (kind, datetime.fromtimestamp(int(now_s) + pick.randrange(600, 3 * 86_400), UTC))
+            due_s = int(now_s) + pick.randrange(600, pick.choice((7200, 3 * 86_400)))
+            if (free_s := self.model.calls.refused_until_s(row, now_s)) is not None and pick.random() < 0.5:
+                due_s = free_s - pick.randrange(300)  # a moment before a cap lets go
+            ending["callback"] = (kind, datetime.fromtimestamp(due_s, UTC))
         elif what < 0.4:
             result = int(R.WRONG_PARTY)
             ending["treatment"] = pick.choice(("campaign", "personal"))

@@ -277,6 +277,7 @@ class Model:
         row = Row(
             new.list_dbid, new.record_id, new.contact_info, new.customer, new.chain_n, new.tz_dbid, new.daily_from,
             new.daily_till, chain, *self.clocks.hours_of(new), dial_sched_time=new.dial_sched_time,
+            attempt=new.attempt,
         )  # fmt: skip
         chain.rows.append(row)
         self.rows[new.list_dbid, new.record_id] = row

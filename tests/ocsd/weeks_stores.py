@@ -54,6 +54,7 @@ class MemoryTables:
                 row.list_dbid, record_id=row.record_id, contact_info=row.contact_info, chain_id=row.chain_id,
                 chain_n=row.chain_n, tz_dbid=row.tz_dbid, daily_from=row.daily_from, daily_till=row.daily_till,
                 customer=row.customer, dial_sched_time=row.dial_sched_time,
+                attempt=row.attempt,
             )  # fmt: skip
 
     def chain(self, list_dbid: int, chain_id: int) -> dict[int, tuple]:
@@ -81,17 +82,7 @@ class PostgresTables:
         self.store, self._conn, self._config = store, conn, config
 
     def load(self, rows: Iterable[NewRow]) -> None:
-        names = (
-            "record_id",
-            "contact_info",
-            "chain_id",
-            "chain_n",
-            "tz_dbid",
-            "daily_from",
-            "daily_till",
-            "customer",
-            "dial_sched_time",
-        )
+        names = tuple(NewRow.__dataclass_fields__)[1:]  # all but the list
         rows = list(rows)
         for list_dbid in SHARES:
             create_table(self._conn, self._config, self._config.calling_list_by_dbid(list_dbid))

@@ -45,6 +45,8 @@ class WatchedStore:
         self._store, self._watch = store, watch
         self.gave_back: Counter[int] = Counter()
         """Chains given back, by list."""
+        self.refused_until_s: dict[tuple[int, int], float] = {}
+        """Of records whose attempt a cap has refused. Others of the same batch may have been dialed since."""
         self.short: set[int] = set()
         """Lists of which a claim has brought less than it asked for."""
         self.full = False
@@ -125,7 +127,9 @@ class WatchedStore:
             row = model.rows[attempt.list_dbid, attempt.record_id]
             at_s = attempt.started_at.timestamp()
             self._cap(refused.get(attempt.attempt_id), model.calls.refused_until_s(row, at_s), attempt)
-            if attempt.attempt_id not in refused:
+            if attempt.attempt_id in refused:
+                self.refused_until_s[row.list_dbid, row.record_id] = refused[attempt.attempt_id].until.timestamp()
+            else:
                 model.calls.began(row, at_s, attempt.attempt_id)
         return refused
 
@@ -263,11 +267,13 @@ class WatchedSupply(RecordSupply):
             due_s = min(now_s + NEVER_S if until_s is None else until_s for _, until_s in reasons)
             self.turns[chain.list_dbid] += self._taking
         else:  # by the cap that the attempt itself met
-            due_s = watch.model.calls.refused_until_s(row, now_s)
+            due_s = self.watched_store.refused_until_s[chain.list_dbid, row.record_id]
         told_s = refusal.until.timestamp() if refusal.until is not None else now_s + NEVER_S
         assert told_s == due_s, f"{utc(due_s)} is right: {what}"
         why = next((each for each in ("attempts", "schedule", "attempt cap") if refusal.why.startswith(each)), "hours")
         watch.counts[f"put off: {why}"] += 1
+        if row.record_type in watch.model.delivered and due_s - now_s <= self.threshold_s:
+            watch.counts["put off for a moment, to be delivered"] += 1
         await super().postpone(chain, refusal, *more)
         if due_s - now_s > self.threshold_s or row.record_type in watch.model.delivered:
             for each in model.live:

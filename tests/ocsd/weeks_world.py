@@ -205,12 +205,14 @@ class NewRow:
     daily_till: int
     customer: str | None
     dial_sched_time: int | None
+    attempt: int
 
 
 def new_rows(records: int, pick: random.Random, start: datetime) -> Iterator[NewRow]:
     """
-    The rows of all lists; some chains are to be dialed from a time of their own only. The list with caps shares some
-    of its numbers, and its customers, with the strict one; some customers have several chains.
+    The rows of all lists; some chains are to be dialed from a time of their own only, some records have been dialed
+    as often as they may be, or nearly so. The list with caps shares some of its numbers, and its customers, with the
+    strict one; some customers have several chains.
     """
     strict_phones: list[str] = []
     customers = max(1, records // 4)
@@ -233,9 +235,11 @@ def new_rows(records: int, pick: random.Random, start: datetime) -> Iterator[New
                     phone = f"+{list_dbid}{10_000_000 + record_id}"
                 customer = f"C{pick.randrange(customers)}" if list_dbid != TABLED_LIST and pick.random() < 0.9 else None
                 daily_from, daily_till = pick.choice(WINDOWS)
+                most = MAX_ATTEMPTS[list_dbid]
+                attempt = pick.choice((most - 1, most)) if pick.random() < 0.05 else 0
                 yield NewRow(
                     list_dbid, record_id, phone, chain_id, chain_n, FIRST_ZONE_DBID + zone, daily_from, daily_till,
-                    customer, due_s,
+                    customer, due_s, attempt,
                 )  # fmt: skip
 
 
