@@ -133,16 +133,74 @@ def cpa_rows(found: Mapping[str, Any]) -> list[Row]:
 
 
 def records_rows(found: list[Mapping[str, Any]]) -> list[Row]:
-    return [
+    rows: list[Row] = []
+    for case in found:
+        slow, times, alone_ms = case["slow"], case["claim_ms"], case["claim_alone_ms"]
+        size = f"{case['rows']:,}".replace(",", " ")
+        by_phone, by_customer = case["withdraw_by_phone_ms"], case["withdraw_by_customer_id_ms"]
+        rows += [
+            (
+                f"claiming 120 chains of {size} records",
+                f"p50 {times['p50']} p99 {times['p99']} max {times['max']} ms beside {case['results_per_s']} "
+                f"results/s; {slow['within_target_ratio']:.1%} within {slow['target_ms']:g} ms; alone p50 "
+                f"{alone_ms['p50']} p99 {alone_ms['p99']} ms, CPU {case['claim_alone_cpu_ms']} ms",
+            ),
+            (
+                "",
+                f"of {slow['beyond_target']} slower ones {slow['beside_others_on_half_a_core']} beside others on half "
+                f"a core or more, {slow['beside_vacuum_or_checkpoint']} beside a vacuum or checkpoint; cores used by "
+                f"all {case['machine_cpu_cores']}, load {case['load_average_1min']}",
+            ),
+            *(
+                (
+                    "" if place else "slowest claims",
+                    f"{worst['ms']} ms, of it CPU of client and server {worst['our_cpu_ms']} ms; others on "
+                    f"{worst['others_cores']} cores" + "".join(f", {work}" for work in worst["server"]),
+                )
+                for place, worst in enumerate(slow["worst"][:3])
+            ),
+            (
+                f"withdrawals, {size} records",
+                f"by number p50 {by_phone['p50']} p99 {by_phone['p99']} ms, by customer p50 {by_customer['p50']} p99 "
+                f"{by_customer['p99']} ms",
+            ),
+            (
+                "client memory",
+                f"{case['rss_before_mb']} MB before, {case['rss_after_mb']} after {case['claims']} claims, "
+                f"{case['rss_after_soak_mb']} after {case['soak_chains']} chains dialed at "
+                f"{case['soak_results_per_s']} results/s",
+            ),
+        ]
+    return rows
+
+
+def results_rows(found: Mapping[str, Any]) -> list[Row]:
+    engine = found["engine"]
+    rows = [
         (
-            f"claiming 120 chains of {case['rows']:,} records".replace(",", " "),
-            f"p50 {case['claim_ms']['p50']} p99 {case['claim_ms']['p99']} max {case['claim_ms']['max']} ms beside "
-            f"{case['results_per_s']} results/s; alone p50 {case['claim_alone_ms']['p50']} ms, CPU "
-            f"{case['claim_alone_cpu_ms']} ms; client memory {case['rss_before_mb']} -> {case['rss_after_mb']} MB, "
-            f"load {case['load_average_1min']}",
+            "treatments, decisions",
+            f"{engine['decisions_per_cpu_s']} per CPU second, p50 {engine['decision_cpu_us']['p50']} p99 "
+            f"{engine['decision_cpu_us']['p99']} CPU us",
         )
-        for case in found
     ]
+    for case in found["store"]:
+        rows += [
+            (
+                f"results, {case['caps'] or 'no'} attempt caps",
+                f"{case['results_per_s']} results/s with treatments, {case['attempts_per_s']} attempts/s begun; CPU ms "
+                f"of client and server {case['results_client_cpu_ms']} + {case['results_server_cpu_ms']} a result, "
+                f"{case['attempts_client_cpu_ms']} + {case['attempts_server_cpu_ms']} an attempt",
+            ),
+            (
+                "",
+                f"at {case['paced_results_per_s']}/s: result p50 {case['paced_finish_ms']['p50']} p99 "
+                f"{case['paced_finish_ms']['p99']} ms, attempt p50 {case['paced_begin_ms']['p50']} p99 "
+                f"{case['paced_begin_ms']['p99']} ms; of {case['finished']} results {case['went_on']} went on, "
+                f"{case['kept_in_memory']} in memory, {case['http_requests']} HTTP requests, {case['sql_statements']} "
+                f"SQL statements, {case['refused']} refused by caps; load {case['load_average_1min']}",
+            ),
+        ]
+    return rows
 
 
 def dnc_rows(found: Mapping[str, Any]) -> list[Row]:
@@ -176,7 +234,20 @@ SECTIONS = (
     Section("dialing", ("--sweep", "--seconds", "60"), ("--quick",), 2400.0, dialing_rows),
     Section("http_requests", (), ("--seconds", "1"), 120.0, http_rows),
     Section("import_rows", (), ("--rows", "100000"), 300.0, import_rows),
-    Section("records", (), ("--rows", "200000", "--claims", "20"), 1800.0, records_rows),
+    Section(
+        "records",
+        (),
+        ("--rows", "200000", "--claims", "30", "--withdrawals", "50", "--soak", "5000"),
+        1800.0,
+        records_rows,
+    ),
+    Section(
+        "results",
+        (),
+        ("--rows", "100000", "--decisions", "20000", "--results", "3000", "--seconds", "5"),
+        600.0,
+        results_rows,
+    ),
     Section("media", ("--channels", "100", "300"), ("--channels", "100", "--seconds", "4"), 300.0, media_rows),
     Section("pacing", (), ("--decisions", "50"), 120.0, pacing_rows),
     Section("dnc", (), ("--numbers", "5000000", "--rows", "200000", "--checks", "1000000"), 1200.0, dnc_rows),

@@ -1,135 +1,86 @@
-"""Claims on a large table: time to claim a portion while results are written, memory of the client.
+"""Claims and withdrawals on a large table while results are written, and the memory of the client.
 
 Usage: ``python -m bench.records --rows 10000000``
 
-A table of chains of one to three records in twelve zones with two daily windows each; most chains General, some
-rescheduled or called back, a few with a treatment state that names their second record. A claimer takes portions of 120
-chains in the three types, as a session does, while a writer finishes 200 attempts a second through the same store, a
-third of which goes back into the list for later.
+A claimer takes portions of 120 chains in the three types, as a session with twenty agents does, while a writer begins
+and finishes 200 attempts a second through the same store, a third of which goes back into the list for later. Then
+records are withdrawn by number and by customer, beside the same writer; and many more chains are claimed, dialed and
+finished as fast as it goes, to see whether the client's memory stays flat.
+
+Every claim slower than the target is looked into: how much of the machine others had during it, and what the server was
+busy with. The table is that of `bench.record_table`.
 """
 
 import argparse
 import json
 import os
+import random
 import resource
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, Final
 
 import psycopg
 import trio
-from psycopg import sql
 
-from ocsd.config.objects import CallingList, Configuration, Database, Format, FormatField, TableAccess, TimeZoneObject
-from ocsd.demo.run import process_tree
-from ocsd.lists.embedded import EmbeddedPostgres
-from ocsd.lists.migrate import migrate
+from bench.record_table import (
+    CAMPAIGN,
+    GROUP,
+    LIST,
+    NOON,
+    configuration,
+    customer_of,
+    machine_cpu_ms,
+    own_pids,
+    percentiles,
+    phone_of,
+    rss_mb,
+    site,
+    used_cpu_ms,
+)
+from ocsd.config.objects import Configuration
 from ocsd.lists.postgres import PostgresListStore, open_store
-from ocsd.lists.store import DEFAULT_PORTIONS
-from ocsd.lists.tables import create_table, ready_index, ready_index_name, waiting_index, waiting_index_name
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
-from ocsd.model.records import AttemptTimes, Chain, ChainChange, FinishedAttempt, NewAttempt
+from ocsd.model.records import (
+    AttemptTimes,
+    Chain,
+    ChainChange,
+    FinishedAttempt,
+    NewAttempt,
+    Portion,
+    Selector,
+    Withdrawal,
+)
 
-ZONES: Final = (
-    "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "America/Phoenix",
-    "America/Halifax", "America/Anchorage", "Pacific/Honolulu", "America/Sao_Paulo", "Europe/London", "Europe/Berlin",
-    "Asia/Kolkata",
-)  # fmt: skip
-NOON: Final = datetime(2026, 3, 3, 17, 0, 0, tzinfo=UTC)
-"""12:00 in New York: open in the Americas, closed in Asia."""
-
-LIST, GROUP, CAMPAIGN = 301, 501, 401
-TABLE: Final = "bench_records"
 PORTION: Final = 120
+PORTIONS: Final = (
+    Portion(RecordType.CAMPAIGN_CALLBACK, limit=12),
+    Portion(RecordType.CAMPAIGN_RESCHEDULED, limit=36),
+    Portion(RecordType.GENERAL),
+)
+"""With limits (dialing_priority), so that every claim takes chains of all three types for as long as there are any."""
+
 RESULTS_PER_S: Final = 200.0
 LOW_MARK: Final = 5 * PORTION
 """Chains that the session keeps in its buffer, so that its portions are claimed at the pace of its dialing."""
 
-CLAIMS_ALONE: Final = 10
+TARGET_MS: Final = 20.0
+WORST_TOLD: Final = 8
+"""Of the claims beyond the target, the slowest are told one by one."""
+
+CLAIMS_ALONE: Final = 20
 """Claims before the writer begins, to tell what a claim costs by itself."""
 
 WARM_UP_S: Final = 3.0
 RETRIED_RATIO: Final = 0.3
 """Of the results: the chain goes on later."""
 
-# Chain c has 1 + c % 3 records. Of a hundred chains two are campaign callbacks, ten rescheduled (half of them due, a
-# third with a state that names their second record), one is a personal callback, one has used up its attempts.
-_FILL: Final = """
-INSERT INTO {table} (contact_info, record_type, attempt, dial_sched_time, daily_from, daily_till, tz_dbid, chain_id,
-  chain_n, agent_id, treatments, customer_name)
-SELECT '+1' || (2000000000 + c * 3 + n), k.type, CASE WHEN c %% 100 = 14 THEN 10 WHEN k.type = 3 THEN c %% 4 + 1 ELSE 0
-  END, CASE WHEN k.type <> 2 THEN %(now_s)s - 43200 + (c %% 86400) END, CASE WHEN c %% 2 = 0 THEN 28800 ELSE 32400 END,
-  CASE WHEN c %% 2 = 0 THEN 72000 ELSE 64800 END, 1 + (c / 7 + n) %% %(zones)s, c, n,
-  CASE WHEN k.type = 5 THEN '5001' END, CASE WHEN k.type = 3 AND c %% 3 = 2 THEN '7@1@1@1' END, 'Customer ' || c
-FROM generate_series(%(first)s::int, %(last)s::int) AS c
-CROSS JOIN LATERAL generate_series(0, c %% 3) AS n
-CROSS JOIN LATERAL (SELECT CASE WHEN c %% 100 < 2 THEN 6 WHEN c %% 100 < 12 THEN 3 WHEN c %% 100 < 13 THEN 5 ELSE 2 END
-  AS type) AS k
-"""
+BUSY_TASKS: Final = 200
+"""Attempts under way at a time when many are made as fast as it goes."""
 
-
-def configuration(dsn: str) -> Configuration:
-    return Configuration(
-        database=Database(dsn=dsn),
-        time_zones=tuple(
-            TimeZoneObject(dbid=number, name=zone, zone=zone) for number, zone in enumerate(ZONES, start=1)
-        ),
-        formats=(Format(dbid=1, name="Customers", fields=(FormatField(name="customer_name", length=64),)),),
-        table_accesses=(TableAccess(dbid=1, name="Customers", table=TABLE, format="Customers"),),
-        calling_lists=(CallingList(dbid=LIST, name="Customers", table_access="Customers", time_zone=ZONES[0]),),
-    )
-
-
-def fill(conn: psycopg.Connection[Any], rows: int) -> None:
-    """About ``rows`` rows in chains of one to three; indexes are built afterwards, which is faster."""
-    name = sql.Identifier(TABLE)
-    with conn.transaction():
-        for index in (ready_index_name(TABLE), waiting_index_name(TABLE)):
-            conn.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(index)))
-        step = 500_000
-        for first in range(1, rows // 2 + 1, step):
-            conn.execute(
-                sql.SQL(_FILL).format(table=name),
-                {
-                    "first": first,
-                    "last": min(first + step - 1, rows // 2),
-                    "now_s": int(NOON.timestamp()),
-                    "zones": len(ZONES),
-                },
-            )
-        conn.execute("SET LOCAL maintenance_work_mem = '512MB'")
-        conn.execute(ready_index(TABLE))
-        conn.execute(waiting_index(TABLE))
-    conn.execute(sql.SQL("VACUUM ANALYZE {}").format(name))
-    conn.execute("CHECKPOINT")
-
-
-def rss_mb() -> float:
-    """Resident memory of this process now (proc(5), statm)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
-
-
-def used_cpu_ms(server_pid: int) -> float:
-    """CPU time of this process and of the server's processes so far (proc(5), schedstat: nanoseconds)."""
-    pids = [os.getpid(), *process_tree(server_pid)]
-    threads = [path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
-    return sum(int(path.read_text().split()[0]) for path in threads) / 1e6
-
-
-def percentiles(values: list[float]) -> dict[str, float]:
-    ranked = sorted(values)
-    return {
-        "p50": round(ranked[len(ranked) // 2], 2),
-        "p99": round(ranked[min(len(ranked) - 1, int(0.99 * len(ranked)))], 2),
-        "max": round(ranked[-1], 2),
-    }
+LOOP_PAUSE_S: Final = 0.01
 
 
 class Dialing:
@@ -143,25 +94,24 @@ class Dialing:
         self.claimed_rows = 0
         self._chains: deque[Chain] = deque()
         self._low = trio.Event()
-        self._serial = 0
 
-    async def claim(self) -> None:
-        """One portion."""
+    async def claim(self) -> float:
+        """One portion; returns how long it took, in milliseconds."""
         began_s = time.perf_counter()
-        chains = await self.store.claim_chains(LIST, GROUP, PORTION, NOON, DEFAULT_PORTIONS)
-        self.claim_ms.append((time.perf_counter() - began_s) * 1000)
+        chains = await self.store.claim_chains(LIST, GROUP, PORTION, NOON, PORTIONS)
+        took_ms = (time.perf_counter() - began_s) * 1000
+        self.claim_ms.append(took_ms)
         if len(chains) < PORTION:
             raise RuntimeError(f"only {len(chains)} chains were left to claim")
         self.claimed_rows += sum(len(chain.records) for chain in chains)
         self._chains.extend(chains)
+        return took_ms
 
-    async def refill(self, claims: int) -> None:
-        """This many portions, each when the buffer has fallen below its low mark."""
-        for _ in range(claims):
-            if len(self._chains) >= LOW_MARK:
-                self._low = trio.Event()
-                await self._low.wait()
-            await self.claim()
+    async def low(self) -> None:
+        """Until the buffer has fallen below its low mark."""
+        if len(self._chains) >= LOW_MARK:
+            self._low = trio.Event()
+            await self._low.wait()
 
     async def write(self, per_s: float) -> None:
         """Until cancelled: attempts begin and end at this rate."""
@@ -175,9 +125,35 @@ class Dialing:
                 if len(self._chains) < LOW_MARK:
                     self._low.set()
 
+    async def refill(self) -> None:
+        """Until cancelled: portions as the buffer empties."""
+        while True:
+            await self.low()
+            await self.claim()
+
+    async def soak(self, chains: int) -> float:
+        """Claim, dial and finish so many chains as fast as it goes; returns the seconds that it took."""
+        began_s = time.monotonic()
+        left = chains
+
+        async def work() -> None:
+            nonlocal left
+            while left > 0:
+                left -= 1
+                while not self._chains:
+                    async with claiming:
+                        if not self._chains:
+                            await self.claim()
+                await self._attempt(self._chains.popleft())
+
+        claiming = trio.Lock()
+        async with trio.open_nursery() as nursery:
+            for _ in range(BUSY_TASKS):
+                nursery.start_soon(work)
+        return time.monotonic() - began_s
+
     async def _attempt(self, chain: Chain) -> None:
-        self._serial += 1
-        serial, record = self._serial, chain.record
+        record = chain.record
         (attempt_id,) = await self.store.next_attempt_ids(1)
         attempt = NewAttempt(
             attempt_id=attempt_id,
@@ -190,9 +166,12 @@ class Dialing:
             phone=record.contact_info,
             leg_id=f"leg-{attempt_id}",
             started_at=NOON,
+            customer_id=str(record.user_fields["customer_no"]),
         )
-        await self.store.begin_attempts([attempt])
-        again = serial % 100 < RETRIED_RATIO * 100
+        if await self.store.begin_attempts([attempt]):
+            await self.store.give_back([chain])  # withdrawn meanwhile
+            return
+        again = attempt_id % 100 < RETRIED_RATIO * 100
         change = ChainChange(
             record_status=RecordStatus.READY if again else RecordStatus.UPDATED,
             record_type=RecordType.CAMPAIGN_RESCHEDULED if again else record.record_type,
@@ -217,74 +196,160 @@ class Dialing:
         self.finished += 1
 
 
-async def measure_claims(config: Configuration, claims: int, server_pid: int) -> dict[str, Any]:
-    async with open_store(config, node="bench") as store:
-        dialing = Dialing(store)
-        for _ in range(3):  # connections and caches
-            await dialing.claim()
-        cpu_ms = used_cpu_ms(server_pid)
-        for _ in range(CLAIMS_ALONE):
-            await dialing.claim()
-        alone_ms, cpu_ms = dialing.claim_ms[3:], used_cpu_ms(server_pid) - cpu_ms
-        before_mb = rss_mb()
-        dialing.claim_ms.clear()
-        dialing.claimed_rows = 0
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(dialing.write, RESULTS_PER_S)
-            await trio.sleep(WARM_UP_S)
-            began_s, finished_before = time.monotonic(), dialing.finished
-            cpu_before = time.process_time()
-            await dialing.refill(claims)
-            seconds = time.monotonic() - began_s
-            figures = {
-                "claims": claims,
-                "claim_ms": percentiles(dialing.claim_ms),
-                "claim_alone_ms": percentiles(alone_ms),
-                "claim_alone_cpu_ms": round(cpu_ms / CLAIMS_ALONE, 1),
-                "rows_per_claim": round(dialing.claimed_rows / claims, 1),
-                "results_per_s": round((dialing.finished - finished_before) / seconds, 1),
-                "finish_ms": percentiles(dialing.finish_ms),
-                "client_cpu_cores": round((time.process_time() - cpu_before) / seconds, 3),
-                "rss_before_mb": before_mb,
-                "rss_after_mb": rss_mb(),
-                "load_average_1min": round(os.getloadavg()[0], 2),
+class Watch:
+    """What else went on during each claim; looks at the server only after a slow one."""
+
+    def __init__(self, server_pid: int, conn: psycopg.Connection[Any]) -> None:
+        self._pids = own_pids(server_pid)
+        self._conn = conn
+        self.slow: list[dict[str, Any]] = []
+        self.loop_late_ms: list[float] = []
+        self._before = self._figures()
+
+    def _figures(self) -> tuple[float, float, float]:
+        return time.monotonic(), used_cpu_ms(self._pids), machine_cpu_ms()
+
+    def begin(self) -> None:
+        self._before = self._figures()
+
+    async def end(self, took_ms: float) -> None:
+        if took_ms <= TARGET_MS:
+            return
+        began_s, own_ms, machine_ms = (
+            after - before for after, before in zip(self._figures(), self._before, strict=True)
+        )
+        busy = await trio.to_thread.run_sync(self._server_busy_with)
+        self.slow.append(
+            {
+                "ms": round(took_ms, 1),
+                "our_cpu_ms": round(own_ms, 1),
+                "others_cores": round(max(0.0, machine_ms - own_ms) / (began_s * 1000), 2),
+                "server": busy,
             }
-            nursery.cancel_scope.cancel()
+        )
+
+    def _server_busy_with(self) -> list[str]:
+        """Background work of the server right now."""
+        rows = self._conn.execute(
+            "SELECT backend_type, coalesce(wait_event, '') FROM pg_stat_activity WHERE (backend_type = 'checkpointer'"
+            " AND wait_event IS DISTINCT FROM 'CheckpointerMain') OR backend_type = 'autovacuum worker'"
+        )
+        return sorted(f"{kind} {event}".strip() for kind, event in rows)
+
+    async def loop(self) -> None:
+        """Until cancelled: how late the client's own loop is."""
+        while True:
+            due_s = trio.current_time() + LOOP_PAUSE_S
+            await trio.sleep_until(due_s)
+            self.loop_late_ms.append((trio.current_time() - due_s) * 1000)
+
+    def told(self, claims: int) -> dict[str, Any]:
+        """In JSON: of the slow claims how many had company, and the worst."""
+        slow = sorted(self.slow, key=lambda entry: -entry["ms"])
+        return {
+            "target_ms": TARGET_MS,
+            "within_target_ratio": round(1 - len(slow) / claims, 4),
+            "beyond_target": len(slow),
+            "beside_vacuum_or_checkpoint": sum(bool(entry["server"]) for entry in slow),
+            "beside_others_on_half_a_core": sum(entry["others_cores"] >= 0.5 for entry in slow),
+            "worst": slow[:WORST_TOLD],
+            "loop_late_ms": percentiles(self.loop_late_ms),
+        }
+
+
+async def withdrawals(store: PostgresListStore, count: int, chains: int) -> dict[str, Any]:
+    """Cancel customers, and put numbers on Do-Not-Call, scattered over the table."""
+    rng = random.Random(1)
+    found: dict[str, Any] = {}
+    ways: tuple[tuple[str, Callable[[int], Selector], Withdrawal], ...] = (
+        ("phone", lambda chain_id: Selector(phone=phone_of(chain_id)), Withdrawal.DO_NOT_CALL),
+        ("customer_id", lambda chain_id: Selector(customer_id=customer_of(chain_id)), Withdrawal.CANCEL),
+    )
+    for name, selector_of, withdrawal in ways:
+        spent_ms, rows = [], 0
+        for _ in range(count):
+            selector = selector_of(rng.randrange(1, chains))
+            began_s = time.perf_counter()
+            rows += len(await store.withdraw([LIST], selector, withdrawal))
+            spent_ms.append((time.perf_counter() - began_s) * 1000)
+        found[f"withdraw_by_{name}_ms"] = percentiles(spent_ms)
+        found[f"withdrawn_by_{name}"] = rows
+    return found
+
+
+async def measure_claims(config: Configuration, server_pid: int, rows: int, options: "Options") -> dict[str, Any]:
+    with psycopg.connect(config.database.dsn, autocommit=True) as conn:
+        async with open_store(config, node="bench") as store:
+            dialing = Dialing(store)
+            for _ in range(3):  # connections and caches
+                await dialing.claim()
+            pids = own_pids(server_pid)
+            cpu_ms = used_cpu_ms(pids)
+            alone_ms = [await dialing.claim() for _ in range(CLAIMS_ALONE)]
+            cpu_ms = used_cpu_ms(pids) - cpu_ms
+            before_mb = rss_mb()
+            watch = Watch(server_pid, conn)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(dialing.write, RESULTS_PER_S)
+                nursery.start_soon(watch.loop)
+                await trio.sleep(WARM_UP_S)
+                dialing.claimed_rows, finished_before = 0, dialing.finished
+                began_s, cpu_before_s, busy_before_ms = time.monotonic(), time.process_time(), machine_cpu_ms()
+                spent_ms = []
+                for _ in range(options.claims):
+                    await dialing.low()
+                    watch.begin()
+                    spent_ms.append(await dialing.claim())
+                    await watch.end(spent_ms[-1])
+                seconds = time.monotonic() - began_s
+                figures = {
+                    "claims": options.claims,
+                    "claim_ms": percentiles(spent_ms),
+                    "slow": watch.told(options.claims),
+                    "claim_alone_ms": percentiles(alone_ms),
+                    "claim_alone_cpu_ms": round(cpu_ms / CLAIMS_ALONE, 1),
+                    "rows_per_claim": round(dialing.claimed_rows / options.claims, 1),
+                    "results_per_s": round((dialing.finished - finished_before) / seconds, 1),
+                    "finish_ms": percentiles(dialing.finish_ms),
+                    "client_cpu_cores": round((time.process_time() - cpu_before_s) / seconds, 3),
+                    "machine_cpu_cores": round((machine_cpu_ms() - busy_before_ms) / seconds / 1000, 2),
+                    "rss_before_mb": before_mb,
+                    "rss_after_mb": rss_mb(),
+                    "load_average_1min": round(os.getloadavg()[0], 2),
+                }
+                nursery.start_soon(dialing.refill)
+                figures |= await withdrawals(store, options.withdrawals, rows // 2)
+                nursery.cancel_scope.cancel()
+            finished_before = dialing.finished
+            seconds = await dialing.soak(options.soak)
+            figures |= {
+                "soak_chains": options.soak,
+                "soak_results_per_s": round((dialing.finished - finished_before) / seconds, 1),
+                "rss_after_soak_mb": rss_mb(),
+            }
     return figures
 
 
-def measure(sizes: list[int], claims: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+class Options(argparse.Namespace):
+    rows: list[int]
+    claims: int
+    withdrawals: int
+    soak: int
+    json: Path | None
+
+
+def measure(options: Options, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """The figures at each table size, each on a server of its own."""
     found = []
-    for rows in sizes:
-        with ExitStack() as stack:
-            folder = Path(mkdtemp(prefix="ocsd-bench-"))
-            folder.chmod(0o755)  # PostgreSQL runs as an unprivileged user when we are root
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            server = EmbeddedPostgres(folder / "postgres")
-            dsn = server.start()
-            stack.callback(server.stop)
-            server_pid = server.server_pid()
-            assert server_pid is not None
-            config = configuration(dsn)
-            began_s = time.monotonic()
-            with psycopg.connect(dsn, autocommit=True) as conn:
-                migrate(conn)
-                create_table(conn, config, config.calling_lists[0])
-                fill(conn, rows)
-                row = conn.execute(
-                    sql.SQL("SELECT count(*), pg_table_size({0}), pg_indexes_size({0}) FROM {1}").format(
-                        sql.Literal(TABLE), sql.Identifier(TABLE)
-                    )
-                ).fetchone()
-            assert row is not None
-            say(f"{row[0]} rows in {time.monotonic() - began_s:.0f} s")
-            figures = trio.run(measure_claims, config, claims, server_pid)
+    for rows in options.rows:
+        with site(rows) as place:
+            say(f"{place.rows} rows in {place.fill_s:.0f} s")
+            figures = trio.run(measure_claims, configuration(place.dsn), place.server_pid, place.rows, options)
             found.append(
                 {
-                    "rows": row[0],
-                    "table_mb": round(row[1] / 2**20),
-                    "indexes_mb": round(row[2] / 2**20),
+                    "rows": place.rows,
+                    "table_mb": place.table_mb,
+                    "indexes_mb": place.indexes_mb,
                     **figures,
                     "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
                 }
@@ -296,12 +361,14 @@ def measure(sizes: list[int], claims: int, say: Callable[[str], None]) -> list[d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000], help="table sizes")
-    parser.add_argument("--claims", type=int, default=200)
+    parser.add_argument("--claims", type=int, default=300)
+    parser.add_argument("--withdrawals", type=int, default=300, help="of each kind")
+    parser.add_argument("--soak", type=int, default=100_000, help="chains dialed afterwards, for the memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    arguments = parser.parse_args()
-    figures = measure(arguments.rows, arguments.claims, lambda text: print(text, flush=True))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(figures), encoding="utf-8")
+    options = parser.parse_args(namespace=Options())
+    figures = measure(options, lambda text: print(text, flush=True))
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ full_page_writes = on
 wal_level = minimal
 max_wal_senders = 0
 max_wal_size = 1GB
+# A claim in a large table writes some megabytes; with less room it would wait for the disk in between.
+wal_buffers = 16MB
 jit = off
 timezone = 'UTC'
 log_timezone = 'UTC'
