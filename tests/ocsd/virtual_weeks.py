@@ -44,6 +44,8 @@ LOOK_EVERY_S = 2 * 3600
 """Between two looks at whole lists: does a claim take the best, has anything been forgotten?"""
 PATIENCE_TICKS, PATIENCE_S = 3, 1200.0
 """A chain that could be dialed for so long, with capacity free, is forgotten: the greater of the two."""
+HURRY_PART = 0.3
+"""In the last part of a week twice as many are dialed: what has piled up is cleared, and capacity is free for hours."""
 REFILLS_PER_TICK = 60
 """A daemon looks every second or so; ticks are longer."""
 KEPT_S = 300.0
@@ -86,6 +88,7 @@ class Weeks:
         self.start = clock.now
         self.patience_s = max(PATIENCE_S, PATIENCE_TICKS * tick_s)
         self.dials_per_tick = max(1, round(dials_per_hour * tick_s / 3600))
+        self.hurry_at: datetime | None = None
         self.dnc = MemoryDoNotCall()
         group = config.campaign_groups[0]
         self.model = Model(
@@ -112,6 +115,7 @@ class Weeks:
     async def run(self, days: float, tell: Callable[[str], None] = lambda _: None) -> Figures:
         began = time.monotonic()
         end = self.start + timedelta(days=days)
+        self.hurry_at = end - timedelta(days=days * HURRY_PART)
         look_at = self.start
         while self.clock.now < end:
             if look := self.clock.now >= look_at:
@@ -150,7 +154,8 @@ class Weeks:
         await self._withdraw_some()
         waiting = Counter(chain.list_dbid for chain in self.supply.waiting())
         self.supply.turns.clear()
-        dials = await self.world.dial(self.dials_per_tick)
+        hurry = self.hurry_at is not None and tick >= self.hurry_at
+        dials = await self.world.dial(self.dials_per_tick * (2 if hurry else 1))
         for dial in dials:
             self._check_dial(dial)
             end_s = tick.timestamp() + self.random.uniform(5, 3 * self.tick_s)
@@ -371,8 +376,8 @@ class Weeks:
 
 
 def options_of(records: int) -> dict:
-    """A rate at which capacity is short by day and free by night."""
-    return {"records": records, "dials_per_hour": max(30, round(records / 100)), "tick_s": 60.0}
+    """A rate at which capacity is short for days."""
+    return {"records": records, "dials_per_hour": max(30, round(records / 110)), "tick_s": 60.0}
 
 
 async def week_in_memory(number: int, *, days: float = 7.0, seed: int = 3, tell=lambda _: None, **options) -> Figures:

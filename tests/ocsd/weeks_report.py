@@ -63,17 +63,19 @@ def svg(weeks: Sequence[Any]) -> str:
             f'<text x="{LEFT}" y="{base - HEIGHT - 8}">dials per hour from {week.start:%Y-%m-%d %H:%M} UTC</text>'
         )
         parts.append(f'<text x="2" y="{base - HEIGHT + 10}">{most}</text><text x="2" y="{base}">0</text>')
+        shapes = dict.fromkeys(COLOURS, "")
+        changes = ""
         for hour in range(hours):
-            x, y = LEFT + hour * step, float(base)
-            if offsets[hour] != offsets[hour - 1] and hour:
-                parts.append(f'<path d="M{x:.1f} {base}V{base - HEIGHT}" stroke="#c44e52" stroke-dasharray="4 3"/>')
+            x, y = round(LEFT + hour * step, 1), float(base)
+            if hour and offsets[hour] != offsets[hour - 1]:
+                changes += f"M{x} {base}V{base - HEIGHT}"
             for colour, counts in zip(COLOURS, week.by_hour.values(), strict=True):
                 high = HEIGHT * counts[hour] / most
                 y -= high
                 if high:
-                    parts.append(
-                        f'<rect x="{x:.1f}" y="{y:.1f}" width="{step:.2f}" height="{high:.1f}" fill="{colour}"/>'
-                    )
+                    shapes[colour] += f"M{x} {y:.1f}h{step:.1f}v{high:.1f}h-{step:.1f}"
+        parts += [f'<path d="{shape}" fill="{colour}"/>' for colour, shape in shapes.items()]
+        parts.append(f'<path d="{changes}" stroke="#000" stroke-dasharray="4 3"/>')
     legend = "".join(
         f'<text x="{LEFT + 330 + 130 * n}" y="{TOP - 8}" fill="{colour}">list {dbid}, share {share}</text>'
         for n, (colour, (dbid, share)) in enumerate(zip(COLOURS, SHARES.items(), strict=True))
