@@ -5,7 +5,7 @@ import structlog
 import trio
 
 from ocsd.model.enums import RecordAction
-from tests.ocsd.virtual_weeks import Figures, options_of, week_in_memory, week_on_postgres
+from tests.ocsd.virtual_weeks import Figures, week_in_memory, week_on_postgres
 from tests.ocsd.weeks_report import report, svg
 from tests.ocsd.weeks_world import SHARES, WEEKS
 
@@ -40,7 +40,7 @@ def saw_everything(figures: Figures) -> None:
 @pytest.mark.parametrize("number", range(len(WEEKS)))
 async def test_given_a_week_of_a_clock_change_when_run_in_virtual_time_then_every_dial_and_row_is_right(number):
     with trio.fail_after(HANG_LIMIT_S):
-        figures = await week_in_memory(number, **options_of(1800))
+        figures = await week_in_memory(number, records=2500, dials_per_hour=24, tick_s=300.0)
 
     saw_everything(figures)
     assert figures.counts["of them with free capacity"] > 0
