@@ -40,10 +40,12 @@ def saw_everything(figures: Figures) -> None:
 @pytest.mark.parametrize("number", range(len(WEEKS)))
 async def test_given_a_week_of_a_clock_change_when_run_in_virtual_time_then_every_dial_and_row_is_right(number):
     with trio.fail_after(HANG_LIMIT_S):
-        figures = await week_in_memory(number, records=2500, dials_per_hour=24, tick_s=300.0)
+        figures = await week_in_memory(number, records=4000, dials_per_hour=36, tick_s=300.0)
 
     saw_everything(figures)
     assert figures.counts["of them with free capacity"] > 0
+    # Where campaign callbacks go to desktops too, there are enough of them for this to happen.
+    assert number or figures.counts["put off for a moment, to be delivered"] > 0
     never = {*RecordAction} - {RecordAction.NONE, *figures.treatments}
     assert not never, f"no treatment was {never}"
     assert "treatments" in report([figures])
@@ -54,7 +56,7 @@ async def test_given_a_week_of_a_clock_change_when_run_in_virtual_time_then_ever
 async def test_given_postgresql_when_the_clocks_change_then_every_dial_and_row_is_right(number, database):
     with trio.fail_after(HANG_LIMIT_S):
         figures = await week_on_postgres(
-            number, database, days=0.6, skip_days=2.9, records=500, dials_per_hour=40, tick_s=600.0
+            number, database, days=1.0, skip_days=2.5, records=700, dials_per_hour=40, tick_s=600.0
         )  # fmt: skip
 
     saw_everything(figures)

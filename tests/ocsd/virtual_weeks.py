@@ -258,8 +258,8 @@ class Weeks:
         if (what := pick.random()) < 0.2:
             kind = pick.choice((RecordType.PERSONAL_CALLBACK, RecordType.CAMPAIGN_CALLBACK))
             due_s = int(now_s) + pick.randrange(600, pick.choice((7200, 3 * 86_400)))
-            if (free_s := self.model.calls.refused_until_s(row, now_s)) is not None and pick.random() < 0.5:
-                due_s = free_s - pick.randrange(300)  # a moment before a cap lets go
+            if (free_s := self.model.calls.refused_until_s(row, now_s)) is not None and pick.random() < 0.9:
+                due_s = free_s - pick.randrange(300) - int(self.tick_s)  # found due a moment before a cap lets go
             ending["callback"] = (kind, datetime.fromtimestamp(due_s, UTC))
         elif what < 0.4:
             result = int(R.WRONG_PARTY)
