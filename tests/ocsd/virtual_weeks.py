@@ -42,7 +42,9 @@ from tests.ocsd.weeks_world import AGENTS, OUTCOMES, SHARES, WEEKS, configuratio
 
 LOOK_EVERY_S = 2 * 3600
 """Between two looks at whole lists: does a claim take the best, has anything been forgotten?"""
-PATIENCE_TICKS, PATIENCE_S = 3, 1200.0
+LOOK_WHEN_FREE_S = 1800.0
+"""The same while capacity has been free for long enough to tell who is forgotten."""
+PATIENCE_TICKS, PATIENCE_S = 3, 360.0
 """A chain that could be dialed for so long, with capacity free, is forgotten: the greater of the two."""
 HURRY_PART = 0.3
 """In the last part of a week twice as many are dialed: what has piled up is cleared, and capacity is free for hours."""
@@ -105,6 +107,7 @@ class Weeks:
         self.figures = Figures(self.start, records, counts=self.watch.counts)
         self.open: list[tuple[float, int, Dial]] = []
         self.free_since_s = self.start.timestamp()
+        self._looked_s = 0.0
         self._stretch: Counter = Counter()
         rows = list(new_rows(records, self.random, self.start))
         tables.load(rows)
@@ -169,7 +172,8 @@ class Weeks:
         else:
             self.figures.counts["ticks with free capacity"] += 1
         self.figures.counts["ticks"] += 1
-        if look:
+        free = self.free_since_s <= tick.timestamp() - self.patience_s
+        if look or (free and tick.timestamp() - self._looked_s >= LOOK_WHEN_FREE_S):
             self._look_for_forgotten()
         self.open.sort(key=lambda entry: entry[:2])
         while self.open and self.open[0][0] < tick.timestamp() + self.tick_s:
@@ -211,7 +215,7 @@ class Weeks:
         self._stretch = Counter()
 
     def _look_for_forgotten(self) -> None:
-        now_s = self.clock.now.timestamp()
+        now_s = self._looked_s = self.clock.now.timestamp()
         for row, why in self.model.forgotten(now_s, self.free_since_s, self.patience_s):
             raise AssertionError(f"at {self.clock.now}: {why}: {row}")
         self.figures.counts["looks for forgotten chains"] += 1
