@@ -145,6 +145,17 @@ def records_rows(found: list[Mapping[str, Any]]) -> list[Row]:
                 f"results/s; {slow['within_target_ratio']:.1%} within {slow['target_ms']:g} ms; alone p50 "
                 f"{alone_ms['p50']} p99 {alone_ms['p99']} ms, CPU {case['claim_alone_cpu_ms']} ms",
             ),
+            *(
+                [
+                    (
+                        "",
+                        f"the {slow['undisturbed']} with the machine to themselves: p50 {quiet['p50']} p99 "
+                        f"{quiet['p99']} max {quiet['max']} ms",
+                    )
+                ]
+                if (quiet := slow["undisturbed_ms"])
+                else []
+            ),
             (
                 "",
                 f"of {slow['beyond_target']} slower ones {slow['beside_others_on_half_a_core']} beside others on half "
@@ -154,8 +165,9 @@ def records_rows(found: list[Mapping[str, Any]]) -> list[Row]:
             *(
                 (
                     "" if place else "slowest claims",
-                    f"{worst['ms']} ms, of it CPU of client and server {worst['our_cpu_ms']} ms; others on "
-                    f"{worst['others_cores']} cores" + "".join(f", {work}" for work in worst["server"]),
+                    f"{worst['ms']} ms, CPU of client and server meanwhile {worst['our_cpu_ms']} ms, wait for "
+                    f"it {worst['our_wait_for_cpu_ms']} ms; others on {worst['others_cores']} cores"
+                    + "".join(f", {work}" for work in worst["server"]),
                 )
                 for place, worst in enumerate(slow["worst"][:3])
             ),

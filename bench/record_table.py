@@ -198,14 +198,20 @@ def rss_mb() -> float:
 
 
 def used_cpu_ms(pids: list[int]) -> float:
-    """CPU time of these processes so far (proc(5), schedstat: nanoseconds)."""
-    spent = 0
+    """CPU time of these processes so far."""
+    return cpu_and_wait_ms(pids)[0]
+
+
+def cpu_and_wait_ms(pids: list[int]) -> tuple[float, float]:
+    """CPU time of these processes so far, and how long they waited for a processor (proc(5), schedstat: ns)."""
+    spent = waited = 0
     for path in (path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat")):
         try:
-            spent += int(path.read_text().split()[0])
+            running, waiting, _ = path.read_text().split()
         except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
             continue
-    return spent / 1e6
+        spent, waited = spent + int(running), waited + int(waiting)
+    return spent / 1e6, waited / 1e6
 
 
 def own_pids(server_pid: int) -> list[int]:
@@ -220,6 +226,9 @@ def machine_cpu_ms() -> float:
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
+    """Of none: empty."""
+    if not values:
+        return {}
     ranked = sorted(values)
     return {
         "p50": round(ranked[len(ranked) // 2], 2),

@@ -31,6 +31,7 @@ from bench.record_table import (
     LIST,
     NOON,
     configuration,
+    cpu_and_wait_ms,
     customer_of,
     machine_cpu_ms,
     own_pids,
@@ -69,6 +70,9 @@ LOW_MARK: Final = 5 * PORTION
 TARGET_MS: Final = 20.0
 WORST_TOLD: Final = 8
 """Of the claims beyond the target, the slowest are told one by one."""
+
+UNDISTURBED_CORES: Final = 0.15
+"""Used by other programs on the machine: below it a claim is told as undisturbed."""
 
 CLAIMS_ALONE: Final = 20
 """Claims before the writer begins, to tell what a claim costs by itself."""
@@ -197,36 +201,41 @@ class Dialing:
 
 
 class Watch:
-    """What else went on during each claim; looks at the server only after a slow one."""
+    """What else went on around each claim; looks at the server only after a slow one."""
 
     def __init__(self, server_pid: int, conn: psycopg.Connection[Any]) -> None:
         self._pids = own_pids(server_pid)
         self._conn = conn
         self.slow: list[dict[str, Any]] = []
+        self.undisturbed_ms: list[float] = []
         self.loop_late_ms: list[float] = []
-        self._before = self._figures()
+        self._last = self._before = self._figures()
 
-    def _figures(self) -> tuple[float, float, float]:
-        return time.monotonic(), used_cpu_ms(self._pids), machine_cpu_ms()
+    def _figures(self) -> tuple[float, float, float, float]:
+        return time.monotonic(), *cpu_and_wait_ms(self._pids), machine_cpu_ms()
 
     def begin(self) -> None:
         self._before = self._figures()
 
     async def end(self, took_ms: float) -> None:
-        if took_ms <= TARGET_MS:
-            return
-        began_s, own_ms, machine_ms = (
-            after - before for after, before in zip(self._figures(), self._before, strict=True)
-        )
-        busy = await trio.to_thread.run_sync(self._server_busy_with)
-        self.slow.append(
-            {
-                "ms": round(took_ms, 1),
-                "our_cpu_ms": round(own_ms, 1),
-                "others_cores": round(max(0.0, machine_ms - own_ms) / (began_s * 1000), 2),
-                "server": busy,
-            }
-        )
+        now = self._figures()
+        # Of others since the last claim, as the machine's figures come in steps of 10 ms.
+        since_s, own_ms, _, machine_ms = (after - before for after, before in zip(now, self._last, strict=True))
+        others_cores = max(0.0, machine_ms - own_ms) / (since_s * 1000)
+        if others_cores < UNDISTURBED_CORES:
+            self.undisturbed_ms.append(took_ms)
+        if took_ms > TARGET_MS:
+            _, own_ms, waited_ms, _ = (after - before for after, before in zip(now, self._before, strict=True))
+            self.slow.append(
+                {
+                    "ms": round(took_ms, 1),
+                    "our_cpu_ms": round(own_ms, 1),
+                    "our_wait_for_cpu_ms": round(waited_ms, 1),
+                    "others_cores": round(others_cores, 2),
+                    "server": await trio.to_thread.run_sync(self._server_busy_with),
+                }
+            )
+        self._last = self._figures()
 
     def _server_busy_with(self) -> list[str]:
         """Background work of the server right now."""
@@ -250,6 +259,8 @@ class Watch:
             "target_ms": TARGET_MS,
             "within_target_ratio": round(1 - len(slow) / claims, 4),
             "beyond_target": len(slow),
+            "undisturbed": len(self.undisturbed_ms),
+            "undisturbed_ms": percentiles(self.undisturbed_ms),
             "beside_vacuum_or_checkpoint": sum(bool(entry["server"]) for entry in slow),
             "beside_others_on_half_a_core": sum(entry["others_cores"] >= 0.5 for entry in slow),
             "worst": slow[:WORST_TOLD],

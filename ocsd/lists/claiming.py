@@ -14,7 +14,7 @@ from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists.arrays import int_array
 from ocsd.lists.gates import DIALED_TYPES, LocalTimes, dialable_position, local_times
 from ocsd.lists.merging import Merge, Row
-from ocsd.lists.reader import READER, become_reader
+from ocsd.lists.reader import READER
 from ocsd.lists.selection import RECORD_COLUMNS, Selection
 from ocsd.model.enums import RecordType
 from ocsd.model.errors import ConfigError
@@ -98,9 +98,7 @@ def search(
         skip: chain ids to leave out.
         after: `Found.after` of the last search in this table.
     """
-    if as_reader:
-        become_reader(conn)
-    conn.execute(BY_INDEX, prepare=False)
+    conn.execute(f"{BY_INDEX}; SET LOCAL ROLE {READER}" if as_reader else BY_INDEX, prepare=False)
     skipped = set(skip)
     figures = dict(figures)
     alone, after = _waiting(conn, selection, figures | {"skip": int_array(skipped), "after": after}, portions)

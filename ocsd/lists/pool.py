@@ -60,9 +60,10 @@ class Database:
         self._before_connect = before_connect
         self._limiter = trio.CapacityLimiter(size)
         self._cancel_limiter = trio.CapacityLimiter(size)
-        self._put, self._take = trio.open_memory_channel[_Slot](size)
-        for _ in range(size):
-            self._put.send_nowait(_Slot())
+        self._free = trio.Semaphore(size, max_value=size)
+        self._slots = [_Slot() for _ in range(size)]
+        """Those that are not in use. The last one used is the next: a session of the server that has just run
+        statements has their plans and pages at hand, one that has waited for its turn has not."""
         self._size = size
         self._backoff_s = 0.0
         self._next_try_s = 0.0
@@ -77,7 +78,8 @@ class Database:
         is away; then it is unknown whether a commit under way took place. A cancel is passed on to the server; the
         thread is waited for, and a transaction that was committed all the same stays committed.
         """
-        slot = await self._take.receive()
+        await self._free.acquire()
+        slot = self._slots.pop()
         try:
             if slot.connection is not None and slot.generation != self._generation:
                 slot.connection.close()  # opened before the last loss: most likely dead as well
@@ -100,7 +102,8 @@ class Database:
                 slot.connection.close()
                 slot.connection = None
                 self._generation += slot.generation == self._generation
-            self._put.send_nowait(slot)
+            self._slots.append(slot)
+            self._free.release()
 
     async def execute(self, query: Any, params: Any = None) -> None:
         """One statement without a result."""
@@ -172,7 +175,8 @@ class Database:
 
     async def _close(self) -> None:
         for _ in range(self._size):
-            slot = await self._take.receive()
+            await self._free.acquire()
+            slot = self._slots.pop()
             if slot.connection is not None:
                 slot.connection.close()
                 slot.connection = None
@@ -212,11 +216,12 @@ def _cancel(conn: Connection) -> None:
 
 
 def _in_transaction(conn: Connection, fn: Callable[[Connection], T], read_only: bool) -> T:
+    wanted = True if read_only else None  # as the server does it otherwise
+    if conn.read_only is not wanted:
+        conn.read_only = wanted  # goes out with BEGIN
     for tries_left in reversed(range(CONFLICT_TRIES)):
         try:
             with conn.transaction():
-                if read_only:
-                    conn.execute("SET TRANSACTION READ ONLY")
                 return fn(conn)
         except (errors.DeadlockDetected, errors.SerializationFailure):
             if not tries_left:

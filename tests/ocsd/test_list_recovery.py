@@ -280,6 +280,38 @@ async def test_given_a_session_whose_statement_was_cancelled_when_the_pool_goes_
             assert await pool.transaction(backend) != first
 
 
+async def test_given_several_idle_sessions_when_used_in_turn_then_it_is_always_the_last_one_used(database):
+    with trio.fail_after(HANG_LIMIT_S):
+        async with open_database(lambda: database, size=3, statement_timeout_s=60.0) as pool:
+            found = set()
+
+            barrier = threading.Barrier(3, timeout=HANG_LIMIT_S)
+
+            def together(conn):
+                barrier.wait()
+                return backend(conn)
+
+            async def use() -> None:
+                found.add(await pool.transaction(together))
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(use)
+            assert len(found) == 3
+            last = await pool.transaction(backend)
+            assert {await pool.transaction(backend) for _ in range(5)} == {last}
+
+
+async def test_given_reads_and_writes_on_one_session_when_run_in_turn_then_only_the_reads_cannot_write(database):
+    write = "CREATE TABLE IF NOT EXISTS written ()"
+    with trio.fail_after(HANG_LIMIT_S):
+        async with open_database(lambda: database, size=1, statement_timeout_s=60.0) as pool:
+            await pool.execute(write)
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                await pool.transaction(lambda conn: conn.execute(write), read_only=True)
+            await pool.execute("DROP TABLE written")
+
+
 async def test_given_a_statement_past_its_limit_when_run_then_the_store_is_unavailable_and_goes_on(database):
     with trio.fail_after(HANG_LIMIT_S):
         async with open_database(lambda: database, size=1, statement_timeout_s=0.05) as pool:
