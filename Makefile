@@ -23,7 +23,7 @@ PIP_COMPILE = $(VENV)/lock/bin/pip-compile --quiet --no-config --generate-hashes
 help:
 	@echo 'make demo    start a whole simulated contact centre and watch a campaign run (ARGS="--seconds 120 ...")'
 	@echo 'make test    lint, then every test (ARGS="-k name ..." goes to pytest)'
-	@echo 'make bench   measure this machine, figures also in bench.json (ARGS=--quick: two minutes)'
+	@echo 'make bench   measure this machine, figures also in bench.json (ARGS=--quick: three minutes)'
 	@echo 'make lint    ruff, mypy --strict, import contracts'
 	@echo 'make format  let ruff format and fix'
 	@echo 'make setup   only build $(VENV)'

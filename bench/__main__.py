@@ -1,7 +1,7 @@
 """All measurements of this machine, one after the other: a table at the end and everything in a JSON file.
 
-    make bench                          # about twenty minutes
-    make bench ARGS=--quick             # about two minutes, shorter windows, no search for the highest rate
+    make bench                          # about half an hour; needs 4 GB of disk in the temporary folder
+    make bench ARGS=--quick             # under three minutes: smaller tables, no search for the highest rate
     make bench ARGS="--only dialing"
 
 Figures are reported as measured and nothing is judged. Only loopback is used; every process is ended. On a machine that

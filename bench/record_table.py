@@ -197,26 +197,50 @@ def rss_mb() -> float:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
-def used_cpu_ms(pids: list[int]) -> float:
-    """CPU time of these processes so far."""
-    return cpu_and_wait_ms(pids)[0]
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """CPU milliseconds of this process and of the server, and how long their threads waited for a processor."""
+
+    own_ms: float
+    server_ms: float
+    waited_ms: float
+
+    @property
+    def cpu_ms(self) -> float:
+        return self.own_ms + self.server_ms
 
 
-def cpu_and_wait_ms(pids: list[int]) -> tuple[float, float]:
-    """CPU time of these processes so far, and how long they waited for a processor (proc(5), schedstat: ns)."""
-    spent = waited = 0
-    for path in (path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat")):
-        try:
-            running, waiting, _ = path.read_text().split()
-        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
-            continue
-        spent, waited = spent + int(running), waited + int(waiting)
-    return spent / 1e6, waited / 1e6
+class CpuMeter:
+    """What this process and the server have used since it was made (proc(5), schedstat: nanoseconds)."""
 
+    def __init__(self, server_pid: int) -> None:
+        self._server_pid = server_pid
+        self._before = self._figures()
 
-def own_pids(server_pid: int) -> list[int]:
-    """This process and those of the server."""
-    return [os.getpid(), *process_tree(server_pid)]
+    def spent(self) -> Spent:
+        """Processes that have ended meanwhile are left out, new ones count in full."""
+        own_ms = server_ms = waited_ms = 0.0
+        for pid, (running, waiting) in self._figures().items():
+            before = self._before.get(pid, (0, 0))
+            if pid == os.getpid():
+                own_ms += (running - before[0]) / 1e6
+            else:
+                server_ms += (running - before[0]) / 1e6
+            waited_ms += (waiting - before[1]) / 1e6
+        return Spent(own_ms, server_ms, waited_ms)
+
+    def _figures(self) -> dict[int, tuple[int, int]]:
+        found: dict[int, tuple[int, int]] = {}
+        for pid in (os.getpid(), *process_tree(self._server_pid)):
+            running = waiting = 0
+            for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                try:
+                    fields = path.read_text().split()
+                except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+                    continue
+                running, waiting = running + int(fields[0]), waiting + int(fields[1])
+            found[pid] = running, waiting
+        return found
 
 
 def machine_cpu_ms() -> float:

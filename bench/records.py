@@ -30,16 +30,14 @@ from bench.record_table import (
     GROUP,
     LIST,
     NOON,
+    CpuMeter,
     configuration,
-    cpu_and_wait_ms,
     customer_of,
     machine_cpu_ms,
-    own_pids,
     percentiles,
     phone_of,
     rss_mb,
     site,
-    used_cpu_ms,
 )
 from ocsd.config.objects import Configuration
 from ocsd.lists.postgres import PostgresListStore, open_store
@@ -204,38 +202,39 @@ class Watch:
     """What else went on around each claim; looks at the server only after a slow one."""
 
     def __init__(self, server_pid: int, conn: psycopg.Connection[Any]) -> None:
-        self._pids = own_pids(server_pid)
+        self._server_pid = server_pid
         self._conn = conn
         self.slow: list[dict[str, Any]] = []
         self.undisturbed_ms: list[float] = []
         self.loop_late_ms: list[float] = []
-        self._last = self._before = self._figures()
+        self._claim = CpuMeter(server_pid)
+        self._mark()
 
-    def _figures(self) -> tuple[float, float, float, float]:
-        return time.monotonic(), *cpu_and_wait_ms(self._pids), machine_cpu_ms()
+    def _mark(self) -> None:
+        self._since_s, self._since_machine_ms = time.monotonic(), machine_cpu_ms()
+        self._since = CpuMeter(self._server_pid)
 
     def begin(self) -> None:
-        self._before = self._figures()
+        self._claim = CpuMeter(self._server_pid)
 
     async def end(self, took_ms: float) -> None:
-        now = self._figures()
+        spent = self._claim.spent()
         # Of others since the last claim, as the machine's figures come in steps of 10 ms.
-        since_s, own_ms, _, machine_ms = (after - before for after, before in zip(now, self._last, strict=True))
-        others_cores = max(0.0, machine_ms - own_ms) / (since_s * 1000)
+        others_ms = machine_cpu_ms() - self._since_machine_ms - self._since.spent().cpu_ms
+        others_cores = max(0.0, others_ms) / ((time.monotonic() - self._since_s) * 1000)
         if others_cores < UNDISTURBED_CORES:
             self.undisturbed_ms.append(took_ms)
         if took_ms > TARGET_MS:
-            _, own_ms, waited_ms, _ = (after - before for after, before in zip(now, self._before, strict=True))
             self.slow.append(
                 {
                     "ms": round(took_ms, 1),
-                    "our_cpu_ms": round(own_ms, 1),
-                    "our_wait_for_cpu_ms": round(waited_ms, 1),
+                    "our_cpu_ms": round(spent.cpu_ms, 1),
+                    "our_wait_for_cpu_ms": round(spent.waited_ms, 1),
                     "others_cores": round(others_cores, 2),
                     "server": await trio.to_thread.run_sync(self._server_busy_with),
                 }
             )
-        self._last = self._figures()
+        self._mark()
 
     def _server_busy_with(self) -> list[str]:
         """Background work of the server right now."""
@@ -294,10 +293,9 @@ async def measure_claims(config: Configuration, server_pid: int, rows: int, opti
             dialing = Dialing(store)
             for _ in range(3):  # connections and caches
                 await dialing.claim()
-            pids = own_pids(server_pid)
-            cpu_ms = used_cpu_ms(pids)
+            meter = CpuMeter(server_pid)
             alone_ms = [await dialing.claim() for _ in range(CLAIMS_ALONE)]
-            cpu_ms = used_cpu_ms(pids) - cpu_ms
+            cpu_ms = meter.spent().cpu_ms
             before_mb = rss_mb()
             watch = Watch(server_pid, conn)
             async with trio.open_nursery() as nursery:

@@ -30,13 +30,12 @@ from bench.record_table import (
     GROUP,
     LIST,
     NOON,
+    CpuMeter,
     Site,
     configuration,
     machine_cpu_ms,
-    own_pids,
     percentiles,
     site,
-    used_cpu_ms,
 )
 from ocsd.config.objects import AttemptCap, Treatment
 from ocsd.lists.postgres import PostgresListStore, open_store
@@ -352,20 +351,16 @@ async def many(items: Sequence[Item], work: Callable[[Item], Awaitable[None]]) -
 class Stretch:
     """Wall and CPU time of a piece of work."""
 
-    def __init__(self, pids: list[int]) -> None:
-        self._pids = pids
-        self._own_ms = used_cpu_ms([os.getpid()])
-        self._all_ms = used_cpu_ms(pids)
+    def __init__(self, server_pid: int) -> None:
+        self._meter = CpuMeter(server_pid)
         self._began_s = time.monotonic()
 
     def rate(self, what: str, count: int) -> dict[str, float]:
-        seconds = time.monotonic() - self._began_s
-        own_ms = used_cpu_ms([os.getpid()]) - self._own_ms
-        all_ms = used_cpu_ms(self._pids) - self._all_ms
+        seconds, spent = time.monotonic() - self._began_s, self._meter.spent()
         return {
             f"{what}_per_s": round(count / seconds, 1),
-            f"{what}_client_cpu_ms": round(own_ms / count, 3),
-            f"{what}_server_cpu_ms": round((all_ms - own_ms) / count, 3),
+            f"{what}_client_cpu_ms": round(spent.own_ms / count, 3),
+            f"{what}_server_cpu_ms": round(spent.server_ms / count, 3),
         }
 
 
@@ -384,11 +379,10 @@ async def measure_store(place: Site, caps: tuple[AttemptCap, ...], results: int,
         async def finish(entry: tuple[Chain, NewAttempt]) -> None:
             await writer.finish(*entry)
 
-        pids = own_pids(place.server_pid)
-        stretch = Stretch(pids)
+        stretch = Stretch(place.server_pid)
         await many(todo, begin)
         figures = stretch.rate("attempts", len(todo))
-        stretch = Stretch(pids)
+        stretch = Stretch(place.server_pid)
         await many(begun, finish)
         figures |= stretch.rate("results", len(begun))
 
