@@ -8,8 +8,9 @@ personal callback, one has used up its attempts, the others are General.
 
 import os
 import shutil
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -151,6 +152,11 @@ def fill(conn: psycopg.Connection[Any], rows: int) -> None:
     conn.execute("CHECKPOINT")
 
 
+def stop_on_sigterm() -> None:
+    """End on SIGTERM as on Ctrl-C, so that the server and its folder go too."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """A filled table on a running server."""
@@ -249,7 +255,7 @@ def machine_cpu_ms() -> float:
     return (sum(fields) - fields[3] - fields[4]) * 1000.0 / os.sysconf("SC_CLK_TCK")
 
 
-def percentiles(values: list[float]) -> dict[str, float]:
+def percentiles(values: Sequence[float]) -> dict[str, float]:
     """Of none: empty."""
     if not values:
         return {}

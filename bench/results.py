@@ -36,6 +36,7 @@ from bench.record_table import (
     machine_cpu_ms,
     percentiles,
     site,
+    stop_on_sigterm,
 )
 from ocsd.config.objects import AttemptCap, Treatment
 from ocsd.lists.postgres import PostgresListStore, open_store
@@ -451,6 +452,7 @@ def measure(rows: int, decisions: int, results: int, seconds: float, say: Callab
 
 
 def main() -> None:
+    stop_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the calling list")
     parser.add_argument("--decisions", type=int, default=200_000)
