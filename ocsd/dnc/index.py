@@ -14,7 +14,7 @@ Both answer with the time until which something is forbidden, in Unix seconds: 0
 
 import secrets
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final, Protocol, TypeAlias
 
@@ -229,8 +229,3 @@ class TextIndex:
             return np.zeros(len(keys), np.uint32)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[at] == keys, self.expiries[at], np.uint32(0))
-
-
-def latest_until(indexes: Sequence[Forbids], key: int) -> int:
-    """The latest `Forbids.until` of several sets."""
-    return max((index.until(key) for index in indexes), default=0)

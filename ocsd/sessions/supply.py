@@ -387,11 +387,6 @@ class RecordSupply:
             chain = heapq.heappop(self._held).chain
             self._buffer.put(chain.list_dbid, [chain], self._planner.priorities())
 
-    @property
-    def next_due(self) -> datetime | None:
-        """When the first held chain comes due."""
-        return _instant(self._held[0].due_s) if self._held else None
-
     def _unhold(self, chosen: Callable[[Chain], bool]) -> list[Chain]:
         out = [held.chain for held in self._held if chosen(held.chain)]
         self._held = [held for held in self._held if not chosen(held.chain)]

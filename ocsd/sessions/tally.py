@@ -3,7 +3,6 @@
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from ocsd.model.enums import CallResult
 from ocsd.sessions.roster import AgentState, Roster
 
 RATE_WINDOW_S = 10.0
@@ -80,11 +79,3 @@ class Tally:
                 + spent[AgentState.RESERVED]
             )
         return busy / working if working > 0.0 else 0.0
-
-    def by_title(self) -> dict[str, int]:
-        """Results under the manual's names."""
-        known = set(CallResult)
-        return {
-            (CallResult(code).title if code in known else str(code)): count
-            for code, count in sorted(self.results.items())
-        }
