@@ -15,11 +15,13 @@ from typing import Final, Protocol
 from ocsd.model.enums import RecordType
 from ocsd.model.errors import OcsdError
 from ocsd.model.records import (
+    AddedRecord,
     CallingRecord,
     Chain,
     ChainSettlement,
     FinishedAttempt,
     NewAttempt,
+    NewRecord,
     OpenAttempt,
     Portion,
     Refusal,
@@ -40,6 +42,18 @@ DEFAULT_PORTIONS: Final = (
 
 class ClaimLost(OcsdError):
     """The chain of an attempt is not claimed by this daemon (any more); dialing it could dial it twice."""
+
+
+class RecordExists(OcsdError):
+    """The list has a record with that chain_id and chain_n."""
+
+
+class ChainMissing(OcsdError):
+    """The list has no chain with that chain_id."""
+
+
+class AddRefused(OcsdError):
+    """The database would not take the row (a type, a length, a constraint or trigger of the operator's)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +170,23 @@ class ListStore(Protocol):
         Take the selected rows with status Ready or Retrieved out of the lists, in one transaction.
 
         ``spare_claimed``: leave chains alone that a daemon holds; they are only reported.
+        """
+        ...
+
+    async def add_record(self, record: NewRecord) -> AddedRecord:
+        """
+        Commit a new row (group-committed with those of other callers).
+
+        A row added to a chain that somebody has claimed is Ready, and is dialed once that claim has ended. Raises
+        RecordExists, ChainMissing, AddRefused; then nothing is written.
+        """
+        ...
+
+    @property
+    def available(self) -> bool:
+        """
+        Whether the database answered when it was last asked. Used to refuse requests that would otherwise have to wait
+        for it; costs nothing, and while it is False somebody looks every second or so whether it is back.
         """
         ...
 

@@ -33,6 +33,10 @@ class DesktopRequestError(OcsdError):
         self.description = message
 
 
+class TargetNotFound(DesktopRequestError):
+    """The calling list, campaign or campaign group that a request for ``lists`` names is not configured (404)."""
+
+
 class DependencyError(OcsdError):
     """Something outside is away; its owner retries with bounded backoff."""
 

@@ -218,6 +218,44 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class NewRecord:
+    """
+    A row to be added to a calling list (AddRecord).
+
+    Attributes:
+        contact_info: E.164, as in every row.
+        chain_id: an existing chain; None: a new one. The row takes over type, schedule, agent and treatment state of
+            an existing chain that has live rows (Ready or Retrieved), whatever is said here: a chain lives as a whole.
+        chain_n: its place in the chain; None: the next free one (0 in a new chain).
+        user_fields: values of columns outside the manual's 23, already checked against the list's format.
+    """
+
+    list_dbid: int
+    contact_info: str
+    contact_info_type: int
+    record_type: RecordType
+    record_status: RecordStatus
+    daily_from_s: int
+    daily_till_s: int
+    tz_dbid: int
+    call_result: int = CallResult.UNKNOWN
+    attempt: int = 0
+    dial_sched_time: int | None = None
+    call_time: int | None = None
+    agent_id: str | None = None
+    chain_id: int | None = None
+    chain_n: int | None = None
+    user_fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AddedRecord:
+    record_id: int
+    chain_id: int
+    chain_n: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewAttempt:
     """What is written before the INVITE leaves."""
 
@@ -312,6 +350,7 @@ class FinishedAttempt:
 
 
 __all__ = [
+    "AddedRecord",
     "AttemptTimes",
     "CallResult",
     "CallingRecord",
@@ -321,6 +360,7 @@ __all__ = [
     "FinishedAttempt",
     "HttpRequest",
     "NewAttempt",
+    "NewRecord",
     "OpenAttempt",
     "Portion",
     "Refusal",

@@ -56,13 +56,14 @@ class UpdateCallCompletionStats:
     Intermediate update of a record.
 
     Attributes:
+        campaign_name: None: not said (only over HTTP, where the handle is enough).
         changes: columns of the manual's modifiable mandatory fields -> checked value.
         custom: the other pairs, by send_attribute, still to be checked by `column_updates` against the list's format.
     """
 
     application_dbid: int
     record_handle: int
-    campaign_name: str
+    campaign_name: str | None
     campaign_group_name: str | None = None
     calling_list: str | None = None
     changes: Mapping[str, int | str] = field(default_factory=dict)
@@ -76,8 +77,8 @@ class RecordProcessed:
 
     application_dbid: int
     record_handle: int
-    campaign_name: str
-    calling_list: str
+    campaign_name: str | None
+    calling_list: str | None
     campaign_group_name: str | None = None
     changes: Mapping[str, int | str] = field(default_factory=dict)
     custom: Mapping[str, object] = field(default_factory=dict)
@@ -91,8 +92,8 @@ class RecordReject:
 
     application_dbid: int
     record_handle: int
-    campaign_name: str
-    calling_list: str
+    campaign_name: str | None
+    calling_list: str | None
     campaign_group_name: str | None = None
     reference_id: ReferenceId = None
 
@@ -144,7 +145,7 @@ class RecordReschedule:
 
     application_dbid: int
     record_handle: int
-    campaign_name: str
+    campaign_name: str | None
     callback_type: CallbackType
     local_time: datetime
     calling_list: str | None = None
@@ -158,7 +159,7 @@ class ScheduledRecordReschedule:
 
     application_dbid: int
     record_handle: int
-    campaign_name: str
+    campaign_name: str | None
     callback_type: CallbackType | None
     local_time: datetime
     phone: str | None = None

@@ -1,0 +1,91 @@
+"""Why a record is dialed or not, and what a list will come to: values that the command line and HTTP show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+
+
+class Reach(Enum):
+    """What a gate is about."""
+
+    RECORD = "record"
+    """The record itself, its chain, its list."""
+    GROUP = "group"
+    """The campaign group that would dial it: loaded, running, agents, trunks, pacing."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateVerdict:
+    """
+    One gate on the way of a record to its call.
+
+    Attributes:
+        gate: short name, ``do_not_call``, ``window``, ``attempt_cap``...
+        passed: None: cannot be told here (the daemon is not running, the database does not say); ``why`` says what
+            would tell.
+        why: one sentence, also when passed.
+        inputs: what the gate looked at, JSON values.
+        opens_at: when it would pass next if nothing else changed (aware UTC); None: it is open, or nobody can tell.
+        remedy: what an operator could do about it; empty when passed.
+    """
+
+    gate: str
+    passed: bool | None
+    why: str
+    reach: Reach = Reach.RECORD
+    inputs: Mapping[str, object] = field(default_factory=dict)
+    opens_at: datetime | None = None
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """
+    Attributes:
+        gates: in the order in which they are asked; all of them, also behind the first that is closed.
+        dialed_now: every gate is open.
+        next_at: the earliest instant at which all gates of the record would be open together, aware UTC; None: never
+            as things stand, or it is open now.
+        ahead: chains of its list that would be dialed before it; None: unknown.
+    """
+
+    calling_list: str
+    record_id: int
+    chain_id: int
+    at: datetime
+    dialed_now: bool
+    summary: str
+    gates: tuple[GateVerdict, ...]
+    next_at: datetime | None = None
+    ahead: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """
+    A calling list before a start.
+
+    Attributes:
+        rows, chains: admitted by the list's filter.
+        ready_now: chains that have a record which may be dialed at ``at``.
+        held_back: rows by reason; each row is counted once, under the first gate that holds it back.
+        warnings: whatever an operator should know before starting, one sentence each.
+    """
+
+    calling_list: str
+    at: datetime
+    rows: int
+    chains: int
+    ready_now: int
+    held_back: Mapping[str, int]
+    warnings: tuple[str, ...] = ()
+
+
+class Explainer(Protocol):
+    """What the control port asks. Both raise TargetNotFound (no such list or record) and StoreUnavailable."""
+
+    async def why(self, calling_list: str, record_id: int) -> Explanation: ...
+
+    async def preflight(self, calling_list: str) -> Preflight: ...
