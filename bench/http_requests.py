@@ -23,9 +23,13 @@ import structlog
 import trio
 
 from ocsd.config.objects import Application, HttpListener
+from ocsd.explain.contract import Explanation, Preflight
+from ocsd.http.answers import Services
 from ocsd.http.server import serve_http
-from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.enums import DialMode, GroupCampStatus, GswError, OptimizeBy
+from ocsd.model.errors import TargetNotFound
 from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
+from ocsd.protocols.http_records import HttpRecordRequest
 
 BODY = b'{"GSW_CM_AttrDialMode": 1, "GSW_CM_AttrOptimizeBy": 2, "GSW_CM_AttrOptimizeGoal": 3}'
 POST = (
@@ -60,6 +64,19 @@ class Accepting:
 
     def statuses(self) -> list[GroupStatus]:
         return [self.group]
+
+
+class AcceptingRecords:
+    async def carry_out(self, request: HttpRecordRequest) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class NothingToExplain:
+    async def why(self, calling_list: str, record_id: int) -> Explanation:
+        raise TargetNotFound(GswError.RECORD_NOT_FOUND)
+
+    async def preflight(self, calling_list: str) -> Preflight:
+        raise TargetNotFound(GswError.INVALID_ATTRIBUTE_VALUE)
 
 
 def exchange(connection: socket.socket, request: bytes) -> None:
@@ -104,8 +121,9 @@ def client(port: int, seconds: float, connections: int, results: Connection) -> 
 
 
 async def serve(seconds: float, connections: int) -> dict[str, Any]:
+    services = Services(Accepting(), AcceptingRecords(), NothingToExplain())
     async with trio.open_nursery() as nursery:
-        (port,) = await nursery.start(partial(serve_http, HttpListener(port=0), Application(), Accepting()))
+        (port,) = await nursery.start(partial(serve_http, HttpListener(port=0), Application(), services))
         receiving, sending = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=client, args=(port, seconds, connections, sending), daemon=True)

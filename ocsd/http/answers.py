@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from ocsd.explain.contract import Explainer
 from ocsd.http.messages import OK, Answer, bare_conflict, negative
 from ocsd.http.origin import is_foreign
 from ocsd.http.routes import (
@@ -27,6 +28,7 @@ from ocsd.model.enums import CmError
 from ocsd.model.errors import CampaignRequestError
 from ocsd.model.services import CampaignService, GroupStatus
 from ocsd.protocols.commdn import all_statuses_body, group_status_body
+from ocsd.protocols.http_records import RecordControl
 
 log = structlog.get_logger(__name__)
 
@@ -74,13 +76,22 @@ class HttpRequest:
     body: bytes = b""
 
 
-async def answer(request: HttpRequest, service: CampaignService, application_dbid: int) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the control port asks of the rest of the daemon."""
+
+    campaigns: CampaignService
+    records: RecordControl
+    explainer: Explainer
+
+
+async def answer(request: HttpRequest, services: Services, application_dbid: int) -> Answer:
     """Carry the request out; a failure of the service becomes 500 and the event ``http.request_failed``."""
     try:
         asked = route(request.method, request.target, request.content_type, request.body)
         if isinstance(asked, ControlGroup) and is_foreign(request.origin, request.host):
             return negative(HTTPStatus.FORBIDDEN, "the request comes from a web page of another host")
-        return await _carry_out(asked, request, service, application_dbid)
+        return await _carry_out(asked, request, services.campaigns, application_dbid)
     except RefusedRoute as refused:
         return refused.answer
     except CampaignRequestError as error:

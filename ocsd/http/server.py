@@ -26,9 +26,8 @@ import trio
 
 import ocsd
 from ocsd.config.objects import Application, HttpListener
-from ocsd.http.answers import HttpRequest, answer
+from ocsd.http.answers import HttpRequest, Services, answer
 from ocsd.http.messages import Answer, negative, serialise, server_header
-from ocsd.model.services import CampaignService
 
 log = structlog.get_logger(__name__)
 
@@ -63,10 +62,10 @@ class _Received:
 class HttpEndpoint:
     """Serves connections; `serve_http` feeds it with those of a TCP listener."""
 
-    def __init__(self, config: HttpListener, application: Application, service: CampaignService) -> None:
+    def __init__(self, config: HttpListener, application: Application, services: Services) -> None:
         self.config = config
         self.application_dbid = application.dbid
-        self.service = service
+        self.services = services
         self.server = server_header(application.name, application.version or ocsd.__version__)
         self.connections = 0
         self._refused = 0
@@ -126,7 +125,7 @@ class _Connection:
                 return
             request = received.request
             started_s = trio.current_time()
-            answered = await answer(request, self._endpoint.service, self._endpoint.application_dbid)
+            answered = await answer(request, self._endpoint.services, self._endpoint.application_dbid)
             log.debug(
                 "http.request_answered",
                 method=request.method,
@@ -254,17 +253,17 @@ async def _linger(stream: trio.abc.HalfCloseableStream) -> None:
 async def serve_http(
     config: HttpListener,
     application: Application,
-    service: CampaignService,
+    services: Services,
     *,
     task_status: trio.TaskStatus[tuple[int, ...]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """
     Serve the control port until cancelled; ``nursery.start`` returns the bound ports (one per address of the host).
 
-    Raises OSError when the address cannot be bound. A cancel closes the connections at once; what the service has
-    been asked by then is the service's to finish.
+    Raises OSError when the address cannot be bound. A cancel closes the connections at once; what the services
+    have been asked by then is theirs to finish.
     """
-    endpoint = HttpEndpoint(config, application, service)
+    endpoint = HttpEndpoint(config, application, services)
     listeners = await trio.open_tcp_listeners(config.port, host=config.host)
     ports = tuple(listener.socket.getsockname()[1] for listener in listeners)
 

@@ -1,4 +1,4 @@
-"""A CampaignService in memory with the manual's state rules, and a raw HTTP client that shows every byte."""
+"""The three services of the control port in memory, and a raw HTTP client that shows every byte."""
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -7,10 +7,13 @@ from functools import partial
 import trio
 
 from ocsd.config.objects import Application, HttpListener
+from ocsd.explain.contract import Explanation, Preflight
+from ocsd.http.answers import Services
 from ocsd.http.server import serve_http
-from ocsd.model.enums import CmError, DialMode, GroupCampStatus, OptimizeBy
-from ocsd.model.errors import CampaignRequestError
+from ocsd.model.enums import CmError, DialMode, GroupCampStatus, GswError, OptimizeBy
+from ocsd.model.errors import CampaignRequestError, TargetNotFound
 from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
+from ocsd.protocols.http_records import HttpRecordRequest
 
 HANG_LIMIT_S = 20.0
 """Only catches hangs."""
@@ -109,6 +112,51 @@ class FakeCampaigns:
         return list(self.groups.values())
 
 
+@dataclass
+class FakeRecords:
+    """Keeps every request that arrives; ``fail`` is raised instead of carrying it out."""
+
+    requests: list[HttpRecordRequest] = field(default_factory=list)
+    fail: Exception | None = None
+
+    async def carry_out(self, request: HttpRecordRequest) -> None:
+        await trio.lowlevel.checkpoint()
+        self.requests.append(request)
+        if self.fail is not None:
+            raise self.fail
+
+
+@dataclass
+class FakeExplainer:
+    """Explanations by list and record, preflights by list; ``fail`` is raised instead of answering."""
+
+    explanations: dict[tuple[str, int], Explanation] = field(default_factory=dict)
+    preflights: dict[str, Preflight] = field(default_factory=dict)
+    fail: Exception | None = None
+
+    async def why(self, calling_list: str, record_id: int) -> Explanation:
+        await trio.lowlevel.checkpoint()
+        if self.fail is not None:
+            raise self.fail
+        try:
+            return self.explanations[calling_list, record_id]
+        except KeyError:
+            raise TargetNotFound(GswError.RECORD_NOT_FOUND, f"{calling_list} has no record {record_id}") from None
+
+    async def preflight(self, calling_list: str) -> Preflight:
+        await trio.lowlevel.checkpoint()
+        if self.fail is not None:
+            raise self.fail
+        try:
+            return self.preflights[calling_list]
+        except KeyError:
+            raise TargetNotFound(GswError.INVALID_ATTRIBUTE_VALUE, f"no calling list {calling_list}") from None
+
+
+def services(campaigns=None, records=None, explainer=None) -> Services:
+    return Services(campaigns or FakeCampaigns(), records or FakeRecords(), explainer or FakeExplainer())
+
+
 @dataclass(frozen=True)
 class RawAnswer:
     status_line: str
@@ -163,15 +211,15 @@ class RawClient:
 
 
 @asynccontextmanager
-async def http_server(service=None, application=None, **options):
-    """A control port on the loopback; yields (service, connect) and closes everything at the end."""
+async def http_server(service=None, application=None, *, records=None, explainer=None, **options):
+    """A control port on the loopback; yields (campaigns, connect) and closes everything at the end."""
     service = service or FakeCampaigns()
     config = HttpListener(port=0, **options)
     finished = False
     application = application or Application(name="OCS", dbid=398, version="8.1.000.12")
     async with AsyncExitStack() as clients, trio.open_nursery() as nursery:
         nursery.cancel_scope.deadline = trio.current_time() + HANG_LIMIT_S
-        (port,) = await nursery.start(partial(serve_http, config, application, service))
+        (port,) = await nursery.start(partial(serve_http, config, application, services(service, records, explainer)))
 
         async def connect() -> RawClient:
             return RawClient(await clients.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port)))

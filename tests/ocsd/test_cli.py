@@ -21,7 +21,7 @@ from ocsd.model.enums import CmError, DialMode, OptimizeBy
 from ocsd.model.errors import ConfigError, InvariantError, StoreUnavailable
 from ocsd.model.services import CampaignRequest, DialParameters
 from telephony.api import TelephonyError
-from tests.ocsd.http_fakes import FakeCampaigns
+from tests.ocsd.http_fakes import FakeCampaigns, services
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "example.toml"
 HANG_LIMIT_S = 20.0
@@ -215,7 +215,7 @@ def port() -> Iterator[ControlPort]:
 
     async def serve() -> None:
         async with trio.open_nursery() as nursery:
-            ports = await nursery.start(serve_http, HttpListener(port=0), Application(), campaigns)
+            ports = await nursery.start(serve_http, HttpListener(port=0), Application(), services(campaigns))
             started.put((ports[0], trio.lowlevel.current_trio_token(), nursery.cancel_scope))
 
     thread = threading.Thread(target=trio.run, args=(serve,))

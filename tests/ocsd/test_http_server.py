@@ -16,7 +16,7 @@ from ocsd.http.server import ANSWER_LIMIT_S, HttpEndpoint, serve_http
 from ocsd.model.enums import CmError, DialMode, OptimizeBy
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.services import CampaignRequest, DialParameters
-from tests.ocsd.http_fakes import LOADED, FakeCampaigns, RawClient, http_server
+from tests.ocsd.http_fakes import LOADED, FakeCampaigns, RawClient, http_server, services
 from tests.ocsd.test_commdn import MANUALS_ALL_GROUPS
 
 SERVER = ("Server", "OCS/8.1.000.12")
@@ -425,7 +425,7 @@ async def test_given_a_client_that_resets_when_answered_then_the_server_goes_on(
 
 def start_connection(nursery, **options):
     ours, theirs = memory_stream_pair()
-    endpoint = HttpEndpoint(HttpListener(port=0, **options), Application(version="1"), FakeCampaigns())
+    endpoint = HttpEndpoint(HttpListener(port=0, **options), Application(version="1"), services())
     nursery.start_soon(endpoint.handle, theirs)
     return RawClient(ours), endpoint
 
@@ -479,7 +479,7 @@ async def test_given_an_idle_connection_when_the_limit_passes_then_it_is_closed_
 
 async def test_given_a_client_that_takes_no_answer_when_the_limit_passes_then_it_is_cut_off(autojump_clock, nursery):
     ours, theirs = trio.testing.lockstep_stream_pair()
-    endpoint = HttpEndpoint(HttpListener(port=0), Application(version="1"), FakeCampaigns())
+    endpoint = HttpEndpoint(HttpListener(port=0), Application(version="1"), services())
     nursery.start_soon(endpoint.handle, theirs)
     with capture_logs() as logs:
         await ours.send_all(get("/health").encode())
@@ -519,7 +519,7 @@ fragments = st.sampled_from(
 def test_given_any_bytes_when_sent_then_the_server_never_fails(parts, piece_bytes):
     async def talk():
         service = FakeCampaigns()
-        endpoint = HttpEndpoint(HttpListener(port=0), Application(version="1"), service)
+        endpoint = HttpEndpoint(HttpListener(port=0), Application(version="1"), services(service))
         ours, theirs = memory_stream_pair()
         received = bytearray()
 
@@ -591,6 +591,6 @@ def test_given_any_name_when_made_a_server_header_then_it_is_a_product_token(nam
 
 async def test_given_a_port_in_use_when_serving_then_the_error_says_so(nursery):
     async with http_server() as (_, connect):
-        serve = partial(serve_http, HttpListener(port=connect.port), Application(), FakeCampaigns())
+        serve = partial(serve_http, HttpListener(port=connect.port), Application(), services())
         with pytest.raises((OSError, ExceptionGroup)):
             await nursery.start(serve)
