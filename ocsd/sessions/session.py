@@ -32,7 +32,7 @@ from ocsd.sessions.settling import ending_of, kept_in_memory, settle, treat
 from ocsd.sessions.supply import RecordSupply
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
 from ocsd.treatments.contract import Decision, Situation
-from pacing import GroupSnapshot, Pacer
+from pacing import DialDecision, GroupSnapshot, Pacer
 from telephony.api import Media, Telephony
 
 log = structlog.get_logger()
@@ -115,6 +115,8 @@ class Session:
         self.bucket = StartBucket(clock.now_s())
         # The legal wait begins with the end of the greeting: analysis and the agent's phone have used part of it.
         patience_s = float(self.planner.option("call_wait_in_queue_timeout")) - CONNECTING_S
+        self.decided: DialDecision | None = None
+        """The pacing's last decision; None: it has not been asked yet."""
         self.score = Score(Pacer(self.planner.target(settings), max_wait_s=min(10.0, max(0.0, patience_s))))
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -274,7 +276,7 @@ class Session:
         return snapshot(self)
 
     async def _dial(self) -> None:
-        decision = self.score.pacer.decide(self.snapshot())
+        decision = self.decided = self.score.pacer.decide(self.snapshot())
         if decision.launch <= 0:
             return
         log.info(

@@ -42,7 +42,7 @@ from ocsd.model.records import (
 )
 from ocsd.sessions.planner import Planner
 from ocsd.treatments.contract import Decision
-from ocsd.treatments.state import state_of
+from ocsd.treatments.state import candidates
 
 log = structlog.get_logger()
 
@@ -116,6 +116,10 @@ class RecordSupply:
     def in_memory(self) -> list[Chain]:
         """Every chain that is ours and neither on a call nor on a desktop."""
         return [*self._buffer.chains(), *(held.chain for held in self._held), *self._unsifted]
+
+    def held_until(self, key: tuple[int, int]) -> datetime | None:
+        """Until when the chain (`Chain.key`) is kept in memory; None: it is not held."""
+        return next((_instant(held.due_s) for held in self._held if held.chain.key == key), None)
 
     def all_exhausted(self) -> bool:
         """Every list came back short at its last claim, and nothing is left in memory."""
@@ -438,13 +442,6 @@ class RecordSupply:
         self._held.clear()
         self._unsifted.clear()
         return chains
-
-
-def candidates(chain: Chain) -> Sequence[int]:
-    """Places of the records that may be dialed next: of the one that the treatment state names, if it is there."""
-    state = state_of(chain.record)
-    named = [place for place, r in enumerate(chain.records) if state is not None and r.chain_n == state.chain_n]
-    return named or range(len(chain.records))
 
 
 def _type(chain: Chain) -> RecordType:

@@ -1,11 +1,12 @@
 """The treatment state of a chain, as it stands in the column ``treatments`` (docs/adr/0008)."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ocsd.model.enums import RecordType
-from ocsd.model.records import CallingRecord
+from ocsd.model.records import CallingRecord, Chain
 
 STATEFUL_TYPES: Final = frozenset(
     {
@@ -60,3 +61,10 @@ def parse_state(text: str | None) -> TreatmentState | None:
 def state_of(record: CallingRecord) -> TreatmentState | None:
     """The state of the record's chain; None for the types that have none."""
     return parse_state(record.treatments) if record.record_type in STATEFUL_TYPES else None
+
+
+def candidates(chain: Chain) -> Sequence[int]:
+    """Places of the records that may be dialed next: of the one that the treatment state names, if it is there."""
+    state = state_of(chain.record)
+    named = [place for place, r in enumerate(chain.records) if state is not None and r.chain_n == state.chain_n]
+    return named or range(len(chain.records))
