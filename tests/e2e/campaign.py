@@ -266,7 +266,11 @@ def json_lines(path: Path) -> list[Truth]:
 
 @contextmanager
 def campaign(
-    mix: dict[str, float] | None = None, seed: int = 7, talk_s: float = TALK_S, lines: float = 1.5
+    mix: dict[str, float] | None = None,
+    seed: int = 7,
+    talk_s: float = TALK_S,
+    lines: float = 1.5,
+    records: int = RECORDS,
 ) -> Iterator[Campaign]:
     """Dialing with ``lines`` per agent, all agents ready; ``mix`` is of called numbers (default: people only)."""
     with ExitStack() as stack:
@@ -289,7 +293,7 @@ def campaign(
         ports = wait_for("the simulated carrier", lambda: json_file(ready), carrier, carrier_folder / "carrier.log")
         with site(ports["carrier_port"], agents=AGENTS, edit=partial(_patient, lines)) as place:
             (place.folder / "carrier.jsonl").symlink_to(truth_file)
-            place.add_records([(number_for(index), f"Customer {index}") for index in range(RECORDS)])
+            place.add_records([(number_for(index), f"Customer {index}") for index in range(records)])
             place.start_daemon()
             options = [
                 f"--phones-truth={place.folder / 'phones.jsonl'}",
@@ -300,7 +304,7 @@ def campaign(
                 f"--wrap-mean-s={WRAP_S}",
             ]
             world = place.start_agents(AGENTS, *options)
-            running = Campaign(place, carrier, world, place.folder, RECORDS, talk_s)
+            running = Campaign(place, carrier, world, place.folder, records, talk_s)
             place.client.load(GROUP)
             eventually("all agents are ready", lambda: running.figure("agents_ready") == AGENTS)
             place.client.start(GROUP, DialMode.PROGRESSIVE)
