@@ -336,7 +336,7 @@ def _dial_parameters() -> Object:
     }
     by_type = {
         "type": "object",
-        "properties": {name: priority for name in commdn.PRIORITY_TYPES},
+        "properties": dict.fromkeys(commdn.PRIORITY_TYPES, priority),
         "additionalProperties": False,
         "description": "Which record types are dialed first, and how many of each per claim.",
     }
