@@ -28,9 +28,10 @@ def _refuse_constant(name: str) -> NoReturn:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result: dict[str, object] = {}
     for key, value in pairs:
-        if key in result:
-            # Parsers differ in which of the two they believe; acting on either would be a guess.
-            raise MalformedObject(f"the key {printable(key)} occurs twice")
+        if key in result and not (type(value) is type(result[key]) and value == result[key]):
+            # Parsers differ in which of the two they believe; acting on either would be a guess. (The manual's own
+            # example of an AddRecord has a pair twice.)
+            raise MalformedObject(f"the key {printable(key)} occurs twice, with different values")
         if _UNSTORABLE.search(key) or (isinstance(value, str) and _UNSTORABLE.search(value)):
             raise MalformedObject(
                 f"the pair {printable(key)} holds a character that is no text (NUL or a lone surrogate)"
@@ -43,7 +44,7 @@ def parse_object(text: str) -> dict[str, object]:
     """
     Return the JSON object in ``text``.
 
-    Raises MalformedObject for anything else: other JSON values, duplicate keys, NaN, over-deep nesting, over-long
+    Raises MalformedObject for anything else: other JSON values, keys given twice with different values, NaN, over-deep nesting, over-long
     numbers, characters that cannot be stored.
     """
     try:
@@ -76,9 +77,17 @@ def json_type(value: object) -> str:
             return "an object"
 
 
+def storable(text: str) -> bool:
+    """Whether PostgreSQL and UTF-8 can carry the text; texts of `parse_object` can."""
+    return _UNSTORABLE.search(text) is None
+
+
 def printable(value: object, limit: int = 60) -> str:
     """A peer's key or value for an error text: JSON notation, ASCII, at most ``limit`` characters."""
-    text = json.dumps(value, ensure_ascii=True, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=True, default=str)
+    except RecursionError:  # read with less on the stack than there is now
+        return "a deeply nested value"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
