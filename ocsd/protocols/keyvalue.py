@@ -44,8 +44,8 @@ def parse_object(text: str) -> dict[str, object]:
     """
     Return the JSON object in ``text``.
 
-    Raises MalformedObject for anything else: other JSON values, keys given twice with different values, NaN, over-deep nesting, over-long
-    numbers, characters that cannot be stored.
+    Raises MalformedObject for anything else: other JSON values, keys given twice with different values, NaN, over-deep
+    nesting, over-long numbers, characters that cannot be stored.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
