@@ -1,8 +1,9 @@
-"""Syntax of hosts and SIP addresses, as far as a configuration may hold them."""
+"""Syntax of hosts, SIP and web addresses, as far as a configuration may hold them."""
 
 import ipaddress
 import re
 from typing import Final
+from urllib.parse import urlsplit
 
 _HOST_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _SIP_URI: Final = re.compile(
@@ -27,3 +28,15 @@ def is_host(text: str) -> bool:
         labels = text.removesuffix(".").split(".")
         return len(text) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
     return True
+
+
+def is_http_url(text: str) -> bool:
+    """Whether ``text`` is an http or https address with a host (RFC 3986), in visible ASCII characters."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return False
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and is_host(parts.hostname or "") and port != 0

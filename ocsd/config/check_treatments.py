@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
 
 from ocsd.config import objects as o
-from ocsd.config.addresses import is_host, is_sip_uri
+from ocsd.config.addresses import is_http_url, is_sip_uri
 from ocsd.config.located import Located, Objects, reference, repeated, valid
 from ocsd.config.sqltext import statement_problem
 from ocsd.model.columns import MANDATORY_NAMES
@@ -258,18 +257,6 @@ def is_prompt_file(message: str) -> bool:
     """Whether ``message`` can be a file of the prompt folder."""
     parts = message.split("/")
     return message.endswith(SUFFIXES) and message.isprintable() and ".." not in parts and "" not in parts
-
-
-def is_http_url(text: str) -> bool:
-    """Whether ``text`` is an http or https address with a host (RFC 3986), in visible ASCII characters."""
-    if not text.isascii() or not text.isprintable() or " " in text:
-        return False
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and is_host(parts.hostname or "") and port != 0
 
 
 # --- the treatments of a list -----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What one object cannot know of another: unique names, references, shared tables, ranges that span keys.
 
-Pure: located objects in, sentences out. Treatments, rules of time and attempt caps have modules of their own.
+Pure: located objects in, sentences out. Treatments, rules of time, attempt caps and pre-dial validation have
+modules of their own.
 """
 
 import re
@@ -8,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from ocsd.config import check_rules, check_treatments
+from ocsd.config import check_rules, check_treatments, check_validation
 from ocsd.config import objects as o
 from ocsd.config.addresses import is_host, is_sip_uri
 from ocsd.config.located import Located, Objects, names, reference, repeated, valid
@@ -44,6 +45,7 @@ def problems(objects: Objects, sections: Mapping[str, Located]) -> list[str]:
         *check_rules.problems(objects),
         *_campaigns(objects),
         *_campaign_groups(objects),
+        *check_validation.problems(objects, sections),
     ]
 
 

@@ -18,6 +18,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, overload
 
+from ocsd.config.addresses import is_http_url
 from ocsd.config.objects import Application, CallingList, Campaign, CampaignGroup, Configuration
 from telephony.contract import AnalysisSettings
 
@@ -63,6 +64,7 @@ class Option(Generic[T]):
         choices: allowed values of a text option; empty: any text of at most ``maximum`` characters.
         digits: a text option that holds a telephone number (digits, with or without a leading +).
         times: a text option that holds times of day, HH:MM, separated by commas.
+        web: a text option that holds an http or https address. It may hold secrets, so no message quotes it.
         ours: True for a name that is not the manual's.
     """
 
@@ -77,6 +79,7 @@ class Option(Generic[T]):
     choices: tuple[str, ...] = ()
     digits: bool = False
     times: bool = False
+    web: bool = False
     ours: bool = False
 
     @property
@@ -94,13 +97,15 @@ class Option(Generic[T]):
             return "at most 30 digits, with or without a leading +"
         if self.times:
             return "times of day as HH:MM, separated by commas, for example 02:30,14:30"
+        if self.web:
+            return f"an http or https address of at most {self.maximum:g} characters"
         return f"text of at most {self.maximum:g} characters without quotation marks and backslashes"
 
     def parse(self, value: object) -> T:
         """Return ``value`` in the option's type; ValueError (naming what is allowed) when it does not fit."""
         parsed = self._converted(value)
         if parsed is None:
-            raise ValueError(f"must be {self.allowed}, got {value!r}")
+            raise ValueError(f"must be {self.allowed}" + ("" if self.web else f", got {value!r}"))
         return cast(T, parsed)  # each branch below goes by the type of the default
 
     def _converted(self, value: object) -> OptionValue | None:
@@ -119,6 +124,8 @@ class Option(Generic[T]):
             return text if re.fullmatch(r"(\+?[0-9]{1,30})?", text) else None
         if self.times:
             return text if _TIMES_OF_DAY.fullmatch(text) else None
+        if self.web:
+            return text if not text or (len(text) <= self.maximum and is_http_url(text)) else None
         # It goes into a quoted string of a SIP header, where these would need escapes or start a header of their own.
         fits = text.isprintable() and len(text) <= self.maximum and not set(text) & {'"', "\\"}
         return text if fits else None
@@ -284,6 +291,45 @@ CAMPAIGNCALLBACK_N_RECORDS: Final = Option(
     "The same for type Campaign CallBack.",
     unit="chains", minimum=0, maximum=1_000_000, ours=True,
 )  # fmt: skip
+PRE_DIAL_VALIDATION: Final = Option(
+    "pre-dial-validation", False, ACGL, TakesEffect.NEXT_ATTEMPT,
+    "yes: the server of validation-uri is asked about every record before it is dialed. It answers 200: the record is "
+    "dialed; 409: it is not, and the treatment of the result that the answer names is applied.",
+)  # fmt: skip
+VALIDATION_URI: Final = Option(
+    "validation-uri", "", ACGL, TakesEffect.NEXT_ATTEMPT,
+    "Where pre-dial validation asks.",
+    maximum=2048, web=True,
+)  # fmt: skip
+VALIDATION_TIMEOUT_CALL_RESULT: Final = Option(
+    "validation-timeout-call-result", 3, ACGL, TakesEffect.NEXT_ATTEMPT,
+    "Call result of a record about which pre-dial validation got no answer within http-response-timeout, or neither "
+    "200 nor 409; its treatment is applied without dialing. 3 is General Error.",
+    minimum=0, maximum=53,
+)  # fmt: skip
+VALIDATION_REFUSAL_CALL_RESULT: Final = Option(
+    "validation-refusal-call-result", 52, ACGL, TakesEffect.NEXT_ATTEMPT,
+    "Call result of a record that pre-dial validation refuses (409) without naming one; its treatment is applied "
+    "without dialing. 52 is Cancel Record.",
+    minimum=0, maximum=53, ours=True,
+)  # fmt: skip
+VALIDATION_ANSWER_LIFETIME: Final = Option(
+    "validation-answer-lifetime", 30, ACGL, TakesEffect.NEXT_ATTEMPT,
+    "How long a record may be dialed after pre-dial validation has allowed it; later it is asked about again. Records "
+    "are asked about some seconds ahead, so that dialing does not wait for the answers.",
+    unit="s", minimum=5, maximum=3600, ours=True,
+)  # fmt: skip
+HTTP_RESPONSE_TIMEOUT: Final = Option(
+    "http-response-timeout", 5, A, TakesEffect.NEXT_ATTEMPT,
+    "How long an answer to pre-dial validation may take.",
+    unit="s", minimum=1, maximum=120,
+)  # fmt: skip
+HTTP_CONNECTION_POOL_SIZE: Final = Option(
+    "http-connection-pool-size", 20, A, TakesEffect.IMMEDIATELY,
+    "Most requests of pre-dial validation under way at once, each on a connection of its own that is kept. It bounds "
+    "the calls that can be started: with 20 and answers in 0.1 s, 200 in a second.",
+    unit="connections", minimum=1, maximum=1000,
+)  # fmt: skip
 
 AnyOption: TypeAlias = Option[bool] | Option[int] | Option[float] | Option[str]
 
@@ -309,13 +355,20 @@ _ALL: Final[tuple[AnyOption, ...]] = (
     DIALING_RATE_LIMIT,
     DNC_REREAD_AT,
     GENERAL_N_RECORDS,
+    HTTP_CONNECTION_POOL_SIZE,
+    HTTP_RESPONSE_TIMEOUT,
     MAX_OVERDIAL_RATE,
     PREDICTIVE_CALLBACK,
+    PRE_DIAL_VALIDATION,
     PROGRESSIVE_DIAL_FACTOR,
     RECORD_PROCESSED,
     STALE_CLEAN_TIMEOUT,
     TREATMENT_SCHED_THRESHOLD,
     UPDATE_ALL_RECORDS,
+    VALIDATION_ANSWER_LIFETIME,
+    VALIDATION_REFUSAL_CALL_RESULT,
+    VALIDATION_TIMEOUT_CALL_RESULT,
+    VALIDATION_URI,
 )
 OPTIONS: Final[Mapping[str, AnyOption]] = MappingProxyType({option.name: option for option in _ALL})
 
@@ -331,14 +384,13 @@ UNSUPPORTED_OPTIONS: Final = frozenset(
     campaigngroup-states-uri channel_num contact-processed-notification contact-processed-notification-uri conversion
     cpd-recording CPNPlan CPNPresentation CPNScreening CPNType criteria customer_id db-stat-recalc-interval
     desktop-chains-limit dial_log_buffer dial_log_delimiter dial_log_destination dialer-num-attempts dialer-ttl
-    digital-dialer-uri digits-detection expire history_length http-connection-pool-size http-response-timeout
-    inbound_agent_assignment_support ivr_group ivr_update_on_release log_call_stats merge-method order_by
-    outbound_answer_action outbound_contact_server outbound_release_action pre-dial-validation predictive_algorithm
-    predictive_hard_limits predictive_min_overdial_rate predictive_min_overdial_rate_calls
-    progressive_blending_reserved_agents report_procedure segment send-campaigngroup-states send_attribute
-    small_group_size treatment-holiday-stattable treatment-preferred-contact-field treatment-uri
-    treatment-weekday-stattable validation-timeout-call-result validation-uri
-    """.split()  # noqa: SIM905 - ninety names read better so
+    digital-dialer-uri digits-detection expire history_length inbound_agent_assignment_support ivr_group
+    ivr_update_on_release log_call_stats merge-method order_by outbound_answer_action outbound_contact_server
+    outbound_release_action predictive_algorithm predictive_hard_limits predictive_min_overdial_rate
+    predictive_min_overdial_rate_calls progressive_blending_reserved_agents report_procedure segment
+    send-campaigngroup-states send_attribute small_group_size treatment-holiday-stattable
+    treatment-preferred-contact-field treatment-uri treatment-weekday-stattable
+    """.split()  # noqa: SIM905 - eighty names read better so
 )
 """Options of the vendor's product that this version does not act upon. Some stand elsewhere in our configuration
 (`INSTEAD`)."""
