@@ -123,6 +123,11 @@ class DncService:
         """Which of the customers must not be called at ``now`` (aware)."""
         return self._view(tenant_dbid).customers_forbidden(customer_ids, now.timestamp())
 
+    @property
+    def registries(self) -> tuple[Registry, ...]:
+        """Those in force, as they are mapped."""
+        return self._registries
+
     def _view(self, tenant_dbid: int) -> View:
         view = self._views.get(tenant_dbid)
         if view is None:

@@ -99,6 +99,15 @@ class History:
         if call.customer_id is not None:
             self._by_customer[call.customer_id][call.attempt_id] = call
 
+    def by_rule(self, call: Call) -> list[tuple[CapRule, int, Refusal | None]]:
+        """Each rule that holds for the call, how many calls it counts already, and what it says."""
+        found = []
+        for rule in self._caps.rules(call.list_dbid):
+            times = self._times(rule, call)
+            since = call.started_at - timedelta(seconds=rule.period_s)
+            found.append((rule, sum(at > since for at in times), refusal(rule, times, call.started_at)))
+        return found
+
     def refusal(self, call: Call) -> Refusal | None:
         """
         What holds the call back the longest; None: it may be made.

@@ -14,6 +14,7 @@ questions cost one look-up and two comparisons.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -63,13 +64,47 @@ class _Known:
     """Next opening of a closed spell; None: none within `HORIZON_S`."""
 
 
+class ConditionKind(Enum):
+    WINDOW = "window"
+    """The record's own daily window."""
+    LEGAL_HOURS = "legal_hours"
+    BUSINESS_HOURS = "business_hours"
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionVerdict:
+    """
+    One of the conditions that must be met at once, at one instant.
+
+    Attributes:
+        preset: id of the legal hours; empty for the other kinds.
+        by_number: the zone is one in which the number may lie, not the record's own.
+        local: the instant on the clocks of ``zone``.
+        hours: when it is met on that local day, ``08:00-21:00``.
+        opening: when it is met next, for itself (aware UTC); None: it is met now, or not within 400 days.
+    """
+
+    kind: ConditionKind
+    preset: str
+    zone: str
+    by_number: bool
+    local: datetime
+    hours: str
+    is_open: bool
+    why: str
+    opening: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """A gate, and what it is called when it is closed."""
+    """A gate, and what is said of it."""
 
+    kind: ConditionKind
     gate: Gate
-    why: Callable[[datetime], str]
-    """From the local time (in the gate's zone) to the rest of a sentence."""
+    why: Callable[[datetime, str], str]
+    """From the local time (in the gate's zone) and "inside" or "outside" to a sentence."""
+    preset: str = ""
+    by_number: bool = False
 
 
 class ListHours:
@@ -106,7 +141,7 @@ class ListHours:
         if known.is_open:
             return None
         why = next(
-            condition.why(datetime.fromtimestamp(at_s, condition.gate.zone))
+            condition.why(datetime.fromtimestamp(at_s, condition.gate.zone), "outside")
             for condition in self._conditions(self._key(record))
             if not condition.gate.spell(at_s).is_open
         )
@@ -123,6 +158,13 @@ class ListHours:
         if known.is_open:
             return utc(after_s)
         return None if known.opening_s is None else utc(known.opening_s)
+
+    def conditions(self, record: CallingRecord, at: datetime) -> tuple[ConditionVerdict, ...]:
+        """Every condition at ``at`` (aware), in the order in which `closed` names them; none without a zone."""
+        if self.zone_of(record) is None:
+            return ()
+        at_s = _unix(at, whole_second_before)
+        return tuple(_judged(condition, at_s) for condition in self._conditions(self._key(record)))
 
     def shut_zones(self, at: datetime) -> frozenset[int]:
         """
@@ -161,10 +203,10 @@ class ListHours:
         own = self._zones.get(key.tz_dbid, self._fallback)
         if own is None:
             raise InvariantError(f"no zone for {key}")
-        places = [(own, "")]
-        places += [(ZoneInfo(zone), ", where the number belongs,") for zone in key.number_zones if zone != own.key]
-        conditions = [_window(zone, where, key) for zone, where in places]
-        conditions += [_legal(zone, where, preset) for preset in self._presets for zone, where in places]
+        places = [(own, False)]
+        places += [(ZoneInfo(zone), True) for zone in key.number_zones if zone != own.key]
+        conditions = [_window(zone, by_number, key) for zone, by_number in places]
+        conditions += [_legal(zone, by_number, preset) for preset in self._presets for zone, by_number in places]
         if self._tables is not None:
             conditions.append(self._business(own))
         return conditions
@@ -173,12 +215,12 @@ class ListHours:
         tables = self._tables
         assert tables is not None
 
-        def why(local: datetime) -> str:
+        def why(local: datetime, side: str) -> str:
             plan = tables.plan(local.date())
             range_ = plan.range_at(_second_of_day(local)).name
-            return f"{_clock(local)} is outside the list's business hours, {_words(plan.business)} ({range_})"
+            return f"{_clock(local)} is {side} the list's business hours, {_words(plan.business)} ({range_})"
 
-        return _Condition(Gate(zone, tables.spans_on), why)
+        return _Condition(ConditionKind.BUSINESS_HOURS, Gate(zone, tables.spans_on), why)
 
 
 def hours_problems(calling_list: CallingList) -> list[str]:
@@ -201,19 +243,43 @@ def _ask(gates: list[Gate], at_s: int) -> _Known:
     return _Known(at_s, at_s + DAY_S if opening_s is None else opening_s, False, opening_s)
 
 
-def _window(zone: ZoneInfo, where: str, key: _Key) -> _Condition:
-    def why(local: datetime) -> str:
-        return f"{_clock(local)}{where} is outside the record's window, {_words(daily_spans(key.from_s, key.till_s))}"
+def _judged(condition: _Condition, at_s: int) -> ConditionVerdict:
+    gate = condition.gate
+    local = datetime.fromtimestamp(at_s, gate.zone)
+    is_open = gate.spell(at_s).is_open
+    opening_s = None if is_open else next_common_opening((gate,), at_s)
+    return ConditionVerdict(
+        kind=condition.kind,
+        preset=condition.preset,
+        zone=gate.zone.key,
+        by_number=condition.by_number,
+        local=local,
+        hours=_words(tuple(gate.spans_on(local.date()))),
+        is_open=is_open,
+        why=condition.why(local, "inside" if is_open else "outside"),
+        opening=None if opening_s is None else utc(opening_s),
+    )
 
-    return _Condition(daily_gate(zone, key.from_s, key.till_s), why)
+
+def _where(by_number: bool) -> str:
+    return ", where the number belongs," if by_number else ""
 
 
-def _legal(zone: ZoneInfo, where: str, preset: CallingHours) -> _Condition:
-    def why(local: datetime) -> str:
+def _window(zone: ZoneInfo, by_number: bool, key: _Key) -> _Condition:
+    def why(local: datetime, side: str) -> str:
+        words = _words(daily_spans(key.from_s, key.till_s))
+        return f"{_clock(local)}{_where(by_number)} is {side} the record's window, {words}"
+
+    return _Condition(ConditionKind.WINDOW, daily_gate(zone, key.from_s, key.till_s), why, by_number=by_number)
+
+
+def _legal(zone: ZoneInfo, by_number: bool, preset: CallingHours) -> _Condition:
+    def why(local: datetime, side: str) -> str:
         hours = _words(preset.spans_on(local.date()))
-        return f"{_clock(local)}{where} is outside the legal hours {preset.id}, {hours} that day ({preset.source})"
+        said = f"{_clock(local)}{_where(by_number)} is {side} the legal hours {preset.id}"
+        return f"{said}, {hours} that day ({preset.source})"
 
-    return _Condition(Gate(zone, preset.spans_on), why)
+    return _Condition(ConditionKind.LEGAL_HOURS, Gate(zone, preset.spans_on), why, preset.id, by_number)
 
 
 def _unix(at: datetime, rounded: Callable[[datetime], int]) -> int:
