@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 
 from ocsd.model.enums import GswError
 from ocsd.model.errors import DesktopRequestError
+from ocsd.protocols.add_record import AddRecord, add_record
 from ocsd.protocols.desktop_pairs import ATTACHED_KEYS, Pairs, ReferenceId
 from ocsd.protocols.desktop_records import (
     RECORD_REQUESTS,
@@ -41,6 +42,7 @@ from ocsd.protocols.keyvalue import MalformedObject, integer, json_type, parse_o
 __all__ = [
     "ATTACHED_KEYS",
     "LATER_REQUESTS",
+    "AddRecord",
     "AgentRequest",
     "CampaignStatusRequest",
     "DesktopRequest",
@@ -143,7 +145,7 @@ AgentRequest: TypeAlias = (
     | RequestMakeCall
     | RequestReleaseCall
 )
-DesktopRequest: TypeAlias = AgentRequest | RecordRequest | CampaignStatusRequest
+DesktopRequest: TypeAlias = AgentRequest | RecordRequest | AddRecord | CampaignStatusRequest
 
 LATER_REQUESTS: Final = frozenset(
     {
@@ -152,7 +154,6 @@ LATER_REQUESTS: Final = frozenset(
         "PreviewDialingModeOver",
         "ReadyTime",
         "ChainedRecordRequest",
-        "AddRecord",
         "LogOut",
     }
 )
@@ -265,6 +266,7 @@ _AGENT_REQUESTS: Final[Mapping[str, Callable[[Pairs], DesktopRequest]]] = Mappin
 _GSW_REQUESTS: Final[Mapping[str, Callable[[Pairs], DesktopRequest]]] = MappingProxyType(
     {
         "CampaignStatusRequest": _campaign_status,
+        "AddRecord": add_record,
         **RECORD_REQUESTS,
     }
 )

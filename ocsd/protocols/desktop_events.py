@@ -18,6 +18,7 @@ from ocsd.config.objects import FormatField
 from ocsd.model.enums import GSW_ERROR_NAMES, ChainAttr, DialMode, GswError, OptimizeBy, RecordType
 from ocsd.model.errors import DesktopRequestError
 from ocsd.model.records import AttemptTimes, CallingRecord
+from ocsd.protocols.add_record import AddRecord
 from ocsd.protocols.commdn import MODES_WITH_GOAL
 from ocsd.protocols.desktop import CampaignStatusRequest, DesktopRequest, ReferenceId, RefusedRequest
 from ocsd.protocols.desktop_records import (
@@ -129,6 +130,7 @@ def refusal_of(request: DesktopRequest, error: DesktopRequestError, application_
             | DoNotCall()
             | RecordReschedule()
             | ScheduledRecordReschedule()
+            | AddRecord()
         ):
             return gsw_error(application_dbid, error.error, error.description, request.reference_id)
         case _:
@@ -148,6 +150,19 @@ def acknowledgement(
         "GSW_CALLING_LIST": calling_list,
         "GSW_CAMPAIGN_NAME": campaign_name,
         "GSW_RECORD_HANDLE": request.record_handle,
+    }
+    return _with_reference(message, "GSW_REFERENCE_ID", request.reference_id)
+
+
+def add_record_acknowledgement(
+    request: AddRecord, application_dbid: int, calling_list: str, campaign_name: str
+) -> Message:
+    """AddRecordAcknowledge; the new record has no handle yet, so the manual's table has none."""
+    message: Message = {
+        "GSW_USER_EVENT": "AddRecordAcknowledge",
+        "GSW_APPLICATION_ID": application_dbid,
+        "GSW_CALLING_LIST": calling_list,
+        "GSW_CAMPAIGN_NAME": campaign_name,
     }
     return _with_reference(message, "GSW_REFERENCE_ID", request.reference_id)
 

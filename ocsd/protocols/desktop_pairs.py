@@ -83,10 +83,15 @@ def unknown(attribute: str) -> DesktopRequestError:
 
 
 class Pairs:
-    """The pairs of one message; what nobody took is unknown."""
+    """
+    The pairs of one message; what nobody took is unknown.
 
-    def __init__(self, pairs: Mapping[str, object]) -> None:
+    ``names_needed``: campaign and list must be named although a handle says them, as the desktop protocol wants it.
+    """
+
+    def __init__(self, pairs: Mapping[str, object], *, names_needed: bool = True) -> None:
         self.left = dict(pairs)
+        self._names_needed = names_needed
 
     def whole(self, attribute: str, lowest: int = 1, highest: int = MAX_INT) -> int:
         return whole(attribute, self._needed(attribute), lowest, highest)
@@ -99,6 +104,10 @@ class Pairs:
 
     def optional_text(self, attribute: str, longest: int = MAX_NAME_CHARS) -> str | None:
         return self.text(attribute, longest) if attribute in self.left else None
+
+    def name(self, attribute: str) -> str | None:
+        """GSW_CAMPAIGN_NAME or GSW_CALLING_LIST of a record that has a handle."""
+        return self.text(attribute) if self._names_needed else self.optional_text(attribute)
 
     def optional_name(self, attribute: str, longest: int = MAX_NAME_CHARS) -> str | None:
         """A String that some of the manual's tables type Int (GSW_CUSTOMER_ID): an integer is taken as its digits."""

@@ -189,7 +189,7 @@ RecordRequest: TypeAlias = CorrectingRequest | RecordReject | RescheduleRequest 
 
 def _update(pairs: Pairs) -> RecordRequest:
     application, handle = pairs.whole("GSW_APPLICATION_ID"), pairs.whole("GSW_RECORD_HANDLE")
-    campaign, group = pairs.text("GSW_CAMPAIGN_NAME"), pairs.optional_text("GSW_CAMPAIGN_GROUP_NAME")
+    campaign, group = pairs.name("GSW_CAMPAIGN_NAME"), pairs.optional_text("GSW_CAMPAIGN_GROUP_NAME")
     calling_list = pairs.optional_text("GSW_CALLING_LIST")
     reference = pairs.reference("GSW_REFERENCE_ID")
     changes, custom = take_changes(pairs)
@@ -198,7 +198,7 @@ def _update(pairs: Pairs) -> RecordRequest:
 
 def _processed(pairs: Pairs) -> RecordRequest:
     application, handle = pairs.whole("GSW_APPLICATION_ID"), pairs.whole("GSW_RECORD_HANDLE")
-    campaign, calling_list = pairs.text("GSW_CAMPAIGN_NAME"), pairs.text("GSW_CALLING_LIST")
+    campaign, calling_list = pairs.name("GSW_CAMPAIGN_NAME"), pairs.name("GSW_CALLING_LIST")
     group, reference = pairs.optional_text("GSW_CAMPAIGN_GROUP_NAME"), pairs.reference("GSW_REFERENCE_ID")
     treatment = pairs.optional_one_of("GSW_TREATMENT", tuple(value.value for value in RecordTreatment))
     changes, custom = take_changes(pairs)
@@ -219,8 +219,8 @@ def _reject(pairs: Pairs) -> RecordRequest:
     request = RecordReject(
         application_dbid=pairs.whole("GSW_APPLICATION_ID"),
         record_handle=pairs.whole("GSW_RECORD_HANDLE"),
-        campaign_name=pairs.text("GSW_CAMPAIGN_NAME"),
-        calling_list=pairs.text("GSW_CALLING_LIST"),
+        campaign_name=pairs.name("GSW_CAMPAIGN_NAME"),
+        calling_list=pairs.name("GSW_CALLING_LIST"),
         campaign_group_name=pairs.optional_text("GSW_CAMPAIGN_GROUP_NAME"),
         reference_id=pairs.reference("GSW_REFERENCE_ID"),
     )
@@ -236,7 +236,7 @@ def _chain_attr(pairs: Pairs) -> ChainAttr:
 def _names_of_handle(pairs: Pairs, handle: int | None) -> tuple[str | None, str | None]:
     """Campaign and list: "if GSW_RECORD_HANDLE is specified, GSW_CAMPAIGN_NAME and GSW_CALLING_LIST must be"."""
     if handle is not None:
-        return pairs.text("GSW_CAMPAIGN_NAME"), pairs.text("GSW_CALLING_LIST")
+        return pairs.name("GSW_CAMPAIGN_NAME"), pairs.name("GSW_CALLING_LIST")
     return pairs.optional_text("GSW_CAMPAIGN_NAME"), pairs.optional_text("GSW_CALLING_LIST")
 
 
@@ -287,7 +287,8 @@ def _do_not_call(pairs: Pairs) -> RecordRequest:
     return request
 
 
-def _scheduled_time(pairs: Pairs) -> datetime:
+def scheduled_time(pairs: Pairs) -> datetime:
+    """Take GSW_DATE_TIME, naive; DesktopRequestError 102 without it, 111 for what is no date and time."""
     given = (
         text("GSW_DATE_TIME", pairs.left["GSW_DATE_TIME"], MAX_INT, empty=True)
         if "GSW_DATE_TIME" in pairs.left
@@ -315,9 +316,9 @@ def _reschedule(pairs: Pairs) -> RecordRequest:
     request = RecordReschedule(
         application_dbid=pairs.whole("GSW_APPLICATION_ID"),
         record_handle=pairs.whole("GSW_RECORD_HANDLE"),
-        campaign_name=pairs.text("GSW_CAMPAIGN_NAME"),
+        campaign_name=pairs.name("GSW_CAMPAIGN_NAME"),
         callback_type=CallbackType(pairs.one_of("GSW_CALLBACK_TYPE", _CALLBACK_TYPES)),
-        local_time=_scheduled_time(pairs),
+        local_time=scheduled_time(pairs),
         calling_list=pairs.optional_text("GSW_CALLING_LIST"),
         campaign_group_name=pairs.optional_text("GSW_CAMPAIGN_GROUP_NAME"),
         reference_id=pairs.reference("GSW_REFERENCE_ID"),
@@ -329,14 +330,14 @@ def _reschedule(pairs: Pairs) -> RecordRequest:
 
 def _reschedule_scheduled(pairs: Pairs) -> RecordRequest:
     application, handle = pairs.whole("GSW_APPLICATION_ID"), pairs.whole("GSW_RECORD_HANDLE")
-    campaign = pairs.text("GSW_CAMPAIGN_NAME")
+    campaign = pairs.name("GSW_CAMPAIGN_NAME")
     callback_type = pairs.optional_one_of("GSW_CALLBACK_TYPE", _CALLBACK_TYPES)
     request = ScheduledRecordReschedule(
         application_dbid=application,
         record_handle=handle,
         campaign_name=campaign,
         callback_type=CallbackType(callback_type) if callback_type is not None else None,
-        local_time=_scheduled_time(pairs),
+        local_time=scheduled_time(pairs),
         phone=pairs.optional_text("GSW_PHONE", MAX_PHONE_CHARS),
         calling_list=pairs.optional_text("GSW_CALLING_LIST"),
         campaign_group_name=pairs.optional_text("GSW_CAMPAIGN_GROUP_NAME"),

@@ -10,7 +10,7 @@ from ocsd.config.objects import FormatField
 from ocsd.model.enums import ContactInfoType, GswError
 from ocsd.model.errors import DesktopRequestError
 from ocsd.model.records import CallingRecord
-from ocsd.protocols.desktop_pairs import ATTACHED_KEYS, MAX_PHONE_CHARS, Pairs, text, unknown, whole
+from ocsd.protocols.desktop_pairs import MAX_PHONE_CHARS, Pairs, text, unknown, whole
 from ocsd.protocols.desktop_times import manual_date_time
 from ocsd.protocols.keyvalue import MAX_INT, printable
 
@@ -42,25 +42,30 @@ _MODIFIABLE: Final[Mapping[str, tuple[str, int]]] = MappingProxyType(
 def take_changes(pairs: Pairs) -> tuple[Mapping[str, int | str], Mapping[str, object]]:
     """Take the update out of a record request: checked mandatory fields, and custom pairs still to be checked."""
     changes: dict[str, int | str] = {}
-    custom: dict[str, object] = {}
-    for attribute, value in pairs.left.items():
-        if attribute in _MODIFIABLE:
-            column, highest = _MODIFIABLE[attribute]
-            changes[column] = whole(attribute, value, 0, highest)
-        elif attribute == "GSW_PHONE":
-            changes["contact_info"] = text(attribute, value, MAX_PHONE_CHARS)
-        elif attribute in ATTACHED_KEYS or attribute == "GSW_CHAIN_ATTR":
-            continue  # "OCS ignores the status of the GSW_CHAIN_ATTR key"
-        elif attribute.startswith("GSW_"):
+    for attribute, (column, highest) in _MODIFIABLE.items():
+        if (value := pairs.optional_whole(attribute, 0, highest)) is not None:
+            changes[column] = value
+    if (phone := pairs.optional_text("GSW_PHONE", MAX_PHONE_CHARS)) is not None:
+        changes["contact_info"] = phone
+    pairs.left.pop("GSW_CHAIN_ATTR", None)  # "OCS ignores the status of the GSW_CHAIN_ATTR key"
+    custom = take_custom(pairs)
+    check_window(changes.get("daily_from"), changes.get("daily_till"))
+    return MappingProxyType(changes), custom
+
+
+def take_custom(pairs: Pairs) -> Mapping[str, object]:
+    """Take what is left: custom pairs, still to be checked; keys of the manual among them are 103."""
+    pairs.pass_over_attached()
+    for attribute in pairs.left:
+        if attribute.startswith("GSW_"):
             raise unknown(attribute)
-        else:
-            custom[attribute] = value
-    _check_window(changes.get("daily_from"), changes.get("daily_till"))
+    custom = MappingProxyType(dict(pairs.left))
     pairs.left.clear()
-    return MappingProxyType(changes), MappingProxyType(custom)
+    return custom
 
 
-def _check_window(daily_from: int | str | None, daily_till: int | str | None) -> None:
+def check_window(daily_from: int | str | None, daily_till: int | str | None) -> None:
+    """GSW_FROM and GSW_UNTIL, where both are known; DesktopRequestError 103 unless the first is less."""
     if isinstance(daily_from, int) and isinstance(daily_till, int) and daily_till <= daily_from:
         raise DesktopRequestError(
             GswError.INVALID_ATTRIBUTE_VALUE, f"GSW_UNTIL {daily_till} must be greater than GSW_FROM {daily_from}"
@@ -85,7 +90,7 @@ def column_updates(
     by_attribute = {field_.send_attribute: field_ for field_ in fields if field_.send_attribute}
     updates: dict[str, object] = dict(request.changes)
     if record is not None and ("daily_from" in updates or "daily_till" in updates):
-        _check_window(
+        check_window(
             request.changes.get("daily_from", record.daily_from_s),
             request.changes.get("daily_till", record.daily_till_s),
         )

@@ -147,7 +147,7 @@ def test_given_a_valid_message_when_parsed_then_it_is_typed(message, expected):
         ({"Request": "RequestHoldCall"}, 101, "RequestHoldCall"),
         ({"Request": ["RequestAgentReady"]}, 101, "an array"),
         ({"GSW_AGENT_REQ_TYPE": "recordprocessed"}, 101, "no known request"),
-        ({"GSW_AGENT_REQ_TYPE": "AddRecord"}, 101, "not supported by this version"),
+        ({"GSW_AGENT_REQ_TYPE": "ChainedRecordRequest"}, 101, "not supported by this version"),
         ({"Request": "RequestAgentLogin"}, 102, "AgentID"),
         ({"Request": "RequestReleaseCall"}, 102, "ConnID"),
         ({"Request": "RequestAgentLogin", "AgentID": 5}, 103, "AgentID"),
