@@ -1,0 +1,274 @@
+"""The synchronous client."""
+
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+import httpx
+
+from ocsd.client import calls, shells
+from ocsd.client.calls import Call, Naming, T_co
+from ocsd.client.targets import NO_FIELDS, CustomFields, NewRecord, RecordHandle, Withdrawable
+from ocsd.model.enums import CallResult, ChainAttr, ContactInfoType, DialMode, OptimizeBy
+from ocsd.model.services import CampaignRequest, DialParameters
+from ocsd.protocols.desktop_records import CallbackType, RecordTreatment
+
+
+class ControlClient:
+    """
+    A persistent connection to the control port (more of them when threads share the client).
+
+    Args:
+        base_url: like ``http://127.0.0.1:8080``; ValueError when it is no such address. A user and password in it are
+            sent along and shown nowhere.
+        limit_s: longest wait for one answer, seconds.
+
+    Every call raises ControlError when refused and ControlUnavailable when nobody answers; ValueError for arguments
+    that cannot be written as the manual has them. No request is ever sent a second time: after ControlUnavailable with
+    ``sent`` the caller decides. Proxies of the environment are not used: the port is on this machine or on one nearby.
+    """
+
+    def __init__(self, base_url: str, limit_s: float = 30.0) -> None:
+        self.base_url, settings = shells.settings(base_url, limit_s)
+        self._http = httpx.Client(**settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    # --- records -----------------------------------------------------------------------------------------------
+
+    def update_call_completion_stats(
+        self,
+        record: RecordHandle,
+        *,
+        call_result: CallResult | int | None = None,
+        phone: str | None = None,
+        phone_type: ContactInfoType | None = None,
+        daily_from_s: int | None = None,
+        daily_till_s: int | None = None,
+        custom: CustomFields = NO_FIELDS,
+        **naming: Unpack[Naming],
+    ) -> None:
+        """
+        UpdateCallCompletionStats: change fields of a record that somebody still works with.
+
+        Args:
+            call_result: GSW_CALL_RESULT; sites may have numbers of their own past the manual's.
+            phone, phone_type: GSW_PHONE, GSW_PHONE_TYPE.
+            daily_from_s, daily_till_s: GSW_FROM, GSW_UNTIL, seconds from midnight in the record's zone.
+            custom: custom fields by ``send_attribute``.
+            naming: see `Naming`.
+        """
+        self.carry_out(
+            calls.update_call_completion_stats(
+                record,
+                naming,
+                call_result=call_result,
+                phone=phone,
+                phone_type=phone_type,
+                daily_from_s=daily_from_s,
+                daily_till_s=daily_till_s,
+                custom=custom,
+            )
+        )
+
+    def record_processed(
+        self,
+        record: RecordHandle,
+        *,
+        treatment: RecordTreatment | None = None,
+        call_result: CallResult | int | None = None,
+        phone: str | None = None,
+        phone_type: ContactInfoType | None = None,
+        daily_from_s: int | None = None,
+        daily_till_s: int | None = None,
+        custom: CustomFields = NO_FIELDS,
+        **naming: Unpack[Naming],
+    ) -> None:
+        """
+        RecordProcessed: the record is done; its handle ends.
+
+        Args:
+            treatment: GSW_TREATMENT; None: no treatment is applied.
+
+        The others as in `update_call_completion_stats`.
+        """
+        self.carry_out(
+            calls.record_processed(
+                record,
+                naming,
+                treatment=treatment,
+                call_result=call_result,
+                phone=phone,
+                phone_type=phone_type,
+                daily_from_s=daily_from_s,
+                daily_till_s=daily_till_s,
+                custom=custom,
+            )
+        )
+
+    def record_reject(self, record: RecordHandle, **naming: Unpack[Naming]) -> None:
+        """RecordReject: not now; the record becomes General and Ready again, its handle ends."""
+        self.carry_out(calls.record_reject(record, naming))
+
+    def record_reschedule(
+        self,
+        record: RecordHandle,
+        at: datetime,
+        *,
+        callback_type: CallbackType | None = None,
+        **naming: Unpack[Naming],
+    ) -> None:
+        """
+        RecordReschedule: call back; over HTTP this is final, the handle ends.
+
+        Args:
+            at: GSW_DATE_TIME, naive, on the clocks of the record's zone, whole minutes.
+            callback_type: GSW_CALLBACK_TYPE; None: for any agent of the campaign group.
+        """
+        self.carry_out(calls.record_reschedule(record, at, naming, callback_type=callback_type))
+
+    def request_record_cancel(
+        self, target: Withdrawable, *, chain_attr: ChainAttr | None = None, **naming: Unpack[Naming]
+    ) -> None:
+        """
+        RequestRecordCancel: a record, or all records of a number or customer, are not to be called.
+
+        Args:
+            chain_attr: GSW_CHAIN_ATTR; None: the whole chain.
+            naming: with `campaign_name` a number or customer is cancelled in that campaign only.
+        """
+        self.carry_out(calls.request_record_cancel(target, naming, chain_attr=chain_attr))
+
+    def do_not_call(
+        self,
+        target: Withdrawable,
+        *,
+        chain_attr: ChainAttr | None = None,
+        message: str | None = None,
+        duration_s: int | None = None,
+        **naming: Unpack[Naming],
+    ) -> None:
+        """
+        DoNotCall: nobody may call the number or customer any more.
+
+        Args:
+            chain_attr: GSW_CHAIN_ATTR; None: the whole chain.
+            message: GSW_MESSAGE, kept with the entry.
+            duration_s: GSW_DURATION; None: for ever.
+        """
+        self.carry_out(calls.do_not_call(target, naming, chain_attr=chain_attr, message=message, duration_s=duration_s))
+
+    # --- lists -------------------------------------------------------------------------------------------------
+
+    def add_record(self, to: str | RecordHandle | None, record: NewRecord, **naming: Unpack[Naming]) -> None:
+        """
+        AddRecord: add a record to a calling list of a loaded campaign.
+
+        Args:
+            to: name of the list; or the handle of a record that somebody works with, which says campaign group and
+                list; None: `calling_list`, else the only list of the campaign.
+            naming: `campaign_name` must be loaded; needed unless a handle or `campaign_group_name` says it.
+        """
+        self.carry_out(calls.add_record(to, record, naming))
+
+    def preflight(self, calling_list: str) -> dict[str, Any]:
+        """What a list would do on a start: rows, chains, what is ready and what is held back by which reason."""
+        return self.carry_out(calls.preflight(calling_list))
+
+    def why(self, calling_list: str, record_id: int) -> dict[str, Any]:
+        """Why a record is dialed or not: every gate with its inputs and verdict."""
+        return self.carry_out(calls.why(calling_list, record_id))
+
+    # --- campaign groups ---------------------------------------------------------------------------------------
+
+    def load(self, dbid: int, parameters: DialParameters | None = None) -> None:
+        """Load: open the lists and read records ahead."""
+        self.request(dbid, CampaignRequest.LOAD, parameters)
+
+    def start(
+        self,
+        dbid: int,
+        mode: DialMode,
+        by: OptimizeBy | None = None,
+        goal: int | None = None,
+        *,
+        auto_completion: bool | None = None,
+    ) -> None:
+        """StartDialing; predictive modes need ``by`` and ``goal`` (percent, or seconds of wait time)."""
+        self.request(dbid, CampaignRequest.START_DIALING, DialParameters(mode, by, goal, auto_completion))
+
+    def set_mode(self, dbid: int, mode: DialMode, by: OptimizeBy | None = None, goal: int | None = None) -> None:
+        """SetDialingMode; as in `start`."""
+        self.request(dbid, CampaignRequest.SET_DIALING_MODE, DialParameters(mode, by, goal))
+
+    def launch(self, dbid: int, mode: DialMode, by: OptimizeBy | None = None, goal: int | None = None) -> None:
+        """Launch: load and start dialing; as in `start`."""
+        self.request(dbid, CampaignRequest.LAUNCH, DialParameters(mode, by, goal))
+
+    def stop(self, dbid: int) -> None:
+        """StopDialing: calls in progress go on."""
+        self.request(dbid, CampaignRequest.STOP_DIALING)
+
+    def unload(self, dbid: int) -> None:
+        """Unload once the calls in progress have ended."""
+        self.request(dbid, CampaignRequest.UNLOAD)
+
+    def force_unload(self, dbid: int) -> None:
+        """ForceUnload: at once."""
+        self.request(dbid, CampaignRequest.FORCE_UNLOAD)
+
+    def stage(self, dbid: int) -> None:
+        """Stage: load, as automated flows ask for it."""
+        self.request(dbid, CampaignRequest.STAGE)
+
+    def complete(self, dbid: int) -> None:
+        """Complete: stop dialing if need be, and unload."""
+        self.request(dbid, CampaignRequest.COMPLETE)
+
+    def request(self, dbid: int, request: CampaignRequest, parameters: DialParameters | None = None) -> None:
+        """Send any request of the campaigngroups resource; returns when the server has accepted it."""
+        self.carry_out(calls.campaign(dbid, request, parameters or DialParameters()))
+
+    def status(self, dbid: int) -> dict[str, Any]:
+        """The manual's status object of one campaign group (GSW_CM_AttrGroupCampStatus and so on)."""
+        return self.carry_out(calls.group_status(dbid))
+
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """The status objects of all campaign groups, by name."""
+        return self.carry_out(calls.group_statuses())
+
+    def statistics(self, dbid: int) -> dict[str, Any]:
+        """Live figures of one campaign group; null means that a figure cannot be told yet."""
+        return self.carry_out(calls.statistics(dbid))
+
+    def dbid_of(self, group: str) -> int:
+        """The DBID of a campaign group given by DBID or name; ConfigError when the daemon knows no such name."""
+        if group.isascii() and group.isdigit():
+            return int(group)
+        return shells.dbid_in(self.health(), group)
+
+    # --- the daemon --------------------------------------------------------------------------------------------
+
+    def health(self) -> dict[str, Any]:
+        """State of the daemon, with names and DBIDs of its campaign groups."""
+        return self.carry_out(calls.health())
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document of the port."""
+        return self.carry_out(calls.openapi())
+
+    def carry_out(self, call: Call[T_co]) -> T_co:
+        """Send one request of `ocsd.client.calls` and return its result."""
+        try:
+            response = self._http.request(**shells.outgoing(call))
+        except httpx.HTTPError as error:
+            raise shells.unavailable(self.base_url, call, error) from error
+        return shells.incoming(call, response)
