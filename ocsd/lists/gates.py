@@ -5,7 +5,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -14,7 +14,8 @@ from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists.store import DEFAULT_PORTIONS
 from ocsd.lists.tables import STATE, time_zone_dbid
 from ocsd.model.enums import RecordStatus, RecordType
-from ocsd.model.records import CallingRecord
+from ocsd.model.records import CallingRecord, Refusal
+from ocsd.rules.contract import Hours
 from ocsd.rules.hours import ListHours
 
 SCHEDULED_TYPES: Final = frozenset(
@@ -148,6 +149,16 @@ def why_not_dialable(
             if other.chain_n == named and other.record_type in DIALED_TYPES:
                 return f"the chain goes on with its record {named}"
     return None
+
+
+def refusal(record: CallingRecord, max_attempts: int, hours: Hours, now: datetime) -> Refusal | None:
+    """The first gate of attempts, schedule and hours that holds a claimed record back at ``now``; None: dial it."""
+    if used_up(RecordType(record.record_type), record.attempt, max_attempts):
+        return Refusal(f"attempts: {record.attempt} of at most {max_attempts} used up")
+    if (record.dial_sched_time or 0) > now.timestamp():
+        due = datetime.fromtimestamp(record.dial_sched_time or 0, UTC)
+        return Refusal(f"schedule: not before {due.isoformat()}", due)
+    return hours.closed(record, now)
 
 
 def dialable_position(

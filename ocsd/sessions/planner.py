@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Treatment, Trunk
 from ocsd.config.options import analysis_settings, lookup
-from ocsd.lists.gates import used_up
+from ocsd.lists.gates import refusal
 from ocsd.lists.tables import time_zone_dbid
 from ocsd.model.enums import DialMode, OptimizeBy, RecordType
 from ocsd.model.records import CallingRecord, Chain, NewAttempt, Portion, Refusal, TypePriority
@@ -236,13 +236,7 @@ class Planner:
 
     def refusal(self, record: CallingRecord, now: datetime) -> Refusal | None:
         """The first gate of attempts, schedule and hours that holds a claimed record back at ``now``; None: dial it."""
-        limit = self.max_attempts(record.list_dbid)
-        if used_up(RecordType(record.record_type), record.attempt, limit):
-            return Refusal(f"attempts: {record.attempt} of at most {limit} used up")
-        if (record.dial_sched_time or 0) > now.timestamp():
-            due = datetime.fromtimestamp(record.dial_sched_time or 0, UTC)
-            return Refusal(f"schedule: not before {due.isoformat()}", due)
-        return self.hours(record.list_dbid).closed(record, now)
+        return refusal(record, self.max_attempts(record.list_dbid), self.hours(record.list_dbid), now)
 
 
 _PRIORITY_NAMES: Final = {
