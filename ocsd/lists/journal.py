@@ -299,12 +299,13 @@ def _write_wave(conn: Connection, owner: str, wave: Places) -> set[int]:
     written: list[tuple[int, Ending]] = []
     for table in sorted(by_table):
         chosen = by_table[table]
-        owners = lock_claims(conn, table, [writing.chain_id for _, _, writing in chosen])
+        claims = lock_claims(conn, table, [writing.chain_id for _, _, writing in chosen])
+        owners = {chain_id: claim.owner for chain_id, claim in claims.items()}
         allowed, repeated = _decidable(
             conn, owner, owners, [(place, item) for place, item, _ in chosen if isinstance(item, Decided)]
         )
         chosen = [entry for entry in chosen if isinstance(entry[1], FinishedAttempt) or entry[0] in allowed]
-        change_chains(conn, table, [_ours(writing, owners, owner) for _, _, writing in chosen])
+        change_chains(conn, table, [_ours(writing, owners, owner) for _, _, writing in chosen], claims)
         done.update(repeated)
         written += [(place, item) for place, item, _ in chosen]
     written.sort(key=lambda entry: entry[0])
@@ -394,16 +395,16 @@ def _write_decisions(conn: Connection, owner: str, decisions: Sequence[Decided])
             decided.key, owner, decided.table, settlement.list_dbid, settlement.record_id, settlement.chain_id,
             decided.decided_at, _plain(settlement.call_result), int(settlement.change.record_status),
             int(settlement.change.record_type), settlement.change.dial_sched_time, settlement.change.treatments,
-            settlement.agent_id, settlement.because,
+            settlement.agent_id, settlement.because, json_text(settlement.evidence) if settlement.evidence else None,
         )
         for decided in decisions
         for settlement in (decided.settlement,)
     ]  # fmt: skip
     conn.execute(
         "INSERT INTO ocsd.decision (key, owner, table_name, list_dbid, record_id, chain_id, decided_at, call_result,"
-        " record_status, record_type, dial_sched_time, treatments, agent_id, because)"
+        " record_status, record_type, dial_sched_time, treatments, agent_id, because, evidence)"
         " SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::int[], %s::timestamptz[],"
-        " %s::int[], %s::int[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[])",
+        " %s::int[], %s::int[], %s::int[], %s::int[], %s::text[], %s::text[], %s::text[], %s::jsonb[])",
         [list(column) for column in zip(*rows, strict=True)],
     )
 

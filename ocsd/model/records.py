@@ -164,6 +164,7 @@ class ChainSettlement:
         call_result: None leaves the row's own.
         agent_id: None leaves the row's own.
         updates: columns changed by the desktop, as in FinishedAttempt.
+        evidence: what it rests on beside the words (JSON-safe), e.g. GSW_BLOCKING_RULE of pre-dial validation.
     """
 
     list_dbid: int
@@ -176,6 +177,7 @@ class ChainSettlement:
     updates: Mapping[str, object] = field(default_factory=dict)
     statements: tuple[Statement, ...] = ()
     requests: tuple[HttpRequest, ...] = ()
+    evidence: Mapping[str, object] = field(default_factory=dict)
 
 
 class Withdrawal(Enum):
