@@ -26,7 +26,7 @@ from pydantic_core import ErrorDetails
 from ocsd.config import crosscheck
 from ocsd.config.located import Located
 from ocsd.config.objects import SQL_NAME, Configuration, StatDay, Treatment
-from ocsd.config.options import Level, check_option, did_you_mean
+from ocsd.config.options import OPTIONS, Level, check_option, did_you_mean
 from ocsd.model.errors import ConfigError
 from telephony.media.prompts import PromptError, PromptLibrary
 
@@ -229,7 +229,7 @@ def _validated(
             faults.append(f"{where}.{key}{of}: {error}.")
             given_up.add(field_name)
     if kind in _LEVELS and "options" in prepared:
-        prepared["options"] = _options(where, of, prepared["options"], _LEVELS[kind], faults)
+        prepared["options"] = _options(where, of, prepared["options"], _LEVELS[kind], environ, faults)
     valid: BaseModel | None = None
     try:
         # Through JSON, because strict JSON mode is what TOML needs: arrays become tuples and numbers enums, but
@@ -258,8 +258,8 @@ def _prepared(model: type[BaseModel], key: str, value: Any, environ: Mapping[str
         return _date_time(value)
     if (model, key) == (StatDay, "date") and type(value) is date:
         return value.isoformat()
-    if key in SECRET_KEYS and isinstance(value, str):
-        return _ENVIRONMENT_REFERENCE.sub(lambda found: _from_environment(found[1], environ), value)
+    if key in SECRET_KEYS:
+        return _with_environment(value, environ)
     enum = _enum_of(model, key)
     if enum is not None and isinstance(value, str):
         return next((member.value for member in enum if member.name.lower() == value.lower()), value)
@@ -301,6 +301,12 @@ def _has_odd_number(value: object) -> bool:
     return any(_has_odd_number(item) for item in inner)
 
 
+def _with_environment(value: Any, environ: Mapping[str, str]) -> Any:
+    if not isinstance(value, str):
+        return value
+    return _ENVIRONMENT_REFERENCE.sub(lambda found: _from_environment(found[1], environ), value)
+
+
 def _from_environment(name: str, environ: Mapping[str, str]) -> str:
     try:
         return environ[name]
@@ -318,15 +324,24 @@ def _enum_of(model: type[BaseModel], key: str) -> type[IntEnum] | None:
     return None
 
 
-def _options(where: str, of: str, table: object, level: Level, faults: list[str]) -> dict[str, object]:
+def _options(
+    where: str, of: str, table: object, level: Level, environ: Mapping[str, str], faults: list[str]
+) -> dict[str, object]:
     if not isinstance(table, dict):
         faults.append(f"{where}.options{of}: must be a table of options, for example {{ CPNDigits = '15550100' }}.")
         return {}
+    prepared: dict[str, object] = {}
     for name, value in table.items():
-        wrong = check_option(name, value, level)
+        wrong: str | None
+        try:
+            # An address may hold a password or a token.
+            prepared[name] = _with_environment(value, environ) if name in OPTIONS and OPTIONS[name].web else value
+            wrong = check_option(name, prepared[name], level)
+        except ValueError as error:
+            wrong = str(error)
         if wrong is not None:
             faults.append(f"{where}.options.{name}{of}: {wrong}.")
-    return {name: value for name, value in table.items() if isinstance(value, (str, int, float, bool))}
+    return {name: value for name, value in prepared.items() if isinstance(value, (str, int, float, bool))}
 
 
 def _path(location: tuple[int | str, ...]) -> str:
