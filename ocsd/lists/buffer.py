@@ -7,8 +7,9 @@ Within a list chains of a more urgent record type come first.
 """
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from ocsd.model.enums import RecordType
@@ -81,17 +82,32 @@ class RecordBuffer:
         if chains:
             self._credit.setdefault(list_dbid, 0.0)
 
-    def take(self, count: int) -> list[Chain]:
+    def front(self, count: int) -> list[Chain]:
+        """What `take` would return next; nothing is changed."""
+        twin = RecordBuffer(self._shares, self._min_per_agent, self._opt_per_agent)
+        twin._queues = {
+            dbid: {level: deque(islice(queue, count)) for level, queue in levels.items()}
+            for dbid, levels in self._queues.items()
+        }
+        twin._credit = dict(self._credit)
+        return twin.take(count)
+
+    def take(self, count: int, admits: Callable[[Chain], bool] | None = None) -> list[Chain]:
         """
         Up to ``count`` chains, from the lists by their shares, the most urgent of each list first.
 
         As long as the same lists are filled, what each has been given differs from its share by less than one chain:
         the next chain of a list may go when its share has begun to cover it, and of those that may the one goes whose
         share covers it first (earliest deadline first; Baruah et al. 1996, "Proportionate progress").
+
+        Args:
+            admits: chains that it does not admit are passed over and stay where they are; a list that has only such
+                ones does not count as filled.
         """
+        ready = self._queues if admits is None else self._admitted(admits)
         taken: list[Chain] = []
-        while len(taken) < count and self._queues:
-            weights = self._weights(self._queues)
+        while len(taken) < count and ready:
+            weights = self._weights(ready)
             for list_dbid, weight in weights.items():
                 self._credit[list_dbid] += weight
             served = [dbid for dbid, weight in weights.items() if weight > 0.0]
@@ -99,11 +115,26 @@ class RecordBuffer:
             due = [dbid for dbid in served if self._credit[dbid] > SMALL] or served
             best = min(due, key=lambda dbid: (1.0 - self._credit[dbid]) / weights[dbid])
             self._credit[best] -= 1.0
-            levels = self._queues[best]
+            levels = ready[best]
             urgent = max(levels)
-            taken.append(levels[urgent].popleft())
+            chain = levels[urgent].popleft()
+            taken.append(chain)
+            if ready is not self._queues:
+                self._queues[best][urgent].remove(chain)
+                if not levels[urgent]:
+                    del levels[urgent]
+                if not levels:
+                    del ready[best]
             self._tidy(best)
         return taken
+
+    def _admitted(self, admits: Callable[[Chain], bool]) -> dict[int, dict[int, deque[Chain]]]:
+        found: dict[int, dict[int, deque[Chain]]] = {}
+        for list_dbid, levels in self._queues.items():
+            for level, queue in levels.items():
+                if chosen := deque(chain for chain in queue if admits(chain)):
+                    found.setdefault(list_dbid, {})[level] = chosen
+        return found
 
     def drop(self, keys: Collection[tuple[int, int]]) -> list[Chain]:
         """Remove and return the chains with these (list DBID, chain_id)."""
