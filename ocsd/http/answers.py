@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
@@ -12,23 +13,30 @@ from typing import Final
 import structlog
 
 from ocsd.explain.contract import Explainer
-from ocsd.http.messages import OK, Answer, bare_conflict, negative
+from ocsd.explain.documents import document
+from ocsd.http import openapi
+from ocsd.http.messages import OK, Answer, bare_conflict, gsw_refusal, negative
 from ocsd.http.origin import is_foreign
 from ocsd.http.routes import (
     ControlGroup,
+    ControlRecords,
     RefusedRoute,
-    Route,
     ShowAllGroups,
     ShowGroup,
     ShowHealth,
+    Shown,
+    ShowOpenApi,
+    ShowPreflight,
     ShowStatistics,
+    ShowWhy,
     route,
 )
-from ocsd.model.enums import CmError
-from ocsd.model.errors import CampaignRequestError
+from ocsd.model.enums import CmError, GswError
+from ocsd.model.errors import CampaignRequestError, DesktopRequestError, StoreUnavailable, TargetNotFound
 from ocsd.model.services import CampaignService, GroupStatus
 from ocsd.protocols.commdn import all_statuses_body, group_status_body
-from ocsd.protocols.http_records import RecordControl
+from ocsd.protocols.desktop_pairs import ReferenceId
+from ocsd.protocols.http_records import RecordControl, Resource, parse_http, readable_reference
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +58,45 @@ STATUS_OF_ERROR: Final[Mapping[CmError, HTTPStatus]] = MappingProxyType(
     }
 )
 """Errors that are not here (0, 1, 2 "not applicable") would be ours: 500."""
+
+STATUS_OF_GSW_ERROR: Final[Mapping[GswError, HTTPStatus]] = MappingProxyType(
+    {
+        GswError.INVALID_REQUEST: HTTPStatus.BAD_REQUEST,
+        GswError.ATTRIBUTE_NOT_FOUND: HTTPStatus.BAD_REQUEST,
+        GswError.INVALID_ATTRIBUTE_VALUE: HTTPStatus.BAD_REQUEST,
+        GswError.AGENT_NOT_FOUND: HTTPStatus.BAD_REQUEST,
+        GswError.CAMPAIGN_GROUP_NOT_FOUND: HTTPStatus.BAD_REQUEST,
+        GswError.NO_ACTIVE_CAMPAIGNS: HTTPStatus.BAD_REQUEST,
+        GswError.RECORD_NOT_FOUND: HTTPStatus.GONE,
+        GswError.INVALID_TIME: HTTPStatus.BAD_REQUEST,
+        GswError.INVALID_TIME_FORMAT: HTTPStatus.BAD_REQUEST,
+        GswError.NO_CALL_FOUND: HTTPStatus.GONE,
+        GswError.DB_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
+        GswError.CHAINED_RECORDS_NOT_FOUND: HTTPStatus.BAD_REQUEST,
+        GswError.SCHEDULED_RECORD_NOT_FOUND: HTTPStatus.BAD_REQUEST,
+        GswError.DUPLICATE_REQUEST: HTTPStatus.BAD_REQUEST,
+    }
+)
+"""
+Of records, phones and customer_ids; TargetNotFound is 404 whatever its number.
+
+Errors that are not here (those of preview requests) would be ours: 500.
+"""
+
+STATUS_OF_ADD_ERROR: Final[Mapping[GswError, HTTPStatus]] = MappingProxyType(
+    {
+        **STATUS_OF_GSW_ERROR,
+        GswError.NO_ACTIVE_CAMPAIGNS: HTTPStatus.CONFLICT,
+        GswError.DB_ERROR: HTTPStatus.CONFLICT,
+        GswError.CHAINED_RECORDS_NOT_FOUND: HTTPStatus.CONFLICT,
+        GswError.RECORD_ALREADY_EXISTS: HTTPStatus.CONFLICT,
+        GswError.ADD_RECORD_ERROR: HTTPStatus.CONFLICT,
+    }
+)
+"""Of lists, and of AddRecord wherever it is asked: "Record could not be added", 409."""
+
+SAYS_ALL: Final = frozenset({GswError.NO_CALL_FOUND})
+"""Answered exactly like the manual's example: there is no more to say than the GSW_ERROR text."""
 
 BARE_CONFLICTS: Final = frozenset(
     {CmError.CAMPAIGN_ALREADY_LOADED, CmError.CAMPAIGN_NOT_STARTED, CmError.CAMPAIGN_ALREADY_STARTED}
@@ -89,13 +136,17 @@ async def answer(request: HttpRequest, services: Services, application_dbid: int
     """Carry the request out; a failure of the service becomes 500 and the event ``http.request_failed``."""
     try:
         asked = route(request.method, request.target, request.content_type, request.body)
-        if isinstance(asked, ControlGroup) and is_foreign(request.origin, request.host):
+        if isinstance(asked, ControlGroup | ControlRecords) and is_foreign(request.origin, request.host):
             return negative(HTTPStatus.FORBIDDEN, "the request comes from a web page of another host")
-        return await _carry_out(asked, request, services.campaigns, application_dbid)
+        if isinstance(asked, ControlRecords):
+            return await _control_records(asked, services.records, application_dbid)
+        return await _carry_out(asked, request, services, application_dbid)
     except RefusedRoute as refused:
         return refused.answer
     except CampaignRequestError as error:
         return _refusal(error)
+    except DesktopRequestError as error:
+        return _gsw_refusal(error, STATUS_OF_ADD_ERROR, None)
     except Exception:
         log.exception("http.request_failed", method=request.method)
         return negative(HTTPStatus.INTERNAL_SERVER_ERROR, "the request failed inside the server; its log says why")
@@ -111,7 +162,51 @@ def _refusal(error: CampaignRequestError) -> Answer:
     return negative(status, error.message, warning=error.error)
 
 
-async def _carry_out(asked: Route, request: HttpRequest, service: CampaignService, application_dbid: int) -> Answer:
+def _gsw_refusal(
+    refused: DesktopRequestError, statuses: Mapping[GswError, HTTPStatus], reference_id: ReferenceId
+) -> Answer:
+    error, description = refused.error, refused.description
+    status = HTTPStatus.NOT_FOUND if isinstance(refused, TargetNotFound) else statuses.get(error)
+    if status is None:
+        log.error("http.request_failed", error=int(error), message=description)
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return gsw_refusal(status, error, "" if error in SAYS_ALL else description, reference_id)
+
+
+@contextmanager
+def _database_needed() -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as error:
+        log.warning("http.database_unavailable", error=str(error))
+        raise DesktopRequestError(GswError.DB_ERROR, "the database cannot be reached") from None
+
+
+async def _control_records(asked: ControlRecords, records: RecordControl, application_dbid: int) -> Answer:
+    try:
+        request = parse_http(asked.resource, asked.identifier, asked.req, asked.pairs, application_dbid)
+        with _database_needed():
+            await records.carry_out(request)
+    except DesktopRequestError as refused:
+        adds = asked.resource is Resource.LISTS or asked.req.lower() == "addrecord"
+        statuses = STATUS_OF_ADD_ERROR if adds else STATUS_OF_GSW_ERROR
+        return _gsw_refusal(refused, statuses, readable_reference(asked.pairs))
+    return OK
+
+
+async def _explain(asked: ShowPreflight | ShowWhy, explainer: Explainer) -> Answer:
+    with _database_needed():
+        match asked:
+            case ShowPreflight(calling_list):
+                return _live(document(await explainer.preflight(calling_list)))
+            case ShowWhy(calling_list, record_id):
+                return _live(document(await explainer.why(calling_list, record_id)))
+
+
+async def _carry_out(
+    asked: ControlGroup | Shown, request: HttpRequest, services: Services, application_dbid: int
+) -> Answer:
+    service = services.campaigns
     match asked:
         case ControlGroup(dbid, campaign_request, parameters):
             _configured(service, dbid)
@@ -123,6 +218,10 @@ async def _carry_out(asked: Route, request: HttpRequest, service: CampaignServic
             return _document(all_statuses_body(service.statuses(), application_dbid), request.if_none_match)
         case ShowStatistics(dbid):
             return _live(_finite(_configured(service, dbid).statistics))
+        case ShowPreflight() | ShowWhy():
+            return await _explain(asked, services.explainer)
+        case ShowOpenApi():
+            return _document(openapi.document(), request.if_none_match)
         case ShowHealth():
             return _live({"status": "ok", "campaign_groups": {group.name: group.dbid for group in service.statuses()}})
 

@@ -5,12 +5,17 @@ names in its own spelling and order, nothing added (no Date), and no ``Connectio
 open although the client asked to close it, which h11 would insist on.
 """
 
+import html
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
+from ocsd.model.enums import GSW_ERROR_NAMES, GswError
+from ocsd.protocols.desktop_pairs import ReferenceId
+
 _FIELD_VALUE: Final = re.compile(r"[\x20-\x7e]*", re.ASCII)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_A_TOKEN: Final = re.compile(r"[^A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 
 
@@ -28,24 +33,38 @@ OK: Final = Answer(HTTPStatus.OK)
 """Positive answers to POST "do not contain any message body"."""
 
 
-def negative(
-    status: HTTPStatus, text: str, *, warning: int | None = None, attribute: str = "GSW_CM_AttrError", allow: str = ""
-) -> Answer:
+def negative(status: HTTPStatus, text: str, *, warning: int | None = None, allow: str = "") -> Answer:
     """
     A negative answer with its number in ``Warning`` and a body of one line of plain text.
 
     Args:
-        warning: the manual's error number; None where it has none (an unknown resource, our own fault).
-        attribute: GSW_CM_AttrError for campaign groups, GSW_ERROR for the other resources.
+        warning: GSW_CM_AttrError, for campaign groups; None where the manual has no number (an unknown resource, our
+            own fault).
         allow: value of Allow, for 405.
     """
-    numbered = f"{attribute} {warning}: " if warning is not None else ""
+    numbered = f"GSW_CM_AttrError {warning}: " if warning is not None else ""
     line = f"{status.value} {status.phrase} : {numbered}{text}"
     headers = (("Warning", str(warning)),) if warning is not None else ()
     if allow:
         headers = (*headers, ("Allow", allow))
     # "text/plain" without a charset is ASCII; what clients sent may come back in the text.
     return Answer(status, headers, "text/plain", line.encode("ascii", "backslashreplace"))
+
+
+def gsw_refusal(status: HTTPStatus, error: GswError, description: str, reference_id: ReferenceId) -> Answer:
+    """
+    A negative answer of records, phones, customer_ids and lists, in the form of the manual's example.
+
+    Args:
+        description: more than the GSW_ERROR text says; empty: there is no more to say.
+        reference_id: GSW_REFERENCE_ID of the request; the example's 0 is that of a request without one.
+    """
+    text = f"{GSW_ERROR_NAMES[error]}: {description}" if description else GSW_ERROR_NAMES[error]
+    line = f"{status.value} {status.phrase} : {reference_id or 0} {text}"
+    shown = html.escape(_CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line), quote=False)
+    # A body without a charset is ASCII: other characters become character references.
+    body = f"<HTML><body>{shown}</body></HTML>".encode("ascii", "xmlcharrefreplace")
+    return Answer(status, (("Warning", str(int(error))),), "text/html", body)
 
 
 def bare_conflict(warning: int) -> Answer:

@@ -6,13 +6,19 @@
 /campaigngroups/<dbid>?req=..      POST    Load, StartDialing, SetDialingMode, StopDialing, Unload, ForceUnload,
                                            Launch, Stage, Complete (in any case)
 .../<dbid>?req=statistics          GET     ours: live figures of one group as a JSON object
+/records/<handle>?req=..           POST    requests of the desktop protocol; which each resource knows is a table of
+/phones/<number>?req=..                    `http_records`
+/customer_ids/<id>?req=..
+/lists/<name>?req=..
+/lists/<name>?req=preflight        GET     ours: what a list will come to, as a JSON object
+/lists/<name>/<record_id>?req=why  GET     ours: why a record is dialed or not, as a JSON object
+/openapi.json                      GET     ours: all this for programs
 /health                            GET     ours: 200 while the daemon answers, names and DBIDs of the campaign groups
 =================================  ======  ===================================================================
 
 Targets come in origin form or, from clients behind a proxy, in absolute form with any host. ``req`` is the only query
-parameter; others are refused, since a parameter that changes nothing misleads. The manual's other resources (records,
-phones, customer_ids, lists) are known but not served by this version: 400, because the manual has no other status for
-a request that cannot be served.
+parameter; others are refused, since a parameter that changes nothing misleads. A request that is none is refused in the
+form of the resource that its path begins with: GSW_CM_AttrError 10, or GSW_ERROR 101.
 """
 
 import re
@@ -21,12 +27,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final, TypeAlias
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
-from ocsd.http.messages import Answer, negative
+from ocsd.http.messages import Answer, gsw_refusal, negative
 from ocsd.model.enums import CmError, GswError
+from ocsd.model.errors import TargetNotFound
 from ocsd.model.services import CampaignRequest, DialParameters
 from ocsd.protocols.commdn import parse_dial_parameters
+from ocsd.protocols.http_records import Resource
 from ocsd.protocols.keyvalue import MAX_INT, MalformedObject, parse_object, printable
 
 
@@ -57,7 +65,34 @@ class ShowHealth:
     pass
 
 
-Route: TypeAlias = ControlGroup | ShowGroup | ShowAllGroups | ShowStatistics | ShowHealth
+@dataclass(frozen=True, slots=True)
+class ControlRecords:
+    """A request of the desktop protocol, still to be parsed: arguments of `http_records.parse_http`."""
+
+    resource: Resource
+    identifier: str | None
+    req: str
+    pairs: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPreflight:
+    calling_list: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShowWhy:
+    calling_list: str
+    record_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowOpenApi:
+    pass
+
+
+Shown: TypeAlias = ShowGroup | ShowAllGroups | ShowStatistics | ShowPreflight | ShowWhy | ShowOpenApi | ShowHealth
+Route: TypeAlias = ControlGroup | ControlRecords | Shown
 
 
 class RefusedRoute(Exception):
@@ -68,18 +103,18 @@ class RefusedRoute(Exception):
         self.answer = answer
 
 
+class _Incorrect(Exception):
+    """400 "Incorrect/unknown request"; which number that is depends on the resource."""
+
+
 _REQUESTS: Final[Mapping[str, CampaignRequest]] = MappingProxyType({r.value.lower(): r for r in CampaignRequest})
-_LATER_RESOURCES: Final = frozenset({"records", "phones", "customer_ids", "lists"})
+_RESOURCES: Final[Mapping[str, Resource]] = MappingProxyType({each.value: each for each in Resource})
+_FIRST_SEGMENT: Final = re.compile(r"(?:https?://[^/?#]*)?/([^/?#]*)", re.IGNORECASE)
 _CHARSETS: Final[Mapping[str, str]] = MappingProxyType(
     {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "iso-8859-1": "latin-1"}
 )
 _PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_DBID: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
-
-
-def _bad(text: str) -> RefusedRoute:
-    """400 of the campaigngroups resource; error 10 is the only one of the manual's that fits an incorrect request."""
-    return RefusedRoute(negative(HTTPStatus.BAD_REQUEST, text, warning=CmError.INVALID_PARAMETER))
+_NUMBER: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
 def route(method: str, target: str, content_type: str, body: bytes) -> Route:
@@ -90,8 +125,27 @@ def route(method: str, target: str, content_type: str, body: bytes) -> Route:
         target: request target as received, ASCII.
         content_type: value of Content-Type, empty when absent.
 
-    Raises RefusedRoute with the answer; CampaignRequestError 10 for a wrong attribute in the body.
+    Raises RefusedRoute with the answer; CampaignRequestError 10 for a wrong attribute in the body of a campaign group's
+    request; TargetNotFound for a record that no list can have.
     """
+    try:
+        return _route(method, target, content_type, body)
+    except _Incorrect as incorrect:
+        text = str(incorrect)
+        if _is_of_records(target):
+            raise RefusedRoute(gsw_refusal(HTTPStatus.BAD_REQUEST, GswError.INVALID_REQUEST, text, None)) from None
+        # The only number of GSW_CM_AttrError that fits an incorrect request.
+        refused = negative(HTTPStatus.BAD_REQUEST, text, warning=CmError.INVALID_PARAMETER)
+        raise RefusedRoute(refused) from None
+
+
+def _is_of_records(target: str) -> bool:
+    """Whether the target, which may be malformed, is meant for a resource with the desktop protocol's requests."""
+    found = _FIRST_SEGMENT.match(target)
+    return found is not None and unquote(found[1]) in _RESOURCES
+
+
+def _route(method: str, target: str, content_type: str, body: bytes) -> Route:
     if method == "CONNECT" or target == "*":
         raise _not_allowed(method, "GET, POST")
     segments, query = _split(target)
@@ -102,17 +156,28 @@ def route(method: str, target: str, content_type: str, body: bytes) -> Route:
         case ["campaigngroups"]:
             _allow(method, "GET")
             if query:
-                raise _bad("GET /campaigngroups takes no parameters")
+                raise _Incorrect("GET /campaigngroups takes no parameters")
             return ShowAllGroups()
         case ["campaigngroups", identifier]:
             _allow(method, "GET, POST")
             dbid = _dbid(identifier)
             return _show(dbid, query) if method == "GET" else _control(dbid, query, content_type, body)
-        case [resource, *_] if resource in _LATER_RESOURCES:
-            text = f"the resource {resource} is not supported by this version"
-            raise RefusedRoute(
-                negative(HTTPStatus.BAD_REQUEST, text, warning=GswError.INVALID_REQUEST, attribute="GSW_ERROR")
-            )
+        case ["openapi.json"]:
+            _allow(method, "GET")
+            return ShowOpenApi()
+        case ["lists", name] if method == "GET":
+            _asked(query, "preflight")
+            return ShowPreflight(name)
+        case ["lists", name, record_id]:
+            _allow(method, "GET")
+            _asked(query, "why")
+            return ShowWhy(name, _record_id(name, record_id))
+        case [resource, *identifiers] if resource in _RESOURCES and len(identifiers) <= 1:
+            _allow(method, "GET, POST" if resource == "lists" and identifiers else "POST")
+            if (req := _req(query)) is None:
+                raise _Incorrect("the parameter req is missing")
+            named = identifiers[0] if identifiers else None
+            return ControlRecords(_RESOURCES[resource], named, req, _json_object(content_type, body))
         case _:
             raise RefusedRoute(
                 negative(HTTPStatus.NOT_FOUND, f"unknown resource {printable('/' + '/'.join(segments))}")
@@ -135,15 +200,15 @@ def _split(target: str) -> tuple[list[str], list[tuple[str, str]]]:
         try:
             parts = urlsplit(target)
         except ValueError as error:
-            raise _bad(f"the request target is no URI: {error}") from None
+            raise _Incorrect(f"the request target is no URI: {error}") from None
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise _bad("the request target must be a path or an http URI")
+            raise _Incorrect("the request target must be a path or an http URI")
         path, query = parts.path, parts.query
     else:
         # Not urlsplit: it reads "//host/path" as a host, but in a request line it is a path.
         path, _, query = target.partition("?")
     if "#" in target:
-        raise _bad("the request target must not hold a fragment")
+        raise _Incorrect("the request target must not hold a fragment")
     segments = [_decode(segment) for segment in path.removeprefix("/").removesuffix("/").split("/")]
     pairs = []
     for pair in query.split("&") if query else ():
@@ -154,25 +219,40 @@ def _split(target: str) -> tuple[list[str], list[tuple[str, str]]]:
 
 def _decode(text: str) -> str:
     if _PERCENT.search(text):
-        raise _bad("the request target holds a % that starts no %XX")
+        raise _Incorrect("the request target holds a % that starts no %XX")
     try:
         return unquote_to_bytes(text).decode("utf-8")
     except UnicodeDecodeError:
-        raise _bad("the request target is not UTF-8 after decoding") from None
+        raise _Incorrect("the request target is not UTF-8 after decoding") from None
+
+
+def _asked(query: list[tuple[str, str]], known: str) -> None:
+    req = _req(query)
+    if req is None:
+        raise _Incorrect(f"the parameter req is missing; GET knows {known} here")
+    if req.lower() != known:
+        raise _Incorrect(f"unknown req {printable(req)}; GET knows {known} here")
+
+
+def _record_id(calling_list: str, identifier: str) -> int:
+    if not _NUMBER.fullmatch(identifier) or int(identifier) > MAX_INT:
+        text = f"the calling list {printable(calling_list)} has no record {printable(identifier)}"
+        raise TargetNotFound(GswError.RECORD_NOT_FOUND, text)
+    return int(identifier)
 
 
 def _dbid(identifier: str) -> int:
-    if not _DBID.fullmatch(identifier) or not 1 <= int(identifier) <= MAX_INT:
-        raise _bad(f"{printable(identifier)} is no DBID of a campaign group")
+    if not _NUMBER.fullmatch(identifier) or not 1 <= int(identifier) <= MAX_INT:
+        raise _Incorrect(f"{printable(identifier)} is no DBID of a campaign group")
     return int(identifier)
 
 
 def _req(query: list[tuple[str, str]]) -> str | None:
     for name, _ in query:
         if name.lower() != "req":
-            raise _bad(f"unknown parameter {printable(name)}; the only one is req")
+            raise _Incorrect(f"unknown parameter {printable(name)}; the only one is req")
     if len(query) > 1:
-        raise _bad("req is given more than once")
+        raise _Incorrect("req is given more than once")
     return query[0][1] if query else None
 
 
@@ -182,17 +262,17 @@ def _show(dbid: int, query: list[tuple[str, str]]) -> Route:
         return ShowGroup(dbid)
     if req.lower() == "statistics":
         return ShowStatistics(dbid)
-    raise _bad(f"GET knows no req {printable(req)}, only statistics")
+    raise _Incorrect(f"GET knows no req {printable(req)}, only statistics")
 
 
 def _control(dbid: int, query: list[tuple[str, str]], content_type: str, body: bytes) -> ControlGroup:
     req = _req(query)
     if req is None:
-        raise _bad("the parameter req is missing")
+        raise _Incorrect("the parameter req is missing")
     request = _REQUESTS.get(req.lower())
     if request is None:
         known = ", ".join(r.value for r in CampaignRequest)
-        raise _bad(f"unknown req {printable(req)}; campaigngroups knows {known}")
+        raise _Incorrect(f"unknown req {printable(req)}; campaigngroups knows {known}")
     return ControlGroup(dbid, request, parse_dial_parameters(request, _json_object(content_type, body)))
 
 
@@ -202,19 +282,19 @@ def _json_object(content_type: str, body: bytes) -> Mapping[str, object]:
         return {}
     media_type, _, parameters = content_type.partition(";")
     if media_type.strip().lower() != "application/json":
-        raise _bad(f"Content-type must be application/json, not {printable(content_type)}")
+        raise _Incorrect(f"Content-type must be application/json, not {printable(content_type)}")
     charset = "utf-8"
     for parameter in parameters.split(";"):
         name, _, value = parameter.strip().partition("=")
         if name.strip().lower() == "charset":
             charset = value.strip().strip('"').lower()
     if charset not in _CHARSETS:
-        raise _bad(f"unknown charset {printable(charset)} in Content-type")
+        raise _Incorrect(f"unknown charset {printable(charset)} in Content-type")
     try:
         pairs = parse_object(body.decode(_CHARSETS[charset]))
     except UnicodeDecodeError:
-        raise _bad(f"the body is not {charset} text") from None
+        raise _Incorrect(f"the body is not {charset} text") from None
     except MalformedObject as error:
-        raise _bad(f"the body is no JSON object: {error}") from None
+        raise _Incorrect(f"the body is no JSON object: {error}") from None
     record = pairs.get("record")
     return record if len(pairs) == 1 and isinstance(record, dict) else pairs

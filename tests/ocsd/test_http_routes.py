@@ -96,11 +96,6 @@ def test_given_each_req_of_the_manual_when_routed_then_it_is_known(request_):
         ("GET", "/campaigngroups/1/2", "", b"", 404, "unknown resource"),
         ("GET", "//campaigngroups", "", b"", 404, "unknown resource"),
         ("GET", "/Campaigngroups", "", b"", 404, "unknown resource"),
-        ("POST", "/records/15?req=RecordProcessed", JSON, b"{}", 400, "records is not supported by this version"),
-        ("POST", "/records/?req=AddRecord", JSON, b"{}", 400, "records is not supported by this version"),
-        ("POST", "/phones/4155555555?req=DoNotCall", JSON, b"{}", 400, "phones is not supported"),
-        ("POST", "/customer_ids/7?req=DoNotCall", JSON, b"{}", 400, "customer_ids is not supported"),
-        ("POST", "/lists/Alpha%20List?req=AddRecord", JSON, b"{}", 400, "lists is not supported"),
         ("POST", START_TARGET, "", BODY, 400, "application/json"),
         ("POST", START_TARGET, "text/plain", BODY, 400, "application/json"),
         ("POST", START_TARGET, "application/json; charset=utf-7", BODY, 400, "charset"),
@@ -125,14 +120,6 @@ def test_given_a_wrong_request_when_routed_then_the_answer_says_what_is_wrong(
     assert (int(answer.status), answer.content_type) == (status, "text/plain")
     assert said in answer.body.decode("ascii")
     assert (dict(answer.headers).get("Allow") is not None) == (status == 405)
-
-
-def test_given_a_later_resource_when_routed_then_the_number_is_the_desktop_protocols():
-    with pytest.raises(RefusedRoute) as caught:
-        route("POST", "/records/15?req=RecordProcessed", JSON, b"{}")
-
-    assert ("Warning", "101") in caught.value.answer.headers
-    assert b"GSW_ERROR 101" in caught.value.answer.body
 
 
 target_text = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)

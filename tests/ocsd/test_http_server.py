@@ -153,7 +153,7 @@ async def test_given_each_error_of_the_service_when_answered_then_status_and_war
         (post("/campaigngroups/115?req=StartDialing"), 400, "10", "GSW_CM_AttrDialMode"),
         (post("/campaigngroups/115?req=StartDialing", '{"GSW_CM_AttrDialMode": 7}'), 400, "10", "GSW_CM_AttrDialMode"),
         (post("/campaigngroups/115?req=Reload"), 400, "10", "Reload"),
-        (post("/records/15?req=RecordProcessed", "{}"), 400, "101", "GSW_ERROR 101"),
+        (post("/records/15?req=Reload", "{}"), 400, "101", "Reload"),
         (get("/nothing"), 404, None, "/nothing"),
         ("DELETE /campaigngroups/115 HTTP/1.1\r\nHost: x\r\n\r\n", 405, None, "DELETE"),
     ],
