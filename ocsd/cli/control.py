@@ -1,26 +1,28 @@
-"""``ocsd ctl``: campaign groups of a running daemon, over its HTTP control port."""
+"""``ocsd ctl``: campaign groups of a running daemon, over its HTTP control port; records: `control_records`."""
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from ocsd.cli import control_lists, control_records
+from ocsd.cli.control_common import DEFAULT_URL, Url
+from ocsd.cli.control_common import client as _client
 from ocsd.cli.errors import EXIT_CODES
 from ocsd.cli.output import JSON_OPTION, out, print_json, print_table
 from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
 
-if TYPE_CHECKING:
-    from ocsd.client import ControlClient
-
-DEFAULT_URL: Final = "http://127.0.0.1:8080"
-
 app = typer.Typer(
-    help="Control the campaign groups of a running daemon.\n\n\b\nExample:\n  ocsd ctl status",
+    help="Control the campaign groups and the records of a running daemon.\n\n\b\nExample:\n  ocsd ctl status",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.add_typer(control_records.record_app, name="record")
+app.add_typer(control_lists.phone_app, name="phone")
+app.add_typer(control_lists.customer_app, name="customer")
+app.add_typer(control_lists.list_app, name="list")
 
 
 class ModeName(StrEnum):
@@ -45,7 +47,6 @@ class GoalName(StrEnum):
 
 
 Group: TypeAlias = Annotated[str, typer.Argument(help="Campaign group: its DBID or its name.")]
-Url: TypeAlias = Annotated[str, typer.Option(envvar="OCSD_URL", help="The daemon's control port.")]
 
 
 def _goal_name(text: str) -> GoalName:
@@ -63,14 +64,6 @@ By: TypeAlias = Annotated[
     ),
 ]
 Goal: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Percent; for wait-time seconds.")]
-
-
-def _client(url: str) -> "ControlClient":
-    from ocsd.client import ControlClient
-
-    if not url.startswith(("http://", "https://")):
-        raise typer.BadParameter(f"must begin with http:// or https://, got {url!r}", param_hint="--url")
-    return ControlClient(url)
 
 
 def _check_goal(mode: ModeName, by: GoalName | None, goal: int | None) -> None:

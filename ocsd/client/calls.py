@@ -111,6 +111,13 @@ def record_reschedule(
     return _of_record(record, "RecordReschedule", naming, when)
 
 
+def scheduled_record_reschedule(
+    record: RecordHandle, at: datetime, naming: Naming, *, callback_type: CallbackType | None, phone: str | None
+) -> Call[None]:
+    when = {"GSW_DATE_TIME": date_time(at), "GSW_CALLBACK_TYPE": callback_type, "GSW_PHONE": phone}
+    return _of_record(record, "ScheduledRecordReschedule", naming, when)
+
+
 def request_record_cancel(target: Withdrawable, naming: Naming, *, chain_attr: ChainAttr | None) -> Call[None]:
     return _withdraw("RequestRecordCancel", target, naming, {"GSW_CHAIN_ATTR": chain_attr})
 

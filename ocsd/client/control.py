@@ -135,6 +135,24 @@ class ControlClient:
         """
         self.carry_out(calls.record_reschedule(record, at, naming, callback_type=callback_type))
 
+    def scheduled_record_reschedule(
+        self,
+        record: RecordHandle,
+        at: datetime,
+        *,
+        callback_type: CallbackType | None = None,
+        phone: str | None = None,
+        **naming: Unpack[Naming],
+    ) -> None:
+        """
+        ScheduledRecordReschedule: move a callback that is being worked with; final as `record_reschedule`.
+
+        Args:
+            callback_type: None: it stays what it is.
+            phone: GSW_PHONE, another number to call; None: the same.
+        """
+        self.carry_out(calls.scheduled_record_reschedule(record, at, naming, callback_type=callback_type, phone=phone))
+
     def request_record_cancel(
         self, target: Withdrawable, *, chain_attr: ChainAttr | None = None, **naming: Unpack[Naming]
     ) -> None:

@@ -120,6 +120,19 @@ class AsyncControlClient:
     ) -> None:
         await self.carry_out(calls.record_reschedule(record, at, naming, callback_type=callback_type))
 
+    async def scheduled_record_reschedule(
+        self,
+        record: RecordHandle,
+        at: datetime,
+        *,
+        callback_type: CallbackType | None = None,
+        phone: str | None = None,
+        **naming: Unpack[Naming],
+    ) -> None:
+        await self.carry_out(
+            calls.scheduled_record_reschedule(record, at, naming, callback_type=callback_type, phone=phone)
+        )
+
     async def request_record_cancel(
         self, target: Withdrawable, *, chain_attr: ChainAttr | None = None, **naming: Unpack[Naming]
     ) -> None:
