@@ -158,6 +158,7 @@ def update(
 
     \b
     Example:
+      ocsd ctl record 15 update --call-result wrong-number --field NOTE="moved house"
       ocsd ctl record http://127.0.0.1:8080/records/15 update --call-result wrong-number
     """
     with _about_record(ctx, url, "UpdateCallCompletionStats", as_json) as it:

@@ -195,7 +195,7 @@ def preflight(calling_list: str) -> Call[dict[str, Any]]:
 
 
 def why(calling_list: str, record_id: int) -> Call[dict[str, Any]]:
-    return Call("GET", f"/lists/{segment(calling_list)}?req=why&record={record_id}", answers.json_object)
+    return Call("GET", f"/lists/{segment(calling_list)}/{record_id}?req=why", answers.json_object)
 
 
 def group_status(dbid: int) -> Call[dict[str, Any]]:

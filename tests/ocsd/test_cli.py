@@ -31,11 +31,17 @@ def invoke(*arguments: str | int | Path, **environment: str) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "100", **environment})
 
 
+GROUP_ARGUMENTS = {"HANDLE|URI": "15", "NUMBER": "+12125550123", "ID": "C-17", "NAME": '"Example List"'}
+
+
 def _commands(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     children = getattr(command, "commands", {})
     yield path
+    # `ocsd ctl record 15 processed`: what a group is about stands before its commands.
+    arguments = [param for param in getattr(command, "params", ()) if param.param_type_name == "argument"]
+    about = [GROUP_ARGUMENTS[argument.metavar] for argument in arguments if children]
     for name, child in children.items():
-        yield from _commands(child, (*path, name))
+        yield from _commands(child, (*path, *about, name))
 
 
 COMMANDS = list(_commands(get_command(app)))
@@ -49,6 +55,11 @@ def test_given_the_application_when_listed_then_every_documented_command_is_ther
     documented += ["dnc", *(f"dnc {name}" for name in dnc)]
     controls = ["load", "start", "mode", "stop", "unload", "force-unload", "launch", "stage", "complete", "status"]
     documented += [f"ctl {name}" for name in controls]
+    records = ["processed", "update", "reject", "reschedule", "move-callback", "cancel", "do-not-call", "add"]
+    documented += ["ctl record", *(f"ctl record 15 {name}" for name in records)]
+    for about in ("phone +12125550123", "customer C-17"):
+        documented += [f"ctl {about.split()[0]}", *(f"ctl {about} {name}" for name in ["cancel", "do-not-call"])]
+    documented += ["ctl list", *(f'ctl list "Example List" {name}' for name in ["add", "preflight", "why"])]
 
     assert {" ".join(path) for path in COMMANDS} == {"", *documented}
 
