@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -10,6 +11,7 @@ import typer
 from ocsd.cli.database import open_connection
 from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED
 from ocsd.cli.output import JSON_OPTION, byte_progress, out, print_json, print_table
+from ocsd.lists.keys import Action, Key
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
 from ocsd.model.errors import ConfigError
 
@@ -30,6 +32,11 @@ ListName: TypeAlias = Annotated[str, typer.Argument(metavar="LIST", help="Name o
 Config: TypeAlias = Annotated[
     Path, typer.Option("--config", "-c", envvar="OCSD_CONFIG", help="TOML file, or folder of *.toml files.")
 ]
+
+
+class Retrieved(StrEnum):
+    REJECT = "reject"
+    READY = "ready"
 
 
 def _load(config: Path) -> "Configuration":
@@ -98,23 +105,66 @@ def import_(
             "--map", metavar="HEADER=COLUMN", help="Column that a header stands for; - leaves it out. Repeatable."
         ),
     ] = None,
+    duplicates: Annotated[
+        Action,
+        typer.Option(
+            help="What becomes of rows that are in the list already, or twice in the file. keep: they are not looked "
+            "for; skip: left out; update: the list's row takes over user fields and daily window, unless it is finished"
+            " or a daemon holds it; refuse: nothing is imported."
+        ),
+    ] = Action.KEEP,
+    by: Annotated[
+        Key,
+        typer.Option(
+            help="When two rows are the same; customer_id is the list's customer_id_field, contact_info+chain_id the "
+            "same number twice in one chain."
+        ),
+    ] = Key.PHONE,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LIST", help="A list whose rows count as duplicates too, but never change. Repeatable."),
+    ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="For a file of `ocsd list export`: take every value over as it stands, without looking at numbers, "
+            "zones, windows and statuses.",
+        ),
+    ] = False,
+    retrieved: Annotated[
+        Retrieved,
+        typer.Option(
+            help="Rows of status Retrieved (2), which some daemon held when the file was written and may have dialed: "
+            "reject them, or make them ready again."
+        ),
+    ] = Retrieved.REJECT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and report everything, import nothing.")] = False,
     as_json: JSON_OPTION = False,
 ) -> None:
     """Import a CSV file into a calling list.
 
-    Good rows are kept; bad ones go to FILE.rejected.csv with line number and reason. The exit code is 1 only when no
-    row at all was good.
+    Good rows are kept; bad ones go to FILE.rejected.csv with line number and reason, duplicates to FILE.duplicates.csv
+    with what became of them. The exit code is 1 only when no row at all was good, or duplicates are refused.
+
+    An empty value is NULL (or the column's default), a quoted empty one ("") is empty text. Rows of a chain that are
+    left out leave the others in their order. Record and chain ids of the file are kept, where they are free.
 
     \b
     Example:
       ocsd list import "Example List" customers.csv --config /etc/ocsd/ocsd.toml
       ocsd list import "Example List" customers.csv --map "Mobile=contact_info" --map "Notes=-"
+      ocsd list import "Example List" customers.csv --duplicates skip --also "Gold List" --dry-run
     """
-    from ocsd.lists.importer import import_csv
+    from ocsd.lists.duplicates import DuplicateRule
+    from ocsd.lists.importer import ImportOptions, import_csv
 
     columns = dict(_pair(text) for text in mapping or ())
+    if duplicates is Action.KEEP and also:
+        raise typer.BadParameter("needs --duplicates skip, update or refuse", param_hint="--also")
     configuration = _load(config)
     calling_list = _calling_list(configuration, name)
+    rule = DuplicateRule(duplicates, by, tuple(_calling_list(configuration, other) for other in also or ()))
     started_s = time.monotonic()
     with (
         open_connection(configuration) as connection,
@@ -125,11 +175,10 @@ def import_(
             configuration,
             calling_list,
             file,
-            mapping=columns,
+            options=ImportOptions(columns, rule, exact, retrieved is Retrieved.READY, dry_run),
             progress=lambda rows, read: seen(read, f"{rows} rows"),
         )
     elapsed_s = time.monotonic() - started_s
-    rejected_file = str(result.rejected_path) if result.rejected_path else None
     if as_json:
         print_json(
             {
@@ -137,16 +186,30 @@ def import_(
                 "rows": result.rows,
                 "imported": result.imported,
                 "rejected": result.rejected,
-                "rejected_file": rejected_file,
+                "rejected_file": _path(result.rejected_path),
+                "duplicates": result.duplicates,
+                "updated": result.updated,
+                "duplicates_file": _path(result.duplicates_path),
+                "refused": result.refused,
+                "dry_run": dry_run,
                 "elapsed_s": round(elapsed_s, 3),
             }
         )
     else:
-        out(f"{name}: {result.imported} of {result.rows} rows imported in {elapsed_s:.1f} s")
-        if rejected_file:
-            out(f"{result.rejected} rows rejected: {rejected_file} says why")
-    if result.rows and not result.imported:
+        done = "would be imported" if dry_run else "imported"
+        out(f"{name}: {result.imported} of {result.rows} rows {done} in {elapsed_s:.1f} s")
+        if result.rejected_path:
+            out(f"{result.rejected} rows rejected: {result.rejected_path} says why")
+        if result.duplicates_path:
+            fate = f"{result.updated} of them {'would update' if dry_run else 'updated'} rows of the list"
+            what = "nothing is imported because of them" if result.refused else fate
+            out(f"{result.duplicates} duplicates, {what}: {result.duplicates_path} lists them")
+    if result.refused or (result.rows and result.rejected == result.rows):
         raise typer.Exit(EXIT_REFUSED)
+
+
+def _path(path: Path | None) -> str | None:
+    return str(path) if path is not None else None
 
 
 def _pair(text: str) -> tuple[str, str]:

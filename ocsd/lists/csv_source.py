@@ -4,6 +4,7 @@ Memory stays flat: the file is read in chunks, and neither a line nor an open qu
 """
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO, Final
@@ -16,6 +17,9 @@ LINE_LIMIT_BYTES: Final = 1 << 20
 
 DELIMITERS: Final = ",;\t|"
 
+EMPTY_TEXT: Final = "\0"
+"""Stands for a quoted empty value (``""``) where the reader asks for it; no file and no database holds it as text."""
+
 Record = tuple[int, list[str], str | None]
 """Number of the first line (from 1), fields, fault (None: none; else the fields are only for the report)."""
 
@@ -24,10 +28,11 @@ class CsvSource:
     """
     Iterates over the records of a UTF-8 file, the header included; empty lines are left out.
 
-    ``bytes_read`` tells how far the reading has come.
+    ``bytes_read`` tells how far the reading has come. With ``mark_empty`` a quoted empty value is `EMPTY_TEXT`: COPY
+    and others write empty text so, and nothing at all for NULL; the csv module makes no difference.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, *, mark_empty: bool = False) -> None:
         self._file = file
         self._rest = b""
         self._line = 0
@@ -38,6 +43,9 @@ class CsvSource:
         self._rest = first.removeprefix(b"\xef\xbb\xbf")
         header = self._rest.split(b"\n", 1)[0].decode("utf-8", "replace")
         self.delimiter = max(DELIMITERS, key=header.count)
+        field = rf'"[^"]*(?:""[^"]*)*"|[^{re.escape(self.delimiter)}\n]+'
+        self._field = re.compile(field) if mark_empty else None
+        """A whole value: what is quoted inside of one is passed over."""
 
     def __iter__(self) -> Iterator[Record]:
         while True:
@@ -103,7 +111,7 @@ class CsvSource:
 
     def _quoted(self, text: str) -> list[Record] | None:
         """The block's records, when all of its quotes are well-formed and closed inside it."""
-        lines = [line + "\n" for line in text.split("\n")]
+        lines = [line + "\n" for line in self._marked(text).split("\n")]
         if lines[-1] == "\n":
             lines.pop()
         reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
@@ -118,6 +126,17 @@ class CsvSource:
             return None
         self._line += len(lines)
         return records
+
+    def _marked(self, text: str) -> str:
+        """Whole records, with `EMPTY_TEXT` in place of ``""`` if that is asked for."""
+        if self._field is None or '""' not in text:
+            return text
+        ends = ("", self.delimiter, "\n", "\r")
+
+        def mark(field: re.Match[str]) -> str:
+            return EMPTY_TEXT if field[0] == '""' and text[field.end() : field.end() + 1] in ends else field[0]
+
+        return self._field.sub(mark, text)
 
     def _careful(self, block: bytes) -> Iterator[Record]:
         """Quotes, or bytes that are not text: line by line, so that a malformed record costs only its first line."""
@@ -158,6 +177,9 @@ class CsvSource:
                 yield first, [text.replace("\0", "\\0")], f"malformed line: {error}"
                 continue
             self._line += len(taken)
+            if self._field is not None and not faults:
+                whole = _split_text(self._marked(b"".join(taken).decode("utf-8")))
+                row = next(csv.reader(whole, delimiter=self.delimiter, strict=True), [])
             if faults:
                 yield first, [value.replace("\0", "\\0") for value in row], faults[0]
             elif row:
@@ -172,6 +194,12 @@ def _text_of(block: bytes) -> str | None:
         return block.decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def _split_text(text: str) -> list[str]:
+    lines = [line + "\n" for line in text.split("\n")]
+    last = lines.pop()[:-1]
+    return [*lines, last] if last else lines
 
 
 def _split(block: bytes) -> list[bytes]:

@@ -1,9 +1,12 @@
-"""`ocsd list export`: a calling list as CSV, streamed by COPY; what is written can be imported again."""
+"""`ocsd list export`: a calling list as CSV, streamed by COPY; what is written can be imported again.
+
+NULL is an empty value, empty text a quoted one. Times are UTC, and numbers have all of their digits.
+"""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
@@ -14,6 +17,12 @@ from ocsd.lists.reader import let_read, reading
 from ocsd.lists.selection import criteria_of, selection_of
 from ocsd.lists.tables import columns_of, table_differences, table_of
 from ocsd.model.errors import ConfigError, StoreUnavailable
+
+PLAIN_FORM: Final = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO';"
+    " SET LOCAL extra_float_digits = 1; SET LOCAL client_encoding = 'UTF8'"
+)
+"""The same file whatever the server's and the operator's settings are."""
 
 
 def export_csv(
@@ -47,7 +56,7 @@ def export_csv(
         with reading(conn, table), conn.cursor() as cursor, unfinished.open("wb") as file:
             # COPY takes no parameters, and without any the text would be free to end it and begin another statement.
             preflight(conn, selection_of(config, calling_list), calling_list)
-            cursor.execute("SET LOCAL statement_timeout = 0")
+            cursor.execute(PLAIN_FORM)
             written = 0
             with cursor.copy(statement) as copy:
                 for block in copy:

@@ -3,12 +3,12 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from ocsd.config.objects import CallingList, Configuration
+from ocsd.lists.csv_source import EMPTY_TEXT
 from ocsd.lists.gates import STATUS_TYPES
 from ocsd.lists.numbers import NumberRefused, normaliser
 from ocsd.lists.tables import columns_of, time_zone_dbid
@@ -28,8 +28,10 @@ RULES_HORIZON: Final = timedelta(days=2 * 366)
 """Two zones are the same for us when their clocks agree every hour of this span: two summers and winters."""
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,10}")
-_NEEDS_ESCAPE: Final = re.compile(r"[\\\t\n\r]")
-_ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_NEEDS_ESCAPE: Final = re.compile(r"[\\\t\n\r\0]")
+_ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", EMPTY_TEXT: ""})
+_NOT_FINITE: Final = frozenset({"NaN", "Infinity", "-Infinity"})  # as PostgreSQL writes them
+_NO_VALUE: Final = ("", EMPTY_TEXT)
 
 Convert = Callable[[str], str]
 
@@ -78,16 +80,6 @@ def map_header(
     if problems:
         raise ConfigError(problems)
     return places
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """A column copied through a converter; ``empty`` stands for an empty value, None: it must not be empty."""
-
-    name: str
-    place: int
-    convert: Convert
-    empty: str | None
 
 
 class ZoneBook:
@@ -152,18 +144,30 @@ class ZoneBook:
 
 class RowBuilder:
     """
-    Turns rows into lines of COPY text for `columns`.
+    Turns rows into lines of COPY text for `columns`. Of texts, what is empty is NULL and `EMPTY_TEXT` is empty.
 
     Args:
         places: from `map_header`.
         width: number of columns that every row must have.
         now: see ZoneBook.
+        exact: take every value over as it stands, as COPY would: an export comes back as it was, whatever is in it.
+        retrieved_as_ready: a row that another daemon held becomes Ready (of type NoCall: Updated), else it is refused.
     """
 
     def __init__(
-        self, config: Configuration, calling_list: CallingList, places: Mapping[str, int], width: int, now: datetime
+        self,
+        config: Configuration,
+        calling_list: CallingList,
+        places: Mapping[str, int],
+        width: int,
+        now: datetime,
+        *,
+        exact: bool = False,
+        retrieved_as_ready: bool = False,
     ) -> None:
         self._width = width
+        self._exact = exact
+        self._retrieved_as_ready = retrieved_as_ready
         self._normalise = normaliser(calling_list.country)
         self._zones = ZoneBook(config, calling_list, now)
         self._phone = places["contact_info"]
@@ -172,60 +176,84 @@ class RowBuilder:
         self._default_window = calling_list.daily_from, calling_list.daily_till
         self._window_text = f"{calling_list.daily_from}\t{calling_list.daily_till}"
         self._status, self._type = places.get("record_status"), places.get("record_type")
-        own = {"contact_info", "tz_dbid", "daily_from", "daily_till"}
-        self._fields = [
-            _Field(column.name, places[column.name], _converter(column), _empty_value(column))
-            for column in columns_of(config, calling_list)
-            if column.name in places and column.name not in own
+        own = () if exact else ("contact_info", "tz_dbid", "daily_from", "daily_till")
+        given = [column for column in columns_of(config, calling_list) if column.name in places]
+        texts = [column for column in given if column.length and column.name not in own]
+        others = [column for column in given if not column.length and column.name not in (*own, "record_status")]
+        status = [column.name for column in given if column.name == "record_status"]
+        self.columns: tuple[str, ...] = (*own, *status, *(column.name for column in (*texts, *others)))
+        # Plain tuples: the loops below run for every row.
+        self._texts = [(column.name, places[column.name], _text(column), _empty(column, exact)) for column in texts]
+        self._others = [
+            (column.name, places[column.name], _converter(column, exact), _empty(column, exact)) for column in others
         ]
-        self.columns: tuple[str, ...] = (
-            "contact_info", "tz_dbid", "daily_from", "daily_till", *(field.name for field in self._fields),
-        )  # fmt: skip
-        # Plain tuples: the loop below runs for every row.
-        self._steps = [(field.place, field.convert, field.empty) for field in self._fields]
 
     def build(self, row: list[str]) -> str:
         """The COPY line of ``row``, with its newline; RowRefused says what is wrong with it."""
         if len(row) != self._width:
             raise RowRefused(f"{len(row)} columns, expected {self._width}")
+        values = [] if self._exact else self._own(row)
+        if self._status is not None or self._type is not None:
+            values += self._checked_status(row)
+        for name, place, convert, empty in self._texts:
+            value = row[place]
+            if value:
+                values.append(convert(value))
+            elif empty is None:
+                raise RowRefused(f"{name} is empty")
+            else:
+                values.append(empty)
+        for name, place, convert, empty in self._others:
+            value = row[place]
+            if value not in _NO_VALUE and not value.isspace():
+                values.append(convert(value))
+            elif empty is None:
+                raise RowRefused("record_id or chain_id is empty" if name in _NUMBERS else f"{name} is empty")
+            else:
+                values.append(empty)
+        return "\t".join(values) + "\n"
+
+    def _own(self, row: list[str]) -> list[str]:
+        """Number, zone and window, found or filled in."""
+        text = row[self._phone]
         try:
-            phone = self._normalise(row[self._phone])
+            phone = self._normalise(text if text != EMPTY_TEXT else "")
         except NumberRefused as refusal:
             raise RowRefused(str(refusal)) from None
-        zone_text = row[self._zone].strip() if self._zone is not None else ""
+        zone_text = _plain(row[self._zone]) if self._zone is not None else ""
         zone = self._zones.given(zone_text) if zone_text not in ("", "0") else self._zones.inferred(phone.zones)
         window = self._window_text if self._window == (None, None) else self._read_window(row)
-        line = f"{phone.number}\t{zone}\t{window}"
-        for place, convert, empty in self._steps:
-            value = row[place]
-            if value and not value.isspace():
-                line += "\t" + convert(value)
-            elif empty is None:
-                raise RowRefused("record_id or chain_id is empty")
-            else:
-                line += "\t" + empty
-        if self._status is not None or self._type is not None:
-            self._check_combination(row)
-        return line + "\n"
+        return [phone.number, str(zone), window]
 
     def _read_window(self, row: list[str]) -> str:
         bounds = []
         for name, place, default in zip(("daily_from", "daily_till"), self._window, self._default_window, strict=True):
-            text = row[place].strip() if place is not None else ""
+            text = _plain(row[place]) if place is not None else ""
             value = int(_integer(name, text, 0, 86400)) if text else default
             bounds.append(value)
         if bounds[0] == bounds[1]:
             raise RowRefused(f"daily_from and daily_till are both {bounds[0]}: such a window never opens")
         return f"{bounds[0]}\t{bounds[1]}"
 
-    def _check_combination(self, row: list[str]) -> None:
-        status = int(row[self._status].strip() or 1) if self._status is not None else int(RecordStatus.READY)
-        kind = int(row[self._type].strip() or 2) if self._type is not None else int(RecordType.GENERAL)
+    def _checked_status(self, row: list[str]) -> list[str]:
+        """The value of record_status, if the file has that column; RowRefused when it does not go with the type."""
+        low, high = INT if self._exact else _RANGES["record_status"]
+        kinds = INT if self._exact else _RANGES["record_type"]
+        text = _plain(row[self._status]) if self._status is not None else ""
+        status = int(_integer("record_status", text, low, high)) if text else int(RecordStatus.READY)
+        text = _plain(row[self._type]) if self._type is not None else ""
+        kind = int(_integer("record_type", text, *kinds)) if text else int(RecordType.GENERAL)
         if status == RecordStatus.RETRIEVED:
-            raise RowRefused("record_status 2 (Retrieved) belongs to a running daemon; import the row as Ready (1)")
-        if kind not in STATUS_TYPES.get(status, frozenset()):
+            if not self._retrieved_as_ready:
+                raise RowRefused("record_status 2 (Retrieved) belongs to a running daemon; import the row as Ready (1)")
+            status = int(RecordStatus.UPDATED if kind == RecordType.NO_CALL else RecordStatus.READY)
+        if not self._exact and kind not in STATUS_TYPES.get(status, frozenset()):
             raise RowRefused(f"record_status {status} does not go with record_type {kind}")
+        return [str(status)] if self._status is not None else []
 
+
+INT: Final = (-(2**31), 2**31 - 1)
+"""Range of an integer column."""
 
 _RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "record_id": (1, 2**31 - 1),
@@ -251,23 +279,25 @@ _DEFAULTS: Final = {
 """What an empty value of a required column means. Numbers of chains and records have no such default."""
 
 
-def _empty_value(column: Column) -> str | None:
-    """None: the column must not be empty."""
-    if column.name in ("record_id", "chain_id"):
+_NUMBERS: Final = ("record_id", "chain_id")
+
+
+def _plain(text: str) -> str:
+    """A value of a column that holds no text."""
+    return "" if text == EMPTY_TEXT else text.strip()
+
+
+def _empty(column: Column, exact: bool) -> str | None:
+    """What an empty value becomes; None: the column must not be empty."""
+    if exact:
+        return None if column.required else NULL
+    if column.name in _NUMBERS:
         return None
     return str(_DEFAULTS[column.name]) if column.name in _DEFAULTS else NULL
 
 
-def _converter(column: Column) -> Convert:
-    name = column.name
-    if column.type == "integer":
-        low, high = _RANGES.get(name, (-(2**31), 2**31 - 1))
-        return lambda text: _integer(name, text.strip(), low, high)
-    if column.type == "double precision":
-        return lambda text: _real(name, text.strip())
-    if column.type == "timestamptz":
-        return lambda text: _moment(name, text.strip())
-    length = column.length
+def _text(column: Column) -> Convert:
+    name, length = column.name, column.length
 
     def convert(text: str) -> str:
         if len(text) > length:
@@ -275,6 +305,17 @@ def _converter(column: Column) -> Convert:
         return text.translate(_ESCAPES) if _NEEDS_ESCAPE.search(text) else text
 
     return convert
+
+
+def _converter(column: Column, exact: bool) -> Convert:
+    name = column.name
+    if column.type == "integer":
+        low, high = INT if exact else _RANGES.get(name, INT)
+        return lambda text: _integer(name, text.strip(), low, high)
+    if column.type == "double precision":
+        return lambda text: text if exact and text in _NOT_FINITE else _real(name, text.strip())
+    assert column.type == "timestamptz", column
+    return lambda text: _moment(name, text.strip())
 
 
 def _integer(name: str, text: str, low: int, high: int) -> str:
@@ -301,6 +342,7 @@ def _moment(name: str, text: str) -> str:
         value = datetime.fromisoformat(text)
     except ValueError:
         raise RowRefused(f"{name} {text[:40]!r} is no date and time (2026-03-01T12:00:00Z)") from None
-    if value.tzinfo is None:
-        value = value.replace(tzinfo=UTC)
-    return value.isoformat()
+    try:
+        return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except OverflowError:
+        raise RowRefused(f"{name} {text[:40]!r} is before the year 1 or after 9999 (UTC)") from None
