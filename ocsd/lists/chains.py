@@ -9,6 +9,7 @@ the meantime keep what they were given; of the row that was dialed the attempt i
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Final
 
 import psycopg
@@ -103,25 +104,39 @@ RETURNING t.chain_id, t.record_status
 """
 
 
-def lock_claims(conn: Connection, table: str, chain_ids: Sequence[int]) -> dict[int, str]:
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """``added``: rows that were put into the chain since it was claimed; they are Ready."""
+
+    owner: str
+    added: Sequence[int] = ()
+
+
+def lock_claims(conn: Connection, table: str, chain_ids: Sequence[int]) -> dict[int, Claim]:
     """
-    Lock the claims of the chains and return their owners.
+    Lock the claims of the chains and return them.
 
     Every writer takes the claims of its chains first, in ascending order, and rows afterwards: so two writers that
     meet wait for each other in one direction only.
     """
     return {
-        row[0]: row[1]
+        row[0]: Claim(row[1], row[2] or ())
         for row in conn.execute(
-            "SELECT chain_id, owner FROM ocsd.claim WHERE table_name = %s AND chain_id = ANY(%s::int[])"
+            "SELECT chain_id, owner, added FROM ocsd.claim WHERE table_name = %s AND chain_id = ANY(%s::int[])"
             " ORDER BY chain_id FOR UPDATE",
             (table, int_array(chain_ids)),
         )
     }
 
 
-def change_chains(conn: Connection, table: str, writings: Sequence[Writing]) -> None:
-    """Write changes, one per chain at most, and end the claims that none of them keeps."""
+def change_chains(
+    conn: Connection, table: str, writings: Sequence[Writing], claims: Mapping[int, Claim] = MappingProxyType({})
+) -> None:
+    """
+    Write changes, one per chain at most, and end the claims that none of them keeps.
+
+    ``claims``: as `lock_claims` gave them. Rows added since a chain was claimed go on with it; when it ends they stay.
+    """
     if not writings:
         return
     columns = [array(_value(writing, name) for writing in writings) for name, _ in _FIELDS]
@@ -130,11 +145,35 @@ def change_chains(conn: Connection, table: str, writings: Sequence[Writing]) -> 
         for chain_id, record_status in conn.execute(_change(table), columns)
         if record_status == RecordStatus.RETRIEVED
     }
+    _take_along(conn, table, [writing for writing in writings if writing.change.goes_on], claims)
     _update_columns(conn, table, writings)
     ended = [writing.chain_id for writing in writings if writing.chain_id not in held]
     if ended:
         conn.execute(
             "DELETE FROM ocsd.claim WHERE table_name = %s AND chain_id = ANY(%s::int[])", (table, int_array(ended))
+        )
+
+
+def _take_along(conn: Connection, table: str, writings: Sequence[Writing], claims: Mapping[int, Claim]) -> None:
+    """Added rows share what the live rows of their chain share, so that nobody dials them before its time."""
+    for writing in writings:
+        if (claim := claims.get(writing.chain_id)) is None or not claim.added:
+            continue
+        change = writing.change
+        conn.execute(
+            sql.SQL(
+                "UPDATE {} SET record_type = coalesce(%s, record_type), dial_sched_time = %s, treatments = %s,"
+                " agent_id = coalesce(%s, agent_id)"
+                " WHERE record_id = ANY(%s) AND chain_id = %s AND record_status = 1 AND record_type <> 7"
+            ).format(sql.Identifier(table)),
+            (
+                _plain(change.sibling_type),
+                change.dial_sched_time,
+                change.treatments,
+                writing.agent_id if writing.agent_for_all else None,
+                list(claim.added),
+                writing.chain_id,
+            ),
         )
 
 

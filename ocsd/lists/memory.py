@@ -18,11 +18,13 @@ from ocsd.lists.tables import table_of
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import (
+    AddedRecord,
     CallingRecord,
     Chain,
     ChainSettlement,
     FinishedAttempt,
     NewAttempt,
+    NewRecord,
     OpenAttempt,
     Portion,
     Refusal,
@@ -90,6 +92,14 @@ class MemoryListStore:
     ) -> list[Withdrawn]:
         await self._reach()
         return memory_results.withdraw(self.database, list_dbids, selector, withdrawal, spare_claimed)
+
+    async def add_record(self, record: NewRecord) -> AddedRecord:
+        await self._reach()
+        return memory_results.add(self.database, record)
+
+    @property
+    def available(self) -> bool:
+        return self.database.available
 
     async def mark_answered(self, attempt_id: int, answered_at: datetime) -> None:
         await self._reach()

@@ -53,6 +53,8 @@ class MemoryClaim:
     campaign_group_dbid: int
     owner: str
     lease_until: datetime
+    added: list[int] = field(default_factory=list)
+    """Rows put into the chain since it was claimed."""
 
 
 @dataclass(slots=True)

@@ -13,22 +13,25 @@ from uuid import uuid4
 
 import trio
 
+from ocsd.lists.adding import Joined, Member, join
 from ocsd.lists.caps import Call, History, call_of
 from ocsd.lists.chains import Writing
 from ocsd.lists.journal import not_live
 from ocsd.lists.memory_database import MemoryAttempt, MemoryDatabase, MemoryRow, MemoryTable
 from ocsd.lists.memory_journal import MemoryDecision, MemoryItem
 from ocsd.lists.outbox import LEASE_S, OutboxItem
-from ocsd.lists.store import ClaimLost
+from ocsd.lists.store import ChainMissing, ClaimLost
 from ocsd.lists.withdrawing import OPEN, OpenRow, new_values, plan
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import (
+    AddedRecord,
     CallingRecord,
     ChainSettlement,
     FinishedAttempt,
     HttpRequest,
     NewAttempt,
+    NewRecord,
     Refusal,
     Selector,
     Statement,
@@ -152,7 +155,11 @@ def change_chain(db: MemoryDatabase, owner: str, table: str, writing: Writing) -
     """The twin of `chains.change_chains`."""
     if writing.change.keep_claim and not _holds(db, owner, table, writing.chain_id):
         writing = replace(writing, change=replace(writing.change, keep_claim=False))
+    claim = db.claims.get((table, writing.chain_id))
     for row in db.rows_of_chain(table, writing.chain_id):
+        if claim is not None and row.record.record_id in claim.added:
+            _take_along(db, table, writing, row)
+            continue
         about = row.record.record_id == writing.record_id
         if about or row.record_status is RecordStatus.RETRIEVED:
             columns = _columns(writing, row, about=about)
@@ -160,6 +167,20 @@ def change_chain(db: MemoryDatabase, owner: str, table: str, writing: Writing) -
                 db.update_row(table, row.record.record_id, **columns)
     if not db.live_rows(table, writing.chain_id):
         db.claims.pop((table, writing.chain_id), None)
+
+
+def _take_along(db: MemoryDatabase, table: str, writing: Writing, row: MemoryRow) -> None:
+    """The twin of `chains._take_along`."""
+    change, record = writing.change, row.record
+    ready = row.record_status is RecordStatus.READY and record.record_type is not RecordType.NO_CALL
+    if not ready or not change.goes_on:
+        return
+    columns: dict[str, Any] = {"dial_sched_time": change.dial_sched_time, "treatments": change.treatments}
+    if change.sibling_type is not None:
+        columns["record_type"] = change.sibling_type
+    if writing.agent_for_all and writing.agent_id is not None:
+        columns["agent_id"] = writing.agent_id
+    db.update_row(table, record.record_id, **columns)
 
 
 def _columns(writing: Writing, row: MemoryRow, *, about: bool) -> dict[str, Any]:
@@ -212,6 +233,49 @@ def _holds(db: MemoryDatabase, owner: str, table: str, chain_id: int) -> bool:
     return claim is not None and claim.owner == owner
 
 
+def add(db: MemoryDatabase, record: NewRecord) -> AddedRecord:
+    """See ListStore.add_record."""
+    table = db.table_name(record.list_dbid)
+    joined, claim = Joined(record, record.chain_n or 0), None
+    if record.chain_id is not None:
+        members = [
+            Member(
+                row.record.record_id,
+                row.record.chain_n,
+                row.record_status,
+                row.record.record_type,
+                row.record.dial_sched_time,
+                row.record.agent_id,
+                row.record.treatments,
+            )
+            for row in db.rows_of_chain(table, record.chain_id)
+        ]
+        if not members:
+            raise ChainMissing(f"there is no chain {record.chain_id}")
+        joined, claim = join(record, members), db.claims.get((table, record.chain_id))
+    new = joined.record
+    columns = {
+        name: getattr(new, name)
+        for name in ("contact_info", "contact_info_type", "record_type", "record_status", "call_result", "attempt",
+                     "dial_sched_time", "call_time", "tz_dbid", "agent_id")
+    }  # fmt: skip
+    if new.chain_id is not None:
+        columns["chain_id"] = new.chain_id
+    record_id = db.add_record(
+        new.list_dbid,
+        chain_n=joined.chain_n,
+        treatments=joined.treatments,
+        daily_from=new.daily_from_s,
+        daily_till=new.daily_till_s,
+        **columns,
+        **new.user_fields,
+    )
+    added = db.table(table).rows[record_id].record
+    if claim is not None and new.record_status is RecordStatus.READY:
+        claim.added.append(record_id)
+    return AddedRecord(record_id, added.chain_id, added.chain_n)
+
+
 # -- withdrawals -----------------------------------------------------------------------------------------------------
 
 
@@ -240,6 +304,7 @@ def withdraw(
                     row.record_status,
                     row.record.contact_info,
                     row.record.record_id in seeds,
+                    claim is not None and row.record.record_id in claim.added,
                 )
                 for row in sorted(db.rows_of_chain(table, chain_id), key=lambda row: row.record.record_id)
                 if row.record_status in OPEN

@@ -36,6 +36,9 @@ BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_LAST_S: Final = 5.0
 """After a failed connection nobody tries again before this pause, doubling from first to last."""
 
+WATCH_PERIOD_S: Final = 1.0
+"""How soon a server that was away is known to be back when nobody else asks it."""
+
 CONFLICT_TRIES: Final = 4
 """A transaction that lost a deadlock or serialisation conflict is run again; more often points to a bug."""
 
@@ -69,6 +72,8 @@ class Database:
         self._next_try_s = 0.0
         self._generation = 0
         """Counts losses of a connection; connections of an earlier generation are not trusted."""
+        self.available = True
+        """Whether the server answered when it was last asked; `watch` asks while it does not."""
 
     async def transaction(self, fn: Callable[[Connection], T], *, read_only: bool = False) -> T:
         """
@@ -87,7 +92,14 @@ class Database:
             if slot.connection is None:
                 slot.connection = await self._connect()
                 slot.generation = self._generation
-            return await self._run(slot, slot.connection, fn, read_only)
+            result = await self._run(slot, slot.connection, fn, read_only)
+            self.available = True
+            return result
+        except StoreUnavailable as error:
+            lost = slot.connection is None or slot.connection.closed or slot.connection.broken
+            if lost or isinstance(error.__cause__, errors.ReadOnlySqlTransaction):
+                self.available = False
+            raise
         finally:
             if slot.connection is not None and slot.cancelled:
                 # The cancel request may reach the server late and would then hit the next statement of this session.
@@ -112,6 +124,14 @@ class Database:
             conn.execute(query, params)
 
         await self.transaction(run)
+
+    async def watch(self) -> None:
+        """Ask a server that is away every `WATCH_PERIOD_S` whether it is back, for ever."""
+        while True:
+            await trio.sleep(WATCH_PERIOD_S)
+            if not self.available:
+                with suppress(StoreUnavailable):
+                    await self.execute("SELECT pg_current_xact_id()")  # a standby has none to give
 
     async def _run(self, slot: "_Slot", conn: Connection, fn: Callable[[Connection], T], read_only: bool) -> T:
         done = trio.Event()

@@ -21,6 +21,7 @@ from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists import caps, claiming, counting, journal, reader, releasing, withdrawing
+from ocsd.lists.adding import Answer, until_taken, write_records
 from ocsd.lists.batcher import Batcher
 from ocsd.lists.caps import Caps
 from ocsd.lists.claiming import chains_of
@@ -34,11 +35,13 @@ from ocsd.lists.tables import table_of
 from ocsd.model.enums import RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import (
+    AddedRecord,
     CallingRecord,
     Chain,
     ChainSettlement,
     FinishedAttempt,
     NewAttempt,
+    NewRecord,
     OpenAttempt,
     Portion,
     Refusal,
@@ -91,6 +94,9 @@ class PostgresListStore:
         self._caps = Caps(config)
         self._begins: Batcher[Sequence[NewAttempt], ClaimLost | dict[int, Refusal]] = Batcher(
             self._write_begins, keep_when_unavailable=False, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
+        )
+        self._adds: Batcher[NewRecord, Answer] = Batcher(
+            self._write_adds, keep_when_unavailable=False, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
         )
         self._results: Batcher[Item, bool] = Batcher(
             self._write_results, keep_when_unavailable=True, max_batch=MAX_BATCH, max_waiting=MAX_WAITING
@@ -236,6 +242,14 @@ class PostgresListStore:
             )
         )
 
+    async def add_record(self, record: NewRecord) -> AddedRecord:
+        """See ListStore. A cancel ends only the waiting: the row may be written all the same."""
+        return await until_taken(partial(self._adds.submit, record, withdraw_on_cancel=False))
+
+    @property
+    def available(self) -> bool:
+        return self.database.available
+
     async def open_attempts(self) -> list[OpenAttempt]:
         return await self.database.transaction(journal.open_attempts, read_only=True)
 
@@ -309,6 +323,8 @@ class PostgresListStore:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._begins.run)
                 nursery.start_soon(self._results.run)
+                nursery.start_soon(self._adds.run)
+                nursery.start_soon(self.database.watch)
                 nursery.start_soon(self._heartbeat)
 
     async def _heartbeat(self) -> None:
@@ -325,6 +341,7 @@ class PostgresListStore:
     async def _close(self) -> None:
         with trio.move_on_after(DRAIN_LIMIT_S) as drain:
             await self._begins.drain()
+            await self._adds.drain()
             await self._results.drain()
         if drain.cancelled_caught:
             log.error("attempt.result_unsaved", count=self._results.unwritten, limit_s=DRAIN_LIMIT_S)
@@ -342,6 +359,9 @@ class PostgresListStore:
         return await self.database.transaction(
             partial(journal.insert_attempt_groups, owner=self.owner, tables=tables, groups=groups, caps=self._caps)
         )
+
+    async def _write_adds(self, records: Sequence[NewRecord]) -> Sequence[Answer]:
+        return await write_records(self.database, self._config, records)
 
     async def _write_results(self, items: Sequence[Item]) -> Sequence[bool]:
         return await self.database.transaction(partial(journal.write_results, owner=self.owner, items=items))

@@ -1,9 +1,9 @@
 """Taking records out of the lists for good (cancel, Do-Not-Call), in one transaction over several tables.
 
 A withdrawal means rows with status Ready or Retrieved, whatever filter a list has. By record handle with AllChain it
-means the chain as it was loaded: while the chain is claimed, its live rows and the row itself, so that rows which a
-filter has left out stay (Deployment Guide, "Filters that Break a Chain of Records"); by number or customer, whose
-request does not come from a loaded chain, all of the chain.
+means the chain as it was loaded: while the chain is claimed, its live rows, those added to it since and the row itself,
+so that rows which a filter has left out stay (Deployment Guide, "Filters that Break a Chain of Records"); by number or
+customer, whose request does not come from a loaded chain, all of the chain.
 
 Locks: claims lock a row of a chain first, then the claim, then the other rows; results lock the claim, then rows. A
 withdrawal fits into neither order, so it never waits while it holds a row: it locks all rows of the chains that are
@@ -12,7 +12,7 @@ free, and when one of them was busy, it lets go of all, waits for that one alone
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import psycopg
@@ -33,13 +33,18 @@ OPEN: Final = (RecordStatus.READY, RecordStatus.RETRIEVED)
 
 @dataclass(frozen=True, slots=True)
 class OpenRow:
-    """A row that could be withdrawn; ``seed``: the selector means this row itself, not only its chain."""
+    """
+    A row that could be withdrawn.
+
+    ``seed``: the selector means this row itself, not only its chain; ``added``: since its chain was claimed.
+    """
 
     record_id: int
     chain_id: int
     record_status: RecordStatus
     phone: str
     seed: bool
+    added: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,11 @@ def plan(rows: Sequence[OpenRow], selector: Selector, withdrawal: Withdrawal, *,
     loaded = [
         row
         for row in rows
-        if row.seed or not claimed or selector.record is None or row.record_status is RecordStatus.RETRIEVED
+        if row.seed
+        or row.added
+        or not claimed
+        or selector.record is None
+        or row.record_status is RecordStatus.RETRIEVED
     ]
     if selector.all_chain:
         return Plan(tuple(row.record_id for row in loaded))
@@ -106,17 +115,20 @@ def _withdraw_rows(
     for row in rows:
         chains[row.chain_id].append(row)
     # No lock: with their rows in our hands, chains cannot be claimed, and a claim that ends waits for us.
-    claims = dict(
-        conn.execute(
-            "SELECT chain_id, list_dbid FROM ocsd.claim WHERE table_name = %s AND chain_id = ANY(%s)",
-            (table, list(chains)),
-        ).fetchall()
-    )
+    claims: dict[int, int] = {}
+    added: set[int] = set()
+    for chain_id, list_dbid, since in conn.execute(
+        "SELECT chain_id, list_dbid, added FROM ocsd.claim WHERE table_name = %s AND chain_id = ANY(%s)",
+        (table, list(chains)),
+    ):
+        claims[chain_id] = list_dbid
+        added.update(since or ())
     found: list[Withdrawn] = []
     withdrawn: list[int] = []
     updated: list[int] = []
     for chain_id, members in sorted(chains.items()):
         claimed = chain_id in claims
+        members = [replace(row, added=row.record_id in added) for row in members] if claimed else members
         planned = plan(members, selector, withdrawal, claimed=claimed)
         if not (claimed and spare_claimed):
             withdrawn += planned.withdrawn
