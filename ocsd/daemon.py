@@ -27,6 +27,7 @@ import trio
 
 from ocsd.config.loader import load_configuration
 from ocsd.config.objects import Configuration
+from ocsd.config.options import HTTP_CONNECTION_POOL_SIZE, lookup
 from ocsd.config.reload import merge
 from ocsd.delivery import deliver
 from ocsd.dnc.service import open_dnc
@@ -52,6 +53,7 @@ from ocsd.sessions.desks import Desks
 from ocsd.sessions.dnc_news import obey_news
 from ocsd.sessions.group import DialSettings
 from ocsd.sessions.recovery import recover
+from ocsd.validation import open_validator
 from telephony import launcher
 from telephony.client import open_telephony
 from telephony.media_client import open_media
@@ -238,6 +240,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
             dnc = await parts.enter_async_context(open_dnc(config, store.database, data_folder(config.data_dir)))
             telephony = await parts.enter_async_context(open_telephony(run_dir))
             media = await parts.enter_async_context(open_media(run_dir))
+            validator = await parts.enter_async_context(open_validator(lookup(config, HTTP_CONNECTION_POOL_SIZE)))
             async with trio.open_nursery() as services:
                 async with trio.open_nursery() as sessions:
                     campaigns = Campaigns(
@@ -249,6 +252,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
                         telephony=telephony,
                         media=media,
                         clock=clock,
+                        validator=validator,
                     )
                     desks = Desks(config, campaigns, config.http.public_host or config.http.host)
                     with campaigns.nothing_dialed():
@@ -279,6 +283,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
                         if (changed := await _reload(config_path, campaigns.config)) is not None:
                             store.reconfigure(changed)
                             campaigns.reconfigure(changed)
+                            validator.resize(lookup(changed, HTTP_CONNECTION_POOL_SIZE))
                             desks.reconfigure(changed)
                             dnc.reconfigure(changed)
                         notifier.notify("READY=1")

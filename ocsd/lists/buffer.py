@@ -9,7 +9,6 @@ Within a list chains of a more urgent record type come first.
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 from ocsd.model.enums import RecordType
@@ -82,15 +81,15 @@ class RecordBuffer:
         if chains:
             self._credit.setdefault(list_dbid, 0.0)
 
-    def front(self, count: int) -> list[Chain]:
-        """What `take` would return next; nothing is changed."""
+    def front(self, count: int, admits: Callable[[Chain], bool] | None = None) -> list[Chain]:
+        """What `take` would return; nothing is changed."""
         twin = RecordBuffer(self._shares, self._min_per_agent, self._opt_per_agent)
         twin._queues = {
-            dbid: {level: deque(islice(queue, count)) for level, queue in levels.items()}
-            for dbid, levels in self._queues.items()
+            list_dbid: {level: deque(queue) for level, queue in levels.items()}
+            for list_dbid, levels in self._queues.items()
         }
         twin._credit = dict(self._credit)
-        return twin.take(count)
+        return twin.take(count, admits)
 
     def take(self, count: int, admits: Callable[[Chain], bool] | None = None) -> list[Chain]:
         """

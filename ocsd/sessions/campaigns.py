@@ -17,10 +17,12 @@ from ocsd.model.errors import CampaignRequestError, StoreUnavailable
 from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
+from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.patience import DATABASE_RETRY_S, through_outages
 from ocsd.sessions.roster import AgentSeat, Roster
-from ocsd.sessions.session import Session, SessionListener
+from ocsd.sessions.session import Session
 from ocsd.sessions.trunks import TrunkBoard
+from ocsd.validation import Validator
 from telephony.api import Media, Telephony
 
 log = structlog.get_logger()
@@ -48,6 +50,7 @@ class Campaigns:
         telephony: Telephony,
         media: Media,
         clock: Clock,
+        validator: Validator | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -57,6 +60,7 @@ class Campaigns:
         self._memory = memory
         self._telephony = telephony
         self._media = media
+        self._validator = validator
         self.groups: dict[int, CampaignGroup] = {group.dbid: group for group in config.campaign_groups}
         self.sessions: dict[int, Session] = {}
         """The loaded ones, by DBID of their campaign group."""
@@ -157,6 +161,7 @@ class Campaigns:
             listener=self.listener,
             gate=self.gate,
             trunk_board=self.trunk_board,
+            validator=self._validator,
         )
         self.sessions[group.dbid] = session
         await self._nursery.start(self._run_session, session)

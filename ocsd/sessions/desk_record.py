@@ -16,6 +16,7 @@ class DeskRecord:
         since_s: monotonic time of its delivery, for stale_clean_timeout.
         call_result, updates: what the desktop has corrected so far; written at RecordProcessed.
         callback: asked for, not final yet.
+        evidence: what pre-dial validation said against a call from the desktop.
         closing: a request that ends it has been accepted and is being written: no further request finds it, and the
             group is not unloaded before it is on disk.
     """
@@ -27,6 +28,7 @@ class DeskRecord:
     call_result: int | None = None
     updates: dict[str, object] = field(default_factory=dict)
     callback: PendingCallback | None = None
+    evidence: dict[str, object] = field(default_factory=dict)
     closing: bool = False
 
     @property

@@ -21,9 +21,10 @@ from ocsd.sessions.desk_record import DeskRecord
 from ocsd.sessions.desk_requests import RecordRequests
 from ocsd.sessions.group import Effect
 from ocsd.sessions.held import Held
+from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.records import RecordService
 from ocsd.sessions.roster import AgentState
-from ocsd.sessions.session import Session, SessionListener
+from ocsd.sessions.session import Session
 
 log = structlog.get_logger()
 

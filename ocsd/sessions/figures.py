@@ -53,7 +53,7 @@ def snapshot(session: "Session") -> GroupSnapshot:
         analysing_age_s=tuple(analysing),
         people_waiting=session.roster.people_waiting,
         ports_free=max(0, ports),
-        records_ready=session.supply.buffered,
+        records_ready=session.prevalidation.dialable(session.supply.buffered),
         starts_allowed=starts,
     )
 
@@ -83,5 +83,6 @@ def statistics(session: "Session") -> dict[str, float | int | None]:
         "records_held": session.supply.held,
         **{f"held_back_{gate.value}": session.supply.refused[gate] for gate in Gate},
     }
+    figures |= session.prevalidation.statistics()
     figures |= {f"result_{code}": count for code, count in sorted(session.score.tally.results.items())}
     return figures

@@ -143,6 +143,7 @@ class RecordsInHand:
             call_result=call_result,
             agent_id=agent_id,
             updates=dict(desk.updates),
+            evidence=dict(desk.evidence),
         )
 
     def settle(self, session: Session, desk: DeskRecord, settlement: ChainSettlement) -> OnDisk[None]:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from typing import Final
@@ -21,6 +22,23 @@ from ocsd.sessions.group import DialSettings
 from pacing import Goal, Mode, PacingTarget
 
 
+@dataclass(frozen=True, slots=True)
+class ValidationRules:
+    """
+    Attributes:
+        limit_s: longest time for an answer.
+        lifetime_s: how long an answer allows the dial.
+        refusal_result: call result of a refusal that names none.
+        timeout_result: call result when there is no answer.
+    """
+
+    uri: str
+    limit_s: float
+    lifetime_s: float
+    refusal_result: int
+    timeout_result: int
+
+
 class Planner:
     """Everything about a group's calls that follows from its configuration."""
 
@@ -32,6 +50,7 @@ class Planner:
         self.group = group
         self.campaign: Campaign = config.campaign(group.campaign)
         self._hours: dict[int, Hours] = {}
+        self._validation: dict[int, ValidationRules | None] = {}
         self.agent_from_uri = f"sip:ocsd@{config.telephony.sip_host}"
 
     def option(self, name: str, list_dbid: int | None = None) -> str | int | float | bool:
@@ -111,6 +130,23 @@ class Planner:
             )
             for context in contexts
         ]
+
+    def validation(self, list_dbid: int) -> ValidationRules | None:
+        """Pre-dial validation of a list's records; None: they are dialed without."""
+        if list_dbid not in self._validation:
+            self._validation[list_dbid] = self._validation_rules(list_dbid)
+        return self._validation[list_dbid]
+
+    def _validation_rules(self, list_dbid: int) -> ValidationRules | None:
+        if not self.option("pre-dial-validation", list_dbid):
+            return None
+        return ValidationRules(
+            uri=str(self.option("validation-uri", list_dbid)),
+            limit_s=float(self.option("http-response-timeout")),
+            lifetime_s=float(self.option("validation-answer-lifetime", list_dbid)),
+            refusal_result=int(self.option("validation-refusal-call-result", list_dbid)),
+            timeout_result=int(self.option("validation-timeout-call-result", list_dbid)),
+        )
 
     # --- records --------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """One loaded campaign group: its buffer, its dialing loop, its attempts, in a nursery of its own."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -10,28 +9,33 @@ import trio
 
 from ocsd.config.objects import CampaignGroup, Configuration
 from ocsd.dnc.contract import DoNotCall
-from ocsd.lists.store import ClaimLost, ListStore
+from ocsd.lists.store import ListStore
 from ocsd.model.enums import CallResult, GroupCampStatus
 from ocsd.model.errors import StoreUnavailable
-from ocsd.model.records import CallingRecord, Chain, ChainSettlement, OpenAttempt, Refusal
+from ocsd.model.records import CallingRecord, Chain, ChainSettlement, OpenAttempt
 from ocsd.rules.contract import Hours
-from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptMachine, AttemptState, CallPlan, Forced
-from ocsd.sessions.attempt_task import AttemptContext, AttemptTask, finished_attempt
+from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptState, CallPlan, Forced
+from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.bell import Bell
 from ocsd.sessions.call_plan import call_plan
 from ocsd.sessions.clock import Clock
+from ocsd.sessions.concluding import conclude
 from ocsd.sessions.desk_calls import call_from_desk
 from ocsd.sessions.desk_record import DeskRecord
+from ocsd.sessions.dialing import dial
 from ocsd.sessions.figures import snapshot, statistics
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
+from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.patience import through_outages
 from ocsd.sessions.planner import Planner
+from ocsd.sessions.prevalidation import Prevalidation
 from ocsd.sessions.roster import AgentState, Roster
 from ocsd.sessions.score import Score
-from ocsd.sessions.settling import ending_of, kept_in_memory, settle, treat
+from ocsd.sessions.settling import treat
 from ocsd.sessions.supply import RecordSupply
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
 from ocsd.treatments.contract import Decision, Situation
+from ocsd.validation import Validator
 from pacing import DialDecision, GroupSnapshot, Pacer
 from telephony.api import Media, Telephony
 
@@ -46,17 +50,6 @@ costs about a millisecond."""
 REFILL_PERIOD_S = 0.5
 CONNECTING_S = 1.2
 """Of the two seconds: about 0.7 s to know that a greeting is over, about 0.5 s to dial the agent's phone (measured)."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionListener:
-    """Where the session reports: campaign notifications and desktop events."""
-
-    on_status: Callable[["Session", Effect], None]
-    on_ringing: Callable[["Session", AttemptTask], None]
-    on_established: Callable[["Session", AttemptTask], None]
-    on_released: Callable[["Session", AttemptTask, str], None]
-    on_agent_changed: Callable[["Session", str], None]
 
 
 class Session:
@@ -81,6 +74,7 @@ class Session:
         listener: SessionListener,
         gate: trio.Event,
         trunk_board: TrunkBoard,
+        validator: Validator | None = None,
     ) -> None:
         self.config = config
         self.group = group
@@ -106,6 +100,7 @@ class Session:
         """Records on desktops without a call, by handle."""
         self.agent_from_uri = self.planner.agent_from_uri
         self.supply = RecordSupply(self.planner, store=store, dnc=dnc, utc=clock.utc)
+        self.prevalidation = Prevalidation(self, validator)
         self._replan = False
         self._bell = Bell(PACING_REST_S, PACING_PERIOD_S)
         self._closed = trio.Event()
@@ -129,6 +124,7 @@ class Session:
                     self._attempt_nursery = attempts
                     nursery.start_soon(self._keep_filled)
                     nursery.start_soon(self._keep_dialing)
+                    nursery.start_soon(self.prevalidation.run)
                     task_status.started()
                     await self._closed.wait()
                     # Leaving the block waits for conversations that outlive a forced unload.
@@ -139,8 +135,7 @@ class Session:
         self.status = step.status
         self.version += 1
         if self.planner.asked_priorities != self.settings.priorities:
-            self.planner = Planner(self.config, self.group, self.settings.priorities)
-            self._replan = True
+            self._plan()
         for effect in step.effects:
             log.info("group." + effect.value, status=int(self.status))
             match effect:
@@ -160,11 +155,15 @@ class Session:
     def reconfigure(self, config: Configuration, group: CampaignGroup) -> None:
         """Go on with changed options and limits (see ocsd.config.reload)."""
         self.config, self.group = config, group
-        self.planner = Planner(config, group, self.settings.priorities)
-        self.campaign = self.planner.campaign
-        self._replan = True  # the supply changes over between two of its steps
+        self._plan()
         self.score.pacer.set_target(self.planner.target(self.settings))
         self.wake()
+
+    def _plan(self) -> None:
+        self.planner = Planner(self.config, self.group, self.settings.priorities)
+        self.campaign = self.planner.campaign
+        self._replan = True  # the supply changes over between two of its steps
+        self.prevalidation.reconfigure()
 
     def wake(self) -> None:
         self._bell.ring()
@@ -214,10 +213,11 @@ class Session:
 
     async def _give_back_buffer(self) -> None:
         async with self._claiming:  # a claim under way ends first, or its chains would come after us
-            await self._give_back(self.supply.empty())
+            await self.give_back(self.supply.empty())
             await self._release_claims()
 
-    async def _give_back(self, chains: list[Chain]) -> None:
+    async def give_back(self, chains: list[Chain]) -> None:
+        """Undialed chains back to their lists, through outages of the database."""
         if chains:
             await through_outages("group.give_back_waits", partial(self.store.give_back, chains), chains=len(chains))
 
@@ -246,12 +246,13 @@ class Session:
         await self._gate.wait()
         while True:
             async with self._claiming:
-                if self._wants_records:
+                if self.wants_records:
                     await self._refill()
             await trio.sleep(REFILL_PERIOD_S)
 
     @property
-    def _wants_records(self) -> bool:
+    def wants_records(self) -> bool:
+        """Loaded, and not about to be unloaded or stopped."""
         return not self.held_back and self.status in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING)
 
     async def _refill(self) -> None:
@@ -264,8 +265,8 @@ class Session:
         except StoreUnavailable as error:
             log.warning("group.refill_failed", error=str(error))
             return
-        if not self._wants_records:
-            await self._give_back(self.supply.empty())  # unloaded while the claim was under way
+        if not self.wants_records:
+            await self.give_back(self.supply.empty())  # unloaded while the claim was under way
         elif fresh:
             self.wake()
 
@@ -286,75 +287,20 @@ class Session:
             predicted_overdial_ratio=round(decision.predicted_overdial_ratio, 5),
             inputs=decision.inputs,
         )
+        self.prevalidation.wants(decision.launch)
         self._beginning = True
-        chains: list[Chain] = []
         try:
-            chains = await self.supply.take(decision.launch)
-            started = await self._begin(chains) if chains else []
-        except StoreUnavailable as error:
-            log.warning("group.take_failed", error=str(error))
-            return
-        except ClaimLost as error:
-            # Somebody else may dial one of them: none is dialed by us, and what is still ours goes back.
-            log.error("group.claim_lost", chains=len(chains), error=str(error))
-            await self._give_back(chains)
-            return
+            await dial(self, decision.launch)
         finally:
             self._beginning = False
             self._changed.set()
-        self.bucket.take(len(started))
-        self.score.tally.launched(len(started), self.clock.now_s())
-        for context in started:
-            machine = AttemptMachine(self.planner.rules(context.record.list_dbid), self.clock.now_s())
-            self.launch(AttemptTask(self, context, machine))
-
-    async def _begin(self, chains: list[Chain]) -> list[AttemptContext]:
-        """
-        Write the attempt rows; returns only when they are on disk.
-
-        While the database is away the very same rows are tried again: a write whose answer was lost may have been
-        committed, and a second set of rows would later settle a record that was dialed under the other id.
-        """
-        ids = await through_outages(
-            "group.attempts_not_begun", partial(self.store.next_attempt_ids, len(chains)), chains=len(chains)
-        )
-        contexts = [self.context_for(attempt_id, chain) for attempt_id, chain in zip(ids, chains, strict=True)]
-        refused = await self.write_begun(contexts)
-        for context in contexts:
-            if (refusal := refused.get(context.attempt_id)) is not None:
-                if refusal.until is None:  # the record is not ours to dial any more; the rest of its chain goes back
-                    await self._give_back([context.chain])
-                else:
-                    await self._postpone(context.chain, refusal)
-        return [context for context in contexts if context.attempt_id not in refused]
-
-    async def write_begun(self, contexts: list[AttemptContext]) -> Mapping[int, Refusal]:
-        """Attempts that are not begun (refused by a cap, ClaimLost) leave their trunk."""
-        attempts = self.planner.new_attempts(contexts, self.clock.utc())
-        refused: Mapping[int, Refusal] = dict.fromkeys(
-            (context.attempt_id for context in contexts), Refusal("not begun")
-        )
-        try:
-            refused = await through_outages(
-                "group.attempts_not_begun", partial(self.store.begin_attempts, attempts), chains=len(contexts)
-            )
-        finally:
-            for attempt_id in refused:
-                self._leave_trunk(attempt_id)
-        return refused
-
-    async def _postpone(self, chain: Chain, refusal: Refusal) -> None:
-        try:
-            await self.supply.postpone(chain, refusal)
-        except StoreUnavailable:
-            await self._give_back([chain])  # the gates will say it again
 
     def context_for(self, attempt_id: int, chain: Chain) -> AttemptContext:
         trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s())
         self._on_trunk[attempt_id] = trunk.name
         return self.planner.context(attempt_id, chain, trunk)
 
-    def _leave_trunk(self, attempt_id: int) -> None:
+    def leave_trunk(self, attempt_id: int) -> None:
         """The customer's leg is gone (or never was); asked more than once per attempt."""
         if (name := self._on_trunk.pop(attempt_id, None)) is not None:
             self.trunk_board.release(name)
@@ -384,7 +330,7 @@ class Session:
         if machine.state is AttemptState.TALKING and machine.agent_id is not None:
             self.roster.adopt(machine.agent_id, task.context.attempt_id, machine.marks["agent_answered"])
         if machine.state is AttemptState.WRAP_UP:
-            self._leave_trunk(task.context.attempt_id)
+            self.leave_trunk(task.context.attempt_id)
         self.launch(task)
 
     def context_of(self, attempt: OpenAttempt, record_chain: Chain) -> AttemptContext:
@@ -393,18 +339,30 @@ class Session:
 
     def not_adopted(self, context: AttemptContext) -> None:
         """Nothing is left of the attempt that `context_of` was asked for."""
-        self._leave_trunk(context.attempt_id)
+        self.leave_trunk(context.attempt_id)
 
     # --- AttemptHost ------------------------------------------------------------------------------------------------
 
+    @property
+    def starts_per_s(self) -> float:
+        return self.score.tally.starts_per_s(self.clock.now_s())
+
+    @property
+    def dials(self) -> bool:
+        return self.status is GroupCampStatus.RUNNING and not self.held_back
+
     def may_dial(self, task: AttemptTask) -> bool:
         """The last gate before the INVITE: writing the attempt may have taken as long as the database was away."""
-        if self.status is not GroupCampStatus.RUNNING or self.held_back:
+        if not self.dials:
             return False
         return self.why_not(task.context.chain, self.clock.utc()) is None
 
     def why_not(self, chain: Chain, now: datetime) -> str | None:
         """The gates that can be asked at once, right before a dial; None: dial."""
+        return self.why_closed(chain, now) or self.prevalidation.why_not(chain)
+
+    def why_closed(self, chain: Chain, now: datetime) -> str | None:
+        """The same without pre-dial validation, which is asked next."""
         record = chain.record
         if (live := self.supply.live(chain)) is None or live.record.record_id != record.record_id:
             return "withdrawn meanwhile"
@@ -421,27 +379,7 @@ class Session:
 
     async def settle(self, task: AttemptTask) -> None:
         """Write what the attempt came to and what becomes of its chain; go on with the chain when that is soon."""
-        context, now = task.context, self.clock.utc()
-        live, ending = self.supply.live(context.chain), ending_of(task)
-        if live is None:  # all of it was withdrawn, and the call ended before anybody told it
-            ending = replace(ending, withdrawn=True)
-        chain = live or context.chain
-        decision = settle(self.planner, chain, context.record, ending, context.updates, now)
-        if self._wants_records:
-            decision = kept_in_memory(self.planner, decision, chain.list_dbid, now)
-        finished = finished_attempt(
-            task,
-            decision.change,
-            treatment_dbid=decision.treatment_dbid or None,
-            because=decision.because,
-            statements=decision.statements,
-            requests=decision.requests,
-        )
-        empty = await self.supply.conclude(chain, finished, decision)
-        if decision.change.keep_claim and not self._wants_records:
-            empty = [*empty, *self.supply.let_go(chain)]  # unloaded while the result was written
-        await self._give_back(empty)
-        self.wake()
+        await conclude(self, task)
 
     def treat(
         self,
@@ -453,7 +391,7 @@ class Session:
         agent_id: str | None = None,
         by_agent: bool = False,
     ) -> Decision:
-        """The treatment of a result that was reached without a call (a missed callback)."""
+        """The treatment of a result that was reached without a call (a missed callback, a refused validation)."""
         live = self.supply.live(chain) or chain
         situation = Situation(
             call_result=call_result,
@@ -538,12 +476,12 @@ class Session:
             return
         self._changed.set()
         if machine.state is AttemptState.WRAP_UP:
-            self._leave_trunk(attempt_id)
+            self.leave_trunk(attempt_id)
         self.wake()
 
     def attempt_finished(self, task: AttemptTask) -> None:
         attempt_id = task.context.attempt_id
-        self._leave_trunk(attempt_id)
+        self.leave_trunk(attempt_id)
         self.attempts.pop(attempt_id, None)
         self.score.finish(attempt_id, task.machine)
         self._changed.set()

@@ -1,7 +1,7 @@
 """
 The supply of chains to one campaign group: claimed, sifted by every gate, buffered, held until their time, given back.
 
-    claim -> sift --passes--> buffer -> take (sifted again) -> dialed
+    claim -> sift --passes--> buffer -> take (admitted, sifted again) -> dialed
                |                ^
                |-- not yet: held in memory while it is soon (treatment_sched_threshold), else written back with its time
                |-- Do-Not-Call: the record becomes NoCall, the chain goes on with its other records
@@ -9,13 +9,14 @@ The supply of chains to one campaign group: claimed, sifted by every gate, buffe
 
 The gates are asked when a chain is buffered and again right before it is dialed, because windows close, requests not to
 be called arrive and counters run on while it waits. Whatever a gate answers, the chain is somewhere: in the buffer,
-held, or back in its list; nothing is dropped on the floor.
+held, or back in its list; nothing is dropped on the floor. Chains that pre-dial validation is asked about stay in the
+buffer meanwhile (`prevalidation`); only those that it admits are taken.
 """
 
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -95,6 +96,10 @@ class RecordSupply:
         self._gone: dict[tuple[int, int], datetime] = {}
         """When (list DBID, record_id) was withdrawn while its chain was ours: our copy of the row is old. A claim that
         begins later has read the row anew."""
+        self._leaving: dict[tuple[int, int], Chain] = {}
+        """Taken out of the buffer without a call, by key; what becomes of them is being written."""
+        self.admits: Callable[[Chain], bool] | None = None
+        """Which chains of the buffer pre-dial validation lets through; None: all."""
         self.refused: Counter[Gate] = Counter()
         """How often each gate (`Gate`) held a chain back, for statistics."""
 
@@ -106,8 +111,8 @@ class RecordSupply:
 
     @property
     def held(self) -> int:
-        """Chains kept in memory for a time that is soon."""
-        return len(self._held) + len(self._unsifted)
+        """Chains kept in memory for a time that is soon, or until a decision about them is written."""
+        return len(self._held) + len(self._unsifted) + len(self._leaving)
 
     def waiting(self) -> Iterator[Chain]:
         """The buffered chains."""
@@ -115,7 +120,12 @@ class RecordSupply:
 
     def in_memory(self) -> list[Chain]:
         """Every chain that is ours and neither on a call nor on a desktop."""
-        return [*self._buffer.chains(), *(held.chain for held in self._held), *self._unsifted]
+        held = (held.chain for held in self._held)
+        return [*self._buffer.chains(), *held, *self._unsifted, *self._leaving.values()]
+
+    def front(self, count: int, chosen: Callable[[Chain], bool]) -> list[Chain]:
+        """The next ``count`` of the buffered chains that are ``chosen``; nothing is changed."""
+        return self._buffer.front(count, chosen)
 
     def held_until(self, key: tuple[int, int]) -> datetime | None:
         """Until when the chain (`Chain.key`) is kept in memory; None: it is not held."""
@@ -194,8 +204,16 @@ class RecordSupply:
         """
         taken: list[Chain] = []
         self._release_due(self._utc())
-        while len(taken) < count and (chains := self._buffer.take(count - len(taken))):
-            taken += await self._sift(chains, at_dial=True)
+        try:
+            while len(taken) < count and (chains := self._buffer.take(count - len(taken), self.admits)):
+                for chain in await self._sift(chains, at_dial=True):
+                    if self.admits is None or self.admits(chain):
+                        taken.append(chain)
+                    else:  # another record of the chain is to be dialed, about which nobody was asked
+                        self._buffer.put(chain.list_dbid, [chain], self._planner.priorities())
+        except StoreUnavailable:
+            self._unsifted += taken
+            raise
         return taken
 
     # --- gates --------------------------------------------------------------------------------------------------
@@ -363,6 +381,9 @@ class RecordSupply:
         now. Returns chains that nothing is left of, to be given back.
         """
         await self._store.finish_attempt(finished)
+        return await self._keep(chain, decision)
+
+    async def _keep(self, chain: Chain, decision: Decision) -> list[Chain]:
         if not decision.change.keep_claim:
             return []
         try:
@@ -374,6 +395,26 @@ class RecordSupply:
         place = next((i for i, row in enumerate(rows) if row.record_id == decision.next_record_id), 0)
         self.hold(Chain(chain.list_dbid, chain.chain_id, rows, place), _instant(decision.change.dial_sched_time or 0))
         return []
+
+    def remove(self, chain: Chain) -> Chain | None:
+        """Take a chain out of the buffer for `settle`; None: it has gone, or its next record is not what it was."""
+        found: Chain | None = None
+        for there in self._buffer.drop({chain.key}):
+            if there.record == chain.record:
+                found = self._leaving[there.key] = there
+            else:
+                self._buffer.put(there.list_dbid, [there], self._planner.priorities())
+        return found
+
+    async def settle(self, chain: Chain, decision: Decision, write: Callable[[], Awaitable[bool]]) -> list[Chain]:
+        """
+        What `remove` has returned leaves by a decision without a call, committed by ``write`` (False: it was not ours
+        any more); as `conclude` otherwise.
+        """
+        try:
+            return await self._keep(chain, decision) if await write() else []
+        finally:
+            del self._leaving[chain.key]
 
     def let_go(self, chain: Chain) -> list[Chain]:
         """Take one chain out of memory, wherever it is; to be given back."""

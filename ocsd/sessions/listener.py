@@ -1,0 +1,22 @@
+"""Whom a session tells of what happens in it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ocsd.sessions.attempt_task import AttemptTask
+from ocsd.sessions.group import Effect
+
+if TYPE_CHECKING:
+    from ocsd.sessions.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class SessionListener:
+    """Where the session reports: campaign notifications and desktop events."""
+
+    on_status: Callable[["Session", Effect], None]
+    on_ringing: Callable[["Session", AttemptTask], None]
+    on_established: Callable[["Session", AttemptTask], None]
+    on_released: Callable[["Session", AttemptTask, str], None]
+    on_agent_changed: Callable[["Session", str], None]
