@@ -63,15 +63,48 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadyAt:
+    """Chains that could be dialed at ``at`` (aware) if nothing were dialed before."""
+
+    at: datetime
+    chains: int
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneReadiness:
+    """
+    The rows of one time zone that wait to be dialed.
+
+    Attributes:
+        zone: IANA name.
+        ready: may be dialed now.
+        closed: only hours hold them back (window, legal and business hours, the zones of the number).
+        opens_at: the earliest opening among the closed ones, aware UTC; None: none, or never.
+    """
+
+    zone: str
+    rows: int
+    ready: int
+    closed: int
+    opens_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Preflight:
     """
     A calling list before a start.
 
     Attributes:
         rows, chains: admitted by the list's filter.
-        ready_now: chains that have a record which may be dialed at ``at``.
-        held_back: rows by reason; each row is counted once, under the first gate that holds it back.
+        ready_now: chains that have a record which may be dialed at ``at``, by any agent.
+        held_back: rows by reason; each row is counted once, under the first gate that holds it back. Those that the
+            filter excludes are not among ``rows``; all others and ``ready_rows`` are ``rows``.
         warnings: whatever an operator should know before starting, one sentence each.
+        ready_rows: rows that no gate holds back.
+        for_agents: chains that may go to the desktop of the one agent they wait for.
+        on_do_not_call: rows that wait to be dialed and never will be, whatever else holds them back now.
+        ready_by_hour: now, and every full hour of the next 24.
+        zones: most rows first.
     """
 
     calling_list: str
@@ -81,6 +114,28 @@ class Preflight:
     ready_now: int
     held_back: Mapping[str, int]
     warnings: tuple[str, ...] = ()
+    ready_rows: int = 0
+    for_agents: int = 0
+    on_do_not_call: int = 0
+    ready_by_hour: tuple[ReadyAt, ...] = ()
+    zones: tuple[ZoneReadiness, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GroupExplanation:
+    """
+    A campaign group: is it why nothing dials?
+
+    Attributes:
+        dials_now: every gate of the group is open; None: no daemon was asked.
+        gates: in the order in which they matter.
+    """
+
+    campaign_group: str
+    at: datetime
+    dials_now: bool | None
+    summary: str
+    gates: tuple[GateVerdict, ...]
 
 
 class Explainer(Protocol):
@@ -89,3 +144,7 @@ class Explainer(Protocol):
     async def why(self, calling_list: str, record_id: int) -> Explanation: ...
 
     async def preflight(self, calling_list: str) -> Preflight: ...
+
+    async def why_group(self, campaign_group_dbid: int) -> GroupExplanation:
+        """Raises CampaignRequestError when no such campaign group is configured; needs no database."""
+        ...
