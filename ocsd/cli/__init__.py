@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import ocsd
-from ocsd.cli import control, dnc, lists, rules
+from ocsd.cli import control, dnc, lists, rules, why
 from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED, OcsdGroup
 from ocsd.cli.output import JSON_OPTION, err, out, print_json
 from ocsd.log import configure_logging
@@ -31,6 +31,7 @@ app.add_typer(lists.app, name="list")
 app.add_typer(dnc.app, name="dnc")
 app.add_typer(rules.app, name="rules")
 app.add_typer(control.app, name="ctl")
+app.command("why", epilog=EXIT_CODES)(why.why)
 
 
 class LogLevel(StrEnum):

@@ -210,6 +210,10 @@ def statistics(dbid: int) -> Call[dict[str, Any]]:
     return Call("GET", f"/campaigngroups/{dbid}?req=statistics", answers.json_object)
 
 
+def why_group(dbid: int) -> Call[dict[str, Any]]:
+    return Call("GET", f"/campaigngroups/{dbid}?req=why", answers.json_object)
+
+
 def health() -> Call[dict[str, Any]]:
     return Call("GET", "/health", answers.json_object)
 

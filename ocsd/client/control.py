@@ -267,6 +267,10 @@ class ControlClient:
         """Live figures of one campaign group; null means that a figure cannot be told yet."""
         return self.carry_out(calls.statistics(dbid))
 
+    def why_group(self, dbid: int) -> dict[str, Any]:
+        """Why a campaign group dials or not: every gate with its inputs and verdict."""
+        return self.carry_out(calls.why_group(dbid))
+
     def dbid_of(self, group: str) -> int:
         """The DBID of a campaign group given by DBID or name; ConfigError when the daemon knows no such name."""
         if group.isascii() and group.isdigit():

@@ -211,6 +211,9 @@ class AsyncControlClient:
     async def statistics(self, dbid: int) -> dict[str, Any]:
         return await self.carry_out(calls.statistics(dbid))
 
+    async def why_group(self, dbid: int) -> dict[str, Any]:
+        return await self.carry_out(calls.why_group(dbid))
+
     async def dbid_of(self, group: str) -> int:
         if group.isascii() and group.isdigit():
             return int(group)

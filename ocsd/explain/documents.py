@@ -6,10 +6,10 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
-from ocsd.explain.contract import Explanation, Preflight
+from ocsd.explain.contract import Explanation, GroupExplanation, Preflight
 
 
-def document(shown: Explanation | Preflight) -> dict[str, object]:
+def document(shown: Explanation | GroupExplanation | Preflight) -> dict[str, object]:
     """
     Return a JSON object with a key for every attribute, in their order.
 

@@ -104,6 +104,7 @@ class PastDecision:
     record_id: int
     decided_at: datetime
     because: str
+    evidence: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,10 @@ class RecordFacts:
         dialed = [kind for kind in _PRIORITY_NAMES if kind not in self.delivered]
         ranked = sorted(dialed, key=lambda kind: (-self.priority(kind), -int(kind)))
         return tuple(map(Portion, (*ranked, *sorted(self.delivered))))
+
+    def priorities(self) -> dict[RecordType, int]:
+        """As configured; a request may have set others in the daemon."""
+        return {kind: self.priority(kind) for kind in _PRIORITY_NAMES}
 
     def priority(self, kind: RecordType) -> int:
         """Of a type that is dialed: higher goes first."""
@@ -347,7 +352,7 @@ def _attempts(
 
 def _decision(conn: Connection, table: str, record_id: int) -> PastDecision | None:
     row = conn.execute(
-        "SELECT record_id, decided_at, because FROM ocsd.decision WHERE table_name = %s AND record_id = %s"
+        "SELECT record_id, decided_at, because, evidence FROM ocsd.decision WHERE table_name = %s AND record_id = %s"
         " ORDER BY decision_id DESC LIMIT 1",
         (table, record_id),
         prepare=False,

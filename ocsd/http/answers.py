@@ -23,6 +23,7 @@ from ocsd.http.routes import (
     RefusedRoute,
     ShowAllGroups,
     ShowGroup,
+    ShowGroupWhy,
     ShowHealth,
     Shown,
     ShowOpenApi,
@@ -218,6 +219,9 @@ async def _carry_out(
             return _document(all_statuses_body(service.statuses(), application_dbid), request.if_none_match)
         case ShowStatistics(dbid):
             return _live(_finite(_configured(service, dbid).statistics))
+        case ShowGroupWhy(dbid):
+            _configured(service, dbid)
+            return _live(document(await services.explainer.why_group(dbid)))
         case ShowPreflight() | ShowWhy():
             return await _explain(asked, services.explainer)
         case ShowOpenApi():

@@ -87,7 +87,11 @@ def _campaign_group() -> Object:
     responses["500"] = _failed()
     shown = _document_answer("CampaignGroup", etag=True)
     shown["content"]["application/json"]["schema"] = {
-        "anyOf": [_ref("CampaignGroup"), _ref("Statistics")],
+        "anyOf": [
+            _ref("CampaignGroup"),
+            _ref("Statistics"),
+            {"type": "object", "required": ["campaign_group", "at", "dials_now", "summary", "gates"]},
+        ],
     }
     return {
         "parameters": [
@@ -102,13 +106,13 @@ def _campaign_group() -> Object:
         "get": {
             "operationId": "showCampaignGroup",
             "tags": ["campaigngroups"],
-            "summary": "State of one campaign group; with req=statistics its live figures.",
+            "summary": "State of one campaign group; req=statistics: its live figures; req=why: what holds it back.",
             "parameters": [
                 {
                     "name": "req",
                     "in": "query",
                     "description": "Absent: the state (CampaignGroup).",
-                    "schema": {"type": "string", "enum": ["statistics"]},
+                    "schema": {"type": "string", "enum": ["statistics", "why"]},
                 }
             ],
             "responses": {

@@ -6,6 +6,7 @@
 /campaigngroups/<dbid>?req=..      POST    Load, StartDialing, SetDialingMode, StopDialing, Unload, ForceUnload,
                                            Launch, Stage, Complete (in any case)
 .../<dbid>?req=statistics          GET     ours: live figures of one group as a JSON object
+.../<dbid>?req=why                 GET     ours: why a group dials or not, as a JSON object
 /records/<handle>?req=..           POST    requests of the desktop protocol; which each resource knows is a table of
 /phones/<number>?req=..                    `http_records`
 /customer_ids/<id>?req=..
@@ -61,6 +62,11 @@ class ShowStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowGroupWhy:
+    dbid: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShowHealth:
     pass
 
@@ -91,7 +97,9 @@ class ShowOpenApi:
     pass
 
 
-Shown: TypeAlias = ShowGroup | ShowAllGroups | ShowStatistics | ShowPreflight | ShowWhy | ShowOpenApi | ShowHealth
+Shown: TypeAlias = (
+    ShowGroup | ShowAllGroups | ShowStatistics | ShowGroupWhy | ShowPreflight | ShowWhy | ShowOpenApi | ShowHealth
+)
 Route: TypeAlias = ControlGroup | ControlRecords | Shown
 
 
@@ -262,7 +270,9 @@ def _show(dbid: int, query: list[tuple[str, str]]) -> Route:
         return ShowGroup(dbid)
     if req.lower() == "statistics":
         return ShowStatistics(dbid)
-    raise _Incorrect(f"GET knows no req {printable(req)}, only statistics")
+    if req.lower() == "why":
+        return ShowGroupWhy(dbid)
+    raise _Incorrect(f"GET knows no req {printable(req)}, only statistics and why")
 
 
 def _control(dbid: int, query: list[tuple[str, str]], content_type: str, body: bytes) -> ControlGroup:

@@ -7,7 +7,7 @@ from functools import partial
 import trio
 
 from ocsd.config.objects import Application, HttpListener
-from ocsd.explain.contract import Explanation, Preflight
+from ocsd.explain.contract import Explanation, GroupExplanation, Preflight
 from ocsd.http.answers import Services
 from ocsd.http.server import serve_http
 from ocsd.model.enums import CmError, DialMode, GroupCampStatus, GswError, OptimizeBy
@@ -132,6 +132,7 @@ class FakeExplainer:
 
     explanations: dict[tuple[str, int], Explanation] = field(default_factory=dict)
     preflights: dict[str, Preflight] = field(default_factory=dict)
+    groups: dict[int, GroupExplanation] = field(default_factory=dict)
     fail: Exception | None = None
 
     async def why(self, calling_list: str, record_id: int) -> Explanation:
@@ -151,6 +152,12 @@ class FakeExplainer:
             return self.preflights[calling_list]
         except KeyError:
             raise TargetNotFound(GswError.INVALID_ATTRIBUTE_VALUE, f"no calling list {calling_list}") from None
+
+    async def why_group(self, campaign_group_dbid: int) -> GroupExplanation:
+        await trio.lowlevel.checkpoint()
+        if self.fail is not None:
+            raise self.fail
+        return self.groups[campaign_group_dbid]
 
 
 def services(campaigns=None, records=None, explainer=None) -> Services:
