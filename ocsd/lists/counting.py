@@ -9,7 +9,7 @@ from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration
 from ocsd.lists.claiming import preflight, refused
-from ocsd.lists.gates import STATUS_TYPES, TYPE_ORDER
+from ocsd.lists.gates import SHUT, STATUS_TYPES, TYPE_ORDER
 from ocsd.lists.reader import let_read, reading
 from ocsd.lists.selection import criteria_of, local_second, parameters, ready_to_dial, selection_of, window_open
 from ocsd.lists.store import ListCounts
@@ -24,6 +24,7 @@ NO_AGENT: Final = "personal, without an agent"
 USED_UP: Final = "attempts used up"
 LATER: Final = "scheduled for later"
 NO_ZONE: Final = "time zone unknown"
+SHUT_HOURS: Final = "outside legal or business hours"
 CLOSED: Final = "daily window closed"
 WAITING: Final = "waits for another record of its chain"
 EXCLUDED: Final = "excluded by the filter"
@@ -38,6 +39,7 @@ WITH ready AS MATERIALIZED (
       WHEN t.attempt >= %(max_attempts)s AND t.record_type NOT IN (5, 6) THEN %(used_up)s
       WHEN coalesce(t.dial_sched_time, 0) > %(now_s)s THEN %(later)s
       WHEN {local} IS NULL THEN %(no_zone)s
+      WHEN {local} = %(shut)s THEN %(shut_hours)s
       WHEN NOT {open} THEN %(closed)s
     END AS reason
   FROM {table} AS t WHERE {ready} AND {criteria}
@@ -72,6 +74,8 @@ def stats(conn: psycopg.Connection[Any], config: Configuration, calling_list: Ca
         "used_up": USED_UP,
         "later": LATER,
         "no_zone": NO_ZONE,
+        "shut": SHUT,
+        "shut_hours": SHUT_HOURS,
         "closed": CLOSED,
         "waiting": WAITING,
     }

@@ -12,6 +12,7 @@ from ocsd.config.objects import CallingList
 from ocsd.lists import counting
 from ocsd.lists.gates import (
     DIALED_TYPES,
+    SHUT,
     TYPE_ORDER,
     LocalTimes,
     dialable_position,
@@ -185,6 +186,8 @@ def _held_back(
     local_s = times.of(record.tz_dbid)
     if local_s is None:
         return counting.NO_ZONE
+    if local_s == SHUT:
+        return counting.SHUT_HOURS
     if not window_open(local_s, record.daily_from_s, record.daily_till_s):
         return counting.CLOSED
     if why_not_dialable(record, max_attempts, times, now, chain=chain) is not None:
