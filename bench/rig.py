@@ -226,7 +226,7 @@ class Rig:
 
 
 @contextmanager
-def rig(load: Load) -> Iterator[Rig]:
+def rig(load: Load, daemon_module: str = "ocsd.cli") -> Iterator[Rig]:
     """A site that is ready to dial; every process is ended and the folder removed with the block."""
     with ExitStack() as stack:
         # PostgreSQL runs as an unprivileged user when we are root, and must be able to enter.
@@ -279,7 +279,7 @@ def rig(load: Load) -> Iterator[Rig]:
         prepare_list(config, dsn, customers)
         stack.callback(launcher.stop, folder / "run")
         log = folder / "daemon.log"
-        daemon = stack.enter_context(child(["ocsd.cli", "run", "--config", str(config_path)], log))
+        daemon = stack.enter_context(child([daemon_module, "run", "--config", str(config_path)], log))
         client = stack.enter_context(ControlClient(f"http://127.0.0.1:{http_port}"))
 
         def answers() -> bool | None:

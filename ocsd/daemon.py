@@ -11,6 +11,7 @@ the SIP workers and the media server; the next start adopts it, and goes on dial
 """
 
 import fcntl
+import gc
 import os
 import signal
 import time
@@ -190,6 +191,16 @@ async def _watch(notifier: sdnotify.SystemdNotifier) -> None:
         await trio.sleep(period_us / 2_000_000)
 
 
+def _exempt_from_collections() -> None:
+    """
+    What is in memory now stays there: let no full collection walk over it again.
+
+    Modules and configuration are most of the heap; with them a collection stopped everything for 90 to 180 CPU ms.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def load_checked(config_path: Path) -> Configuration:
     """The configuration, with every preset that it names known; ConfigError lists all problems."""
     config = load_configuration(config_path)
@@ -268,6 +279,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
                     services.start_soon(obey_news, dnc, desks.records, clock)
                     if config.telephony.embedded:
                         services.start_soon(_keep_servers, config, run_dir)
+                    _exempt_from_collections()
                     log.info(
                         "daemon.ready",
                         adopted=recovered.adopted,
