@@ -203,7 +203,7 @@ async def test_given_rows_that_are_held_back_when_counted_then_each_has_its_reas
 
 
 @pytest.mark.parametrize("kind", ["memory", "postgres"])
-async def test_given_legal_hours_when_a_zone_is_outside_them_then_nothing_of_it_is_claimed_and_it_counts_as_closed(
+async def test_given_legal_hours_when_a_zone_is_outside_them_then_nothing_of_it_is_claimed_and_it_counts_as_outside_them(
     kind, request
 ):
     plain = configuration()
@@ -218,7 +218,7 @@ async def test_given_legal_hours_when_a_zone_is_outside_them_then_nothing_of_it_
     world.add(tz_dbid=14, **all_day)  # 22:30 in Kolkata
     unknown = world.add(tz_dbid=999, **all_day)  # of the list's own zone
     async with world.store() as store:
-        assert (await store.counts(LIST, NOON_UTC)).held_back == {counting.CLOSED: 1}
+        assert (await store.counts(LIST, NOON_UTC)).held_back == {counting.SHUT_HOURS: 1}
         assert told(await claimed(store)) == alone(new_york, unknown)
         night = NOON_UTC + timedelta(hours=12)  # midnight in New York, 10:30 in Kolkata
         assert [chain.record.tz_dbid for chain in await claimed(store, now=night)] == [14]
