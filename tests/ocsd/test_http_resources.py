@@ -350,6 +350,26 @@ async def test_given_an_accepted_charset_or_an_empty_body_when_asked_then_it_is_
     assert (empty[0], empty[1].get("Warning")) == ((200, None) if not good(resource, req) else (400, "102"))
 
 
+@pytest.mark.parametrize(
+    "target", ["/%72ecords/15?x=1", "HTTPS://ocs/records/15?x=1", "http://ocs/lists/%zz?req=AddRecord", "/phones/1?%zz"]
+)
+async def test_given_an_incorrect_uri_when_it_begins_with_a_resource_then_the_refusal_has_its_form(target):
+    status, headers, sent = await ask("POST", target)
+
+    assert (status, headers["Warning"], headers["Content-type"]) == (400, "101", "text/html")
+    assert sent.startswith("<HTML><body>400 Bad Request : 0 Invalid Request: ")
+
+
+async def test_given_a_value_nested_as_deeply_as_can_be_read_when_it_is_refused_then_it_can_be_told_too():
+    statuses = set()
+    for depth in range(600, 1_000):
+        body = b'{"GSW_CALL_RESULT": ' + b"[" * depth + b"]" * depth + b"}"
+        status, headers, _ = await ask("POST", "/records/15?req=RecordProcessed", body)
+        statuses.add((status, headers.get("Warning")))
+
+    assert statuses <= {(400, "103"), (400, "101")}
+
+
 @pytest.mark.parametrize("handle", ["abc", "2147483648", "0", "-1", "1e3", "%D9%A1", "99999999999999999999999"])
 @pytest.mark.parametrize("req", REQUESTS[R])
 async def test_given_a_handle_that_no_record_has_when_asked_then_410_without_asking_anybody(handle, req):
