@@ -205,9 +205,20 @@ NOT_DUPLICATE: Final = sql.SQL(
 
 
 def finder_of(
-    conn: Connection, config: Configuration, calling_list: CallingList, rule: DuplicateRule, columns: Sequence[str]
+    conn: Connection,
+    config: Configuration,
+    calling_list: CallingList,
+    rule: DuplicateRule,
+    columns: Sequence[str],
+    filled: Sequence[str],
 ) -> Finder:
-    """``columns``: those that the file has. ConfigError when the rule cannot be applied to it."""
+    """
+    ConfigError when the rule cannot be applied to the file.
+
+    Args:
+        columns: those that the file has.
+        filled: those of the staged rows; the window may be filled in.
+    """
     problems: list[str] = []
     key = _key_columns(config, calling_list, rule.key, problems)
     problems += [
@@ -232,12 +243,15 @@ def finder_of(
             tables[table] = tuple(column.name for column in theirs)
     user = [column.name for column in columns_of(config, calling_list) if column.name not in MANDATORY_NAMES]
     key_names = {column.name for column in key}
-    update = tuple(name for name in columns if name in (*user, *WINDOW) and name not in key_names)
+    update = [name for name in columns if name in (*user, *WINDOW) and name not in key_names]
+    if {"daily_from", "daily_till"} & set(update) and {"daily_from", "daily_till"} <= set(filled):
+        # As a pair, which has been checked: one of them with the row's other one might never open.
+        update = [*dict.fromkeys((*update, "daily_from", "daily_till"))]
     if rule.action is Action.UPDATE and not update:
         problems.append("duplicates cannot be updated: the file has neither user fields nor a daily window")
     if problems:
         raise ConfigError(problems)
-    return Finder(rule, tuple(column.name for column in key), tuple(tables.items()), update)
+    return Finder(rule, tuple(column.name for column in key), tuple(tables.items()), tuple(update))
 
 
 def _key_columns(config: Configuration, calling_list: CallingList, key: Key, problems: list[str]) -> list[Column]:

@@ -125,7 +125,9 @@ def import_csv(
                 exact=asked.exact, retrieved_as_ready=asked.retrieved_as_ready,
             )  # fmt: skip
             finder = (
-                finder_of(conn, config, calling_list, asked.duplicates, tuple(places)) if asked.duplicates else None
+                finder_of(conn, config, calling_list, asked.duplicates, tuple(places), builder.columns)
+                if asked.duplicates
+                else None
             )
             with (
                 report(path.with_name(path.name + ".rejected.csv"), header) as rejected,
