@@ -65,6 +65,8 @@ format: setup
 docs: setup
 	$(BIN)/python -m ocsd.config.options_page > docs/options.md.new
 	mv docs/options.md.new docs/options.md
+	$(BIN)/python -m ocsd.http.openapi > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
 
 # Hashes of every file of a release are written down, so one lock serves all supported Pythons. `make lock ARGS=--upgrade`
 # takes the newest versions; without it only what pyproject.toml demands changes.

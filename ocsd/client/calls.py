@@ -202,16 +202,16 @@ def group_status(dbid: int) -> Call[dict[str, Any]]:
     return Call("GET", f"/campaigngroups/{dbid}", answers.json_object)
 
 
+def why_group(dbid: int) -> Call[dict[str, Any]]:
+    return Call("GET", f"/campaigngroups/{dbid}?req=why", answers.json_object)
+
+
 def group_statuses() -> Call[dict[str, dict[str, Any]]]:
     return Call("GET", "/campaigngroups", answers.campaign_groups)
 
 
 def statistics(dbid: int) -> Call[dict[str, Any]]:
     return Call("GET", f"/campaigngroups/{dbid}?req=statistics", answers.json_object)
-
-
-def why_group(dbid: int) -> Call[dict[str, Any]]:
-    return Call("GET", f"/campaigngroups/{dbid}?req=why", answers.json_object)
 
 
 def health() -> Call[dict[str, Any]]:

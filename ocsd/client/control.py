@@ -193,7 +193,7 @@ class ControlClient:
         Args:
             to: name of the list; or the handle of a record that somebody works with, which says campaign group and
                 list; None: `calling_list`, else the only list of the campaign.
-            naming: `campaign_name` must be loaded; needed unless a handle or `campaign_group_name` says it.
+            naming: `campaign_name` must be loaded; needed unless a handle says it.
         """
         self.carry_out(calls.add_record(to, record, naming))
 

@@ -1,25 +1,42 @@
 """The control port as an OpenAPI 3.1 document; ``python -m ocsd.http.openapi`` prints it.
 
 ``req`` is a query parameter, OpenAPI knows one POST per path. So the POST of a path lists the values of ``req`` as an
-enumeration, its body is ``anyOf`` the bodies of these requests, its answers are those of all of them together; which
-request has which body and which answers stands beside it in ``x-requests`` (value of ``req`` -> summary, schema,
-answers). Numbers, ranges and statuses come from the tables of the code that reads and answers requests.
+enumeration, its body is ``anyOf`` the bodies of these requests, its answers are those of all of them together. Which
+request has which body and which answers stands beside it in ``x-requests``: value of ``req`` -> summary, schema,
+numbers by status, attributes that change nothing. ``x-attached`` are those that change nothing in any request for
+records.
+Numbers, ranges and statuses come from the tables of the code that reads and answers requests.
 """
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
-from enum import IntEnum
+from collections.abc import Mapping
+from functools import cache
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import ocsd
-from ocsd.model.enums import CmError, CmMessageType, DialMode, GroupCampStatus, OptimizeBy
+from ocsd.explain.contract import Explanation, GroupExplanation, Preflight
+from ocsd.http import openapi_records
+from ocsd.http.openapi_parts import (
+    NOT_RESERVED,
+    Object,
+    body,
+    carried_out,
+    enumeration,
+    json_answer,
+    path_parameter,
+    plain,
+    ref,
+    refused,
+    req,
+    schema_of,
+)
+from ocsd.model.enums import CmError, CmMessageType, DialMode, GroupCampStatus, GswError, OptimizeBy
 from ocsd.model.services import CampaignRequest
 from ocsd.protocols import commdn
+from ocsd.protocols.desktop_pairs import ATTACHED_KEYS
 from ocsd.protocols.keyvalue import MAX_INT
-
-Object: TypeAlias = dict[str, Any]
 
 _CAMPAIGN_SUMMARIES: Final[Mapping[CampaignRequest, str]] = {
     CampaignRequest.LOAD: "Open the lists of the campaign group and read records ahead.",
@@ -34,8 +51,9 @@ _CAMPAIGN_SUMMARIES: Final[Mapping[CampaignRequest, str]] = {
 }
 
 
+@cache
 def document() -> dict[str, object]:
-    """Return the document, JSON values only; the same for every daemon of this version."""
+    """Return the document, JSON values only, not to be changed; the same for every daemon of this version."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -52,15 +70,32 @@ def document() -> dict[str, object]:
         "servers": [{"url": "/", "description": "The port that served this document."}],
         "tags": [
             {"name": "campaigngroups", "description": "Communication DN protocol: load, dial, unload."},
+            {"name": "records", "description": "Desktop protocol: a record that somebody works with, by its handle."},
+            {"name": "phones", "description": "All records of a phone number."},
+            {"name": "customer_ids", "description": "All records of a customer."},
+            {"name": "lists", "description": "New records; our own: explanations."},
             {"name": "server", "description": "Our own: the daemon itself."},
         ],
-        "paths": {
-            "/campaigngroups": _all_groups(),
-            "/campaigngroups/{dbid}": _campaign_group(),
-            "/health": _health(),
-            "/openapi.json": _own_document(),
+        "paths": _with_answers_of_the_port(_paths()),
+        "components": {
+            "schemas": _schemas() | openapi_records.schemas(),
+            "responses": _responses(),
+            "headers": _headers(),
         },
-        "components": {"schemas": _schemas(), "headers": _headers()},
+        "x-attached": sorted(ATTACHED_KEYS),
+    }
+
+
+def _paths() -> Object:
+    paths = openapi_records.paths()
+    paths["/lists/{calling_list}"]["get"] = _preflight()
+    paths["/lists/{calling_list}/{record_id}"] = _why(paths["/lists/{calling_list}"]["parameters"])
+    return {
+        "/campaigngroups": _all_groups(),
+        "/campaigngroups/{dbid}": _campaign_group(),
+        **paths,
+        "/health": _health(),
+        "/openapi.json": _own_document(),
     }
 
 
@@ -80,29 +115,23 @@ def _all_groups() -> Object:
 
 def _campaign_group() -> Object:
     errors = _campaign_errors()
-    responses: Object = {"200": {"description": "Carried out; no body."}}
+    responses: Object = {"200": carried_out()}
     for status, numbers in errors.items():
-        responses[str(status.value)] = _refused(status, CmError, numbers)
-    responses["403"] = {"description": "The request comes from a web page of another host.", "content": _plain()}
+        responses[str(status.value)] = _refused(status, numbers)
+    warnings = {str(status.value): sorted(map(int, numbers)) for status, numbers in errors.items()}
+    responses["403"] = {"description": "The request comes from a web page of another host.", "content": plain()}
     responses["500"] = _failed()
     shown = _document_answer("CampaignGroup", etag=True)
     shown["content"]["application/json"]["schema"] = {
         "anyOf": [
-            _ref("CampaignGroup"),
-            _ref("Statistics"),
-            {"type": "object", "required": ["campaign_group", "at", "dials_now", "summary", "gates"]},
+            ref("CampaignGroup"),
+            ref("Statistics"),
+            ref("GroupExplanation"),
         ],
     }
+    dbid = {"type": "integer", "minimum": 1, "maximum": MAX_INT}
     return {
-        "parameters": [
-            {
-                "name": "dbid",
-                "in": "path",
-                "required": True,
-                "description": "DBID of the campaign group.",
-                "schema": {"type": "integer", "minimum": 1, "maximum": MAX_INT},
-            }
-        ],
+        "parameters": [path_parameter("dbid", dbid, "DBID of the campaign group.")],
         "get": {
             "operationId": "showCampaignGroup",
             "tags": ["campaigngroups"],
@@ -118,8 +147,8 @@ def _campaign_group() -> Object:
             "responses": {
                 "200": shown,
                 "304": _not_modified(),
-                "400": _refused(HTTPStatus.BAD_REQUEST, CmError, [CmError.INVALID_PARAMETER]),
-                "404": _refused(HTTPStatus.NOT_FOUND, CmError, [CmError.GROUP_CAMP_NOT_FOUND]),
+                "400": _refused(HTTPStatus.BAD_REQUEST, [CmError.INVALID_PARAMETER]),
+                "404": _refused(HTTPStatus.NOT_FOUND, [CmError.GROUP_CAMP_NOT_FOUND]),
                 "500": _failed(),
             },
         },
@@ -127,20 +156,20 @@ def _campaign_group() -> Object:
             "operationId": "controlCampaignGroup",
             "tags": ["campaigngroups"],
             "summary": "Control a campaign group.",
-            "parameters": [_req([request.value for request in CampaignRequest])],
-            "requestBody": _body(["DialParameters", "NoParameters"], required=False),
+            "parameters": [req([request.value for request in CampaignRequest])],
+            "requestBody": body([ref("DialParameters"), ref("NoParameters")], required=False),
             "responses": responses,
-            "x-requests": {request.value: _campaign_request(request, list(responses)) for request in CampaignRequest},
+            "x-requests": {request.value: _campaign_request(request, warnings) for request in CampaignRequest},
         },
     }
 
 
-def _campaign_request(request: CampaignRequest, statuses: list[str]) -> Object:
+def _campaign_request(request: CampaignRequest, warnings: Object) -> Object:
     if request in commdn.NEED_PARAMETERS:
         schema = "NeededDialParameters"
     else:
         schema = "DialParameters" if request in commdn.TAKE_PARAMETERS else "NoParameters"
-    return {"summary": _CAMPAIGN_SUMMARIES[request], "schema": _ref(schema), "statuses": statuses}
+    return {"summary": _CAMPAIGN_SUMMARIES[request], "schema": ref(schema), "warnings": warnings}
 
 
 def _campaign_errors() -> Mapping[HTTPStatus, list[CmError]]:
@@ -150,6 +179,47 @@ def _campaign_errors() -> Mapping[HTTPStatus, list[CmError]]:
     for error, status in STATUS_OF_ERROR.items():
         by_status.setdefault(status, []).append(error)
     return by_status
+
+
+# --- explanations ----------------------------------------------------------------------------------------------------
+
+
+def _preflight() -> Object:
+    return {
+        "operationId": "showPreflight",
+        "tags": ["lists"],
+        "summary": "What the list will come to on a start.",
+        "parameters": [req(["preflight"], "Taken in any case.")],
+        "responses": _explained("Preflight"),
+    }
+
+
+def _why(calling_list: list[Object]) -> Object:
+    record_id = path_parameter("record_id", {"type": "integer", "minimum": 1, "maximum": MAX_INT}, "Column record_id.")
+    return {
+        "parameters": [*calling_list, record_id],
+        "get": {
+            "operationId": "showWhy",
+            "tags": ["lists"],
+            "summary": "Why a record is dialed or not: every gate with its inputs and verdict.",
+            "parameters": [req(["why"], "Taken in any case.")],
+            "responses": _explained("Explanation"),
+        },
+    }
+
+
+def _explained(schema: str) -> Object:
+    from ocsd.http.answers import STATUS_OF_ADD_ERROR  # here, because answers.py serves this document
+
+    text: Object = {"text/html": {"schema": {"type": "string"}}}
+    away = STATUS_OF_ADD_ERROR[GswError.DB_ERROR]
+    return {
+        "200": _document_answer(schema),
+        "400": refused(HTTPStatus.BAD_REQUEST, "GSW_ERROR", [GswError.INVALID_REQUEST], text),
+        "404": refused(HTTPStatus.NOT_FOUND, "GSW_ERROR", openapi_records.NOT_CONFIGURED, text),
+        str(away.value): refused(away, "GSW_ERROR", [GswError.DB_ERROR], text),
+        "500": _failed(),
+    }
 
 
 # --- the daemon --------------------------------------------------------------------------------------------------
@@ -179,37 +249,11 @@ def _own_document() -> Object:
     }
 
 
-# --- parts -------------------------------------------------------------------------------------------------------
-
-
-def _ref(name: str) -> Object:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _req(values: list[str]) -> Object:
-    return {
-        "name": "req",
-        "in": "query",
-        "required": True,
-        "description": "The request; taken in any case. What each takes and answers: x-requests.",
-        "schema": {"type": "string", "enum": values},
-    }
-
-
-def _body(schemas: list[str], *, required: bool) -> Object:
-    content = {"schema": {"anyOf": [_ref(name) for name in schemas]}}
-    return {"required": required, "content": {"application/json": content}}
-
-
-def _plain() -> Object:
-    return {"text/plain": {"schema": {"type": "string"}}}
+# --- parts -----------------------------------------------------------------------------------------------------------
 
 
 def _document_answer(schema: str, *, etag: bool = False) -> Object:
-    answer: Object = {"description": "OK", "content": {"application/json": {"schema": _ref(schema)}}}
-    if etag:
-        answer["headers"] = {"Etag": {"$ref": "#/components/headers/Etag"}}
-    return answer
+    return json_answer(ref(schema), etag=etag)
 
 
 def _not_modified() -> Object:
@@ -217,38 +261,51 @@ def _not_modified() -> Object:
 
 
 def _failed() -> Object:
-    return {"description": "The request failed inside the server; its log says why.", "content": _plain()}
+    return {"description": "The request failed inside the server; its log says why.", "content": plain()}
 
 
-def _refused(status: HTTPStatus, kind: type[IntEnum], numbers: Iterable[IntEnum]) -> Object:
-    """A negative answer: its Warning is one of ``numbers``."""
-    found = sorted(numbers)
-    words = ", ".join(f"{number.value} {number.name}" for number in found)
-    warning = {
-        "description": f"{kind.__name__}: {words}.",
-        "schema": {"type": "integer", "enum": [number.value for number in found]},
-    }
-    return {"description": f"{status.phrase}: {words}.", "headers": {"Warning": warning}, "content": _plain()}
+def _refused(status: HTTPStatus, numbers: list[CmError]) -> Object:
+    return refused(status, "GSW_CM_AttrError", numbers, plain())
+
+
+_OF_THE_PORT: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.REQUEST_TIMEOUT: "The request was not complete in time.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The headers are too long.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "All connections are in use.",
+}
+"""Answers before a request is understood; every operation has them. The connection ends with them."""
+
+
+def _with_answers_of_the_port(paths: Object) -> Object:
+    for path in paths.values():
+        for method in ("get", "post"):
+            if method in path:
+                responses = path[method]["responses"]
+                for status in _OF_THE_PORT:
+                    responses[str(status.value)] = {"$ref": f"#/components/responses/{status.name}"}
+                path[method]["responses"] = dict(sorted(responses.items()))
+    return paths
+
+
+def _responses() -> Object:
+    return {status.name: {"description": words, "content": plain()} for status, words in _OF_THE_PORT.items()}
 
 
 def _headers() -> Object:
     return {"Etag": {"description": "Changes with the document; for If-None-Match.", "schema": {"type": "string"}}}
 
 
-def _enumeration(kind: type[IntEnum], words: str) -> Object:
-    members = ", ".join(f"{member.value} {member.name}" for member in kind)
-    return {"type": "integer", "enum": [member.value for member in kind], "description": f"{words}: {members}."}
-
-
 def _schemas() -> Object:
     parameters = _dial_parameters()
+    others = {"patternProperties": {NOT_RESERVED: {}}, "additionalProperties": False}
     status = {
         "GSW_CM_AttrCampaignID": {"type": "integer", "description": "DBID of the campaign."},
         "GSW_CM_AttrGroupID": {"type": "integer", "description": "DBID of the agent group."},
         commdn.DIAL_MODE: parameters[commdn.DIAL_MODE],
         commdn.OPTIMIZE_BY: parameters[commdn.OPTIMIZE_BY],
         commdn.OPTIMIZE_GOAL: parameters[commdn.OPTIMIZE_GOAL],
-        "GSW_CM_AttrGroupCampStatus": _enumeration(GroupCampStatus, "State"),
+        "GSW_CM_AttrGroupCampStatus": enumeration(GroupCampStatus, "State"),
         "GSW_CM_AttrProperties": {"type": "object"},
         "GSW_SWITCH_DBID": {"type": "integer"},
     }
@@ -257,19 +314,15 @@ def _schemas() -> Object:
     group = {"type": "object", "properties": status, "required": always, "additionalProperties": False}
     return {
         # Keys without the reserved prefix belong to the client and are left alone.
-        "DialParameters": {"type": "object", "properties": parameters, "propertyNames": _known(parameters)},
+        "DialParameters": {"type": "object", "properties": parameters, **others},
         "NeededDialParameters": {
             "type": "object",
             "properties": parameters,
             "required": [commdn.DIAL_MODE],
-            "propertyNames": _known(parameters),
+            **others,
             "description": "OptimizeBy and OptimizeGoal are needed in the predictive modes.",
         },
-        "NoParameters": {
-            "type": "object",
-            "propertyNames": _known({}),
-            "description": "The request takes no attributes.",
-        },
+        "NoParameters": {"type": "object", **others, "description": "The request takes no attributes."},
         "CampaignGroup": group
         | {
             "properties": {
@@ -302,6 +355,9 @@ def _schemas() -> Object:
             "required": ["GSW_CM_MessageType", "CampaignGroups", "GSW_CM_AttrOriginAppID"],
             "additionalProperties": False,
         },
+        "Explanation": schema_of(Explanation),
+        "GroupExplanation": schema_of(GroupExplanation),
+        "Preflight": schema_of(Preflight),
         "Statistics": {
             "type": "object",
             "description": "Live figures by name; null: cannot be told yet.",
@@ -328,7 +384,7 @@ def _dial_parameters() -> Object:
         f"{by.name}: {low} to {high} {unit}" if high < MAX_INT else f"{by.name}: {unit}, {low} or more"
         for by, (low, high, unit) in commdn.GOAL_RANGES.items()
     )
-    optimize_by = _enumeration(OptimizeBy, "What predictive dialing optimizes for")
+    optimize_by = enumeration(OptimizeBy, "What predictive dialing optimizes for")
     priority: Object = {
         "type": "object",
         "properties": {
@@ -345,7 +401,7 @@ def _dial_parameters() -> Object:
         "description": "Which record types are dialed first, and how many of each per claim.",
     }
     return {
-        commdn.DIAL_MODE: _enumeration(DialMode, "Dialing mode"),
+        commdn.DIAL_MODE: enumeration(DialMode, "Dialing mode"),
         commdn.OPTIMIZE_BY: optimize_by,
         "GSW_CM_AttrOptimizedBy": optimize_by
         | {"description": f"The manual's other spelling of {commdn.OPTIMIZE_BY}."},
@@ -359,17 +415,8 @@ def _dial_parameters() -> Object:
     }
 
 
-def _known(properties: Mapping[str, object]) -> Object:
-    """Names with the reserved prefix are those of ``properties`` and no other."""
-    return {
-        "anyOf": [{"enum": sorted(properties)}, {"not": {"pattern": "^GSW_"}}]
-        if properties
-        else [{"not": {"pattern": "^GSW_"}}]
-    }
-
-
 def main() -> None:
-    sys.stdout.write(json.dumps(document(), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(document(), indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
