@@ -37,8 +37,8 @@ def explain(facts: RecordFacts, live: Live | None) -> Explanation:
     next_at = None if is_open else next_opening(facts)
     if next_at is not None and held is not None:
         next_at = max(next_at, held)
-    if next_at is not None and not _only_time(of_record):
-        next_at = None
+    if next_at is not None and (next_at <= facts.at or not _only_time(of_record)):
+        next_at = None  # open as far as can be told; or somebody else decides
     return Explanation(
         calling_list=facts.calling_list.name,
         record_id=record.record_id,
