@@ -347,22 +347,21 @@ class HttpValidator:
 
 async def _read(response: httpx.Response, limit_s: float) -> bytes | None:
     """The body; None when it is too long or does not end in time (its connection is closed then)."""
-    body: bytearray | None = bytearray()
+    body = bytearray()
+    whole = False
     try:
         with trio.move_on_after(limit_s) as limit:
             async for chunk in response.aiter_raw():
-                assert body is not None
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
                     limit.cancel()  # not `break`: only a cancel ends the generators inside httpx in order
-        if limit.cancelled_caught:
-            body = None
+            whole = len(body) <= MAX_BODY_BYTES
     except httpx.HTTPError:
-        body = None
+        pass  # cut off: what has come means nothing
     finally:
         with trio.move_on_after(DRAIN_LIMIT_S, shield=True):  # the connection goes back to the pool, or is closed
             await response.aclose()
-    return bytes(body) if body is not None else None
+    return bytes(body) if whole else None
 
 
 @asynccontextmanager

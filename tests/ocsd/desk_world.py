@@ -25,6 +25,7 @@ from ocsd.sessions.group import DialSettings
 from ocsd.sessions.recovery import recover
 from ocsd.sessions.roster import AgentState
 from ocsd.sessions.session import Session
+from ocsd.validation import Validator
 from telephony.fake import CallScript, FakeMedia, FakeTelephony, open_fake_plane
 
 LIST = 142
@@ -188,6 +189,7 @@ class World:
     memory: Memory
     telephony: FakeTelephony
     media: FakeMedia
+    validator: Validator | None = None
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[Daemon]:
@@ -201,6 +203,7 @@ class World:
                 telephony=self.telephony,
                 media=self.media,
                 clock=self.clock,
+                validator=self.validator,
             )
             daemon = Daemon(self, campaigns, Desks(self.config, campaigns, "localhost"), nursery)
             with campaigns.nothing_dialed():

@@ -35,6 +35,7 @@ from ocsd.sessions.group import DialSettings
 from ocsd.sessions.recovery import Recovered, recover
 from ocsd.sessions.roster import AgentState
 from ocsd.sessions.session import Session
+from ocsd.validation import Validator
 from telephony.contract import VerdictKind
 from telephony.fake import CallScript, FakeMedia, FakeTelephony, Script, open_fake_plane
 
@@ -193,6 +194,7 @@ class World:
     telephony: FakeTelephony
     media: FakeMedia
     dnc: MemoryDoNotCall = field(default_factory=MemoryDoNotCall)
+    validator: Validator | None = None
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[Daemon]:
@@ -208,6 +210,7 @@ class World:
                 telephony=self.telephony,
                 media=self.media,
                 clock=self.clock,
+                validator=self.validator,
             )
             daemon = Daemon(self, campaigns, Desks(self.config, campaigns, "localhost"), store, nursery)
             with campaigns.nothing_dialed():
