@@ -32,6 +32,7 @@ from ocsd.config.options import HTTP_CONNECTION_POOL_SIZE, lookup
 from ocsd.config.reload import merge
 from ocsd.delivery import deliver
 from ocsd.dnc.service import open_dnc
+from ocsd.http.answers import Services
 from ocsd.http.desktops import serve_desktops
 from ocsd.http.server import serve_http
 from ocsd.lists.embedded import EmbeddedPostgres, data_folder
@@ -52,7 +53,9 @@ from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.clock import SystemClock
 from ocsd.sessions.desks import Desks
 from ocsd.sessions.dnc_news import obey_news
+from ocsd.sessions.explaining import Explaining
 from ocsd.sessions.group import DialSettings
+from ocsd.sessions.record_control import HttpRecords
 from ocsd.sessions.recovery import recover
 from ocsd.validation import open_validator
 from telephony import launcher
@@ -269,7 +272,12 @@ async def serve(config: Configuration, config_path: Path) -> None:
                     with campaigns.nothing_dialed():
                         await campaigns.resume()
                         recovered = await recover(campaigns, telephony, media)
-                    http_ports = await services.start(serve_http, config.http, config.application, campaigns)
+                    offered = Services(
+                        campaigns,
+                        HttpRecords(campaigns, desks.records),
+                        Explaining(campaigns, store.database, dnc, store.owner),
+                    )
+                    http_ports = await services.start(serve_http, config.http, config.application, offered)
                     desks.http_port = http_ports[0]
                     await services.start(serve_desktops, config.desktop, config.application, desks)
                     services.start_soon(_watch, notifier)

@@ -74,7 +74,7 @@ from ocsd.sessions.attempt_events import (
     ReleaseRequested,
     Withdrawn,
 )
-from ocsd.sessions.attempt_steps import BEFORE_TALK, RINGING, SAFETY_MARGIN_S, SEEKING, AttemptSteps
+from ocsd.sessions.attempt_steps import RINGING, SAFETY_MARGIN_S, SEEKING, AttemptSteps
 from ocsd.sessions.outcome import PEOPLE, result_of_failure, result_of_verdict
 from telephony.contract import VerdictKind
 
@@ -410,15 +410,10 @@ class AttemptMachine(AttemptSteps):
     def _record_processed(self, call_result: int | None, now_s: float) -> tuple[Do, ...]:
         self.correct(call_result)
         match self.state:
-            case AttemptState.TALKING:
-                self.processed = True
-                return ()
-            case _ if self.designated_agent is not None and self.state in BEFORE_TALK:
-                self.processed = True
-                return ()
             case AttemptState.WRAP_UP:
                 return self.finish_wrap_up(now_s)
             case _:
+                self.processed = True  # whatever the call still comes to, nobody is asked about the record any more
                 return ()
 
     def _forced(self, now_s: float) -> tuple[Do, ...]:

@@ -6,20 +6,20 @@ from typing import TypeVar
 
 import structlog
 
-from ocsd.config.objects import Configuration, FormatField
-from ocsd.model.enums import ChainAttr, GswError, RecordType
+from ocsd.config.objects import Configuration
+from ocsd.model.enums import ChainAttr, GswError
 from ocsd.model.errors import DesktopRequestError
-from ocsd.model.records import CallingRecord
 from ocsd.model.services import DesktopConnection
 from ocsd.protocols import desktop_events as events
 from ocsd.protocols import desktop_records as requests
+from ocsd.protocols.add_record import AddRecord
 from ocsd.protocols.desktop_events import Message
-from ocsd.protocols.desktop_records import CallbackType
 from ocsd.protocols.desktop_times import local_text
-from ocsd.protocols.desktop_updates import column_updates
+from ocsd.sessions.adding import RecordAdding
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.desk_record import DeskRecord
 from ocsd.sessions.held import Held, OnDisk, at_once
+from ocsd.sessions.record_checks import CALLBACK_TYPE_OF, TREATMENT_OF, RecordChecks
 from ocsd.sessions.records import RecordService
 from ocsd.sessions.session import Session
 from ocsd.sessions.withdrawals import Target
@@ -28,44 +28,43 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_RECORD_TYPE_OF = {
-    CallbackType.PERSONAL: RecordType.PERSONAL_CALLBACK,
-    CallbackType.CAMPAIGN: RecordType.CAMPAIGN_CALLBACK,
-}
-_TREATMENT_OF = {requests.RecordTreatment.PERSONAL: "personal", requests.RecordTreatment.CAMPAIGN: "campaign"}
-
 
 class RecordRequests:
     """
-    Checks what a request says of the record (campaign, group, list) against the record itself, has it carried out, and
-    answers when it is on disk. Answers may overtake each other; requests of one connection do not.
+    Has a request carried out, and answers when it is on disk. Answers may overtake each other; requests of one
+    connection do not. A desktop may use handles of records that are on it, or in a call of its agent; numbers and
+    customer IDs may be anybody's.
     """
 
     def __init__(self, config: Configuration, campaigns: Campaigns, records: RecordService) -> None:
         self.config = config
         self._campaigns = campaigns
         self._records = records
+        self._checks = RecordChecks(campaigns, records.in_hand)
+        self._adding = RecordAdding(campaigns, records.in_hand)
         self._dbid = config.application.dbid
 
-    async def received(self, connection: DesktopConnection, request: requests.RecordRequest, agent_id: str) -> None:
+    async def received(
+        self, connection: DesktopConnection, request: requests.RecordRequest | AddRecord, agent_id: str
+    ) -> None:
         """Raises DesktopRequestError; the caller answers with it."""
         if request.application_dbid != self._dbid:
             return  # addressed to another OCS (manual: only the matching one responds)
         match request:
             case requests.UpdateCallCompletionStats():
-                held = self._named(request, request.record_handle)
-                await self._records.update(request.record_handle, *self._correction(request, held))
+                held = self._checks.named(request, request.record_handle, agent_id=agent_id)
+                await self._records.update(request.record_handle, *self._checks.correction(request, held))
                 connection.send(self._acknowledgement(request, held))
             case requests.RecordProcessed():
-                held = self._named(request, request.record_handle)
-                call_result, updates = self._correction(request, held)
-                treatment = _TREATMENT_OF[request.treatment] if request.treatment is not None else None
+                held = self._checks.named(request, request.record_handle, agent_id=agent_id)
+                call_result, updates = self._checks.correction(request, held)
+                treatment = TREATMENT_OF[request.treatment]
                 on_disk = await self._records.processed(
                     request.record_handle, call_result, updates, treatment, agent_id
                 )
                 self._answer(connection, on_disk, lambda _: self._acknowledgement(request, held))
             case requests.RecordReject():
-                held = self._named(request, request.record_handle)
+                held = self._checks.named(request, request.record_handle, agent_id=agent_id)
                 on_disk = await self._records.reject(request.record_handle, agent_id)
                 self._answer(connection, on_disk, lambda _: self._acknowledgement(request, held))
             case requests.RequestRecordCancel():
@@ -73,15 +72,13 @@ class RecordRequests:
             case requests.DoNotCall():
                 self._do_not_call(connection, request, agent_id)
             case requests.RecordReschedule() | requests.ScheduledRecordReschedule():
-                await self._reschedule(connection, request)
+                await self._reschedule(connection, request, agent_id)
+            case AddRecord():
+                self._add(connection, request, agent_id)
 
     async def make_call(self, request: requests.RequestMakeCall, agent_id: str) -> Session:
         """RequestMakeCall: call the customer of a record on this agent's desktop; returns where its attempt is now."""
-        held = self._records.find(request.record_handle)
-        if held.agent_id != agent_id:
-            raise DesktopRequestError(
-                GswError.INVALID_ATTRIBUTE_VALUE, f"record handle {request.record_handle} is on no desktop of yours"
-            )
+        held = self._records.in_hand.find(request.record_handle, agent_id=agent_id)
         if held.desk is None:
             raise DesktopRequestError(GswError.INVALID_REQUEST, "the record has a call already")
         number = held.as_corrected.contact_info
@@ -95,7 +92,7 @@ class RecordRequests:
     def _cancel(self, connection: DesktopConnection, request: requests.RequestRecordCancel, agent_id: str) -> None:
         sessions = None
         if request.record_handle is not None:
-            self._named(request, request.record_handle)
+            self._checks.named(request, request.record_handle, agent_id=agent_id)
         else:
             sessions = self._named_sessions(request, self._loaded_for(agent_id))
         target = Target(request.record_handle, request.phone, request.customer_id)
@@ -109,7 +106,7 @@ class RecordRequests:
     def _do_not_call(self, connection: DesktopConnection, request: requests.DoNotCall, agent_id: str) -> None:
         tenant_dbid = None
         if request.record_handle is not None:
-            self._named(request, request.record_handle)
+            self._checks.named(request, request.record_handle, agent_id=agent_id)
         else:
             tenant_dbid = self._tenant_of(agent_id)
         on_disk = self._records.do_not_call(
@@ -121,25 +118,34 @@ class RecordRequests:
         )
         self._answer(connection, on_disk, lambda _: events.withdrawal_acknowledgement(request, self._dbid))
 
-    async def _reschedule(self, connection: DesktopConnection, request: requests.RescheduleRequest) -> None:
-        held = self._named(request, request.record_handle)
-        asked = request.callback_type
-        phone = request.phone if isinstance(request, requests.ScheduledRecordReschedule) else None
-        if phone == held.record.contact_info:
-            phone = None  # sent back as it is
-        agreed = await self._records.reschedule(
-            request.record_handle, _RECORD_TYPE_OF[asked] if asked is not None else None, request.local_time, phone
-        )
+    async def _reschedule(
+        self, connection: DesktopConnection, request: requests.RescheduleRequest, agent_id: str
+    ) -> None:
+        held = self._checks.named(request, request.record_handle, agent_id=agent_id)
+        kind, phone = CALLBACK_TYPE_OF[request.callback_type], self._checks.new_number(request, held)
+        agreed = await self._records.reschedule(request.record_handle, kind, request.local_time, phone)
         connection.send(
             events.reschedule_acknowledgement(
                 request,
                 self._dbid,
-                self._list_name(held),
+                self._checks.list_name(held),
                 held.session.campaign.name,
                 callback_type=events.callback_type_of(agreed.callback_type),
                 date_time=local_text(agreed.due, agreed.zone),
             )
         )
+
+    def _add(self, connection: DesktopConnection, request: AddRecord, agent_id: str) -> None:
+        on_disk = self._adding.add(request, agent_id=agent_id)
+
+        async def added() -> Message:
+            try:
+                where = await on_disk()
+            except DesktopRequestError as error:
+                return events.gsw_error(self._dbid, error.error, error.description, request.reference_id)
+            return events.add_record_acknowledgement(request, self._dbid, where.calling_list.name, where.campaign.name)
+
+        self._records.in_hand.in_background(added, connection.send)
 
     # --- notifications --------------------------------------------------------------------------------------------
 
@@ -158,7 +164,7 @@ class RecordRequests:
             desk.handle,
             date_time=local_text(due, zone),
             tz_offset_s=int(offset.total_seconds()) if offset is not None else 0,
-            fields=self._fields(record),
+            fields=self._checks.fields(record),
         )
 
     def record_cancel(self, held: Held, chain_attr: ChainAttr) -> Message:
@@ -166,7 +172,7 @@ class RecordRequests:
         column = self.config.calling_list_by_dbid(held.record.list_dbid).customer_id_field
         return events.record_cancel(
             self._dbid,
-            self._list_name(held),
+            self._checks.list_name(held),
             held.session.campaign.name,
             held.record,
             held.handle,
@@ -189,34 +195,7 @@ class RecordRequests:
         request: requests.UpdateCallCompletionStats | requests.RecordProcessed | requests.RecordReject,
         held: Held,
     ) -> Message:
-        return events.acknowledgement(request, self._dbid, self._list_name(held), held.session.campaign.name)
-
-    def _correction(self, request: requests.CorrectingRequest, held: Held) -> tuple[int | None, dict[str, object]]:
-        updates = column_updates(request, self._fields(held.record), held.as_corrected)
-        result = updates.pop("call_result", None)
-        return (int(str(result)) if result is not None else None), updates
-
-    def _named(self, request: requests.RecordRequest, handle: int) -> Held:
-        """The record, if the names in the request are those of its campaign, group and list."""
-        held = self._records.find(handle)
-        session = held.session
-        if request.campaign_name not in (None, session.campaign.name):
-            raise DesktopRequestError(
-                GswError.INVALID_ATTRIBUTE_VALUE,
-                f"GSW_CAMPAIGN_NAME {request.campaign_name!r}: the record belongs to {session.campaign.name!r}",
-            )
-        if request.campaign_group_name not in (None, session.group.name):
-            raise DesktopRequestError(
-                GswError.CAMPAIGN_GROUP_NOT_FOUND,
-                f"GSW_CAMPAIGN_GROUP_NAME {request.campaign_group_name!r}: the record is of {session.group.name!r}",
-            )
-        calling_list = self._list_name(held)
-        if request.calling_list not in (None, calling_list):
-            raise DesktopRequestError(
-                GswError.INVALID_ATTRIBUTE_VALUE,
-                f"GSW_CALLING_LIST {request.calling_list!r}: the record is of {calling_list!r}",
-            )
-        return held
+        return events.acknowledgement(request, self._dbid, self._checks.list_name(held), held.session.campaign.name)
 
     def _loaded_for(self, agent_id: str) -> list[Session]:
         """
@@ -255,9 +234,3 @@ class RecordRequests:
             if group.group in groups
         }
         return tenants.pop() if len(tenants) == 1 else None
-
-    def _list_name(self, held: Held) -> str:
-        return self.config.calling_list_by_dbid(held.chain.list_dbid).name
-
-    def _fields(self, record: CallingRecord) -> tuple[FormatField, ...]:
-        return self.config.format_of_list(self.config.calling_list_by_dbid(record.list_dbid)).fields

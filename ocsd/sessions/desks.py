@@ -11,6 +11,7 @@ from ocsd.model.errors import DesktopRequestError
 from ocsd.model.services import DesktopConnection
 from ocsd.protocols import desktop as requests
 from ocsd.protocols import desktop_events as events
+from ocsd.protocols.add_record import AddRecord
 from ocsd.protocols.desktop_events import DesktopEvent, Message
 from ocsd.sessions import attempt as machine
 from ocsd.sessions.attempt import AttemptState
@@ -106,6 +107,7 @@ class Desks:
                     | requests.DoNotCall()
                     | requests.RecordReschedule()
                     | requests.ScheduledRecordReschedule()
+                    | AddRecord()
                 ):
                     await self._requests.received(connection, message, self._agent(connection, None))
                 case _:

@@ -10,7 +10,7 @@ import trio
 from ocsd.model.enums import GswError
 from ocsd.model.errors import DesktopRequestError
 from ocsd.model.records import CallingRecord, Chain, ChainChange, ChainSettlement
-from ocsd.sessions.attempt_events import PendingCallback
+from ocsd.sessions.attempt_events import AttemptState, PendingCallback
 from ocsd.sessions.attempt_task import AttemptTask
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.desk_record import DeskRecord
@@ -103,25 +103,35 @@ class RecordsInHand:
         closed = task.machine.record_closed or task.machine.processed or task.context.withdrawn
         return not closed and handle not in self._finishing
 
-    def find(self, handle: int) -> Held:
-        """The record with this handle; DesktopRequestError 112 when it is unknown or has been processed."""
+    def _may_still_connect(self, task: AttemptTask) -> bool:
+        """A request not to be called still matters to it."""
+        before = task.machine.state not in (AttemptState.TALKING, AttemptState.WRAP_UP)
+        return before and not task.machine.record_closed and not task.context.withdrawn
+
+    def find(self, handle: int, *, agent_id: str | None = None) -> Held:
+        """
+        The record with this handle; DesktopRequestError 112 when it is unknown or has been processed.
+
+        ``agent_id``: only on this agent's desktop, or in its call; elsewhere it is 112 too.
+        """
         for session in self._campaigns.running:
-            task = session.attempts.get(handle)
-            if task is not None and self._open(handle, task):
-                return Held(session, handle, task=task)
-            desk = session.on_desk.get(handle)
-            if desk is not None and not desk.closing:
-                return Held(session, handle, desk=desk)
+            held: Held | None = None
+            if (task := session.attempts.get(handle)) is not None and self._open(handle, task):
+                held = Held(session, handle, task=task)
+            elif (desk := session.on_desk.get(handle)) is not None and not desk.closing:
+                held = Held(session, handle, desk=desk)
+            if held is not None and agent_id in (None, held.agent_id):
+                return held
         raise DesktopRequestError(GswError.NO_CALL_FOUND, f"record handle {handle} is unknown or already processed")
 
     def all(self) -> list[Held]:
-        """All records in attempts and on desks."""
+        """All records in attempts and on desks; also processed ones whose call is no conversation yet."""
         found: list[Held] = []
         for session in self._campaigns.running:
             found += [
                 Held(session, handle, task=task)
                 for handle, task in session.attempts.items()
-                if self._open(handle, task)
+                if self._open(handle, task) or self._may_still_connect(task)
             ]
             found += [Held(session, handle, desk=desk) for handle, desk in session.on_desk.items() if not desk.closing]
         return found

@@ -12,9 +12,9 @@ A record in somebody's hands has a handle. It is *in an attempt* (`Session.attem
 Do-Not-Call goes further: the number is in force before anything else is tried (docs/adr/0010).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from typing import Final
 
 import structlog
@@ -23,8 +23,8 @@ from ocsd.dnc.contract import DncEntry
 from ocsd.model.enums import CallResult, ChainAttr, GswError, RecordStatus, RecordType
 from ocsd.model.errors import DesktopRequestError, StoreUnavailable
 from ocsd.model.records import ChainChange, ChainSettlement
-from ocsd.protocols.desktop_times import scheduled_instant
 from ocsd.sessions import attempt_events as events
+from ocsd.sessions.appointments import appointment
 from ocsd.sessions.attempt_events import AttemptState, PendingCallback
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.desk_record import DeskRecord
@@ -34,9 +34,6 @@ from ocsd.sessions.withdrawals import Cancelled, Target, Withdrawals
 from ocsd.treatments.callback import callback_change, reject_change
 
 log = structlog.get_logger()
-
-LATEST: Final = datetime(2038, 1, 19, 3, 14, 7, tzinfo=UTC)
-"""dial_sched_time is a 32-bit integer in the manual's default format."""
 
 PERSONAL_TYPES: Final = frozenset({RecordType.PERSONAL_CALLBACK, RecordType.PERSONAL_RESCHEDULED})
 SCHEDULED_TYPES: Final = PERSONAL_TYPES | {RecordType.CAMPAIGN_CALLBACK, RecordType.CAMPAIGN_RESCHEDULED}
@@ -81,21 +78,22 @@ class RecordService:
     async def update(self, handle: int, call_result: int | None, updates: dict[str, object]) -> None:
         """UpdateCallCompletionStats. ``updates``: columns and values, already checked against the list's format."""
         held = self.find(handle)
-        await self._correct(held, call_result, updates)
+        self._correct(held, call_result, updates)
         if held.task is not None:
             held.task.post(events.RecordUpdated(call_result))
+            await self._note(held, call_result, updates, {})
 
-    async def _correct(self, held: Held, call_result: int | None, updates: dict[str, object]) -> None:
+    def _correct(self, held: Held, call_result: int | None, updates: dict[str, object]) -> None:
         held.updates.update(updates)
         if held.desk is not None:
             held.desk.call_result = call_result if call_result is not None else held.desk.call_result
-        elif updates or call_result is not None:
-            await self._note(held, call_result, updates, {})
 
     async def _note(
         self, held: Held, call_result: int | None, updates: dict[str, object], asks: Mapping[str, object]
     ) -> None:
         """The record may stay open for long: a restart must not forget what the agent has typed and asked for."""
+        if call_result is None and not updates and not asks:
+            return
         try:
             await self._campaigns.store.note_correction(held.handle, call_result, updates, asks)
         except StoreUnavailable as error:
@@ -112,21 +110,34 @@ class RecordService:
         """
         RecordProcessed. ``treatment``: ``campaign``, ``personal`` or None (GSW_TREATMENT).
 
-        A record whose people still talk is closed with the call: there is nothing to wait for, as the open attempt is
+        A record whose call still goes on is closed with the call: there is nothing to wait for, as the open attempt is
         on disk, and a daemon started meanwhile closes it as what it is.
         """
-        held = self.find(handle)
-        await self._correct(held, call_result, updates)
+        return await self._processed(self.find(handle), call_result, updates, treatment, agent_id, {})
+
+    async def _processed(
+        self,
+        held: Held,
+        call_result: int | None,
+        updates: dict[str, object],
+        treatment: str | None,
+        agent_id: str | None,
+        asks: Mapping[str, object],
+    ) -> OnDisk[None]:
+        # Nothing is awaited before nobody finds the record any more: two requests for one handle are never both taken.
+        self._correct(held, call_result, updates)
         if held.task is not None:
             task = held.task
             task.context.treatment = treatment
             in_wrap_up = task.machine.state is AttemptState.WRAP_UP
             task.post(events.RecordProcessed(call_result, treatment))
-            if held.on_desktop:
-                self.in_hand.finishing(handle)
-            if treatment is not None and not in_wrap_up:
-                await self._note(held, None, {}, {"treatment": treatment})
-            return task.closed.wait if in_wrap_up else at_once
+            self.in_hand.finishing(held.handle)
+            if in_wrap_up:
+                return task.closed.wait
+            await self._note(
+                held, call_result, updates, {**asks, **({"treatment": treatment} if treatment is not None else {})}
+            )
+            return at_once
         assert held.desk is not None
         return self.in_hand.settle(
             held.session, held.desk, self._finished(held.session, held.desk, treatment, agent_id)
@@ -162,14 +173,17 @@ class RecordService:
 
     # --- giving up records ----------------------------------------------------------------------------------------
 
-    async def reject(self, handle: int, agent_id: str) -> OnDisk[None]:
+    async def reject(self, handle: int, agent_id: str | None) -> OnDisk[None]:
         """
         RecordReject: the chain is General and Ready again, for another agent.
 
         One that has been dialed is dialed again as soon as its turn comes (manual: "the record can still be canceled or
-        rejected before the final RecordProcessed").
+        rejected before the final RecordProcessed"). One that no agent has cannot be rejected: 101.
         """
         held = self.find(handle)
+        agent_id = agent_id or held.agent_id
+        if agent_id is None or not held.on_desktop:
+            raise DesktopRequestError(GswError.INVALID_REQUEST, "the record is on no desktop: nobody can reject it")
         if held.task is not None:
             task = held.task
             in_wrap_up = task.machine.state is AttemptState.WRAP_UP
@@ -218,29 +232,45 @@ class RecordService:
         Args:
             callback_type: Personal or Campaign CallBack; None: as it is (error 117 when it was never scheduled).
             local_time: naive, in the record's zone; error 110 when it has passed or the record is never open after it.
-            phone: another number to call.
+            phone: another number to call, E.164.
         """
         held = self.find(handle)
-        kind = callback_type if callback_type is not None else self._scheduled_type(held)
-        record = held.as_corrected
-        if phone is not None:
-            record = replace(record, contact_info=phone)
-        zone = held.session.planner.zone(record)
-        asked = scheduled_instant(local_time, zone, self._campaigns.clock.utc())
-        due = held.session.hours(record.list_dbid).opening(record, asked)
-        if due is None or due > LATEST:
-            raise DesktopRequestError(GswError.INVALID_TIME, "the record may not be called at that time or later")
-        pending = PendingCallback(kind, due)
-        if phone is not None:
-            await self._correct(held, None, {"contact_info": phone})
+        agreed, updates, asks = self._agree(held, callback_type, local_time, phone)
         if held.task is not None:
-            held.task.context.callback = pending
-            await self._note(held, None, {}, {"callback_type": int(kind), "callback_due": int(due.timestamp())})
+            await self._note(held, None, updates, asks)
+        return agreed
+
+    async def reschedule_finally(
+        self,
+        handle: int,
+        callback_type: RecordType | None,
+        local_time: datetime,
+        phone: str | None = None,
+        agent_id: str | None = None,
+    ) -> OnDisk[None]:
+        """As `reschedule`, with RecordProcessed: final at once, as over HTTP."""
+        held = self.find(handle)
+        _, updates, asks = self._agree(held, callback_type, local_time, phone)
+        return await self._processed(held, None, updates, None, agent_id, asks)
+
+    def _agree(
+        self, held: Held, callback_type: RecordType | None, local_time: datetime, phone: str | None
+    ) -> tuple[Rescheduled, dict[str, object], dict[str, object]]:
+        """What was agreed, the columns that it sets, and what a restart has to know; in force in memory."""
+        kind = callback_type if callback_type is not None else self._scheduled_type(held)
+        updates: dict[str, object] = {"contact_info": phone} if phone is not None else {}
+        record = replace(held.as_corrected, contact_info=phone) if phone is not None else held.as_corrected
+        zone, hours = held.session.planner.zone(record), held.session.hours(record.list_dbid)
+        due = appointment(record, local_time, zone, hours, self._campaigns.clock.utc())
+        held.updates.update(updates)
+        if held.task is not None:
+            held.task.context.callback = PendingCallback(kind, due)
         else:
             assert held.desk is not None
-            held.desk.callback = pending
-        log.info("record.callback_asked", record_handle=handle, type=kind.name, due=due.isoformat())
-        return Rescheduled(kind, due, zone)
+            held.desk.callback = PendingCallback(kind, due)
+        log.info("record.callback_asked", record_handle=held.handle, type=kind.name, due=due.isoformat())
+        asks: dict[str, object] = {"callback_type": int(kind), "callback_due": int(due.timestamp())}
+        return Rescheduled(kind, due, zone), updates, asks
 
     def _scheduled_type(self, held: Held) -> RecordType:
         if held.callback is not None:
@@ -255,10 +285,15 @@ class RecordService:
     # --- withdrawing --------------------------------------------------------------------------------------------
 
     def cancel(
-        self, target: Target, chain_attr: ChainAttr, *, sessions: Sequence[Session] | None = None
+        self,
+        target: Target,
+        chain_attr: ChainAttr,
+        *,
+        sessions: Sequence[Session] | None = None,
+        lists: Collection[int] | None = None,
     ) -> OnDisk[Cancelled]:
         """RequestRecordCancel; see `Withdrawals.cancel`."""
-        return self._withdrawals.cancel(target, chain_attr, sessions=sessions)
+        return self._withdrawals.cancel(target, chain_attr, sessions=sessions, lists=lists)
 
     def do_not_call(
         self,

@@ -137,6 +137,10 @@ class RecordSupply:
         known = all(self._exhausted_until.get(dbid, now) > now for dbid in self._planner.shares())
         return known and not self.buffered and not self.held
 
+    def look_again(self, list_dbid: int) -> None:
+        """The list has got a new record: it is worth asking before `EXHAUSTED_RETRY_S` is over."""
+        self._exhausted_until.pop(list_dbid, None)
+
     # --- configuration ------------------------------------------------------------------------------------------
 
     async def reconfigure(self, planner: Planner) -> None:

@@ -1,6 +1,6 @@
 """Records that leave the lists for good: cancelled, or put on Do-Not-Call. `RecordService` is the way in."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -66,21 +66,28 @@ class Withdrawals:
     # --- cancelling ---------------------------------------------------------------------------------------------
 
     def cancel(
-        self, target: Target, chain_attr: ChainAttr, *, sessions: Sequence[Session] | None = None
+        self,
+        target: Target,
+        chain_attr: ChainAttr,
+        *,
+        sessions: Sequence[Session] | None = None,
+        lists: Collection[int] | None = None,
     ) -> OnDisk[Cancelled]:
         """
         RequestRecordCancel, CM_ReqCancelRecord.
 
         Args:
             sessions: whose campaigns' lists are searched for the phone number or customer ID; None: all loaded ones.
+            lists: only these of them.
         """
         if target.handle is not None:
             return self._cancel_held(self._in_hand.find(target.handle), chain_attr)
         searched = list(sessions) if sessions is not None else list(self._campaigns.sessions.values())
         selectors = self._selectors(target, chain_attr, searched)
+        chosen = [dbid for dbid in _lists_of(searched) if lists is None or dbid in lists]
 
         async def cancelled() -> Cancelled:
-            found = [await self._cancel_selected(selector, searched, chain_attr) for selector in selectors]
+            found = [await self._cancel_selected(selector, chosen, chain_attr) for selector in selectors]
             return Cancelled(sum(each.records for each in found), any(each.incomplete for each in found))
 
         return cancelled
@@ -97,10 +104,7 @@ class Withdrawals:
 
         return cancelled
 
-    async def _cancel_selected(
-        self, selector: Selector, sessions: Sequence[Session], chain_attr: ChainAttr
-    ) -> Cancelled:
-        lists = _lists_of(sessions)
+    async def _cancel_selected(self, selector: Selector, lists: Sequence[int], chain_attr: ChainAttr) -> Cancelled:
         if lookup(self._campaigns.config, CANCEL_ON_DESKTOP):
             rows = await self._withdraw(lists, selector, Withdrawal.CANCEL)
             await self._let_go(rows, chain_attr, events.Cancelled())
@@ -181,6 +185,10 @@ class Withdrawals:
             for selector in selectors:
                 where = [selector.record[0]] if selector.record is not None else lists
                 rows += await self._withdraw(where, selector, Withdrawal.DO_NOT_CALL)
+            if held is not None and (joined := {row.phone: None for row in rows if row.phone not in phones}):
+                # Numbers that have joined the chain since it was loaded.
+                more = [DncEntry(phone=phone, customer_id=None, **common) for phone in joined]  # type: ignore[arg-type]
+                await self._in_force(more)
             if release is not None:
                 await release(events.Withdrawn())
             await self._let_go(rows, chain_attr, events.Withdrawn(), phones=phones)

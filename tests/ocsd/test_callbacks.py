@@ -233,7 +233,7 @@ async def test_given_a_scheduled_call_when_the_agent_makes_it_then_the_handle_st
     [
         ({"RecordHandle": 999}, 112),
         ({"OtherDN": "+12125550000"}, 103),
-        ({}, 103),
+        ({}, 112),
     ],
 )
 async def test_given_a_call_that_may_not_be_made_when_asked_for_then_an_event_error(
