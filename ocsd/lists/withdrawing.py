@@ -19,6 +19,7 @@ import psycopg
 from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration
+from ocsd.lists.arrays import array, int_array
 from ocsd.lists.tables import columns_of, table_of
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
 from ocsd.model.records import Selector, Withdrawal, Withdrawn
@@ -152,7 +153,34 @@ def _withdraw_rows(
             sql.SQL("UPDATE {} SET record_status = %s WHERE record_id = ANY(%s)").format(sql.Identifier(table)),
             (int(RecordStatus.UPDATED), updated),
         )
+    changed = {*withdrawn, *updated}
+    _note(conn, table, [row for row in found if row.record_id in changed], selector)
     return found
+
+
+def _note(conn: Connection, table: str, rows: Sequence[Withdrawn], selector: Selector) -> None:
+    """Write down what has become of the rows, for their history."""
+    if not rows:
+        return
+    named_by = "record" if selector.record is not None else "phone" if selector.phone is not None else "customer_id"
+    conn.execute(
+        sql.SQL(
+            "INSERT INTO ocsd.withdrawal (table_name, list_dbid, record_id, chain_id, phone, named_by, all_chain,"
+            " claimed, call_result, record_status, record_type)"
+            " SELECT %s, w.list_dbid, t.record_id, t.chain_id, t.contact_info, %s, %s, w.claimed, t.call_result,"
+            " t.record_status, t.record_type"
+            " FROM unnest(%s::int[], %s::int[], %s::boolean[]) AS w (record_id, list_dbid, claimed)"
+            " JOIN {} AS t USING (record_id) ORDER BY t.record_id"
+        ).format(sql.Identifier(table)),
+        (
+            table,
+            named_by,
+            selector.all_chain,
+            int_array(row.record_id for row in rows),
+            int_array(row.list_dbid for row in rows),
+            array(row.claimed for row in rows),
+        ),
+    )
 
 
 def new_values(withdrawal: Withdrawal) -> Mapping[str, int]:
@@ -185,23 +213,23 @@ def _seeds(
         if column.name == entry.customer_id_field
     }
     conditions = [
-        found for name, kind in sorted(fields) if (found := _is(name, kind, selector.customer_id)) is not None
+        found for name, kind in sorted(fields) if (found := is_value(name, kind, selector.customer_id)) is not None
     ]
     return (sql.SQL("({})").format(sql.SQL(" OR ").join(conditions)), selector.customer_id) if conditions else None
 
 
-def _is(name: str, kind: str, value: str) -> sql.Composable | None:
-    """Column equals value, in the column's own type so that its index serves; None: it cannot."""
+def is_value(name: str, kind: str, value: str, parameter: str = "wanted") -> sql.Composable | None:
+    """Column of ``t`` equals ``parameter``, in its own type so that its index serves; None: it cannot be ``value``."""
     if kind == "integer":
         plain = value.strip()
         if not (plain.lstrip("-").isascii() and plain.lstrip("-").isdecimal()) or not -(2**31) <= int(plain) < 2**31:
             return None
         return sql.SQL("t.{} = {}").format(sql.Identifier(name), sql.Literal(int(plain)))
     if kind.startswith("varchar"):
-        return sql.SQL("t.{} = %(wanted)s::varchar").format(sql.Identifier(name))
+        return sql.SQL("t.{} = {}::varchar").format(sql.Identifier(name), sql.Placeholder(parameter))
     if kind.startswith("char"):
-        return sql.SQL("t.{} = %(wanted)s::bpchar").format(sql.Identifier(name))
-    return sql.SQL("t.{}::text = %(wanted)s").format(sql.Identifier(name))
+        return sql.SQL("t.{} = {}::bpchar").format(sql.Identifier(name), sql.Placeholder(parameter))
+    return sql.SQL("t.{}::text = {}").format(sql.Identifier(name), sql.Placeholder(parameter))
 
 
 # -- locks -----------------------------------------------------------------------------------------------------------
