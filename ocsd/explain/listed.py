@@ -109,6 +109,16 @@ class ListReader:
         if rest:
             yield self._chains(rest, fields)
 
+    def chains(self) -> int:
+        """How many chains `blocks` will give."""
+        dialing_filter = self.config.filter(self.calling_list.filter) if self.calling_list.filter else None
+        query = sql.SQL("SELECT count(*) FROM (SELECT DISTINCT t.chain_id FROM {} AS t WHERE {} AND {}) AS c").format(
+            sql.Identifier(self.table), ready_to_dial("t"), criteria_of(dialing_filter)
+        )
+        with self.reading():
+            row = self.conn.execute(query, {}).fetchone()
+        return int(row[0]) if row is not None else 0
+
     def _chains(self, rows: list[tuple[Any, ...]], fields: tuple[str, ...]) -> list[ListedChain]:
         claimed = {row[_CHAIN_PLACE] for row in rows if row[-2]}
         ranks: dict[int, int] = {}

@@ -10,7 +10,7 @@ makes those who dial the same number or customer wait for each other until the e
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -107,6 +107,10 @@ class History:
             since = call.started_at - timedelta(seconds=rule.period_s)
             found.append((rule, sum(at > since for at in times), refusal(rule, times, call.started_at)))
         return found
+
+    def calls(self) -> Iterator[Call]:
+        for calls in self._by_phone.values():
+            yield from calls.values()
 
     def refusal(self, call: Call) -> Refusal | None:
         """
