@@ -55,7 +55,7 @@ from ocsd.sessions.desks import Desks
 from ocsd.sessions.dnc_news import obey_news
 from ocsd.sessions.explaining import Explaining
 from ocsd.sessions.group import DialSettings
-from ocsd.sessions.record_control import HttpRecords
+from ocsd.sessions.record_control import RecordControl
 from ocsd.sessions.recovery import recover
 from ocsd.validation import open_validator
 from telephony import launcher
@@ -274,7 +274,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
                         recovered = await recover(campaigns, telephony, media)
                     offered = Services(
                         campaigns,
-                        HttpRecords(campaigns, desks.records),
+                        RecordControl(campaigns, desks.records),
                         Explaining(campaigns, store.database, dnc, store.owner),
                     )
                     http_ports = await services.start(serve_http, config.http, config.application, offered)

@@ -40,8 +40,8 @@ log = structlog.get_logger()
 DNC_LIMIT_S: Final = 5.0
 
 
-class HttpRecords:
-    """Implements RecordControl."""
+class RecordControl:
+    """Implements the protocol of that name; the configuration is that of ``campaigns``, so a reload reaches it."""
 
     def __init__(self, campaigns: Campaigns, records: RecordService) -> None:
         self._campaigns = campaigns
@@ -54,7 +54,7 @@ class HttpRecords:
         return self._campaigns.config
 
     async def carry_out(self, request: HttpRecordRequest) -> None:
-        """See RecordControl. A cancel ends only the waiting."""
+        """See the protocol. A cancel ends only the waiting."""
         ended = trio.Event()
         failures: list[Exception] = []
         self._campaigns.start_soon(partial(self._run, request, failures, ended))
