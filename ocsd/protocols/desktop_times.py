@@ -19,9 +19,11 @@ def manual_date_time(written: str) -> datetime | None:
     return datetime(year + 2000 if year < 100 else year, month, day, hour, minute)  # noqa: DTZ001 - a local time
 
 
-def scheduled_instant(local_time: datetime, zone: tzinfo, now: datetime) -> datetime:
+def scheduled_instant(local_time: datetime, zone: tzinfo, now: datetime | None) -> datetime:
     """
     Return when clocks in ``zone`` show ``local_time`` (naive), as aware UTC.
+
+    ``now``: None: the time may have passed.
 
     Clocks put forward skip some times and clocks put back show some twice. As RFC 5545 3.3.5 has it, a skipped time is
     read with the offset before the gap (02:30 becomes 03:30), of a repeated one the first is meant.
@@ -32,10 +34,11 @@ def scheduled_instant(local_time: datetime, zone: tzinfo, now: datetime) -> date
         instant = local_time.replace(tzinfo=zone, fold=0).astimezone(UTC)
     except OverflowError:
         instant = None
-    if instant is None or instant <= now:
+    if instant is None or (now is not None and instant <= now):
         raise DesktopRequestError(
             GswError.INVALID_TIME,
-            f"GSW_DATE_TIME {written_time(local_time)} has passed where the customer is",
+            f"GSW_DATE_TIME {written_time(local_time)} "
+            + ("is in no calendar" if now is None else "has passed where the customer is"),
         )
     return instant
 

@@ -207,7 +207,8 @@ class RecordAdding:
         if request.local_time is not None:
             hours = where.sessions[0].hours(calling_list.dbid)
             as_row = _as_row(request, calling_list, number, zone)
-            instant = appointment(as_row, request.local_time, ZoneInfo(zone.zone), hours, self._campaigns.clock.utc())
+            now = self._campaigns.clock.utc()
+            instant = appointment(as_row, request.local_time, ZoneInfo(zone.zone), hours, now, may_have_passed=True)
             due = int(instant.timestamp())
         return NewRecord(
             list_dbid=calling_list.dbid,
