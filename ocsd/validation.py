@@ -14,19 +14,21 @@ A validator that has failed `SILENT` times in a row is away (`Breaker`): it is a
 probe, after pauses that double, and what a probe comes to is held against no record.
 
 Every question has a connection of its own while it lasts (requests are not pipelined), at most as many as the pool is
-large; connections are kept. Redirects, proxies and credentials of the environment are not followed: records hold
-personal data, and go where the configuration says. Addresses may hold secrets, and answers anything: logs name scheme,
-host and port, and quote no answer.
+large; connections are kept. Each place of the pool is a transport of httpx with one connection: a client with many of
+them looks through all at every request, and keeps cookies besides. Redirects, proxies and credentials of the
+environment are not followed: records hold personal data, and go where the configuration says. Addresses may hold
+secrets, and answers anything: logs name scheme, host and port, and quote no answer.
 
 Source: options of the manual in docs/options.md; what the manual leaves open is decided in docs/adr/0011.
 """
 
 import json
-import logging
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 import httpx
@@ -52,6 +54,12 @@ FIRST_PROBE_S: Final = 1.0
 LAST_PROBE_S: Final = 30.0
 """Shortest and longest pause before a probe."""
 
+HEADERS: Final = {
+    "User-Agent": f"ocsd/{__version__}",
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",  # a short body could unpack to a long one
+}
 MAX_CALL_RESULT: Final = 32_767
 """``ocsd.decision.call_result`` is a smallint; sites use results of their own past the manual's 53."""
 MAX_RULE_CHARS: Final = 255
@@ -254,7 +262,10 @@ class HttpValidator:
     def __init__(self, pool_size: int, utc: Callable[[], datetime]) -> None:
         self._utc = utc
         self._slots = trio.CapacityLimiter(pool_size)
-        self._client: httpx.AsyncClient | None = None
+        self._idle: list[httpx.AsyncHTTPTransport] = []
+        """Those used last are at the end, and used again first."""
+        self._tls: ssl.SSLContext | None = None
+        self._tls_lock = trio.Lock()
         self._breaker = Breaker()
 
     @property
@@ -300,49 +311,49 @@ class HttpValidator:
 
     async def _post(self, question: Question) -> Answer:
         properties = {**question.properties, "GSW_START_PROCESSING": int(self._utc().timestamp())}
+        content = json.dumps(properties).encode()
         answer = Answer(error=f"no answer within {question.limit_s:g} s")
-        with trio.move_on_after(question.limit_s):
-            for last_try in (False, True):
-                client = self._opened()
-                try:
-                    request = client.build_request("POST", question.uri, content=json.dumps(properties))
-                    response = await client.send(request, stream=True)
-                except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
-                    # A server closes idle connections whenever it likes. To ask twice does no harm.
-                    if last_try:
+        transport = await self._transport()
+        try:
+            with trio.move_on_after(question.limit_s):
+                for last_try in (False, True):
+                    try:
+                        response = await transport.handle_async_request(
+                            httpx.Request("POST", question.uri, headers=HEADERS, content=content)
+                        )
+                    except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+                        # A server closes idle connections whenever it likes. To ask twice does no harm.
+                        if last_try:
+                            return Answer(error=f"no answer: {type(error).__name__}")
+                        continue
+                    except (httpx.HTTPError, httpx.InvalidURL) as error:
+                        # Only the kind: messages may quote the address, or whatever the peer has sent.
                         return Answer(error=f"no answer: {type(error).__name__}")
-                    continue
-                except (httpx.HTTPError, httpx.InvalidURL) as error:
-                    # Only the kind: messages may quote the address, or whatever the peer has sent.
-                    return Answer(error=f"no answer: {type(error).__name__}")
-                # Should the body never end, the status still holds.
-                answer = Answer(status=response.status_code, body=None)
-                matters = response.status_code == 409
-                body = await _read(response, question.limit_s if matters else min(DRAIN_LIMIT_S, question.limit_s))
-                return Answer(status=response.status_code, body=body if matters else b"")
-        return answer
+                    # Should the body never end, the status still holds.
+                    answer = Answer(status=response.status_code, body=None)
+                    matters = response.status_code == 409
+                    body = await _read(response, question.limit_s if matters else min(DRAIN_LIMIT_S, question.limit_s))
+                    return Answer(status=response.status_code, body=body if matters else b"")
+            return answer
+        finally:
+            if len(self._idle) < self.pool_size:
+                self._idle.append(transport)
+            else:  # the pool has become smaller
+                with trio.move_on_after(DRAIN_LIMIT_S, shield=True):
+                    await transport.aclose()
 
-    def _opened(self) -> httpx.AsyncClient:
-        if self._client is None:
-            # httpx logs every address in full.
-            logging.getLogger("httpx").setLevel(logging.WARNING)
-            self._client = httpx.AsyncClient(
-                headers={
-                    "User-Agent": f"ocsd/{__version__}",
-                    "Content-Type": "application/json",
-                    "Accept-Encoding": "identity",  # a short body could unpack to a long one
-                },
-                # `ask` counts the connections in use, so that the size can be changed while they are.
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEPT_S),
-                timeout=None,  # `_post` has a limit for the whole question
-                follow_redirects=False,
-                trust_env=False,
-            )
-        return self._client
+    async def _transport(self) -> httpx.AsyncHTTPTransport:
+        if self._idle:
+            return self._idle.pop()
+        async with self._tls_lock:
+            if self._tls is None:  # reads the certificates of all authorities
+                self._tls = await trio.to_thread.run_sync(partial(httpx.create_ssl_context, trust_env=False))
+        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEPT_S)
+        return httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=limits)
 
     async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        while self._idle:
+            await self._idle.pop().aclose()
 
 
 async def _read(response: httpx.Response, limit_s: float) -> bytes | None:

@@ -284,7 +284,13 @@ async def test_given_a_settlement_when_made_then_the_chain_follows_it_and_the_de
         chain = await chain_of(store, 5)
         change = ChainChange(**goes_on(record_type=GENERAL, sibling_type=None))
         settlement = settlement_of(
-            chain, change, call_result=48, agent_id="5002", updates={"score": 4}, because="closed on holidays"
+            chain,
+            change,
+            call_result=48,
+            agent_id="5002",
+            updates={"score": 4},
+            because="closed on holidays",
+            evidence={"GSW_BLOCKING_RULE": "holidays", "GSW_BLOCKING_RULE_TYPE": 2},
         )
         assert await store.settle_chain(settlement) is True
         assert await store.settle_chain(settlement) is False
@@ -301,6 +307,7 @@ async def test_given_a_settlement_when_made_then_the_chain_follows_it_and_the_de
         assert (row["owner"], row["table_name"], row["list_dbid"]) == (store.owner, "customers", LIST)
         assert (row["record_id"], row["chain_id"], row["call_result"]) == (first, 5, 48)
         assert (row["because"], row["treatments"], row["agent_id"]) == ("closed on holidays", "9@1@0@1", "5002")
+        assert row["evidence"] == {"GSW_BLOCKING_RULE": "holidays", "GSW_BLOCKING_RULE_TYPE": 2}
 
 
 async def test_given_no_result_of_its_own_when_settled_then_the_record_keeps_its_result(world: World):
