@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import ocsd
-from ocsd.cli import control, dnc, lists, rules, why
+from ocsd.cli import control, dnc, history, lists, preflight, rules, why
 from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED, OcsdGroup
 from ocsd.cli.output import JSON_OPTION, err, out, print_json
 from ocsd.log import configure_logging
@@ -27,10 +27,12 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help, the same on a terminal and in a pipe
     pretty_exceptions_enable=False,
 )
+lists.app.command("preflight", epilog=EXIT_CODES)(preflight.preflight)
 app.add_typer(lists.app, name="list")
 app.add_typer(dnc.app, name="dnc")
 app.add_typer(rules.app, name="rules")
 app.add_typer(control.app, name="ctl")
+app.command(epilog=EXIT_CODES)(history.history)
 app.command("why", epilog=EXIT_CODES)(why.why)
 
 

@@ -37,7 +37,7 @@ HANDLE_S: Final = 180.0
 OCCUPANCY: Final = 0.85
 """Part of their time that agents talk or wrap up, when the pace follows from their number."""
 
-SAMPLE_CHAINS: Final = 10_000
+SAMPLE_CHAINS: Final = 5000
 RUNS: Final = 5
 
 SHORT_S: Final = 3.0
