@@ -242,16 +242,14 @@ class _Search:
 
     def _records(self) -> Iterator[Event]:
         """The rows of the lists with the number or customer, as they are now."""
-        seen: set[tuple[str, str]] = set()
+        seen: set[tuple[str, int]] = set()
         names = ("record_id", "chain_id", "phone", "agent_id", "call_result", "record_status", "record_type",
                  "sched", "attempts", "customer_id")  # fmt: skip
         lists = self.config.calling_lists if self.wanted.calling_list is None else (self.wanted.calling_list,)
         for calling_list in lists:
             table, customer = table_of(self.config, calling_list), calling_list.customer_id_field
-            # Lists may share a table; each of its rows is told once, under the first of them.
-            if (table, customer) in seen or not self._exists(table):
+            if not self._exists(table):
                 continue
-            seen.add((table, customer))
             for row in self._select(
                 sql.SQL(
                     "SELECT t.record_id, t.chain_id, t.contact_info, t.agent_id, t.call_result, t.record_status,"
@@ -266,6 +264,10 @@ class _Search:
                 phones=list(self.wanted.phones),
                 **{f"customer_{place}": value for place, value in enumerate(self.wanted.customer_ids)},
             ):
+                # Lists may share a table; each of its rows is told once, under the first of them.
+                if (table, row["record_id"]) in seen:
+                    continue
+                seen.add((table, row["record_id"]))
                 sched = row.pop("sched")
                 attempts = row.pop("attempts")
                 yield row | {
