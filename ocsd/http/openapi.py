@@ -24,6 +24,7 @@ from ocsd.http.openapi_parts import (
     body,
     carried_out,
     enumeration,
+    foreign,
     json_answer,
     path_parameter,
     plain,
@@ -119,7 +120,7 @@ def _campaign_group() -> Object:
     for status, numbers in errors.items():
         responses[str(status.value)] = _refused(status, numbers)
     warnings = {str(status.value): sorted(map(int, numbers)) for status, numbers in errors.items()}
-    responses["403"] = {"description": "The request comes from a web page of another host.", "content": plain()}
+    responses["403"] = foreign()
     responses["500"] = _failed()
     shown = _document_answer("CampaignGroup", etag=True)
     shown["content"]["application/json"]["schema"] = {

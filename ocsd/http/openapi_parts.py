@@ -66,6 +66,10 @@ def carried_out() -> Object:
     return {"description": "Carried out; no body."}
 
 
+def foreign() -> Object:
+    return {"description": "The request comes from a web page of another host.", "content": plain()}
+
+
 def json_answer(schema: Object, *, etag: bool = False) -> Object:
     answer: Object = {"description": "OK", "content": {"application/json": {"schema": schema}}}
     if etag:

@@ -9,7 +9,18 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
-from ocsd.http.openapi_parts import NOT_RESERVED, Object, body, carried_out, path_parameter, plain, ref, refused, req
+from ocsd.http.openapi_parts import (
+    NOT_RESERVED,
+    Object,
+    body,
+    carried_out,
+    foreign,
+    path_parameter,
+    plain,
+    ref,
+    refused,
+    req,
+)
 from ocsd.model.enums import CallResult, ChainAttr, ContactInfoType, GswError
 from ocsd.protocols import add_record as adding
 from ocsd.protocols.desktop_pairs import ATTACHED_KEYS, MAX_NAME_CHARS, MAX_PHONE_CHARS
@@ -72,7 +83,10 @@ NAMES: Final[Mapping[str, Object]] = MappingProxyType(
         "GSW_TENANT_DBID": _int("The tenant; takes precedence over GSW_TENANT_NAME."),
         "GSW_TENANT_NAME": _text("The tenant."),
         "GSW_APPLICATION_ID": _int("DBID of the server's application; another one than the server's is refused."),
-        "GSW_REFERENCE_ID": _int("Comes back in the text of a negative answer.", -MAX_INT - 1),
+        "GSW_REFERENCE_ID": {
+            **_int("Comes back in the text of a negative answer; null: none.", -MAX_INT - 1),
+            "type": ["integer", "string", "null"],
+        },
         "GSW_AGENT_REQ_TYPE": {"type": "string", "description": "The desktop protocol's name of the request."},
     }
 )
@@ -304,6 +318,7 @@ def _operation(resource: Resource, *, named: bool) -> Object:
         "requestBody": body(forms.values(), required=False),
         "responses": {
             "200": carried_out(),
+            "403": foreign(),
             **{str(status.value): _refused(status, numbers) for status, numbers in sorted(together.items())},
         },
         "x-requests": {
