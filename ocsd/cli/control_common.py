@@ -20,7 +20,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8080"
 Url: TypeAlias = Annotated[str, typer.Option(envvar="OCSD_URL", help="The daemon's control port.")]
 
 _E = TypeVar("_E", bound=Enum)
-_CLOCK: Final = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
+_CLOCK: Final = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", re.ASCII)
 _DAY_S: Final = 86_400
 
 
@@ -90,17 +90,14 @@ def choice(kind: type[_E], *, without: tuple[str, ...] = ()) -> Callable[[str], 
 
 
 def seconds_of_day(text: str) -> int:
-    """``09:30``, ``24:00`` or seconds from midnight."""
+    """``09:30``, ``09:30:15`` or ``24:00`` as seconds from midnight."""
     found = _CLOCK.fullmatch(text)
-    if found is not None and int(found[2]) < 60:
-        seconds = int(found[1]) * 3600 + int(found[2]) * 60
-    elif text.isascii() and text.isdigit():
-        seconds = int(text)
-    else:
-        raise typer.BadParameter(f"{text!r} is neither a time like 09:30 nor seconds from midnight")
-    if seconds > _DAY_S:
-        raise typer.BadParameter(f"{text!r} is past midnight")
-    return seconds
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no time like 09:30")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    if minutes > 59 or seconds > 59 or (of_day := hours * 3600 + minutes * 60 + seconds) > _DAY_S:
+        raise typer.BadParameter(f"{text!r} is no time of a day")
+    return of_day
 
 
 def fields(written: list[str] | None) -> dict[str, str]:
