@@ -226,6 +226,8 @@ def _split(target: str) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def _decode(text: str) -> str:
+    if "%" not in text:
+        return text
     if _PERCENT.search(text):
         raise _Incorrect("the request target holds a % that starts no %XX")
     try:

@@ -40,6 +40,10 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return result
 
 
+# Made once: json.loads makes one for each call that has hooks.
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+
+
 def parse_object(text: str) -> dict[str, object]:
     """
     Return the JSON object in ``text``.
@@ -48,7 +52,7 @@ def parse_object(text: str) -> dict[str, object]:
     nesting, over-long numbers, characters that cannot be stored.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = _DECODER.decode(text)
     except MalformedObject:
         raise
     except RecursionError:
