@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import ocsd
-from ocsd.cli import control, dnc, history, lists, preflight, rules, why
+from ocsd.cli import control, dnc, history, lists, preflight, release, rules, why
 from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED, OcsdGroup
 from ocsd.cli.output import JSON_OPTION, err, out, print_json
 from ocsd.log import configure_logging
@@ -28,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 lists.app.command("preflight", epilog=EXIT_CODES)(preflight.preflight)
+lists.app.command("release", epilog=EXIT_CODES)(release.release)
 app.add_typer(lists.app, name="list")
 app.add_typer(dnc.app, name="dnc")
 app.add_typer(rules.app, name="rules")
