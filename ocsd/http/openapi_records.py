@@ -87,7 +87,6 @@ NAMES: Final[Mapping[str, Object]] = MappingProxyType(
             **_int("Comes back in the text of a negative answer; null: none.", -MAX_INT - 1),
             "type": ["integer", "string", "null"],
         },
-        "GSW_AGENT_REQ_TYPE": {"type": "string", "description": "The desktop protocol's name of the request."},
     }
 )
 
@@ -205,7 +204,11 @@ def _identifier(longest: int) -> Object:
 
 
 PARAMETERS: Final[Mapping[Resource, tuple[str, Object, str]]] = {
-    Resource.RECORDS: ("handle", {"type": "string", "minLength": 1}, "GSW_RECORD_HANDLE."),
+    Resource.RECORDS: (
+        "handle",
+        {"type": "string", "pattern": "^[1-9][0-9]{0,9}$"},
+        "GSW_RECORD_HANDLE; whatever else stands there is an unknown one (112).",
+    ),
     Resource.PHONES: (
         "phone",
         _identifier(MAX_PHONE_CHARS),
@@ -229,7 +232,8 @@ PASSED_OVER: Final[Mapping[Resource, frozenset[str]]] = {
 def attributes(resource: Resource, name: str) -> dict[str, Object]:
     """Every attribute that changes something, or is at least checked."""
     key = KEY_OF[resource]
-    found = {**NAMES, **FORMS[name].attributes}
+    itself: Object = {"type": "string", "enum": [name], "description": "As the desktop protocol has it; in any case."}
+    found = {**NAMES, "GSW_AGENT_REQ_TYPE": itself, **FORMS[name].attributes}
     if name in _WITHDRAWALS:
         found |= _WHOM[name] if resource is Resource.RECORDS else {key: _WHOM[name][key]}
     if resource is Resource.RECORDS:
