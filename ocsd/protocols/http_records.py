@@ -179,7 +179,7 @@ def _take_form(pairs: Pairs, name: str, application_dbid: int) -> None:
         )
     pairs.left["GSW_APPLICATION_ID"] = application_dbid
     if "GSW_CAMPAIGN" in pairs.left:
-        campaign = pairs.left.pop("GSW_CAMPAIGN")
+        campaign = pairs.text("GSW_CAMPAIGN")
         if pairs.left.setdefault("GSW_CAMPAIGN_NAME", campaign) != campaign:
             raise DesktopRequestError(
                 GswError.INVALID_ATTRIBUTE_VALUE, "GSW_CAMPAIGN and GSW_CAMPAIGN_NAME name different campaigns"
