@@ -234,13 +234,14 @@ class Prevalidation:
         if free <= 0:
             return []
         found: list[tuple[Chain, ValidationRules]] = []
+        away = [uri for uri in sorted(self._uris()) if self._validator.away(uri)]
         # One at least, so that the first call does not wait.
-        for chain in self._host.supply.front(max(1, ahead), self._is_answered):
+        for chain in self._host.supply.front(max(1, ahead), self._is_answered if away else None):
             rules = self._host.planner.validation(chain.list_dbid)
             if rules is not None and len(found) < free and self._is_open(chain, rules):
                 found.append((chain, rules))
-        for uri in sorted(self._uris()):
-            if self._validator.away(uri) and self._validator.may_ask(uri):
+        for uri in away:
+            if self._validator.may_ask(uri):
                 found += self._probe(uri)
         return found
 

@@ -123,8 +123,8 @@ class RecordSupply:
         held = (held.chain for held in self._held)
         return [*self._buffer.chains(), *held, *self._unsifted, *self._leaving.values()]
 
-    def front(self, count: int, chosen: Callable[[Chain], bool]) -> list[Chain]:
-        """The next ``count`` of the buffered chains that are ``chosen``; nothing is changed."""
+    def front(self, count: int, chosen: Callable[[Chain], bool] | None = None) -> list[Chain]:
+        """The next ``count`` of the buffered chains (that are ``chosen``); nothing is changed."""
         return self._buffer.front(count, chosen)
 
     def held_until(self, key: tuple[int, int]) -> datetime | None:
