@@ -14,7 +14,7 @@ from ocsd.client.control import ControlClient
 from ocsd.client.control_trio import AsyncControlClient
 from ocsd.client.errors import ERROR_MEANINGS, ControlError, ControlUnavailable
 from ocsd.client.targets import CustomerId, CustomFields, NewRecord, Phone, RecordHandle, Tenant, Withdrawable
-from ocsd.protocols.desktop_records import CallbackType, RecordTreatment
+from ocsd.model.enums import CallbackType, RecordTreatment
 
 __all__ = [
     "ERROR_MEANINGS",

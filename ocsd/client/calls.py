@@ -19,10 +19,9 @@ from ocsd.client.targets import (
     Tenant,
     Withdrawable,
 )
-from ocsd.model.enums import CallResult, ChainAttr, ContactInfoType
+from ocsd.model.enums import CallbackType, CallResult, ChainAttr, ContactInfoType, RecordTreatment
 from ocsd.model.services import CampaignRequest, DialParameters
 from ocsd.protocols.commdn import DIALING_PRIORITY, PRIORITY_TYPES, PROPERTIES
-from ocsd.protocols.desktop_records import CallbackType, RecordTreatment
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -11,9 +11,8 @@ from ocsd.client import calls, shells
 from ocsd.client.calls import Call, Naming, T_co
 from ocsd.client.control import ControlClient
 from ocsd.client.targets import NO_FIELDS, CustomFields, NewRecord, RecordHandle, Withdrawable
-from ocsd.model.enums import CallResult, ChainAttr, ContactInfoType, DialMode, OptimizeBy
+from ocsd.model.enums import CallbackType, CallResult, ChainAttr, ContactInfoType, DialMode, OptimizeBy, RecordTreatment
 from ocsd.model.services import CampaignRequest, DialParameters
-from ocsd.protocols.desktop_records import CallbackType, RecordTreatment
 
 C = TypeVar("C")
 

@@ -369,3 +369,17 @@ class ChainAttr(Enum):
 
     ALL_CHAIN = "AllChain"
     RECORD_ONLY = "RecordOnly"
+
+
+class RecordTreatment(Enum):
+    """GSW_TREATMENT of RecordProcessed: which type a record gets that a treatment reschedules."""
+
+    PERSONAL = "RecordTreatPersonal"
+    CAMPAIGN = "RecordTreatCampaign"
+
+
+class CallbackType(Enum):
+    """GSW_CALLBACK_TYPE: for this agent, or for any agent of the campaign group."""
+
+    PERSONAL = "Personal"
+    CAMPAIGN = "Campaign"

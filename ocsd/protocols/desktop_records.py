@@ -17,11 +17,12 @@ reserved keys. Where the manual is silent:
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from ocsd.model.enums import CallbackType as CallbackType
 from ocsd.model.enums import ChainAttr, GswError
+from ocsd.model.enums import RecordTreatment as RecordTreatment
 from ocsd.model.errors import DesktopRequestError
 from ocsd.protocols.desktop_pairs import MAX_PHONE_CHARS, Pairs, ReferenceId, missing, text, whole
 from ocsd.protocols.desktop_times import manual_date_time
@@ -34,20 +35,6 @@ MAX_CUSTOMER_ID_CHARS: Final = 64
 """customer_id is varchar(64) in gsw_donotcall_list."""
 MAX_DNC_PHONE_CHARS: Final = 64
 """phone is varchar(64) in gsw_donotcall_list."""
-
-
-class RecordTreatment(Enum):
-    """GSW_TREATMENT of RecordProcessed: which type a record gets that a treatment reschedules."""
-
-    PERSONAL = "RecordTreatPersonal"
-    CAMPAIGN = "RecordTreatCampaign"
-
-
-class CallbackType(Enum):
-    """GSW_CALLBACK_TYPE: for this agent, or for any agent of the campaign group."""
-
-    PERSONAL = "Personal"
-    CAMPAIGN = "Campaign"
 
 
 @dataclass(frozen=True, slots=True)
