@@ -40,6 +40,7 @@ from ocsd.lists.migrate import migrate
 from ocsd.lists.outbox import Outbox
 from ocsd.lists.pool import Database, connection_string
 from ocsd.lists.postgres import open_store
+from ocsd.lists.retention import Journal, kept_for
 from ocsd.lists.session_memory import SessionRow, load_sessions, save_session
 from ocsd.lists.tables import create_table, table_differences
 from ocsd.lists.upkeep import keep_tidy
@@ -283,7 +284,13 @@ async def serve(config: Configuration, config_path: Path) -> None:
                     services.start_soon(_watch, notifier)
                     services.start_soon(report_load, telephony, media)
                     services.start_soon(deliver, Outbox(store.database))
-                    services.start_soon(keep_tidy, Outbox(store.database), clock.utc)
+                    services.start_soon(
+                        keep_tidy,
+                        Outbox(store.database),
+                        Journal(store.database),
+                        clock.utc,
+                        lambda: kept_for(campaigns.config),
+                    )
                     services.start_soon(obey_news, dnc, desks.records, clock)
                     if config.telephony.embedded:
                         services.start_soon(_keep_servers, config, run_dir)

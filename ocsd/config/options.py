@@ -197,6 +197,12 @@ PROGRESSIVE_DIAL_FACTOR: Final = Option(
     "Lines per agent in Progressive mode; 1 can leave nobody without an agent.",
     unit="lines per ready agent", minimum=1, maximum=10,
 )  # fmt: skip
+HISTORY_RETENTION: Final = Option(
+    "history-retention", 400, A, TakesEffect.IMMEDIATELY,
+    "How long attempts, decisions without a call and withdrawals are kept for `ocsd history`; older ones are deleted "
+    "once a day. What attempt caps of the configured lists still count is kept in any case. 0: for ever.",
+    unit="days", minimum=0, maximum=36_500, ours=True,
+)  # fmt: skip
 MAX_OVERDIAL_RATE: Final = Option(
     "max_overdial_rate", 3.0, ACG, TakesEffect.IMMEDIATELY,
     "Hard bound on the share of answered people who find no agent, whatever goal the group optimizes for. 3 % is the "
@@ -355,6 +361,7 @@ _ALL: Final[tuple[AnyOption, ...]] = (
     DIALING_RATE_LIMIT,
     DNC_REREAD_AT,
     GENERAL_N_RECORDS,
+    HISTORY_RETENTION,
     HTTP_CONNECTION_POOL_SIZE,
     HTTP_RESPONSE_TIMEOUT,
     MAX_OVERDIAL_RATE,
