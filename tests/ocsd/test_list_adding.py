@@ -7,7 +7,7 @@ import psycopg
 import pytest
 import trio
 
-from ocsd.lists.adding import Joined, Member, join
+from ocsd.lists.adding import BUSY_LIMIT_S, Busy, Joined, Member, join, until_taken
 from ocsd.lists.store import AddRefused, ChainMissing, RecordExists
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
@@ -398,6 +398,21 @@ async def test_given_a_row_in_somebodys_hands_when_a_record_joins_its_chain_then
                     waiting.start_soon(until, lambda: joined == [8])
                 conn.commit()
         assert joined == [8, 7]
+
+
+async def test_given_a_chain_that_stays_busy_when_a_record_joins_then_it_is_given_up_without_being_written(
+    autojump_clock,
+):
+    asked: list[float] = []
+
+    async def busy() -> Busy:
+        asked.append(trio.current_time())
+        return Busy()
+
+    with pytest.raises(StoreUnavailable):
+        await until_taken(busy)
+    assert asked[1] - asked[0] < 0.05
+    assert BUSY_LIMIT_S <= asked[-1] - asked[0] < BUSY_LIMIT_S + 1.0
 
 
 async def until(check) -> None:
