@@ -401,7 +401,7 @@ def _admitted(
             _as_reader(conn, table)
             return dict(conn.execute(statement, {"chain_id": chain_id}, prepare=False).fetchall()), ""
     except (psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction) as error:
-        return {}, " ".join(str(error).split())
+        return {}, error.diag.message_primary or " ".join(str(error).split())
 
 
 def _as_reader(conn: Connection, table: str) -> None:

@@ -36,6 +36,11 @@ _FINISHED: Final[Mapping[int, tuple[str, str]]] = {
     ),
 }
 
+_FORBIDDEN: Final = (
+    "a Do-Not-Call request has ended it",
+    "`ocsd dnc check` says who asked; only if that was an error set record_type and record_status anew",
+)
+
 
 def record_gates(facts: RecordFacts, live: Live | None) -> Iterator[GateVerdict]:
     """Every gate of the record; ``live`` None: no daemon was asked."""
@@ -105,7 +110,7 @@ def _status(facts: RecordFacts) -> GateVerdict:
             )
         said = "ready to be claimed" if status == RecordStatus.READY else "its chain is claimed"
         return GateVerdict("status", True, f"{words}: {said}", inputs=inputs)
-    because, remedy = _FINISHED[status]
+    because, remedy = _FINISHED[status] if kind != RecordType.NO_CALL else _FORBIDDEN
     if record_result := result_title(facts.record.call_result):
         because += f"; call result {record_result}"
     return GateVerdict("status", False, f"{words}: {because}", inputs=inputs, remedy=remedy)
@@ -130,7 +135,7 @@ def _type(facts: RecordFacts) -> GateVerdict:
             False,
             f"{words}: a Do-Not-Call request has taken it out of the list for good",
             inputs=inputs,
-            remedy="`ocsd dnc check` says who asked; only if that was an error set record_type and record_status anew",
+            remedy=_FORBIDDEN[1],
         )
     if kind not in DIALED_TYPES:
         return GateVerdict(

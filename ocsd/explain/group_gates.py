@@ -203,7 +203,7 @@ def _turn(
     }
     said = [f"{share} of {total} chains come from this list" if share else "the list has no share"]
     if ahead is not None:
-        said.append(f"about {ahead} chains of it go first")
+        said.append(f"about {ahead} chains of it go first" if ahead else "no chain of it goes first")
     if buffered is not None:
         said.append(f"{buffered} of it are in the buffer")
     if priority is not None and kind is not None:

@@ -9,7 +9,7 @@ from ocsd.explain.facts import RecordFacts
 from ocsd.explain.gates import record_gates
 from ocsd.explain.group_gates import group_gates
 from ocsd.explain.live import Live
-from ocsd.explain.walk import next_opening
+from ocsd.explain.walk import next_opening, refusals
 from ocsd.model.enums import RecordType
 
 
@@ -82,7 +82,9 @@ def _summary(
         # The gate that holds it longest goes first.
         whys = sorted(closed, key=lambda gate: gate.opens_at or facts.at, reverse=True)
         where = f"{local:%a %Y-%m-%d %H:%M} in {local.tzinfo} ({next_at.astimezone(UTC):%H:%M} UTC)"
-        return f"not before {where}: {'; '.join(gate.why for gate in whys)}"
+        latest = max((gate.opens_at for gate in closed if gate.opens_at is not None), default=next_at)
+        then = [] if latest >= next_at else [f"then, {found.why}" for found in refusals(facts, latest)][:1]
+        return f"not before {where}: {'; '.join([*(gate.why for gate in whys), *then])}"
     if closed:
         # What only somebody can change goes before what time changes.
         first = next((gate for gate in closed if gate.opens_at is None), closed[0])
