@@ -6,6 +6,7 @@ import socket
 import threading
 from datetime import UTC, date, datetime
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import get_type_hints
 
@@ -26,9 +27,12 @@ from ocsd.client import (
     Phone,
     RecordHandle,
     RecordTreatment,
+    answers,
     calls,
 )
+from ocsd.client.answers import ControlAnswer
 from ocsd.explain.contract import Explanation, GateVerdict, GroupExplanation, Preflight
+from ocsd.http.messages import gsw_refusal
 from ocsd.http.routes import ControlRecords, route
 from ocsd.model.enums import (
     GSW_ERROR_NAMES,
@@ -331,6 +335,21 @@ def test_given_a_refusal_when_raised_then_number_name_and_text_are_told_apart_fr
     assert error.message == GSW_ERROR_NAMES[number] + described
     assert str(error) == f"{error.message} (error {number})"
     assert error.status in (400, 409, 410)
+
+
+@given(
+    st.sampled_from(GswError),
+    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1),
+    st.none() | st.integers(-(2**31), 2**31 - 1),
+)
+def test_given_any_description_when_answered_and_read_then_the_words_are_the_same(number, description, reference):
+    sent = gsw_refusal(HTTPStatus.BAD_REQUEST, number, description, reference)
+    received = ControlAnswer(400, "Bad Request", str(int(number)), sent.content_type, sent.body)
+
+    with pytest.raises(ControlError) as caught:
+        answers.result(received, answers.nothing)
+
+    assert caught.value.message == f"{GSW_ERROR_NAMES[number]}: {description}"
 
 
 def test_given_a_list_that_is_not_configured_when_asked_then_it_is_404():
