@@ -435,6 +435,8 @@ def assumptions(planner: Planner, calling_list: CallingList, sample: Sample, que
             else "the whole list"
         ),
     ]
+    if sample.part * question.runs < 1:
+        told.append("the very last chains of so large a list may come later than a sample shows; 99 % are well known")
     if len(planner.shares()) > 1:
         told.append(f"campaign {planner.campaign.name!r} has other lists too; the pace is this list's own")
     if any(treatment.disposition.strip() for treatment in planner.treatments(calling_list.dbid)):

@@ -197,14 +197,14 @@ class World:
         gone = forbidden_records(self.config, self.calling_list, planner.campaign, self.dnc, START, records)
         return run(planner, caps, self.calling_list, sample, len(chains), gone.keys(), (), question)
 
-    async def happen(self, mix: Mix, dials_per_hour: float, until: datetime) -> Happened:
+    async def happen(self, mix: Mix, dials_per_hour: float, until: datetime, tick_s: float = TICK_S) -> Happened:
         """The engine, tick by tick, until nothing is left or ``until``."""
         began, found, pick = time.monotonic(), Happened(), random.Random(f"engine {self.seed}")
         world = RecordRun(
             self.config, self.config.campaign_groups[0], MemoryListStore(self.database), self.dnc, self.clock
         )
         weights = [outcome.share for outcome in mix.outcomes]
-        per_tick, owed = dials_per_hour * TICK_S / HOUR_S, 0.0
+        per_tick, owed = dials_per_hour * tick_s / HOUR_S, 0.0
         agents = max(1, round(per_tick))
         calls: list = []
         number, quiet = 0, 0
@@ -219,7 +219,7 @@ class World:
                 outcome = pick.choices(mix.outcomes, weights)[0]
                 number += 1
                 heapq.heappush(calls, (tick.timestamp() + outcome.lasts_s, number, dial, outcome))
-            while calls and calls[0][0] < tick.timestamp() + TICK_S:
+            while calls and calls[0][0] < tick.timestamp() + tick_s:
                 end_s, _, dial, outcome = heapq.heappop(calls)
                 self.clock.now = datetime.fromtimestamp(end_s, UTC)
                 more = {"handled": True, "agent_id": "ada", "answered_s": 1.0} if outcome.handled else {}
@@ -227,10 +227,10 @@ class World:
                 if not decision.change.goes_on:
                     found.finished_s.append(end_s)
                     found.fates[Fate.REACHED if outcome.handled else Fate.DONE] += 1
-            self.clock.now = tick + timedelta(seconds=TICK_S)
+            self.clock.now = tick + timedelta(seconds=tick_s)
             # Days without anything: what is left will never be dialed.
             quiet = 0 if dials or calls else quiet + 1
-            if quiet * TICK_S > 6 * 86_400:
+            if quiet * tick_s > 6 * 86_400:
                 break
         await world.unload()
         ready = {
@@ -242,7 +242,9 @@ class World:
         return found
 
 
-async def compare(chains: int, *, sample: int, days: float = 5.0, seed: int = 5, runs: int = 5) -> Truth:
+async def compare(
+    chains: int, *, sample: int, days: float = 5.0, seed: int = 5, runs: int = 5, tick_s: float = TICK_S
+) -> Truth:
     """``days``: about how long the pace needs for the list, were windows always open."""
     world = World(chains, seed)
     await world.forbid()
@@ -252,7 +254,7 @@ async def compare(chains: int, *, sample: int, days: float = 5.0, seed: int = 5,
     began = time.monotonic()
     told = world.forecast(Question(dials_per_hour, mix, START, until, seed=seed, runs=runs, sample=sample))
     forecast_s = time.monotonic() - began
-    happened = await world.happen(mix, dials_per_hour, until)
+    happened = await world.happen(mix, dials_per_hour, until, tick_s)
     return Truth(chains, dials_per_hour, told, happened, forecast_s)
 
 
