@@ -87,6 +87,12 @@ def document() -> dict[str, object]:
     }
 
 
+@cache
+def encoded() -> bytes:
+    """The document as it is served: made once, since it takes milliseconds that the event loop does not have."""
+    return json.dumps(document(), ensure_ascii=False).encode()
+
+
 def _paths() -> Object:
     paths = openapi_records.paths()
     paths["/lists/{calling_list}"]["get"] = _preflight()
