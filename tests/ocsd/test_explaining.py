@@ -1,0 +1,166 @@
+"""Why, asked of the daemon: where its chains are and what its groups do, over the in-memory plane in virtual time."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from ocsd.dnc.contract import DncEntry
+from ocsd.explain.contract import Reach
+from ocsd.explain.facts import Claim, RecordFacts, Row, groups_of, list_named
+from ocsd.lists.caps import Caps, History
+from ocsd.model.errors import CampaignRequestError, TargetNotFound
+from ocsd.model.services import CampaignRequest
+from ocsd.rules.hours import ListHours
+from ocsd.sessions import explaining
+from ocsd.sessions.explaining import Explaining
+from tests.ocsd.desk_world import LIST, NOON, RINGS, TALKER, number, world
+
+NAME = "Demo List"
+
+
+class MemoryFacts:
+    """Stands for the database: facts of the memory store's rows, without SQL."""
+
+    def __init__(self, world):
+        self.world = world
+
+    async def transaction(self, fn, *, read_only=False):
+        assert read_only
+        return fn(None)
+
+    def gather(self, _conn, config, calling_list, record_id, at, *, registries, prefer):
+        database = self.world.database
+        rows = {
+            found_id: Row(row.record, int(row.record_status), int(row.record.record_type), True)
+            for found_id, row in database.rows(LIST).items()
+        }
+        chain_id = rows[record_id].record.chain_id
+        claims = {key[1]: claim for key, claim in database.claims.items()}
+        claim = claims.get(chain_id)
+        caps = Caps(config)
+        groups = groups_of(config, calling_list)
+        return RecordFacts(
+            config=config,
+            calling_list=calling_list,
+            at=at,
+            row=rows[record_id],
+            chain=tuple(row for row in rows.values() if row.record.chain_id == chain_id),
+            hours=ListHours(config, calling_list),
+            caps=caps,
+            history=History(caps, ()),
+            group=groups[0],
+            groups=groups,
+            claim=claim and Claim(claim.owner, "node", LIST, groups[0].dbid, at, datetime(2030, 1, 1, tzinfo=UTC)),
+        )
+
+
+class NoRegistries:
+    """Do-Not-Call in memory, as the service has it besides."""
+
+    registries = ()
+
+    def __init__(self, dnc):
+        self.forbidden, self.customers_forbidden = dnc.forbidden, dnc.customers_forbidden
+
+
+@pytest.fixture
+def explaining_of(monkeypatch):
+    def made(at, daemon):
+        facts = MemoryFacts(at)
+        monkeypatch.setattr(explaining, "gather", facts.gather)
+        monkeypatch.setattr(explaining, "with_ahead", lambda _conn, found, _priorities: found)
+        return Explaining(daemon.campaigns, facts, NoRegistries(at.dnc), daemon.campaigns.store.owner)
+
+    return made
+
+
+def gates(explanation):
+    return {gate.gate: gate for gate in explanation.gates}
+
+
+def closed(explanation):
+    return [gate.gate for gate in explanation.gates if gate.passed is False]
+
+
+async def test_given_a_group_from_not_loaded_to_dialing_when_asked_then_each_step_says_what_is_missing(
+    autojump_clock, tmp_path, explaining_of
+):
+    async with world(tmp_path, {number(1): TALKER, number(2): RINGS}) as at:
+        at.add(1)
+        at.add(2, dial_sched_time=int(NOON.timestamp()) - 60)
+        async with at.daemon() as daemon:
+            asked = explaining_of(at, daemon)
+            group = daemon.campaigns.config.campaign_groups[0].dbid
+
+            not_loaded = await asked.why(NAME, 1)
+            assert closed(not_loaded) == ["loaded", "running", "agents", "pacing"]
+            assert "is not loaded" in not_loaded.summary
+
+            await daemon.request(CampaignRequest.LOAD)
+            await daemon.until(lambda: daemon.session.supply.buffered == 2)
+            loaded = await asked.why(NAME, 1)
+            assert closed(loaded) == ["running", "agents", "pacing"]
+            assert gates(loaded)["claim"].inputs["place"] == "buffer"
+            assert gates(loaded)["claim"].inputs["queue_place"] in (1, 2)
+            assert (await asked.why_group(group)).dials_now is False
+
+            await daemon.request(CampaignRequest.START_DIALING)
+            await daemon.until(lambda: daemon.session.decided is not None)
+            idle = await asked.why(NAME, 1)
+            assert closed(idle) == ["agents", "pacing"]
+            assert "no agent of" in idle.summary
+
+            agent = at.config.agents[0].login_id
+            await daemon.log_in(agent)
+            await daemon.until_talking(agent)
+            busy = {record_id: await asked.why(NAME, record_id) for record_id in (1, 2)}
+            talking = next(found for found in busy.values() if "talking" in gates(found)["claim"].why)
+            assert closed(talking)[0] == "claim"
+            assert f"with agent {agent}" in talking.summary
+            assert not talking.dialed_now
+            of_group = await asked.why_group(group)
+            assert of_group.dials_now
+            assert all(gate.reach is Reach.GROUP for gate in of_group.gates)
+
+
+async def test_given_a_callback_on_a_desktop_when_asked_then_it_says_whose(autojump_clock, tmp_path, explaining_of):
+    async with world(tmp_path) as at:
+        agent = at.config.agents[0].login_id
+        at.add_callback(1, 10.0, agent)
+        async with at.daemon() as daemon:
+            asked = explaining_of(at, daemon)
+            await daemon.start()
+            await daemon.log_in(agent)
+            waiting = await asked.why(NAME, 1)
+            assert closed(waiting) == ["schedule"]
+            assert waiting.next_at == datetime.fromtimestamp(at.row(1).record.dial_sched_time, UTC)
+
+            await daemon.scheduled(agent)
+
+            assert f"is on the desktop of agent {agent}" in (await asked.why(NAME, 1)).summary
+
+
+async def test_given_a_request_not_to_be_called_when_asked_before_it_is_in_the_table_then_it_counts(
+    autojump_clock, tmp_path, explaining_of
+):
+    async with world(tmp_path) as at:
+        at.add(1)
+        async with at.daemon() as daemon:
+            asked = explaining_of(at, daemon)
+            at.dnc.hear([DncEntry(None, number(1), None, NOON)])
+
+            forbidden = await asked.why(NAME, 1)
+
+            assert closed(forbidden)[0] == "do_not_call"
+            assert explaining.NEWS in gates(forbidden)["do_not_call"].why
+
+
+async def test_given_no_such_list_or_group_when_asked_then_it_is_refused(autojump_clock, tmp_path, explaining_of):
+    async with world(tmp_path) as at, at.daemon() as daemon:
+        asked = explaining_of(at, daemon)
+
+        with pytest.raises(TargetNotFound, match="Nobody"):
+            await asked.why("Nobody", 1)
+        with pytest.raises(CampaignRequestError):
+            await asked.why_group(999)
+        assert list_named(at.config, NAME).dbid == LIST
