@@ -49,7 +49,8 @@ COMMANDS = list(_commands(get_command(app)))
 
 def test_given_the_application_when_listed_then_every_documented_command_is_there():
     documented = ["demo", "run", "check", "ctl", "list"]
-    documented += [f"list {name}" for name in ["create", "import", "export", "stats"]]
+    lists = ["create", "import", "export", "stats", "preflight", "history", "release"]
+    documented += ["history", *(f"list {name}" for name in lists)]
     documented += ["rules", *(f"rules {name}" for name in ["list", "show", "when"])]
     dnc = ["import", "export", "check", "add", "remove", "list", "reread"]
     documented += ["dnc", *(f"dnc {name}" for name in dnc)]
