@@ -50,6 +50,8 @@ class AttemptContext:
     """GSW_TREATMENT of RecordProcessed: ``campaign`` or ``personal``."""
     closing: ChainChange | None = None
     """What a desktop has decided about the chain (rejected, cancelled, Do-Not-Call): goes before every treatment."""
+    closing_unless_answered: bool = False
+    """``closing`` was asked for before anybody had the record: a call that is answered stands above it."""
     withdrawn: bool = False
     """Cancelled or Do-Not-Call meanwhile: the rows have been written, only the attempt is left to end."""
 

@@ -178,16 +178,17 @@ class RecordService:
         RecordReject: the chain is General and Ready again, for another agent.
 
         One that has been dialed is dialed again as soon as its turn comes (manual: "the record can still be canceled or
-        rejected before the final RecordProcessed"). One that no agent has cannot be rejected: 101.
+        rejected before the final RecordProcessed"). Rejected while it is being dialed, before any agent has it, it is
+        so only when nobody answers: a call that was answered has its result, and is not made again at once.
+
+        ``agent_id``: None: nobody's desktop asks.
         """
         held = self.find(handle)
-        agent_id = agent_id or held.agent_id
-        if agent_id is None or not held.on_desktop:
-            raise DesktopRequestError(GswError.INVALID_REQUEST, "the record is on no desktop: nobody can reject it")
         if held.task is not None:
             task = held.task
             in_wrap_up = task.machine.state is AttemptState.WRAP_UP
             task.context.closing = reject_change()
+            task.context.closing_unless_answered = not held.on_desktop
             task.post(events.RecordProcessed(None))
             self.in_hand.finishing(handle)
             return task.closed.wait if in_wrap_up else at_once

@@ -63,7 +63,7 @@ def ending_of(task: AttemptTask) -> Ending:
         agent_id=machine.agent_id,
         treatment=context.treatment,
         callback=(context.callback.callback_type, context.callback.due) if context.callback is not None else None,
-        closing=context.closing,
+        closing=None if context.closing_unless_answered and "answered" in machine.marks else context.closing,
         withdrawn=context.withdrawn,
         counted=machine.count_attempt,
         result_for_all=context.result_for_all,

@@ -271,6 +271,7 @@ class Withdrawals:
             task = held.task
             task.context.withdrawn = True
             task.context.closing = change  # should the attempt end before its rows are withdrawn
+            task.context.closing_unless_answered = False
 
             async def told(event: events.Event) -> None:
                 task.post(event)

@@ -15,6 +15,7 @@ from ocsd.model.services import CampaignRequest
 from ocsd.protocols.http_records import Resource, parse_http
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.record_control import DNC_LIMIT_S, RecordControl
+from telephony.fake import CallScript
 from tests.ocsd.desk_world import LIST, NAMES, NOON, RINGS, TALKER, number, world
 
 R, T = RecordStatus, RecordType
@@ -195,7 +196,6 @@ async def test_given_a_call_that_is_still_ringing_when_processed_then_it_closes_
         await daemon.until(lambda: daemon.session.attempts)
         (handle,) = daemon.session.attempts
         port = Port(daemon)
-        assert await port.record(handle, "RecordReject") == 101  # nobody has it
         assert await port.record(handle, "RecordProcessed", CUSTOMER_NO="C9") == 0
         assert await port.record(handle, "RecordProcessed") == 112
         await daemon.until_talking("agent1")
@@ -204,6 +204,30 @@ async def test_given_a_call_that_is_still_ringing_when_processed_then_it_closes_
         await daemon.until(lambda: not daemon.session.attempts)  # without wrap-up: nobody is asked any more
         assert w.state(1) == (R.UPDATED, T.GENERAL, CallResult.ANSWER)
         assert w.row(1).record.user_fields["customer_no"] == "C9"
+        assert w.row(1).record.attempt == 1
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_given_a_call_that_is_still_ringing_when_rejected_then_it_is_ready_again_unless_it_is_answered(
+    autojump_clock, tmp_path, answered
+):
+    nobody = CallScript(ring_s=60.0)
+    async with world(tmp_path, {number(1): RINGS if answered else nobody}) as w, w.daemon() as daemon:
+        w.add(1, record_type=T.CAMPAIGN_RESCHEDULED)
+        await daemon.log_in("agent1")
+        await daemon.start()
+        await daemon.until(lambda: daemon.session.attempts)
+        (handle,) = daemon.session.attempts
+        port = Port(daemon)
+        assert await port.record(handle, "RecordReject") == 0
+        assert await port.record(handle, "RecordReject") == 112
+        await daemon.request(CampaignRequest.STOP_DIALING)
+        await daemon.request(CampaignRequest.UNLOAD)
+        await daemon.until(lambda: not daemon.campaigns.sessions)
+        if answered:
+            assert w.state(1) == (R.UPDATED, T.CAMPAIGN_RESCHEDULED, CallResult.ANSWER)
+        else:
+            assert w.state(1) == (R.READY, T.GENERAL, CallResult.NO_ANSWER)
         assert w.row(1).record.attempt == 1
 
 
