@@ -1,6 +1,7 @@
 """``ocsd ctl record | phone | customer | list``: what reaches the control port, what is printed, exit codes."""
 
 import json
+import shlex
 from datetime import UTC, datetime
 
 import pytest
@@ -250,3 +251,27 @@ def test_given_a_list_when_asked_about_then_the_servers_answer_is_printed(port):
     assert (preflight.exit_code, json.loads(preflight.stdout)["held_back"]) == (0, {"window": 2})
     assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert "(error 109)" in unknown.stderr
+
+
+HELPS = [
+    *(("record", "15", name) for name in ("processed", "update", "reject", "reschedule", "move-callback", "cancel",
+                                          "do-not-call", "add")),
+    *((about, "x", name) for about in ("phone", "customer") for name in ("cancel", "do-not-call")),
+    *(("list", "x", name) for name in ("add", "preflight", "why")),
+    *((about,) for about in ("record", "phone", "customer", "list")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", HELPS, ids=" ".join)
+def test_given_the_examples_of_a_help_page_when_run_then_they_work(port, path):
+    at = datetime(2031, 3, 4, tzinfo=UTC)
+    port.explainer.explanations["Example List", 4711] = Explanation("Example List", 4711, 3, at, False, "closed", ())
+    port.explainer.preflights["Example List"] = Preflight("Example List", at, 9, 8, 7, {})
+    page = ctl(*path, "--help").stdout
+    lines = page.partition("Example:")[2].replace("\\\n", " ").splitlines()
+    examples = [line.strip().removeprefix("ocsd ctl ") for line in lines if line.strip().startswith("ocsd ctl ")]
+
+    results = [ctl(*shlex.split(each.replace("http://127.0.0.1:8080", port.url)), url=port.url) for each in examples]
+
+    assert examples
+    assert [(result.exit_code, result.stderr) for result in results] == [(0, "")] * len(examples)
