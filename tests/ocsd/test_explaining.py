@@ -1,11 +1,16 @@
 """Why, asked of the daemon: where its chains are and what its groups do, over the in-memory plane in virtual time."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
+import trio
+from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
+from ocsd.cli import app
 from ocsd.dnc.contract import DncEntry
-from ocsd.explain.contract import Reach
+from ocsd.explain.contract import Explanation, GateVerdict, GroupExplanation, Reach
 from ocsd.explain.facts import Claim, RecordFacts, Row, groups_of, list_named
 from ocsd.lists.caps import Caps, History
 from ocsd.model.errors import CampaignRequestError, TargetNotFound
@@ -14,6 +19,7 @@ from ocsd.rules.hours import ListHours
 from ocsd.sessions import explaining
 from ocsd.sessions.explaining import Explaining
 from tests.ocsd.desk_world import LIST, NOON, RINGS, TALKER, number, world
+from tests.ocsd.http_fakes import FakeCampaigns, FakeExplainer, http_server
 
 NAME = "Demo List"
 
@@ -164,3 +170,36 @@ async def test_given_no_such_list_or_group_when_asked_then_it_is_refused(autojum
         with pytest.raises(CampaignRequestError):
             await asked.why_group(999)
         assert list_named(at.config, NAME).dbid == LIST
+
+
+CLOSED = GateVerdict("agents", False, "no agent takes calls", Reach.GROUP, {"agents": {}}, remedy="log in")
+
+
+async def test_given_a_daemon_when_asked_over_http_then_its_answer_is_the_one_printed():
+    campaigns = FakeCampaigns()
+    dbid, name = campaigns.statuses()[0].dbid, campaigns.statuses()[0].name
+    told = GroupExplanation(name, NOON, False, "nobody is ready", (CLOSED,))
+    record = Explanation("My List", 7, 3, NOON, False, "it waits", (CLOSED,), next_at=NOON)
+    fake = FakeExplainer({("My List", 7): record}, groups={dbid: told})
+    async with http_server(campaigns, explainer=fake) as (_, connect):
+        client = await connect()
+        answer = await client.ask(f"GET /campaigngroups/{dbid}?req=WHY HTTP/1.1\r\nHost: x\r\n\r\n")
+        unknown = await client.ask("GET /campaigngroups/99999?req=why HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        def run(*arguments):
+            return CliRunner().invoke(app, ["why", *arguments, "--url", f"http://127.0.0.1:{connect.port}"])
+
+        with capture_logs():  # else the server's lines stand among those of the command
+            by_record = await trio.to_thread.run_sync(run, "--list", "My List", "--record", "7")
+            by_group = await trio.to_thread.run_sync(run, "--group", name, "--json")
+
+    assert (answer.status, unknown.status) == (200, 404)
+    assert json.loads(answer.body) == json.loads(by_group.stdout)
+    assert json.loads(answer.body)["gates"][0]["inputs"] == {"agents": {}}
+    assert (by_record.exit_code, by_group.exit_code) == (1, 1)
+    assert by_record.stdout.splitlines() == [
+        "My List, record 7 (chain 3) at 2026-03-03 17:00:00 UTC",
+        "it waits",
+        "\tgate\twhy\topens\twhat to do",
+        "closed\tagents\tno agent takes calls\t-\tlog in",
+    ]

@@ -14,7 +14,7 @@ from ocsd.dnc.contract import DncEntry
 from ocsd.dnc.memory import MemoryDoNotCall
 from ocsd.dnc.table import request_of, write
 from ocsd.explain.contract import Reach
-from ocsd.explain.facts import gather
+from ocsd.explain.facts import gather, with_ahead
 from ocsd.explain.why import explain
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.supply import RecordSupply
@@ -169,3 +169,27 @@ def test_given_any_table_and_instant_when_asked_why_then_a_row_is_open_exactly_i
         return found
 
     assert told == ask(taken)
+
+
+def test_given_a_connection_of_the_daemon_when_asked_why_then_it_is_given_back_as_it_was(world, ask):
+    for record_id, chain_id in ((1, 1), (2, 2)):
+        world.add(record_id=record_id, chain_id=chain_id, contact_info=PHONES[0], tz_dbid=NEW_YORK, customer="C",
+                  segment="overdue", daily_from=8 * HOUR, daily_till=21 * HOUR)  # fmt: skip
+    calling_list = world.config.calling_list_by_dbid(LIST)
+
+    def look(conn):
+        facts = gather(conn, world.config, calling_list, 2, NOON)
+        return with_ahead(conn, facts, facts.priorities())
+
+    def role(conn):
+        return conn.execute("SELECT current_user, current_setting('transaction_read_only')").fetchone()
+
+    async def asked(store):
+        before = await store.database.transaction(role)
+        facts = [await store.database.transaction(look, read_only=True) for _ in range(8)]
+        return before, facts, [await store.database.transaction(role) for _ in range(8)]
+
+    before, facts, after = ask(asked)
+
+    assert {(found.ahead, found.row.admitted) for found in facts} == {(1, True)}
+    assert set(after) == {before} == {(before[0], "off")}
