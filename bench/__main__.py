@@ -1,7 +1,7 @@
 """All measurements of this machine, one after the other: a table at the end and everything in a JSON file.
 
     make bench                          # about half an hour; needs 4 GB of disk in the temporary folder
-    make bench ARGS=--quick             # under three minutes: smaller tables, no search for the highest rate
+    make bench ARGS=--quick             # three and a half minutes: smaller tables, no search for the highest rate
     make bench ARGS="--only dialing"
 
 Figures are reported as measured and nothing is judged. Only loopback is used; every process is ended. On a machine that
@@ -87,13 +87,43 @@ def dialing_rows(runs: list[Mapping[str, Any]]) -> list[Row]:
 
 
 def http_rows(found: Mapping[str, Any]) -> list[Row]:
-    return [
-        (
-            "HTTP control port",
-            f"{found['post_per_s']} POST/s, {found['get_per_s']} GET/s over {found['connections']} connections, p99 "
-            f"{found['latency_p99_ms']} ms, {found['server_cpu_ratio']} cores",
+    rows: list[Row] = []
+    for kind, case in found["idle"].items():
+        if not isinstance(case, Mapping):
+            continue
+        times, cores = case["all_ms"], case["cpu_cores"]
+        rows.append(
+            (
+                f"HTTP, idle daemon, {kind}",
+                f"{case['requests_per_s']} requests/s over {case['connections']} connections, p50 {times['p50']} p99 "
+                f"{times['p99']} max {times['max']} ms, daemon {cores['daemon']} cores, database {cores['postgres']}; "
+                f"{case['requests_per_daemon_cpu_s']} requests per CPU second of the daemon",
+            )
         )
-    ]
+    for phase, title in (("dialing", "HTTP while dialing"), ("crowd", "the same among 1000 connections")):
+        case = found[phase]
+        times, late = case["all_ms"], case["left_late_ms"]
+        kinds = ", ".join(f"{kind} {of_kind['p50']}/{of_kind['p99']}" for kind, of_kind in case["by_kind_ms"].items())
+        rows += [
+            (
+                title,
+                f"{case['requests_per_s']} requests/s by schedule: p50 {times['p50']} p99 {times['p99']} max "
+                f"{times['max']} ms (left late p99 {late['p99']} ms); daemon {case['cpu_cores']['daemon']} cores, load "
+                f"{case['load_average_1min']}",
+            ),
+            ("", f"p50/p99 ms by kind: {kinds}"),
+        ]
+    crowd = found["crowd"]["crowd"]
+    rows.append(
+        (
+            "the thousand",
+            f"{crowd.get('answered', 0)} of {crowd.get('asked', 0)} requests of good ones answered, p99 "
+            f"{crowd['good_ms']['p99']} ms, {crowd.get('good_cut_off', 0)} of them cut off, "
+            f"{crowd.get('slow_cut_off', 0)} slow and {crowd.get('deaf_cut_off', 0)} deaf ones; "
+            f"{found['idle']['memory_kb_per_connection']} kB of the daemon's memory a connection",
+        )
+    )
+    return rows
 
 
 def import_rows(found: Mapping[str, Any]) -> list[Row]:
@@ -244,7 +274,7 @@ def dnc_rows(found: Mapping[str, Any]) -> list[Row]:
 
 SECTIONS = (
     Section("dialing", ("--sweep", "--seconds", "60"), ("--quick",), 2400.0, dialing_rows),
-    Section("http_requests", (), ("--seconds", "1"), 120.0, http_rows),
+    Section("http_records", (), ("--quick",), 600.0, http_rows),
     Section("import_rows", (), ("--rows", "100000"), 300.0, import_rows),
     Section(
         "records",

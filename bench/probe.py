@@ -135,7 +135,7 @@ def summary(found: Mapping[str, Any], began_s: float, ended_s: float) -> dict[st
             generation: {"count": len(took), "sum_ms": round(sum(took), 1), "max_ms": round(max(took), 2)}
             for generation, took in sorted(generations.items())
         },
-        "worst": sorted(long, key=lambda step: -step["took_ms"])[:PLACES_KEPT],
+        "worst_steps": sorted(long, key=lambda step: -step["took_ms"])[:PLACES_KEPT],
     }
 
 

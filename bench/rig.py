@@ -94,6 +94,7 @@ def with_settings(text: str, load: Load) -> str:
     )
     for pattern, line in (
         (r"^options = .*$", options),
+        (r"^\[http\]$", "[http]\nmax_connections = 4096"),
         (r"^max_legs = .*$", f"max_legs = {legs}"),
         (r"^max_calls = .*$", f"max_calls = {ports}"),
         (r"^num_of_channels = .*$", f"num_of_channels = {ports}"),
@@ -151,19 +152,30 @@ class Rig:
             machine_busy_s()
         )
 
+    def load_group(self) -> None:
+        """Load the campaign group and wait for its agents."""
+        log = self.folder / "daemon.log"
+        self.client.load(GROUP)
+        wait_for(
+            "the agents",
+            lambda: self.client.statistics(GROUP).get("agents_ready") == self.load.agents or None,
+            self.daemon,
+            log,
+        )
+
+    def dial(self) -> None:
+        """Start dialing and let it get into its stride."""
+        self.client.start(GROUP, DialMode.PROGRESSIVE, OptimizeBy.OVERDIAL_RATE, 3)
+        self.wait(self.load.warm_up_s)
+
     def measure(self) -> Observed:
         """Load, dial, take the figures of the steady window, unload, and collect what everybody wrote."""
-        load, client = self.load, self.client
-        client.load(GROUP)
-        log = self.folder / "daemon.log"
-        wait_for(
-            "the agents", lambda: client.statistics(GROUP).get("agents_ready") == load.agents or None, self.daemon, log
-        )
-        client.start(GROUP, DialMode.PROGRESSIVE, OptimizeBy.OVERDIAL_RATE, 3)
-        self._wait(load.warm_up_s)
+        load, log = self.load, self.folder / "daemon.log"
+        self.load_group()
+        self.dial()
         before, busy_before_s = self._cpu()
         began_s = time.monotonic()
-        self._wait(load.steady_s)
+        self.wait(load.steady_s)
         after, busy_after_s = self._cpu()
         ended_s = time.monotonic()
         cpu_s = {
@@ -188,7 +200,7 @@ class Rig:
             world=(json_lines(self.folder / "world.log") or [{}])[-1],
         )
 
-    def _wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         """Asks for the live figures now and then, as an operator's screen would."""
         until_s = time.monotonic() + seconds
         while time.monotonic() < until_s:

@@ -52,8 +52,9 @@ KEEPALIVE_INTERVAL_S: Final = 10
 KEEPALIVE_PROBES: Final = 3
 """A client that vanished without a FIN gives its place back after a minute and a half. The system's own two hours are
 longer than the idle limit, which would come first."""
-SEND_BUFFER_BYTES: Final = 65_536
-"""The kernel would else keep up to 4 MB (tcp_wmem) of answers for each client that asks on and never reads."""
+BUFFER_BYTES: Final = 65_536
+"""In each direction. The kernel would else keep up to 6 MB of requests (tcp_rmem) and 4 MB of answers (tcp_wmem) for
+each client that asks on and never reads."""
 
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5,}(?=[0-9]{2})", re.ASCII)
 
@@ -308,7 +309,8 @@ async def _linger(stream: trio.abc.HalfCloseableStream) -> None:
 def _bound_clients(listening: trio.socket.SocketType) -> None:
     """Limits that the kernel keeps for us; accepted sockets inherit them (socket(7), tcp(7))."""
     listening.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
-    listening.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    listening.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, BUFFER_BYTES)
+    listening.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, BUFFER_BYTES)
     listening.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
     listening.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
     listening.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
