@@ -3,7 +3,7 @@
 Synchronous, on a psycopg connection: run in a thread of the daemon's pool, or by the command line. `gates` judges.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -212,6 +212,7 @@ def gather(
     at: datetime,
     *,
     registries: Sequence[Registry] = (),
+    forbids: Callable[[int, CallingRecord], bool] | None = None,
     prefer: Sequence[int] = (),
 ) -> RecordFacts:
     """
@@ -219,6 +220,8 @@ def gather(
 
     Args:
         registries: of Do-Not-Call.
+        forbids: whether a record is on Do-Not-Call for a tenant (DBID), of those who have it in memory: then entries
+            are looked for only of such records, because the table has no index. None: of every record of the chain.
         prefer: DBIDs of campaign groups that are at work; of several that may dial the list one of these is taken.
 
     Raises TargetNotFound when the list has no such record. The last statements run as the reader of lists: nothing else
@@ -239,7 +242,9 @@ def gather(
     history = past_calls(conn, caps, calls)
     tenant = None if group is None else config.tenant_dbid_of(config.campaign(group.campaign))
     forbidden = {
-        found_id: _forbidden(conn, config, calling_list, row.record, tenant, registries, at)
+        found_id: ()
+        if forbids is not None and tenant is not None and not forbids(tenant, row.record)
+        else _forbidden(conn, config, calling_list, row.record, tenant, registries, at)
         for found_id, row in rows.items()
     }
     open_attempts, attempts = _attempts(conn, table, chain_id, record_id)

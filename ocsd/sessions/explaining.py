@@ -17,6 +17,7 @@ from ocsd.explain.preflight import preflight
 from ocsd.explain.why import explain, explain_group
 from ocsd.model.enums import CmError, GroupCampStatus
 from ocsd.model.errors import CampaignRequestError
+from ocsd.model.records import CallingRecord
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.figures import snapshot
 from ocsd.sessions.session import Session
@@ -72,7 +73,16 @@ class Explaining:
         priorities = {dbid: session.planner.priorities() for dbid, session in self._campaigns.sessions.items()}
 
         def look(conn: Connection) -> RecordFacts:
-            facts = gather(conn, config, of_list, record_id, now, registries=self._dnc.registries, prefer=at_work)
+            facts = gather(
+                conn,
+                config,
+                of_list,
+                record_id,
+                now,
+                registries=self._dnc.registries,
+                forbids=lambda tenant_dbid, record: bool(self._kinds(of_list, tenant_dbid, record, now)),
+                prefer=at_work,
+            )
             if facts.group is None or facts.claim is not None:
                 return facts
             return with_ahead(conn, facts, priorities.get(facts.group.dbid) or facts.priorities())
@@ -106,24 +116,26 @@ class Explaining:
 
     # --- what the daemon knows --------------------------------------------------------------------------------------
 
+    def _kinds(self, of_list: CallingList, tenant_dbid: int, record: CallingRecord, at: datetime) -> list[str]:
+        """By what the record is on Do-Not-Call in this daemon: ``phone``, ``customer_id``."""
+        found = ["phone"] if self._dnc.forbidden(tenant_dbid, [record.contact_info], at)[0] else []
+        customer_id = record.user_fields.get(of_list.customer_id_field) if of_list.customer_id_field else None
+        if customer_id not in (None, "") and self._dnc.customers_forbidden(tenant_dbid, [str(customer_id)], at)[0]:
+            found.append("customer_id")
+        return found
+
     def _also_fresh(self, facts: RecordFacts, row: Row) -> Row:
         """A request not to be called is in force here before it is in the table; it counts at once."""
         if facts.campaign is None:
             return row
-        tenant, record, fresh = self._config.tenant_dbid_of(facts.campaign), row.record, list(row.forbidden)
+        tenant_dbid = self._config.tenant_dbid_of(facts.campaign)
         known = {kind for kind, _ in in_force(row.forbidden, facts.at)}
-        entry = Found(None, tenant, None, None, True, NEWS)
-        if "phone" not in known and self._dnc.forbidden(tenant, [record.contact_info], facts.at)[0]:
-            fresh.append(("phone", entry))
-        name = facts.calling_list.customer_id_field
-        customer_id = record.user_fields.get(name) if name else None
-        if (
-            customer_id not in (None, "")
-            and "customer_id" not in known
-            and self._dnc.customers_forbidden(tenant, [str(customer_id)], facts.at)[0]
-        ):
-            fresh.append(("customer_id", entry))
-        return replace(row, forbidden=tuple(fresh))
+        fresh = [
+            (kind, Found(None, tenant_dbid, None, None, True, NEWS))
+            for kind in self._kinds(facts.calling_list, tenant_dbid, row.record, facts.at)
+            if kind not in known
+        ]
+        return replace(row, forbidden=(*row.forbidden, *fresh))
 
     def _live(self, calling_list: CallingList, facts: RecordFacts) -> Live:
         claim = facts.claim

@@ -34,7 +34,7 @@ class MemoryFacts:
         assert read_only
         return fn(None)
 
-    def gather(self, _conn, config, calling_list, record_id, at, *, registries, prefer):
+    def gather(self, _conn, config, calling_list, record_id, at, *, registries, forbids, prefer):
         database = self.world.database
         rows = {
             found_id: Row(row.record, int(row.record_status), int(row.record.record_type), True)
