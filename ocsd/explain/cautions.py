@@ -1,6 +1,5 @@
 """What an operator should know before a list is started, one sentence each."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from ocsd.explain.listed import ListReader
 from ocsd.explain.readiness import Readings
 from ocsd.lists import counting
 from ocsd.lists.embedded import data_folder
-from ocsd.lists.selection import parameters, selection_of
+from ocsd.lists.selection import criteria_of, order_of
 from ocsd.lists.tables import table_differences
 from ocsd.model.enums import CallResult, DialMode, RecordAction, RecordType
 from ocsd.model.errors import ConfigError
@@ -32,8 +31,6 @@ SORTED_ROWS: Final = 10_000
 PLANNED_ATTEMPTS: Final = 200
 """Attempts on one record that are looked at to see how close together treatments plan them."""
 
-NEVER: Final = 2**31 - 1
-
 
 def warnings(
     reader: ListReader, campaign: Campaign | None, found: Readings, instants: Sequence[datetime]
@@ -46,7 +43,7 @@ def warnings(
         *_rows(found, calling_list),
         *_caps(config, calling_list, instants[0]),
         *_registries(config, instants[0]),
-        *_table(reader, instants[0]),
+        *_table(reader),
     )
 
 
@@ -209,7 +206,7 @@ def _registries(config: Configuration, now: datetime) -> Iterator[str]:
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
-def _table(reader: ListReader, now: datetime) -> Iterator[str]:
+def _table(reader: ListReader) -> Iterator[str]:
     for problem in table_differences(reader.conn, reader.config, reader.calling_list):
         yield f"{problem[:1].upper()}{problem[1:]}."
     row = reader.conn.execute(
@@ -221,29 +218,26 @@ def _table(reader: ListReader, now: datetime) -> Iterator[str]:
             f"PostgreSQL has no statistics of table {reader.table!r} yet: searches may be slow until autovacuum has "
             f"run; ANALYZE {sql.Identifier(reader.table).as_string(reader.conn)} makes them."
         )
-    if (rows := _sorted_rows(reader, now)) > SORTED_ROWS:
+    if (rows := _sorted_rows(reader)) > SORTED_ROWS:
         yield (
             f"The order of filter {reader.calling_list.filter!r} has no index that begins with it: some {rows} rows "
             f"are sorted at each claim."
         )
 
 
-def _sorted_rows(reader: ListReader, now: datetime) -> int:
-    """Rows that a search in the filter's order would sort, as PostgreSQL estimates them."""
-    search = selection_of(reader.config, reader.calling_list).search_ordered
-    if search is None:
+def _sorted_rows(reader: ListReader) -> int:
+    """Rows that a search in the filter's order sorts when every window is open, as PostgreSQL estimates them."""
+    calling_list = reader.calling_list
+    dialing_filter = reader.config.filter(calling_list.filter) if calling_list.filter else None
+    if (order := order_of(dialing_filter)) is None:
         return 0
-    figures = parameters(reader.config, reader.calling_list, now) | {
-        "type": int(RecordType.GENERAL), "agents": None, "skip": "{}", "wanted": 60,
-        # Every row that waits: those that may be dialed at a better hour are sorted then.
-        "now_s": NEVER, "local_seconds": None, "fallback_s": 43_200,
-    }  # fmt: skip
+    query = sql.SQL(
+        "EXPLAIN (FORMAT JSON) SELECT t.record_id FROM {} AS t"
+        " WHERE t.record_status = 1 AND t.record_type = 2 AND {} ORDER BY {} t.record_id LIMIT 60"
+    ).format(sql.Identifier(reader.table), criteria_of(dialing_filter), order)
     with reader.reading():
-        row = reader.conn.execute(b"EXPLAIN (FORMAT JSON) " + search, figures, prepare=False).fetchone()
-    if row is None:
-        return 0
-    plan = row[0] if not isinstance(row[0], str) else json.loads(row[0])
-    return _sorts(plan[0]["Plan"])
+        row = reader.conn.execute(query, {}, prepare=False).fetchone()
+    return _sorts(row[0][0]["Plan"]) if row is not None else 0
 
 
 def _sorts(plan: dict[str, Any]) -> int:
