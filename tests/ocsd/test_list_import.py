@@ -244,21 +244,26 @@ def test_given_a_table_that_does_not_fit_when_checked_then_every_difference_is_n
 CHILD = """
 import sys, os, signal, psycopg
 from pathlib import Path
-from ocsd.lists.importer import import_csv
+from ocsd.lists.duplicates import DuplicateRule
+from ocsd.lists.importer import ImportOptions, import_csv
+from ocsd.lists.keys import Action
 from tests.ocsd.list_worlds import configuration
 config = configuration()
 def progress(rows, size):
     if rows >= 5000:
         os.kill(os.getpid(), signal.SIGKILL)
 with psycopg.connect(sys.argv[1], autocommit=True) as conn:
-    import_csv(conn, config, config.calling_lists[0], Path(sys.argv[2]), progress=progress)
+    options = ImportOptions(duplicates=DuplicateRule(Action(sys.argv[3])))
+    import_csv(conn, config, config.calling_lists[0], Path(sys.argv[2]), options=options, progress=progress)
 """
 
 
-def test_given_a_kill_midway_when_looked_at_then_nothing_was_imported(conn, customers, database, tmp_path):
+@pytest.mark.parametrize("rule", ["keep", "update"])
+def test_given_a_kill_midway_when_looked_at_then_nothing_was_imported(conn, customers, database, tmp_path, rule):
     path = tmp_path / "big.csv"
-    path.write_text("phone\n" + "2125550100\n" * 20_000, encoding="utf-8")
-    child = subprocess.run([sys.executable, "-c", CHILD, database, str(path)], cwd=os.getcwd(), timeout=60, check=False)
+    path.write_text("phone,balance\n" + "2125550100,1\n" * 20_000, encoding="utf-8")
+    command = [sys.executable, "-c", CHILD, database, str(path), rule]
+    child = subprocess.run(command, cwd=os.getcwd(), timeout=60, check=False)
     assert child.returncode == -signal.SIGKILL
     # Waits for the dead session's end: its lock on the table goes with its transaction.
     conn.execute("BEGIN; LOCK TABLE customers IN ACCESS EXCLUSIVE MODE; COMMIT")
