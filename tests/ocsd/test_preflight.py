@@ -115,6 +115,7 @@ def reschedule(**changes):
 
 ONE_OF_EACH = {
     STRICT_LIST: [
+        *([row()] for _ in range(6)),  # to be dialed before, and claimed
         [row(contact_info=PHONES["one more"])],
         [row(contact_info=PHONES["another"], customer="C1")],
         [row(tz_dbid=LOS_ANGELES, contact_info=PHONES["toll-free"])],
@@ -123,7 +124,7 @@ ONE_OF_EACH = {
         [row(attempt=4)],
         [row(dial_sched_time=int(NOW.timestamp()) + 60)],
         [row(record_type=T.PERSONAL_CALLBACK)],
-        [reschedule(treatments="5@1@1@1"), reschedule(chain_n=1, contact_info=PHONES["another"], treatments="5@1@1@1")],
+        *([reschedule(treatments="5@1@1@1"), reschedule(chain_n=1, treatments="5@1@1@1")] for _ in range(6)),
     ],
     # One number in two chains: the first to be called uses up what the cap allows the other.
     CAPPED_LIST: [[row()], [row(dial_sched_time=1)], [row(contact_info=PHONES["another"])]],
