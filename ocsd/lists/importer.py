@@ -180,13 +180,14 @@ class _Import:
                 taken = reject_collisions(conn, self.table, columns, but_duplicates=self.finder is not None)
                 write_lines(conn, taken, self.rejected, self.path)
                 if self.finder is not None:
-                    updated = self._duplicates(self.finder)
-                    refused = self.duplicates.count > 0 and self.finder.rule.action is Action.REFUSE
+                    self.finder.find_repeated(conn)
+                    refused = self.finder.rule.action is Action.REFUSE and self.finder.count(conn) > 0
+                if not (dry_run or refused):
+                    insert_staged(conn, self.table, columns, NOT_DUPLICATE if self.finder is not None else sql.SQL(""))
+                if self.finder is not None:
+                    updated = self._duplicates(self.finder, dry_run=dry_run)
                 if dry_run or refused:
                     raise psycopg.Rollback(transaction)
-                insert_staged(conn, self.table, columns, NOT_DUPLICATE if self.finder is not None else sql.SQL(""))
-                if updated and self.finder is not None:
-                    self.finder.apply_updates(conn)
         if not (dry_run or refused):
             conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(self.table)))
         if progress is not None:
@@ -225,10 +226,15 @@ class _Import:
             write("".join(block))
         return rows
 
-    def _duplicates(self, finder: Finder) -> int:
-        """Report them; returns how many of them change rows of the list."""
-        finder.find_repeated(self.conn)
+    def _duplicates(self, finder: Finder, *, dry_run: bool) -> int:
+        """
+        Update rows of the list, if that is the rule, and report; returns how many rows of the file change some.
+
+        Last of all, so that rows of the list are locked for as short a time as can be.
+        """
         updated = finder.lock_updates(self.conn) if finder.rule.action is Action.UPDATE else 0
+        if updated and not dry_run:
+            finder.apply_updates(self.conn)
         write_lines(self.conn, finder.report(), self.duplicates, self.path)
         return updated
 
