@@ -1,0 +1,146 @@
+"""What the supply hands out of a validated list, step by step in virtual time; and that an outage loses no chain."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from ocsd.config.objects import Configuration
+from ocsd.dnc.contract import DncEntry
+from ocsd.dnc.memory import MemoryDoNotCall
+from ocsd.lists.memory import MemoryDatabase, MemoryListStore
+from ocsd.model.enums import CallResult
+from ocsd.model.errors import StoreUnavailable
+from ocsd.validation import Answer, Question
+from tests.ocsd.record_run import RecordRun, VirtualClock
+from tests.ocsd.test_records_machine import VALIDATED, configuration
+
+PLAIN = 301
+NEW_YORK = 30
+BEFORE_SIX = datetime(2026, 3, 3, 22, 59, 50, tzinfo=UTC)
+"""Ten seconds to 18:00 in New York."""
+
+
+class Content:
+    """Clears everybody."""
+
+    pool_size = 20
+
+    def __init__(self) -> None:
+        self.phones: list[str] = []
+
+    def away(self, uri: str) -> bool:
+        return False
+
+    def may_ask(self, uri: str) -> bool:
+        return True
+
+    async def ask(self, question: Question) -> Answer:
+        self.phones.append(str(question.properties["GSW_PHONE"]))
+        return Answer(200)
+
+
+def world(config: Configuration | None = None) -> tuple[RecordRun, MemoryDatabase, Content]:
+    config, clock, validator = config or configuration(), VirtualClock(BEFORE_SIX), Content()
+    database = MemoryDatabase(config, now=clock.utc)
+    store = MemoryListStore(database)
+    run = RecordRun(config, config.campaign_groups[0], store, MemoryDoNotCall(), clock, validator=validator)
+    return run, database, validator
+
+
+def add(database: MemoryDatabase, phone: str, list_dbid: int = VALIDATED, **columns) -> None:
+    window = {"daily_from": 0, "daily_till": 86_400, "tz_dbid": NEW_YORK}
+    database.add_record(list_dbid, contact_info=phone, **(window | columns))
+
+
+async def test_given_no_answer_yet_when_taken_then_the_chain_waits_in_the_buffer():
+    run, database, validator = world()
+    add(database, "+12125550001")
+    await run.refill(1)
+
+    assert await run.supply.take(1) == []
+    await run.validate()
+    assert [chain.record.contact_info for chain in await run.supply.take(1)] == validator.phones
+
+
+async def test_given_lists_with_and_without_validation_when_taken_then_only_the_validated_one_waits():
+    run, database, _ = world()
+    add(database, "+12125550001")
+    add(database, "+12125550002", PLAIN)
+    await run.refill(1)
+
+    assert [chain.list_dbid for chain in await run.supply.take(2)] == [PLAIN]
+    assert run.supply.buffered == 1
+
+
+async def test_given_an_answer_when_its_lifetime_is_over_then_the_chain_is_not_taken():
+    run, database, validator = world()
+    add(database, "+12125550001")
+    await run.refill(1)
+    await run.validate()
+    run.clock.pass_s(30)
+
+    assert await run.supply.take(1) == []
+    await run.validate()
+    assert len(await run.supply.take(1)) == 1
+    assert len(validator.phones) == 2
+
+
+async def test_given_a_window_that_closes_after_the_answer_when_taken_then_the_next_record_is_asked_about():
+    run, database, validator = world()
+    add(database, "+12125550001", chain_id=5, chain_n=0, daily_till=18 * 3600)
+    add(database, "+12125550002", chain_id=5, chain_n=1)
+    await run.refill(1)
+    await run.validate()
+    run.clock.pass_s(15)
+
+    assert await run.supply.take(1) == []
+    assert run.supply.buffered == 1
+    await run.validate()
+    assert [chain.record.contact_info for chain in await run.supply.take(1)] == ["+12125550002"]
+    assert validator.phones == ["+12125550001", "+12125550002"]
+
+
+async def test_given_a_record_that_was_dialed_when_it_is_due_again_then_the_old_answer_does_not_count():
+    config = configuration()
+    lists = tuple(
+        one.model_copy(update={"options": dict(one.options) | {"validation-answer-lifetime": 3600}})
+        for one in config.calling_lists
+    )
+    run, database, validator = world(config.model_copy(update={"calling_lists": lists}))
+    add(database, "+12125550001")
+    await run.refill(1)
+    await run.validate()
+    (dial,) = await run.dial(1)
+    await run.end(dial, CallResult.BUSY)  # treated: again in a minute, held in memory
+    run.clock.pass_s(61)
+
+    assert await run.supply.take(1) == []
+    assert run.supply.buffered == 1
+    await run.validate()
+    assert len(await run.supply.take(1)) == 1
+    assert len(validator.phones) == 2
+
+
+async def test_given_the_database_goes_away_while_chains_are_taken_when_some_were_chosen_already_then_they_are_kept():
+    run, database, _ = world()
+    opens_soon = {"daily_from": 18 * 3600 + 60, "daily_till": 17 * 3600 + 59 * 60 + 55}  # closed for about a minute
+    add(database, "+12125550001", PLAIN)
+    add(database, "+12125550002", PLAIN, **opens_soon)
+    add(database, "+12125550003", PLAIN)
+    await run.refill(1)
+    assert run.supply.buffered == 3
+    await run.dnc.add([DncEntry(1, "+12125550003", None, run.clock.utc())])
+    run.clock.pass_s(10)
+    database.available = False
+
+    with pytest.raises(StoreUnavailable):
+        await run.supply.take(2)  # the first is chosen, the second held, and the third has to be withdrawn
+
+    assert {chain.record.contact_info for chain in run.supply.in_memory()} == {
+        "+12125550001",
+        "+12125550002",
+        "+12125550003",
+    }
+    database.available = True
+    await run.refill(1)
+    assert [chain.record.contact_info for chain in await run.supply.take(2)] == ["+12125550001"]
