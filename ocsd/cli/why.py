@@ -135,6 +135,7 @@ def _group(configuration: "Configuration", name: str) -> "GroupExplanation":
 def _record(configuration: "Configuration", list_name: str, record_id: int, at: datetime | None) -> "Explanation":
     from ocsd.cli.database import open_connection
     from ocsd.cli.dnc_common import registries_of
+    from ocsd.explain.choice import queues
     from ocsd.explain.facts import gather, list_named, with_ahead
     from ocsd.explain.why import explain
 
@@ -147,7 +148,7 @@ def _record(configuration: "Configuration", list_name: str, record_id: int, at: 
             first = gather(connection, configuration, calling_list, record_id, now, registries=registries)
             moment = moment.replace(tzinfo=first.hours.zone_of(first.record) or UTC)
         facts = gather(connection, configuration, calling_list, record_id, moment, registries=registries)
-        if facts.group is not None and facts.claim is None:
+        if queues(facts):
             facts = with_ahead(connection, facts, facts.priorities())
     return explain(facts, None)
 

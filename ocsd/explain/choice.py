@@ -91,6 +91,11 @@ def _sifted(facts: RecordFacts, chain: Chain, at: datetime) -> Choice:
     return Choice(None, considered)
 
 
+def queues(facts: RecordFacts) -> bool:
+    """Whether only its group and the chains that go first stand between the record and its call: they are counted."""
+    return facts.group is not None and facts.claim is None and choice(facts, facts.at).chosen == facts.record.record_id
+
+
 def waits_for(facts: RecordFacts) -> CallingRecord | None:
     """The record of its chain that the treatment state names instead, if that is there to be dialed."""
     named = named_chain_n(facts.record)

@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
+import trio
+
 from ocsd.config.objects import CallingList, CampaignGroup, Configuration
 from ocsd.dnc.lookup import Found
 from ocsd.dnc.mapped import Registry
-from ocsd.explain.choice import in_force
+from ocsd.explain.choice import in_force, queues
 from ocsd.explain.contract import Explanation, GroupExplanation, Preflight
 from ocsd.explain.facts import Connection, RecordFacts, Row, gather, list_named, with_ahead
 from ocsd.explain.live import LastDecision, Live, LiveGroup, Place, TrunkFacts, Whereabouts
@@ -57,6 +59,9 @@ class Explaining:
         self._database = database
         self._dnc = dnc
         self._owner = owner
+        # Each takes one connection of the pool at most: those who ask must not keep the dialing from the database.
+        self._one_why = trio.Lock()
+        self._one_preflight = trio.Lock()
 
     @property
     def _config(self) -> Configuration:
@@ -83,11 +88,12 @@ class Explaining:
                 forbids=lambda tenant_dbid, record: bool(self._kinds(of_list, tenant_dbid, record, now)),
                 prefer=at_work,
             )
-            if facts.group is None or facts.claim is not None:
+            if facts.group is None or not queues(facts):
                 return facts
             return with_ahead(conn, facts, priorities.get(facts.group.dbid) or facts.priorities())
 
-        facts = await self._database.transaction(look, read_only=True)
+        async with self._one_why:
+            facts = await self._database.transaction(look, read_only=True)
         # No checkpoint from here on: what the sessions say is of one instant, right after what the database said.
         facts = replace(
             facts,
@@ -112,7 +118,8 @@ class Explaining:
         def look(conn: Connection) -> Preflight:
             return preflight(conn, config, of_list, now, self._dnc)
 
-        return await self._database.transaction(look, read_only=True)
+        async with self._one_preflight:
+            return await self._database.transaction(look, read_only=True)
 
     # --- what the daemon knows --------------------------------------------------------------------------------------
 

@@ -203,3 +203,27 @@ async def test_given_a_daemon_when_asked_over_http_then_its_answer_is_the_one_pr
         "\tgate\twhy\topens\twhat to do",
         "closed\tagents\tno agent takes calls\t-\tlog in",
     ]
+
+
+async def test_given_many_who_ask_when_the_database_is_slow_then_they_take_one_connection(
+    autojump_clock, tmp_path, explaining_of
+):
+    async with world(tmp_path) as at:
+        at.add(1)
+        async with at.daemon() as daemon:
+            asked, busy = explaining_of(at, daemon), []
+            transaction = asked._database.transaction
+
+            async def slow(fn, *, read_only=False):
+                busy.append(1)
+                assert sum(busy) == 1
+                await trio.sleep(1.0)
+                busy.append(-1)
+                return await transaction(fn, read_only=read_only)
+
+            asked._database.transaction = slow
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(asked.why, NAME, 1)
+
+            assert len(busy) == 10
