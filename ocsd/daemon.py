@@ -13,6 +13,7 @@ the SIP workers and the media server; the next start adopts it, and goes on dial
 import fcntl
 import gc
 import os
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -71,6 +72,9 @@ and the analysis after it. A second SIGTERM or SIGINT cuts it short."""
 
 DRAIN_LIMIT_S = 10.0
 """After that: how long the rest may take to be hung up and their results to be written."""
+
+OTHER_FILES = 512
+"""Open files besides connections of clients: database, workers' sockets, mapped registries, logs."""
 
 SERVERS_CHECK_S = 1.0
 SERVERS_LIMIT_S = 30.0
@@ -333,9 +337,22 @@ async def serve(config: Configuration, config_path: Path) -> None:
     log.info("daemon.stopped")
 
 
+def allow_connections(config: Configuration) -> None:
+    """Raise our limit of open files, often 1024, as far as the system lets us, to what the two ports may need."""
+    wanted = config.http.max_connections + config.desktop.max_connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning("daemon.few_files_allowed", allowed=allowed, wanted=wanted)
+
+
 def run(config_path: Path, log_level: str = "info") -> None:
     """Entry of ``ocsd run``: load the configuration and serve."""
     configure_logging(log_level)
     config = load_checked(config_path)
+    allow_connections(config)
     with only_one(data_folder(config.data_dir)):
         trio.run(partial(serve, config, config_path), strict_exception_groups=True)
