@@ -13,7 +13,7 @@ from typing import Any
 from ocsd.config.objects import CampaignGroup, Configuration
 from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.store import ListStore
-from ocsd.model.enums import RecordStatus, RecordType
+from ocsd.model.enums import DialMode, OptimizeBy, RecordStatus, RecordType
 from ocsd.model.records import (
     AttemptTimes,
     CallingRecord,
@@ -22,10 +22,15 @@ from ocsd.model.records import (
     FinishedAttempt,
     NewAttempt,
 )
+from ocsd.sessions.group import DialSettings
 from ocsd.sessions.planner import Planner
+from ocsd.sessions.prevalidation import Prevalidation
 from ocsd.sessions.settling import Ending, kept_in_memory, settle, treat
 from ocsd.sessions.supply import RecordSupply
 from ocsd.treatments.contract import Decision, Situation
+from ocsd.validation import Validator
+
+SETTINGS = DialSettings(DialMode.PROGRESSIVE, OptimizeBy.BUSY_FACTOR, 80)
 
 
 @dataclass(slots=True)
@@ -34,6 +39,9 @@ class VirtualClock:
 
     def utc(self) -> datetime:
         return self.now
+
+    def now_s(self) -> float:
+        return self.now.timestamp()
 
     def pass_s(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -62,15 +70,40 @@ class RecordRun:
     dnc: DoNotCall
     clock: VirtualClock
     supply_type: type[RecordSupply] = RecordSupply
+    validator: Validator | None = None
     planner: Planner = field(init=False)
     supply: RecordSupply = field(init=False)
+    prevalidation: Prevalidation = field(init=False)
+    settings: DialSettings = SETTINGS
+    dials: bool = True
+    wants_records: bool = True
+    starts_per_s: float = 10.0
 
     def __post_init__(self) -> None:
         self.planner = Planner(self.config, self.group)
         self.supply = self.supply_type(self.planner, store=self.store, dnc=self.dnc, utc=self.clock.utc)
+        self.prevalidation = Prevalidation(self, self.validator)
 
     async def refill(self, agents: int) -> int:
         return await self.supply.refill(agents)
+
+    async def validate(self) -> None:
+        """Pre-dial validation of the chains that are next, one after the other."""
+        for chain, rules in self.prevalidation.next_questions():
+            await self.prevalidation.ask_about(chain, rules)
+
+    def treat(self, chain: Chain, record: CallingRecord, call_result: int) -> Decision:
+        live = self.supply.live(chain) or chain
+        return treat(self.planner, Situation(call_result, record, live.records, self.clock.utc()))
+
+    async def settle_chain(self, settlement: ChainSettlement) -> bool:
+        return await self.store.settle_chain(settlement)
+
+    async def give_back(self, chains: list[Chain]) -> None:
+        await self.store.give_back(chains)
+
+    def wake(self) -> None:
+        pass
 
     async def dial(self, count: int, *, before_begin: Callable[[Chain], None] | None = None) -> list[Dial]:
         """Take chains that may be dialed now and write their attempts; those that a cap refuses are put off."""

@@ -3,11 +3,13 @@ Random daemons on one set of calling lists, killed at any moment: claim, treat a
 
 Two campaigns share two lists; each has a daemon that may die between any two steps of any operation, and comes back
 later as a start-up does: live calls are adopted or found ended, the rest is interrupted. Beside them records are
-cancelled, numbers are put on Do-Not-Call, the database goes away, limits change, time passes.
+cancelled, numbers are put on Do-Not-Call, the database goes away, limits change, time passes. One of the lists is
+validated before its records are dialed, by a validator of changing mind.
 
 What must hold, whatever happens: no record is dialed outside its window, before its time, past its attempts, over an
-attempt cap or on Do-Not-Call; no chain is in two hands; no attempt is dialed twice; and when everybody has gone home,
-no row is left Retrieved and every chain that may still be dialed is found by a fresh daemon.
+attempt cap, on Do-Not-Call or without the validator's leave; no chain is in two hands; no attempt is dialed twice; and
+when everybody has gone home, no row is left Retrieved and every chain that may still be dialed is found by a fresh
+daemon.
 """
 
 import logging
@@ -43,13 +45,18 @@ from ocsd.lists.memory import MemoryDatabase, MemoryListStore
 from ocsd.lists.store import ClaimLost
 from ocsd.model.enums import CallResult, RecordAction, RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
-from ocsd.model.records import Chain, ChainChange, ChainSettlement, Selector, Withdrawal
+from ocsd.model.records import Chain, ChainChange, ChainSettlement, NewRecord, Selector, Withdrawal
 from ocsd.sessions.recovery import found_chain
+from ocsd.validation import Answer, Question
 from tests.ocsd.record_run import Dial, RecordRun, VirtualClock
 
 ZONES = ("America/New_York", "America/Phoenix", "Asia/Kathmandu")
 LISTS = (301, 302)
+VALIDATED = 302
+LEAVE_S = 30
 CAP, CAP_H = 3, 24
+MAX_ROWS = 40
+"""Per list: a run must come to its end."""
 MIN_STEPS = 100_000
 R, A = CallResult, RecordAction
 RESULTS = (R.BUSY, R.NO_ANSWER, R.ANSWERING_MACHINE, R.ANSWER, R.DROPPED, R.SIT_VACANT_CODE)
@@ -91,6 +98,7 @@ def configuration(max_attempts: int = 4) -> Configuration:
             treatments=tuple(treatment.name for treatment in treatments),
             attempt_caps=("cap",),
             customer_id_field="customer",
+            options={"pre-dial-validation": True, "validation-uri": "http://127.0.0.1:1/"} if dbid == VALIDATED else {},
         )
         for dbid in LISTS
     )
@@ -167,6 +175,34 @@ class MortalStore(MemoryListStore):
             raise StoreUnavailable("away")
 
 
+class MortalValidator:
+    """Answers as the machine wants it; to ask is a step in which the daemon may die."""
+
+    pool_size = 20
+
+    def __init__(self, machine: "RecordsMachine") -> None:
+        self._machine = machine
+
+    def away(self, uri: str) -> bool:
+        return self._machine.validator_says is None
+
+    def may_ask(self, uri: str) -> bool:
+        return True
+
+    async def ask(self, question: Question) -> Answer:
+        machine, asked = self._machine, question.properties
+        await machine.mortal.checkpoint()
+        if machine.validator_says is None:
+            return Answer(error="away", spared=True)
+        if machine.validator_says == 200:
+            key = (VALIDATED, int(asked["GSW_CHAIN_ID"]), int(asked["GSW_CHAIN_N"]))
+            machine.leave[key] = (machine.clock.now, str(asked["GSW_PHONE"]), int(asked["GSW_ATTEMPTS"]))
+            return Answer(200)
+        if machine.validator_says < 0:
+            return Answer(500)
+        return Answer(409, f'{{"GSW_CALL_RESULT": {machine.validator_says}}}'.encode())
+
+
 class Daemon:
     """One run of a daemon; what is in here is gone when it dies."""
 
@@ -174,8 +210,9 @@ class Daemon:
         self.place = place
         self.store = MortalStore(machine.database, machine.mortal, node=f"node{place}")
         self.run = RecordRun(
-            machine.config, machine.config.campaign_groups[place], self.store, machine.dnc, machine.clock
-        )
+            machine.config, machine.config.campaign_groups[place], self.store, machine.dnc, machine.clock,
+            validator=MortalValidator(machine),
+        )  # fmt: skip
         self.dials: dict[int, Dial] = {}
         self.on_desk: list[Chain] = []
         self.withdrawn: set[int] = set()
@@ -203,8 +240,12 @@ class RecordsMachine(RuleBasedStateMachine):
         self.forbidden: set[str] = set()
         self.withdrawn: set[tuple[int, int]] = set()
         self.interrupted: set[tuple[int, int]] = set()
-        """(list, chain) whose call was lost: it may have rung."""
+        """(list, record) of a chain whose call was lost: it may have rung."""
         self.phones: list[str] = []
+        self.validator_says: int | None = 200
+        """200; a call result: 409 with it; negative: 500; None: it is away."""
+        self.leave: dict[tuple[int, int, int], tuple[datetime, str, int]] = {}
+        """By (list, chain, number in it): when it was last allowed to dial, which number, after how many attempts."""
         self.zones = {zone.dbid: ZoneInfo(zone.zone) for zone in self.config.time_zones}
 
     @initialize(seed=st.integers(0, 2**20))
@@ -246,7 +287,7 @@ class RecordsMachine(RuleBasedStateMachine):
                 else:
                     await daemon.run.end(dial, int(R.STALE), record_status=RecordStatus.STALE, withdrawn=withdrawn)
                     if not withdrawn:
-                        self.interrupted.add(dial.chain.key)
+                        self.interrupted |= {(r.list_dbid, r.record_id) for r in dial.chain.records}
             await daemon.store.recover_claims()
 
         self.mortal.run(recover())
@@ -289,6 +330,7 @@ class RecordsMachine(RuleBasedStateMachine):
     def dial(self, place: int, count: int, dies_after: int | None) -> None:
         async def operation(daemon: Daemon) -> None:
             await daemon.run.refill(1)
+            await daemon.run.validate()
             for dial in await daemon.run.dial(count):
                 await self.mortal.checkpoint()  # on disk, and not yet dialed
                 self.invite(dial)
@@ -296,8 +338,21 @@ class RecordsMachine(RuleBasedStateMachine):
 
         self.act(place, dies_after, operation)
 
+    @rule(place=places, says=st.sampled_from((200, 200, None, -1, *map(int, RESULTS))), dies_after=steps_to_death)
+    def validator_is_asked(self, place: int, says: int | None, dies_after: int | None) -> None:
+        self.validator_says = says
+        self.act(place, dies_after, lambda daemon: daemon.run.validate())
+
+    @rule()
+    def validator_is_content(self) -> None:
+        self.validator_says = 200
+
     def invite(self, dial: Dial) -> None:
         record, now = dial.record, self.clock.now
+        if record.list_dbid == VALIDATED:
+            at, phone, attempts = self.leave[VALIDATED, record.chain_id, record.chain_n]
+            assert now - at < timedelta(seconds=LEAVE_S), f"allowed too long ago: {record}"
+            assert (phone, attempts) == (record.contact_info, record.attempt), f"another one was allowed: {record}"
         row = self.database.rows(record.list_dbid)[record.record_id].record
         local = now.astimezone(self.zones[record.tz_dbid])
         second = local.hour * 3600 + local.minute * 60 + local.second
@@ -305,7 +360,7 @@ class RecordsMachine(RuleBasedStateMachine):
         assert low <= second < high if low <= high else second >= low or second < high, f"outside its window: {row}"
         assert record.contact_info not in self.forbidden, f"on Do-Not-Call: {row}"
         assert (record.list_dbid, record.record_id) not in self.withdrawn, f"withdrawn: {row}"
-        assert dial.chain.key not in self.interrupted, f"it may have rung before: {row}"
+        assert (record.list_dbid, record.record_id) not in self.interrupted, f"it may have rung before: {row}"
         callback = row.record_type in (RecordType.PERSONAL_CALLBACK, RecordType.CAMPAIGN_CALLBACK)
         assert callback or row.attempt < self.config.calling_lists[0].max_attempts, f"too often: {row}"
         assert (row.dial_sched_time or 0) <= now.timestamp(), f"too early: {row}"
@@ -355,7 +410,7 @@ class RecordsMachine(RuleBasedStateMachine):
                 how == "lost"
                 and self.database.rows(dial.chain.list_dbid)[dial.record.record_id].record_status is RecordStatus.STALE
             ):
-                self.interrupted.add(dial.chain.key)
+                self.interrupted |= {(r.list_dbid, r.record_id) for r in dial.chain.records}
 
         self.act(place, dies_after, operation)
 
@@ -427,6 +482,26 @@ class RecordsMachine(RuleBasedStateMachine):
         else:
             self.withdrawn |= {(row.list_dbid, row.record_id) for row in gone if not row.claimed}
 
+    @rule(choice=st.integers(0, 10**6), joins=st.booleans())
+    def somebody_adds_a_record(self, choice: int, joins: bool) -> None:
+        """AddRecord: a chain of its own, or one more number of a chain in whatever hands that is."""
+        pick, list_dbid = random.Random(choice), LISTS[choice % 2]
+        rows = self.database.rows(list_dbid)
+        if not self.database.available or len(rows) >= MAX_ROWS:
+            return
+        phone = f"+1212555{pick.randrange(14):04}"
+        new = NewRecord(
+            list_dbid, phone, 0, RecordType.GENERAL, RecordStatus.READY, 0, 86_400, 30 + pick.randrange(len(ZONES)),
+            chain_id=rows[pick.choice(sorted(rows))].record.chain_id if joins else None,
+            user_fields={"customer": f"c{pick.randrange(5)}"},
+        )  # fmt: skip
+        store = MortalStore(self.database, self.mortal, node="desk")
+        added = self.mortal.run(store.add_record(new))
+        assert rows[added.record_id].record_status is RecordStatus.READY
+        for daemon in self.daemons:
+            if daemon is not None:
+                daemon.run.supply.look_again(list_dbid)
+
     @rule(place=places)
     def killed(self, place: int) -> None:
         self.daemons[place] = None
@@ -458,6 +533,18 @@ class RecordsMachine(RuleBasedStateMachine):
                     assert (f"list_{list_dbid}", row.record.chain_id) in self.database.claims, row
                 if row.record.record_type is RecordType.NO_CALL:
                     assert row.record_status is RecordStatus.UPDATED, row
+
+    @invariant()
+    def a_chain_lives_as_a_whole(self) -> None:
+        """What nobody holds agrees on when and as what it is dialed, whoever has joined it and when."""
+        for list_dbid in LISTS:
+            ready: dict[int, set[tuple]] = defaultdict(set)
+            for row in self.database.rows(list_dbid).values():
+                record = row.record
+                if row.record_status is RecordStatus.READY:
+                    ready[record.chain_id].add((record.record_type, record.dial_sched_time, record.treatments))
+            for chain_id, shared in ready.items():
+                assert len(shared) == 1 or (f"list_{list_dbid}", chain_id) in self.database.claims, (chain_id, shared)
 
     @invariant()
     def every_claim_is_in_somebodys_hands(self) -> None:
@@ -499,9 +586,11 @@ class RecordsMachine(RuleBasedStateMachine):
 
     def nothing_is_lost(self) -> None:
         """Everything that is still Ready is found: a fresh daemon dials or delivers every such chain within days."""
+        self.validator_says = 200
         fresh = Daemon(self, 0)
         for _ in range(60):
             self.mortal.run(fresh.run.refill(50))
+            self.mortal.run(fresh.run.validate())
             for dial in self.mortal.run(fresh.run.dial(50)):
                 self.mortal.run(fresh.run.end(dial, int(R.SIT_VACANT_CODE)))
             for chain in self.mortal.run(fresh.run.supply.callbacks()):
