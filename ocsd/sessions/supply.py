@@ -89,6 +89,8 @@ class RecordSupply:
         self._utc = utc
         self._buffer = RecordBuffer(planner.shares(), planner.group.min_rec_buff_size, planner.group.opt_rec_buff_size)
         self._exhausted_until: dict[int, datetime] = {}
+        self._grown: Counter[int] = Counter()
+        """How often each list has got a record: one that came while a claim was under way may have been missed."""
         self._held: list[_Held] = []
         self._order = 0
         self._unsifted: list[Chain] = []
@@ -140,6 +142,7 @@ class RecordSupply:
     def look_again(self, list_dbid: int) -> None:
         """The list has got a new record: it is worth asking before `EXHAUSTED_RETRY_S` is over."""
         self._exhausted_until.pop(list_dbid, None)
+        self._grown[list_dbid] += 1
 
     # --- configuration ------------------------------------------------------------------------------------------
 
@@ -177,8 +180,9 @@ class RecordSupply:
             await self._sift_into_buffer([])
         exhausted = frozenset(dbid for dbid, until in self._exhausted_until.items() if until > now)
         for refill in self._buffer.refills(agents, exhausted):
+            grown = self._grown[refill.list_dbid]
             chains = await self._claim(refill.list_dbid, refill.limit, self._planner.portions())
-            if len(chains) < refill.limit:
+            if len(chains) < refill.limit and self._grown[refill.list_dbid] == grown:
                 self._exhausted_until[refill.list_dbid] = self._utc() + timedelta(seconds=EXHAUSTED_RETRY_S)
             await self._sift_into_buffer(chains)
         return len(self._buffer) - before

@@ -59,3 +59,22 @@ async def test_given_the_database_goes_away_while_callbacks_are_claimed_when_it_
     await run.refill(AGENTS)
     assert await run.dial(1) == []
     assert [chain.record.contact_info for chain in await run.supply.callbacks()] == [CHICAGO]
+
+
+async def test_given_a_record_added_while_a_claim_is_under_way_when_refilled_again_then_it_is_found_at_once():
+    added: list[int] = []
+
+    class AddedMeanwhile(MemoryListStore):
+        async def claim_chains(self, list_dbid, *arguments):
+            chains = await super().claim_chains(list_dbid, *arguments)
+            if list_dbid == CAPPED_LIST and not added:
+                added.append(database.add_record(CAPPED_LIST, contact_info=CHICAGO, daily_from=0, daily_till=86_400))
+                run.supply.look_again(CAPPED_LIST)
+            return chains
+
+    run, database = world(AddedMeanwhile)
+    assert await run.refill(AGENTS) == 0
+    assert added
+    assert await run.refill(AGENTS) == 1
+    assert await run.refill(AGENTS) == 0
+    assert run.supply.all_exhausted() is False  # it is in the buffer
