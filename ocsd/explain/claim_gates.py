@@ -78,7 +78,7 @@ def _with_us(facts: RecordFacts, where: Whereabouts, by_whom: str, inputs: Mappi
                 "claim", False, why, inputs=inputs, remedy="the agent has to process it (stale_clean_timeout ends it)"
             )
         case Place.VALIDATING:
-            why = f"its chain is in the buffer of {by_whom}, and pre-dial validation has not let it through yet"
+            why = f"its chain is in the buffer of {by_whom}, not let through yet: {where.state}"
             return GateVerdict("claim", False, why, inputs=inputs, remedy="ask again in a moment")
         case Place.SIFTING:
             why = f"its chain has just been claimed for {by_whom}, and its gates are being asked"

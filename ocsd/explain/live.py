@@ -31,7 +31,7 @@ class Whereabouts:
         record_id: the record that is to be dialed, is being called or is on a desktop; None: not known.
         queue_place: of a buffered chain among those of its list, from 1.
         until: of a held chain (aware UTC).
-        guid, state: of an attempt.
+        guid, state: of an attempt; of a chain that is being validated ``state`` says how far that is.
         agent_id: on whose desktop; of an attempt: who talks.
     """
 

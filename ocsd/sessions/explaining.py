@@ -212,9 +212,9 @@ def _in_session(session: Session, key: tuple[int, int]) -> Whereabouts | None:
     for chain in session.supply.waiting():
         place += chain.list_dbid == key[0]
         if chain.key == key:
-            admits = session.supply.admits
-            where = Place.BUFFER if admits is None or admits(chain) else Place.VALIDATING
-            return Whereabouts(where, chain.record.record_id, name, queue_place=place)
+            refused = session.prevalidation.why_not(chain)
+            where = Place.BUFFER if refused is None else Place.VALIDATING
+            return Whereabouts(where, chain.record.record_id, name, queue_place=place, state=refused or "")
     if (until := session.supply.held_until(key)) is not None:
         return Whereabouts(Place.HELD, None, name, until=until)
     if any(chain.key == key for chain in session.supply.in_memory()):

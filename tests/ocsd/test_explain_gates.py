@@ -154,7 +154,7 @@ def test_given_several_closed_gates_when_asked_then_the_summary_says_when_all_ar
 WHERE = {
     Place.BUFFER: (Whereabouts(Place.BUFFER, 1, queue_place=3), True, "place 3 of its list"),
     Place.HELD: (Whereabouts(Place.HELD, until=NOON + timedelta(minutes=4)), False, "held in memory"),
-    Place.VALIDATING: (Whereabouts(Place.VALIDATING, 1, queue_place=3), False, "pre-dial validation"),
+    Place.VALIDATING: (Whereabouts(Place.VALIDATING, 1, queue_place=3, state="being asked"), False, "yet: being asked"),
     Place.SIFTING: (Whereabouts(Place.SIFTING), False, "gates are being asked"),
     Place.ATTEMPT: (Whereabouts(Place.ATTEMPT, 1, guid="abc", state="ALERTING"), False, "attempt abc, alerting"),
     Place.DESKTOP: (Whereabouts(Place.DESKTOP, 1, agent_id="ada"), False, "desktop of agent ada"),

@@ -13,7 +13,7 @@ from psycopg import sql
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from ocsd.cli import app
+from ocsd.cli import app, why
 from ocsd.config.loader import load_configuration
 from ocsd.lists.tables import create_table
 from tests.ocsd.why_world import was_called
@@ -300,3 +300,19 @@ def test_given_neither_daemon_nor_configuration_when_asked_then_the_exit_code_sa
     result = CliRunner().invoke(app, ["why", "--list", "x", "--record", "1", "--url", NOBODY], env={"OCSD_CONFIG": ""})
 
     assert result.exit_code == 3
+
+
+def test_given_a_terminal_when_asked_then_verdicts_stand_in_a_table_with_colours(capsys, monkeypatch):
+    gate = {"gate": "window", "why": "closed at noon [sic]", "opens_at": "2026-03-03T18:00:00Z", "remedy": ""}
+    document = {"calling_list": "L", "record_id": 1, "chain_id": 2, "at": "2026-03-03T17:00:00Z", "summary": "later"}
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+
+    why._print(document | {"gates": [gate | {"passed": passed} for passed in (True, False, None)]})
+
+    printed = capsys.readouterr().out
+    for colour, word in ((32, "open"), (31, "closed"), (33, "?")):
+        assert re.search(rf"\x1b\[(1;)?{colour}m{re.escape(word)}", printed)
+    assert printed.count("closed at noon [sic]") == 3
+    assert "2026-03-03 18:00:00 UTC" in printed
