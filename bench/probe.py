@@ -45,7 +45,7 @@ class Probe(trio.abc.Instrument):
         self._schedstat = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
         self.late: list[tuple[float, float]] = []
         self.long: list[dict[str, Any]] = []
-        self.collections: list[tuple[float, int, float]] = []
+        self.collections: list[tuple[float, int, float, int]] = []
         self._step_s = self._cpu_s = self._delay_s = self._gc_s = self._gc_began_s = 0.0
         self._before = ""
 
@@ -60,7 +60,7 @@ class Probe(trio.abc.Instrument):
             return
         took_s = time.perf_counter() - self._gc_began_s
         self._gc_s += took_s
-        self.collections.append((time.monotonic(), info["generation"], 1000.0 * took_s))
+        self.collections.append((time.monotonic(), info["generation"], 1000.0 * took_s, info["collected"]))
 
     # --- trio.abc.Instrument
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -108,10 +108,10 @@ def summary(found: Mapping[str, Any], began_s: float, ended_s: float) -> dict[st
     places: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for step in long:
         places[step["from"]].append(step)
-    generations: dict[str, list[float]] = defaultdict(list)
-    for at_s, generation, took_ms in found["collections"]:
+    generations: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for at_s, generation, took_ms, freed in found["collections"]:
         if began_s <= at_s < ended_s:
-            generations[str(generation)].append(took_ms)
+            generations[str(generation)].append((took_ms, freed))
     return {
         "loop_late_ms": {
             "p50": round(statistics.median(late), 2),
@@ -132,8 +132,13 @@ def summary(found: Mapping[str, Any], began_s: float, ended_s: float) -> dict[st
             ]
         },
         "collections": {
-            generation: {"count": len(took), "sum_ms": round(sum(took), 1), "max_ms": round(max(took), 2)}
-            for generation, took in sorted(generations.items())
+            generation: {
+                "count": len(runs),
+                "sum_ms": round(sum(took_ms for took_ms, _ in runs), 1),
+                "max_ms": round(max(took_ms for took_ms, _ in runs), 2),
+                "objects_freed": sum(freed for _, freed in runs),
+            }
+            for generation, runs in sorted(generations.items())
         },
         "worst_steps": sorted(long, key=lambda step: -step["took_ms"])[:PLACES_KEPT],
     }
