@@ -368,7 +368,7 @@ class Session:
             return "withdrawn meanwhile"
         if (refusal := self.planner.refusal(record, now)) is not None:
             return refusal.why
-        if self.planner.checks_dnc_at_dial(record) and self.supply.is_forbidden(chain, now):
+        if self.planner.checks_dnc_at_dial(record) and self.supply.forbids(record, now):
             return "Do-Not-Call"
         return None
 

@@ -368,10 +368,6 @@ class RecordSupply:
             if (chain.list_dbid, record.record_id) in forbidden
         ]
 
-    def is_forbidden(self, chain: Chain, now: datetime) -> bool:
-        """Whether the record to be dialed next is on Do-Not-Call."""
-        return self.forbids(chain.record, now)
-
     def forbids(self, record: CallingRecord, now: datetime) -> bool:
         """Whether the record is on Do-Not-Call, by number or customer id."""
         if self._dnc.forbidden(self._planner.tenant_dbid, [record.contact_info], now)[0]:
