@@ -31,6 +31,12 @@ def site(tmp_path, database):
 
 
 @pytest.fixture
+def nowhere(tmp_path):
+    """A site whose database does not exist: what is refused here was refused before it was asked for."""
+    return Site(tmp_path, f"host={tmp_path} dbname=nothing")
+
+
+@pytest.fixture
 def filled(site):
     site.customers.write_text(ALL_DAY)
     assert site.run("create", LIST).exit_code == 0
@@ -140,14 +146,20 @@ def test_given_an_end_before_the_list_is_done_when_forecast_then_the_rest_is_tol
         (("--dials-per-hour", "3", "--mix", "busy=0"), "more than 0"),
         (("--dials-per-hour", "3", "--mix", "busy=1,busy=2"), "each result once"),
         (("--dials-per-hour", "3", "--until", "2001-01-01"), "in the future"),
-        (("--agents", "3", "--mix", "busy=1"), "no agent ever gets a call"),
     ],
 )  # fmt: skip
-def test_given_options_that_do_not_go_together_when_called_then_it_is_wrong_usage(filled, arguments, words):
-    result = filled.run("preflight", LIST, *arguments)
+def test_given_options_that_do_not_go_together_when_called_then_it_is_wrong_usage(nowhere, arguments, words):
+    result = nowhere.run("preflight", LIST, *arguments)
 
     assert result.exit_code == 2, result.stderr
     assert words in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_given_a_mix_without_conversations_when_agents_are_given_then_it_is_wrong_usage(filled):
+    result = filled.run("preflight", LIST, "--agents", "3", "--mix", "busy=1")
+
+    assert result.exit_code == 2
+    assert "no agent ever gets a call" in result.stderr
 
 
 def test_given_the_default_mix_when_helped_then_it_is_the_one_that_is_used():
