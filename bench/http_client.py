@@ -197,7 +197,8 @@ def open_loop(
                 idle.append(line)
                 under_way -= 1
     # What was not answered has waited until now at least.
-    seen.latencies_s["unanswered"] += [now_s - scheduled_s for scheduled_s in waiting]
+    for scheduled_s in waiting:
+        seen.latencies_s["unanswered"].append(now_s - scheduled_s)
     for key in selector.get_map().values():
         if key.data not in idle:
             seen.latencies_s["unanswered"].append(now_s - key.data.due_s)

@@ -43,6 +43,8 @@ from telephony.simworld.numbers import AREAS, LINES, number_for
 CALLS_PER_S: Final = 20.0
 REQUESTS_PER_S: Final = 500.0
 CONNECTIONS: Final = 32
+OPEN_CONNECTIONS: Final = 100
+"""By schedule: so many that a request hardly ever waits for a free one while others wait for the disk."""
 LIVE_ASKED_EVERY_S: Final = 0.25
 
 SIMULATED_NUMBERS: Final = LINES * len(AREAS)
@@ -130,7 +132,8 @@ def ask_closed(
 def ask_open(reply: Connection, port: int, dsn: str, first_added: int, offset: int, seconds: float) -> None:
     kinds = mixed(DIALING_MIX, sources(dsn, first_added, offset), offset)
     time.sleep(2 * LIVE_ASKED_EVERY_S)  # until the live handles are known
-    reply.send(open_loop(port, kinds, REQUESTS_PER_S, CONNECTIONS, seconds, offset))
+    reply.send("ready")
+    reply.send(open_loop(port, kinds, REQUESTS_PER_S, OPEN_CONNECTIONS, seconds, offset))
 
 
 def hold(reply: Connection, port: int, guests: Guests) -> None:
@@ -243,6 +246,7 @@ class Bench:
         """500 requests/s by schedule; ``window_s`` on the monotonic clock."""
         arguments = (self.port, self.site.dsn, next(self._added), next(self._offset), seconds)
         with client(ask_open, *arguments) as reply:
+            answer_of(reply, 60.0)
             before, began_s = self._cores(), time.monotonic()
             found: dict[str, Any] = answer_of(reply, seconds + 90.0)
             ended_s = time.monotonic()
