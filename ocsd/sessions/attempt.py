@@ -134,7 +134,7 @@ class AttemptMachine(AttemptSteps):
                 return self._record_processed(call_result, now_s)
             case AgentGone():
                 if self.state is AttemptState.WRAP_UP:
-                    if self.goes_back and not self.corrected:
+                    if self.goes_back and self.said is None:
                         self.record_status = RecordStatus.READY
                     return self.finish_wrap_up(now_s)
                 return ()
@@ -449,9 +449,11 @@ class AttemptMachine(AttemptSteps):
             case AttemptState.WRAP_UP:
                 return self.finish_wrap_up(now_s)
             case AttemptState.WAITING | AttemptState.CONNECTING | AttemptState.TRANSFERRING if self.found_person:
+                self.said = None
                 release = self.release_partner()
                 return (*release, *self.announce(result, now_s))  # answered already: not without a word
             case _:
+                self.said = None
                 self.count_attempt &= self.state is not AttemptState.RINGING_AGENT
                 release = self.release_partner()
                 return self.close(result, now_s, *release, Do.HANG_UP_CUSTOMER)

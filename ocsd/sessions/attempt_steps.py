@@ -44,7 +44,7 @@ class AttemptSteps:
         record_closed: the record's final result has been handed to the store.
         processed: the desktop is done with the record while the people still talk; it is closed with the call, so that
             a restart in between finds the attempt open and adopts the conversation.
-        corrected: the desktop has set the result.
+        said: the result that a desktop or an application has set; whatever the call comes to, it is the attempt's.
         marks: monotonic times of what happened, by audit name (answered, cpd_completed, agent_answered, released...).
         person_at_s: start of the wait for an agent (of a person: the legal wait), None when nobody waits for one.
         adopted: taken over from an earlier run of the daemon, which may have acknowledged a RecordProcessed that is not
@@ -68,7 +68,7 @@ class AttemptSteps:
     interrupted: bool = False
     record_closed: bool = False
     processed: bool = False
-    corrected: bool = False
+    said: int | None = None
     count_attempt: bool = True
     adopted: bool = False
     person_at_s: float | None = None
@@ -163,8 +163,7 @@ class AttemptSteps:
 
     def to_desk(self, result: CallResult, now_s: float, *before: Do) -> tuple[Do, ...]:
         """The designated agent's call came to nothing; the agent says what becomes of the record."""
-        if not self.corrected:
-            self.result = result
+        self.result = result if self.said is None else self.said
         self.marks.setdefault("released", now_s)
         if self.processed:
             self.closed()
@@ -202,7 +201,7 @@ class AttemptSteps:
     def correct(self, call_result: int | None) -> None:
         """The desktop sets the result; None leaves it."""
         if call_result is not None:
-            self.result, self.corrected = call_result, True
+            self.result = self.said = call_result
 
     def finish_wrap_up(self, now_s: float) -> tuple[Do, ...]:
         """The record leaves the desk."""
@@ -226,5 +225,7 @@ class AttemptSteps:
     def closed(self) -> None:
         """Nothing can happen any more."""
         self.state = AttemptState.FINISHED
+        if self.said is not None and self.record_status is not RecordStatus.STALE:
+            self.result = self.said
         self.record_closed = True
         self.deadline_s = math.inf

@@ -109,6 +109,27 @@ def test_given_record_processed_during_the_talk_when_the_call_ends_then_no_wrap_
     assert machine.result == CallResult.WRONG_PARTY
 
 
+@pytest.mark.parametrize(
+    "then",
+    [
+        (CustomerEnded(486),),
+        (Answered(), Heard(VerdictKind.MACHINE, connected=True)),
+        (Answered(), HUMAN, AgentReserved("a1"), AgentAnswered(), CustomerEnded(200)),
+    ],
+)
+def test_given_record_processed_while_it_rings_when_the_call_ends_somehow_then_the_result_said_stays(then):
+    machine, _ = drive(RecordProcessed(CallResult.WRONG_PARTY), *then)
+
+    assert machine.record_closed
+    assert machine.result == CallResult.WRONG_PARTY
+
+
+def test_given_a_result_said_while_it_rings_when_the_record_is_withdrawn_then_that_is_its_result():
+    machine, _ = drive(RecordProcessed(CallResult.WRONG_PARTY), Cancelled())
+
+    assert machine.result == CallResult.CANCEL_RECORD
+
+
 def test_given_a_person_without_an_agent_when_two_seconds_are_over_then_the_announcement_plays():
     machine, _ = drive(Answered(), Heard(VerdictKind.HUMAN, connected=True, speech_end_s=1.4))
 
