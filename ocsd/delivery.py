@@ -32,6 +32,7 @@ import structlog
 import trio
 
 from ocsd import __version__
+from ocsd.config.addresses import origin_of
 from ocsd.lists.outbox import OutboxItem, RequestQueue
 from ocsd.model.errors import StoreUnavailable
 
@@ -128,16 +129,6 @@ def pause_s(key: UUID, tries: int, pace: Pace) -> float:
     longest_s = min(pace.last_s, pace.first_s * 2.0 ** min(tries - 1, 60))
     seed = blake2b(key.bytes + tries.to_bytes(8, "big"), digest_size=8).digest()
     return longest_s * (1.0 - 0.5 * int.from_bytes(seed, "big") / 2**64)
-
-
-def origin_of(url: str) -> str:
-    """Scheme, host and port of an address: all that may be shown of it."""
-    try:
-        parts = httpx.URL(url)
-    except httpx.InvalidURL:
-        return "?"
-    host = f"[{parts.host}]" if ":" in parts.host else parts.host
-    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port is not None else "")
 
 
 @dataclass(slots=True)

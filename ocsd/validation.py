@@ -36,7 +36,7 @@ import structlog
 import trio
 
 from ocsd import __version__
-from ocsd.delivery import origin_of
+from ocsd.config.addresses import origin_of
 from ocsd.protocols.keyvalue import MalformedObject, integer, parse_object
 
 log = structlog.get_logger(__name__)

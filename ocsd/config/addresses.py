@@ -40,3 +40,15 @@ def is_http_url(text: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and is_host(parts.hostname or "") and port != 0
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an http address: all that may be shown of it, since the rest may hold secrets."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "?"
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")

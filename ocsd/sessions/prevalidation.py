@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 import trio
 
+from ocsd.config.addresses import origin_of
 from ocsd.config.objects import Configuration, FormatField
-from ocsd.delivery import origin_of
 from ocsd.model.errors import DesktopRequestError
 from ocsd.model.records import CallingRecord, Chain, ChainSettlement
 from ocsd.protocols.desktop_events import AttachedRecord, Message, user_data

@@ -17,6 +17,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocsd.config.addresses import origin_of
 from ocsd.delivery import (
     MAX_BODY_BYTES,
     MAX_RETRY_AFTER_S,
@@ -28,7 +29,6 @@ from ocsd.delivery import (
     TryAgain,
     deliver,
     judge,
-    origin_of,
     pause_s,
 )
 from ocsd.lists.outbox import Outbox, OutboxItem, Posted, insert
