@@ -15,6 +15,7 @@ import gc
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -75,6 +76,8 @@ DRAIN_LIMIT_S = 10.0
 
 OTHER_FILES = 512
 """Open files besides connections of clients: database, workers' sockets, mapped registries, logs."""
+
+SWITCH_INTERVAL_S = 0.0005
 
 FULL_COLLECTION_EVERY = 50
 """Collections of the middle generation between two full ones (gc.set_threshold; the interpreter's own value is 10)."""
@@ -200,6 +203,16 @@ async def _watch(notifier: sdnotify.SystemdNotifier) -> None:
     while period_us:
         notifier.notify("WATCHDOG=1")
         await trio.sleep(period_us / 2_000_000)
+
+
+def _share_interpreter() -> None:
+    """
+    Let threads that have heard from the database go on within half a millisecond, not five.
+
+    A busy event loop keeps the interpreter's lock for the whole switch interval, and each answer of the server waits
+    for it: a transaction has four or five. At 20 calls/s and 500 requests/s the writes took a third of the time.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def _exempt_from_collections() -> None:
@@ -358,6 +371,7 @@ def allow_connections(config: Configuration) -> None:
 def run(config_path: Path, log_level: str = "info") -> None:
     """Entry of ``ocsd run``: load the configuration and serve."""
     configure_logging(log_level)
+    _share_interpreter()
     config = load_checked(config_path)
     allow_connections(config)
     with only_one(data_folder(config.data_dir)):

@@ -27,6 +27,9 @@ OUTGOING_BOUND: Final = 8192
 """Frames accepted and not yet written: all that a restarted media server has to be told of 1000 channels."""
 _CHUNK_BYTES: Final = 65536
 
+WRITE_AT_ONCE: Final = 64
+"""Messages that go out in one system call, if so many have gathered."""
+
 SnapshotT = TypeVar("SnapshotT", bound=msgspec.Struct)
 
 
@@ -139,8 +142,14 @@ class Link(Generic[SnapshotT]):
 
     async def _write(self) -> None:
         async for message in self._to_write:
-            await self._stream.send_all(encode_frame(message))
-            self._unwritten -= 1
+            frames = [encode_frame(message)]
+            while len(frames) < WRITE_AT_ONCE:
+                try:
+                    frames.append(encode_frame(self._to_write.receive_nowait()))
+                except (trio.WouldBlock, trio.EndOfChannel):
+                    break
+            await self._stream.send_all(b"".join(frames))
+            self._unwritten -= len(frames)
             self._written.set()
             self._written = trio.Event()
 

@@ -178,21 +178,26 @@ class DncService:
         await self._wait_for([self._enqueue(request) for request in requests])
 
     async def note_effect(self, entries: Sequence[DncEntry], applied_at: datetime, rows: int) -> None:
-        """Write into ``ocsd.dnc_request`` when the entries had taken effect; later, if the database is away."""
-        await self.note_applied([request_of(entry, applied_at).request_id for entry in entries], applied_at, rows)
+        """Write into ``ocsd.dnc_request`` when the entries had taken effect, soon; nobody need wait for a figure."""
+        self._note([request_of(entry, applied_at).request_id for entry in entries], applied_at, rows)
+        await trio.lowlevel.checkpoint()
 
     async def note_applied(self, request_ids: Sequence[UUID], applied_at: datetime, rows: int) -> None:
         """The same for requests of others, by the ids that `news` has told."""
-        if not request_ids:
-            return
-        effect = Effect(tuple(request_ids), applied_at, rows)
-        if len(self._queue) >= MAX_UNWRITTEN:
-            log.error("dnc.effect_unqueued", unwritten=len(self._queue))
+        if (item := self._note(request_ids, applied_at, rows)) is None:
             return
         try:
-            await self._wait_for([self._enqueue(effect)])
+            await self._wait_for([item])
         except StoreUnavailable:
             log.debug("dnc.effect_waits")
+
+    def _note(self, request_ids: Sequence[UUID], applied_at: datetime, rows: int) -> "_Waiting | None":
+        if not request_ids:
+            return None
+        if len(self._queue) >= MAX_UNWRITTEN:
+            log.error("dnc.effect_unqueued", unwritten=len(self._queue))
+            return None
+        return self._enqueue(Effect(tuple(request_ids), applied_at, rows))
 
     def _enqueue(self, work: Request | Effect) -> _Waiting:
         item = _Waiting(work)

@@ -218,7 +218,7 @@ async def _carry_out(
         case ShowAllGroups():
             return _document(all_statuses_body(service.statuses(), application_dbid), request.if_none_match)
         case ShowStatistics(dbid):
-            return _live(_finite(_configured(service, dbid).statistics))
+            return _live(_finite(service.statistics(_configured(service, dbid).dbid)))
         case ShowGroupWhy(dbid):
             _configured(service, dbid)
             return _live(document(await services.explainer.why_group(dbid)))

@@ -83,6 +83,13 @@ class Database:
         is away; then it is unknown whether a commit under way took place. A cancel is passed on to the server; the
         thread is waited for, and a transaction that was committed all the same stays committed.
         """
+        return await self._use(partial(_in_transaction, fn=fn, read_only=read_only), read_only)
+
+    async def look(self, fn: Callable[[Connection], T]) -> T:
+        """As `transaction`, for statements that only read and need not see the same instant: half the round trips."""
+        return await self._use(fn, read_only=False)
+
+    async def _use(self, fn: Callable[[Connection], T], read_only: bool) -> T:
         await self._free.acquire()
         slot = self._slots.pop()
         try:
@@ -155,7 +162,7 @@ class Database:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cancel_in_server)
             result: outcome.Outcome[T] = await outcome.acapture(
-                partial(trio.to_thread.run_sync, _in_transaction, conn, fn, read_only, limiter=self._limiter)
+                partial(trio.to_thread.run_sync, fn, conn, limiter=self._limiter)
             )
             done.set()
         # Outside the nursery: callers see the bare error, not a group.

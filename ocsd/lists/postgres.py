@@ -231,11 +231,15 @@ class PostgresListStore:
     async def withdraw(
         self, list_dbids: Sequence[int], selector: Selector, withdrawal: Withdrawal, *, spare_claimed: bool = False
     ) -> list[Withdrawn]:
+        config, lists = self._config, tuple(list_dbids)
+        look = partial(withdrawing.is_anything_open, config=config, list_dbids=lists, selector=selector)
+        if selector.record is None and not await self.database.look(look):
+            return []
         return await self.database.transaction(
             partial(
                 withdrawing.withdraw,
-                config=self._config,
-                list_dbids=tuple(list_dbids),
+                config=config,
+                list_dbids=lists,
                 selector=selector,
                 withdrawal=withdrawal,
                 spare_claimed=spare_claimed,

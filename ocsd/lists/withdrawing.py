@@ -86,6 +86,26 @@ def withdraw(
     spare_claimed: bool = False,
 ) -> list[Withdrawn]:
     """See ListStore.withdraw."""
+    by_table, conditions = _where(config, list_dbids, selector)
+    found: list[Withdrawn] = []
+    for table, rows in _lock(conn, conditions).items():
+        found += _withdraw_rows(conn, table, by_table[table], rows, selector, withdrawal, spare_claimed)
+    return found
+
+
+def is_anything_open(conn: Connection, config: Configuration, list_dbids: Sequence[int], selector: Selector) -> bool:
+    """
+    Whether `withdraw` might find anything. Most numbers that are put on Do-Not-Call are in no list, and a look is much
+    cheaper than a transaction; a row that comes right after it would have come right after that as well.
+    """
+    _, conditions = _where(config, list_dbids, selector)
+    return any(_members(conn, table, condition, wanted) for table, (condition, wanted) in conditions.items())
+
+
+def _where(
+    config: Configuration, list_dbids: Sequence[int], selector: Selector
+) -> tuple[Mapping[str, list[CallingList]], Mapping[str, tuple[sql.Composable, Any]]]:
+    """The lists by table, and what the selector means in each table."""
     wanted = [entry for entry in config.calling_lists if entry.dbid in set(list_dbids)]
     if selector.record is not None:
         wanted = [entry for entry in wanted if entry.dbid == selector.record[0]]
@@ -97,10 +117,7 @@ def withdraw(
         for table, lists in sorted(by_table.items())
         if (condition := _seeds(config, lists, selector)) is not None
     }
-    found: list[Withdrawn] = []
-    for table, rows in _lock(conn, conditions).items():
-        found += _withdraw_rows(conn, table, by_table[table], rows, selector, withdrawal, spare_claimed)
-    return found
+    return by_table, conditions
 
 
 def _withdraw_rows(

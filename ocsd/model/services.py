@@ -50,8 +50,6 @@ class GroupStatus:
     switch_dbid: int
     version: int
     """Changes whenever anything above does; becomes the Etag."""
-    statistics: Mapping[str, float | int | None]
-    """Live figures for GET ...?req=statistics and `ocsd ctl status`: agents, calls, busy factor, overdial rate..."""
 
 
 class CampaignService(Protocol):
@@ -64,6 +62,10 @@ class CampaignService(Protocol):
         ...
 
     def statuses(self) -> list[GroupStatus]: ...
+
+    def statistics(self, dbid: int) -> Mapping[str, float | int | None]:
+        """Live figures: agents, calls, busy factor, overdial rate...; empty while the group is not loaded."""
+        ...
 
 
 class DesktopConnection(Protocol):

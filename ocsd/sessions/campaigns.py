@@ -1,6 +1,6 @@
 """All campaign groups of the daemon: requests in, sessions started and ended, what runs remembered across restarts."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Protocol
@@ -110,6 +110,10 @@ class Campaigns:
 
     def statuses(self) -> list[GroupStatus]:
         return [self._status_of(group) for group in self.groups.values()]
+
+    def statistics(self, dbid: int) -> Mapping[str, float | int | None]:
+        session = self.sessions.get(dbid)
+        return session.statistics() if session is not None else {}
 
     @property
     def list_dbids(self) -> set[int]:
@@ -282,5 +286,4 @@ class Campaigns:
             optimize_goal=settings.optimize_goal if settings else None,
             switch_dbid=self.config.trunk(group.trunks[0]).dbid,
             version=version,
-            statistics=session.statistics() if session is not None else {},
         )

@@ -55,6 +55,9 @@ class RecordControl:
 
     async def carry_out(self, request: HttpRecordRequest) -> None:
         """See the protocol. A cancel ends only the waiting."""
+        handle = request.request.record_handle
+        if handle is not None:
+            self._records.find(handle)  # most that is refused is refused here, without a task of its own
         ended = trio.Event()
         failures: list[Exception] = []
         self._campaigns.start_soon(partial(self._run, request, failures, ended))

@@ -13,7 +13,7 @@ from telephony.simworld.numbers import number_for
 
 CAMPAIGN = "Demo"
 TENANT = "Environment"
-HIGHEST_HANDLE = 700
+HIGHEST_HANDLE = 90
 """Attempts are numbered from 1 in a new database: of these handles some are alive, some finished, some yet to come."""
 
 RECORD_REQS = (

@@ -29,8 +29,8 @@ LOADED = GroupStatus(
     optimize_goal=80,
     switch_dbid=105,
     version=6,
-    statistics={"agents_ready": 3, "busy_factor": 0.81, "overdial_rate": None, "hit_ratio": float("nan")},
 )
+FIGURES = {"agents_ready": 3, "busy_factor": 0.81, "overdial_rate": None, "hit_ratio": float("nan")}
 
 
 def not_loaded(dbid: int, name: str, campaign_dbid: int, group_dbid: int) -> GroupStatus:
@@ -45,7 +45,6 @@ def not_loaded(dbid: int, name: str, campaign_dbid: int, group_dbid: int) -> Gro
         optimize_by=None,
         optimize_goal=None,
         version=1,
-        statistics={},
     )
 
 
@@ -110,6 +109,9 @@ class FakeCampaigns:
 
     def statuses(self) -> list[GroupStatus]:
         return list(self.groups.values())
+
+    def statistics(self, dbid: int) -> dict[str, float | int | None]:
+        return FIGURES if dbid == LOADED.dbid else {}
 
 
 @dataclass
