@@ -306,13 +306,16 @@ def write(conn: Connection, requests: Sequence[Request], effects: Sequence[Effec
             " least(extract(epoch FROM requested_at), 2147483647)::int, expires_at FROM fresh",
             [list(column) for column in zip(*map(_columns, requests), strict=True)],
         )
-    for effect in effects:
+    if effects:
+        noted = [(one, effect.applied_at, effect.rows) for effect in effects for one in effect.request_ids]
         conn.execute(
             # Of several daemons each has its own lists and calls: the last of them counts, and the rows of all. Writing
             # the same again after a lost answer changes nothing.
-            "UPDATE ocsd.dnc_request SET applied_at = greatest(applied_at, %(at)s), rows = coalesce(rows, 0) + %(rows)s"
-            " WHERE request_id = ANY(%(ids)s) AND applied_at IS DISTINCT FROM %(at)s",
-            {"at": effect.applied_at, "rows": effect.rows, "ids": list(effect.request_ids)},
+            "UPDATE ocsd.dnc_request AS r SET applied_at = greatest(r.applied_at, e.at),"
+            " rows = coalesce(r.rows, 0) + e.rows FROM (SELECT id, max(at) AS at, sum(rows)::int AS rows"
+            " FROM unnest(%s::uuid[], %s::timestamptz[], %s::int[]) AS u (id, at, rows) GROUP BY id) AS e"
+            " WHERE r.request_id = e.id AND r.applied_at IS DISTINCT FROM e.at",
+            [list(column) for column in zip(*noted, strict=True)],
         )
 
 

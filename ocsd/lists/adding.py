@@ -12,6 +12,7 @@ tried again a moment later, so that the others of its batch need not wait.
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, Final
 
 import psycopg
@@ -113,11 +114,20 @@ async def write_records(database: Database, config: Configuration, records: Sequ
     Commit the rows that can be; an answer to each, in order. StoreUnavailable: nothing is written, as far as the server
     could be asked.
     """
+    if all(record.chain_id is None for record in records):
+        try:
+            return await _write(database, partial(_add_chains, config=config, records=records))
+        except (psycopg.Error, UnicodeError, _NotTaken):
+            pass  # nothing is written; now by ways on which one row cannot spoil the others
+    return await _write(database, partial(add_records, config=config, records=records))
+
+
+async def _write(database: Database, add: Callable[[Connection], list["Answer"]]) -> list["Answer"]:
     done: list[tuple[str, list[Answer]]] = []
 
     def run(conn: Connection) -> None:
         done.clear()
-        answers = add_records(conn, config, records)
+        answers = add(conn)
         row = conn.execute("SELECT pg_current_xact_id()::text").fetchone()
         assert row is not None
         done.append((row[0], answers))
@@ -195,6 +205,23 @@ def add_records(conn: Connection, config: Configuration, records: Sequence[NewRe
         answers |= _insert(conn, tables[list_dbid], kinds, rows)
     for table, wanted in sorted(of_chains.items()):
         _note_in_claims(conn, table, wanted, claimed[table], answers)
+    return [answers[place] for place in range(len(records))]
+
+
+def _add_chains(conn: Connection, config: Configuration, records: Sequence[NewRecord]) -> list[Answer]:
+    """Insert rows of new chains, all or (raising) none: the usual case, in a third of the round trips."""
+    groups: dict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
+    for place, record in enumerate(records):
+        groups[record.list_dbid, tuple(sorted(record.user_fields))].append(place)
+    answers: dict[int, Answer] = {}
+    for (list_dbid, user_columns), places in groups.items():
+        table = table_of(config, config.calling_list_by_dbid(list_dbid))
+        rows = [Joined(records[place], records[place].chain_n or 0) for place in places]
+        found = _insert_all(conn, table, _user_kinds(config, list_dbid, user_columns), rows)
+        if len(found) != len(rows):
+            raise _NotTaken("a trigger of the table has left it out")
+        for place, row, (record_id, chain_id) in zip(places, rows, found, strict=True):
+            answers[place] = AddedRecord(record_id, chain_id, row.chain_n)
     return [answers[place] for place in range(len(records))]
 
 
@@ -335,15 +362,24 @@ def _insert_all(
     conn: Connection, table: str, user_kinds: Mapping[str, str], rows: Sequence[Joined]
 ) -> list[tuple[int, int]]:
     """(record_id, chain_id) of each row, in order."""
-    fields = [*_FIELDS, ("treatments", "text"), ("chain_n", "int")]
     values: list[object] = [array(getattr(row.record, _RENAMED.get(name, name)) for row in rows) for name, _ in _FIELDS]
     values += [array(row.treatments for row in rows), int_array(row.chain_n for row in rows)]
-    if rows[0].record.chain_id is not None:
-        fields.append(("chain_id", "int"))
+    joins = rows[0].record.chain_id is not None
+    if joins:
         values.append(array(row.record.chain_id for row in rows))
-    for name, kind in user_kinds.items():
-        fields.append((name, kind))
-        values.append([row.record.user_fields[name] for row in rows])
+    values += [[row.record.user_fields[name] for row in rows] for name in user_kinds]
+    return conn.execute(_insertion(table, joins, tuple(user_kinds.items())), values).fetchall()
+
+
+@cache
+def _insertion(table: str, joins: bool, user_kinds: tuple[tuple[str, str], ...]) -> bytes:
+    fields = [
+        *_FIELDS,
+        ("treatments", "text"),
+        ("chain_n", "int"),
+        *([("chain_id", "int")] if joins else []),
+        *user_kinds,
+    ]
     names = sql.SQL(", ").join(sql.Identifier(name) for name, _ in fields)
     # Inserted, and so returned, in the order of the arrays.
     statement = sql.SQL(
@@ -354,4 +390,4 @@ def _insert_all(
         names=names,
         types=sql.SQL(", ").join(sql.SQL("%s::{}[]").format(sql.SQL(kind)) for _, kind in fields),
     )
-    return conn.execute(statement, values, prepare=False).fetchall()
+    return statement.as_bytes(None)
