@@ -103,6 +103,7 @@ def processed(
     treatment: Annotated[
         TreatmentName | None, typer.Option(help="Apply the treatment of the result; default: none is applied.")
     ] = None,
+    agent: Agent = None,
     call_result: Result = None,
     phone: Phone = None,
     phone_type: PhoneType = None,
@@ -128,6 +129,7 @@ def processed(
         it.ocs.record_processed(
             it.handle,
             treatment=RecordTreatment[treatment.name] if treatment else None,
+            agent_id=agent,
             call_result=call_result,
             phone=phone,
             phone_type=phone_type,
@@ -199,6 +201,7 @@ def reschedule(
     ctx: typer.Context,
     at: At,
     callback: Callback = None,
+    agent: Agent = None,
     campaign: Campaign = None,
     group: CampaignGroup = None,
     calling_list: CallingList = None,
@@ -220,6 +223,7 @@ def reschedule(
             it.handle,
             at,
             callback_type=CallbackType[callback.name] if callback else None,
+            agent_id=agent,
             **naming_of(campaign, group, calling_list, None, reference),
         )
 
@@ -229,6 +233,7 @@ def move_callback(
     ctx: typer.Context,
     at: At,
     callback: Callback = None,
+    agent: Agent = None,
     phone: Phone = None,
     campaign: Campaign = None,
     group: CampaignGroup = None,
@@ -251,6 +256,7 @@ def move_callback(
             it.handle,
             at,
             callback_type=CallbackType[callback.name] if callback else None,
+            agent_id=agent,
             phone=phone,
             **naming_of(campaign, group, calling_list, None, reference),
         )

@@ -88,6 +88,7 @@ def record_processed(
     naming: Naming,
     *,
     treatment: RecordTreatment | None,
+    agent_id: str | None,
     call_result: CallResult | int | None,
     phone: str | None,
     phone_type: ContactInfoType | None,
@@ -96,7 +97,9 @@ def record_processed(
     custom: CustomFields,
 ) -> Call[None]:
     changes = _changes(call_result, phone, phone_type, daily_from_s, daily_till_s, custom)
-    return _of_record(record, "RecordProcessed", naming, {"GSW_TREATMENT": treatment, **changes})
+    return _of_record(
+        record, "RecordProcessed", naming, {"GSW_TREATMENT": treatment, "GSW_AGENT_ID": agent_id, **changes}
+    )
 
 
 def record_reject(record: RecordHandle, naming: Naming) -> Call[None]:
@@ -104,16 +107,27 @@ def record_reject(record: RecordHandle, naming: Naming) -> Call[None]:
 
 
 def record_reschedule(
-    record: RecordHandle, at: datetime, naming: Naming, *, callback_type: CallbackType | None
+    record: RecordHandle, at: datetime, naming: Naming, *, callback_type: CallbackType | None, agent_id: str | None
 ) -> Call[None]:
-    when = {"GSW_DATE_TIME": date_time(at), "GSW_CALLBACK_TYPE": callback_type}
+    when = {"GSW_DATE_TIME": date_time(at), "GSW_CALLBACK_TYPE": callback_type, "GSW_AGENT_ID": agent_id}
     return _of_record(record, "RecordReschedule", naming, when)
 
 
 def scheduled_record_reschedule(
-    record: RecordHandle, at: datetime, naming: Naming, *, callback_type: CallbackType | None, phone: str | None
+    record: RecordHandle,
+    at: datetime,
+    naming: Naming,
+    *,
+    callback_type: CallbackType | None,
+    agent_id: str | None,
+    phone: str | None,
 ) -> Call[None]:
-    when = {"GSW_DATE_TIME": date_time(at), "GSW_CALLBACK_TYPE": callback_type, "GSW_PHONE": phone}
+    when = {
+        "GSW_DATE_TIME": date_time(at),
+        "GSW_CALLBACK_TYPE": callback_type,
+        "GSW_AGENT_ID": agent_id,
+        "GSW_PHONE": phone,
+    }
     return _of_record(record, "ScheduledRecordReschedule", naming, when)
 
 

@@ -83,6 +83,7 @@ class ControlClient:
         record: RecordHandle,
         *,
         treatment: RecordTreatment | None = None,
+        agent_id: str | None = None,
         call_result: CallResult | int | None = None,
         phone: str | None = None,
         phone_type: ContactInfoType | None = None,
@@ -96,6 +97,7 @@ class ControlClient:
 
         Args:
             treatment: GSW_TREATMENT; None: no treatment is applied.
+            agent_id: GSW_AGENT_ID, login of whose it becomes if the treatment is personal and no agent has the record.
 
         The others as in `update_call_completion_stats`.
         """
@@ -104,6 +106,7 @@ class ControlClient:
                 record,
                 naming,
                 treatment=treatment,
+                agent_id=agent_id,
                 call_result=call_result,
                 phone=phone,
                 phone_type=phone_type,
@@ -123,6 +126,7 @@ class ControlClient:
         at: datetime,
         *,
         callback_type: CallbackType | None = None,
+        agent_id: str | None = None,
         **naming: Unpack[Naming],
     ) -> None:
         """
@@ -131,8 +135,9 @@ class ControlClient:
         Args:
             at: GSW_DATE_TIME, naive, on the clocks of the record's zone, whole minutes.
             callback_type: GSW_CALLBACK_TYPE; None: for any agent of the campaign group.
+            agent_id: GSW_AGENT_ID, login of whose a personal one is; needed where no agent has the record.
         """
-        self.carry_out(calls.record_reschedule(record, at, naming, callback_type=callback_type))
+        self.carry_out(calls.record_reschedule(record, at, naming, callback_type=callback_type, agent_id=agent_id))
 
     def scheduled_record_reschedule(
         self,
@@ -140,6 +145,7 @@ class ControlClient:
         at: datetime,
         *,
         callback_type: CallbackType | None = None,
+        agent_id: str | None = None,
         phone: str | None = None,
         **naming: Unpack[Naming],
     ) -> None:
@@ -148,9 +154,14 @@ class ControlClient:
 
         Args:
             callback_type: None: it stays what it is.
+            agent_id: as in `record_reschedule`.
             phone: GSW_PHONE, another number to call; None: the same.
         """
-        self.carry_out(calls.scheduled_record_reschedule(record, at, naming, callback_type=callback_type, phone=phone))
+        self.carry_out(
+            calls.scheduled_record_reschedule(
+                record, at, naming, callback_type=callback_type, agent_id=agent_id, phone=phone
+            )
+        )
 
     def request_record_cancel(
         self, target: Withdrawable, *, chain_attr: ChainAttr | None = None, **naming: Unpack[Naming]

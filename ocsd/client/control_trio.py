@@ -84,6 +84,7 @@ class AsyncControlClient:
         record: RecordHandle,
         *,
         treatment: RecordTreatment | None = None,
+        agent_id: str | None = None,
         call_result: CallResult | int | None = None,
         phone: str | None = None,
         phone_type: ContactInfoType | None = None,
@@ -97,6 +98,7 @@ class AsyncControlClient:
                 record,
                 naming,
                 treatment=treatment,
+                agent_id=agent_id,
                 call_result=call_result,
                 phone=phone,
                 phone_type=phone_type,
@@ -115,9 +117,12 @@ class AsyncControlClient:
         at: datetime,
         *,
         callback_type: CallbackType | None = None,
+        agent_id: str | None = None,
         **naming: Unpack[Naming],
     ) -> None:
-        await self.carry_out(calls.record_reschedule(record, at, naming, callback_type=callback_type))
+        await self.carry_out(
+            calls.record_reschedule(record, at, naming, callback_type=callback_type, agent_id=agent_id)
+        )
 
     async def scheduled_record_reschedule(
         self,
@@ -125,11 +130,14 @@ class AsyncControlClient:
         at: datetime,
         *,
         callback_type: CallbackType | None = None,
+        agent_id: str | None = None,
         phone: str | None = None,
         **naming: Unpack[Naming],
     ) -> None:
         await self.carry_out(
-            calls.scheduled_record_reschedule(record, at, naming, callback_type=callback_type, phone=phone)
+            calls.scheduled_record_reschedule(
+                record, at, naming, callback_type=callback_type, agent_id=agent_id, phone=phone
+            )
         )
 
     async def request_record_cancel(

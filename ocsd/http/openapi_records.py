@@ -117,13 +117,21 @@ _DO_NOT_CALL: Final[Mapping[str, Object]] = {
     "GSW_MESSAGE": _text("Kept with the entry.", MAX_MESSAGE_CHARS, 0),
     "GSW_DURATION": _int("How long it holds, seconds; default: for ever."),
 }
+_WHOSE: Final[Object] = {
+    "type": ["string", "integer"],
+    "minLength": 1,
+    "maxLength": adding.MAX_AGENT_ID_CHARS,
+    "description": "Login of whose it becomes when it becomes an agent's; needed where no agent has the record.",
+}
 _RESCHEDULE: Final[Mapping[str, Object]] = {
     "GSW_DATE_TIME": _DATE_TIME,
     "GSW_CALLBACK_TYPE": _one_of(CallbackType, "For this agent, or for any agent of the campaign group (default)."),
+    "GSW_AGENT_ID": _WHOSE,
 }
 _MOVE: Final[Mapping[str, Object]] = {
     "GSW_DATE_TIME": _DATE_TIME,
     "GSW_CALLBACK_TYPE": _one_of(CallbackType, "Default: it stays what it is."),
+    "GSW_AGENT_ID": _WHOSE,
     "GSW_PHONE": _text("Another phone number.", MAX_PHONE_CHARS),
 }
 _ADD: Final[Mapping[str, Object]] = {
@@ -179,6 +187,7 @@ FORMS: Final[Mapping[str, RequestForm]] = MappingProxyType(
             "The record is done; with GSW_TREATMENT the treatment of its result is applied.",
             {
                 "GSW_TREATMENT": _one_of(RecordTreatment, "Whose the record is that a treatment reschedules."),
+                "GSW_AGENT_ID": _WHOSE,
                 **_UPDATES,
             },
             custom=True,

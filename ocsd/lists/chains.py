@@ -7,7 +7,7 @@ the meantime keep what they were given; of the row that was dialed the attempt i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -18,7 +18,7 @@ from psycopg import sql
 
 from ocsd.lists.arrays import array, int_array
 from ocsd.model.enums import RecordStatus, RecordType
-from ocsd.model.records import ChainChange
+from ocsd.model.records import ChainChange, FinishedAttempt
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +61,24 @@ class Writing:
     @property
     def _kept(self) -> RecordStatus | None:
         return RecordStatus.RETRIEVED if self.change.goes_on and self.change.keep_claim else None
+
+    @classmethod
+    def of_result(cls, finished: FinishedAttempt, *, campaign_dbid: int | None, dialed_s: int | None) -> "Writing":
+        """What an attempt's end writes; ``dialed_s`` counts only when an INVITE left."""
+        writing = cls(
+            chain_id=finished.chain_id,
+            record_id=finished.record_id,
+            change=finished.change,
+            call_result=int(finished.call_result),
+            campaign_dbid=campaign_dbid,
+            agent_id=finished.agent_id,
+            switch_dbid=finished.switch_dbid,
+            dialed_s=dialed_s if finished.count_attempt else None,
+            updates=finished.updates,
+        )
+        if finished.owner is not None and writing.agent_for_all:
+            return replace(writing, agent_id=finished.owner)
+        return writing
 
     @property
     def agent_for_all(self) -> bool:

@@ -352,18 +352,7 @@ def _decidable(conn: Connection, owner: str, owners: Mapping[int, str], decision
 
 
 def _writing_of_result(item: FinishedAttempt, attempt: "_Ended") -> Writing:
-    return Writing(
-        chain_id=item.chain_id,
-        record_id=item.record_id,
-        change=item.change,
-        call_result=int(item.call_result),
-        campaign_dbid=attempt.campaign_dbid,
-        agent_id=item.agent_id,
-        switch_dbid=item.switch_dbid,
-        # An attempt that never left us (no port) does not count as processing the record.
-        dialed_s=attempt.dialed_s if item.count_attempt else None,
-        updates=item.updates,
-    )
+    return Writing.of_result(item, campaign_dbid=attempt.campaign_dbid, dialed_s=attempt.dialed_s)
 
 
 def _writing_of_decision(settlement: ChainSettlement) -> Writing:

@@ -112,17 +112,7 @@ def finish(db: MemoryDatabase, owner: str, finished: FinishedAttempt) -> bool:
         db,
         owner,
         attempt.table,
-        Writing(
-            chain_id=finished.chain_id,
-            record_id=finished.record_id,
-            change=finished.change,
-            call_result=int(finished.call_result),
-            campaign_dbid=attempt.open.campaign_dbid,
-            agent_id=finished.agent_id,
-            switch_dbid=finished.switch_dbid,
-            dialed_s=_dialed_s(attempt, finished) if finished.count_attempt else None,
-            updates=finished.updates,
-        ),
+        Writing.of_result(finished, campaign_dbid=attempt.open.campaign_dbid, dialed_s=_dialed_s(attempt, finished)),
     )
     _note(db, finished.statements, finished.requests)
     return True

@@ -298,7 +298,7 @@ class OpenAttempt:
     desktop_updates: Mapping[str, object] = field(default_factory=dict)
     desktop_asks: Mapping[str, object] = field(default_factory=dict)
     """What the desktop has asked for when the record is closed: ``callback_type``, ``callback_due`` (UTC seconds),
-    ``treatment``."""
+    ``treatment``; ``agent_id``: whose it becomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +323,8 @@ class FinishedAttempt:
         change: what the chain's rows become.
         updates: columns changed by the desktop (name -> value), already validated against the format.
         evidence: figures behind a CPA verdict, kept for audit.
+        agent_id: who had the record.
+        owner: whose the chain becomes when ``change`` makes it an agent's; None: ``agent_id``'s.
         count_attempt: False when no INVITE left (no port, for example).
         treatment_dbid: the treatment that was applied; None: none.
         because: why the chain becomes what it becomes, in words.
@@ -340,6 +342,7 @@ class FinishedAttempt:
     q850_cause: int | None = None
     cpa_verdict: str | None = None
     agent_id: str | None = None
+    owner: str | None = None
     switch_dbid: int | None = None
     interrupted: bool = False
     count_attempt: bool = True

@@ -11,6 +11,8 @@ application is the one that is asked, and a handle says which campaign and list 
 - Desktop pairs in the body are taken: GSW_APPLICATION_ID must be ours, GSW_AGENT_REQ_TYPE must be the request.
 - RecordReschedule without GSW_CALLBACK_TYPE, as orchestration sends it, is a Campaign callback.
 - GSW_CAMPAIGN is GSW_CAMPAIGN_NAME: the chapter uses both.
+- A callback or treatment that is Personal belongs to the agent who has the record; where nobody has it, GSW_AGENT_ID
+  says whose it is. Else that attribute changes nothing: it is attached data too.
 """
 
 import re
@@ -23,7 +25,7 @@ from typing import Final, Protocol, TypeAlias
 from ocsd.model.enums import GswError
 from ocsd.model.errors import DesktopRequestError
 from ocsd.model.services import CampaignRequest
-from ocsd.protocols.add_record import AddRecord, add_record
+from ocsd.protocols.add_record import MAX_AGENT_ID_CHARS, AddRecord, add_record
 from ocsd.protocols.desktop import RefusedRequest
 from ocsd.protocols.desktop_pairs import Pairs, ReferenceId, missing
 from ocsd.protocols.desktop_records import RECORD_REQUESTS, CallbackType, RecordRequest
@@ -57,11 +59,13 @@ class HttpRecordRequest:
         request: of the desktop protocol, with what the URI says put in its place (handle, phone, customer ID or list);
             campaign and list names only as far as the body gave them.
         tenant: None: the body names none (never for phones and customer_ids).
+        agent_id: login ID of whose a personal callback or treatment is to be, as far as the body says.
     """
 
     resource: Resource
     request: AnyRequest
     tenant: TenantName | None = None
+    agent_id: str | None = None
 
 
 class RecordControl(Protocol):
@@ -136,13 +140,14 @@ def parse_http(
         _put_identifier(taken, resource, identifier, needed=name != "AddRecord")
         if name == "RecordReschedule":
             taken.left.setdefault("GSW_CALLBACK_TYPE", CallbackType.CAMPAIGN.value)
+        agent_id = _agent(taken, name)
         request = _PARSERS[name](taken)
         taken.finish()
         if isinstance(request, AddRecord) and request.record_handle is None and request.campaign_name is None:
             raise missing("GSW_CAMPAIGN_NAME")
     except DesktopRequestError as error:
         raise RefusedRequest(error.error, error.description, request=req, reference_id=reference) from None
-    return HttpRecordRequest(resource, request, tenant)
+    return HttpRecordRequest(resource, request, tenant, agent_id)
 
 
 def readable_reference(pairs: Mapping[str, object]) -> ReferenceId:
@@ -189,6 +194,13 @@ def _take_form(pairs: Pairs, name: str, application_dbid: int) -> None:
 def _tenant(pairs: Pairs) -> TenantName | None:
     dbid, name = pairs.optional_whole("GSW_TENANT_DBID"), pairs.optional_text("GSW_TENANT_NAME")
     return TenantName(dbid, name) if dbid is not None or name is not None else None
+
+
+def _agent(pairs: Pairs, name: str) -> str | None:
+    """Of requests that may make the record an agent's; to others it is attached data that nobody may change."""
+    if name not in ("RecordProcessed", "RecordReschedule", "ScheduledRecordReschedule"):
+        return None
+    return pairs.optional_name("GSW_AGENT_ID", MAX_AGENT_ID_CHARS)
 
 
 def _put_identifier(pairs: Pairs, resource: Resource, identifier: str | None, *, needed: bool) -> None:

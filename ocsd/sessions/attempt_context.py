@@ -48,6 +48,8 @@ class AttemptContext:
     """What the desktop's RecordReschedule asked for."""
     treatment: str | None = None
     """GSW_TREATMENT of RecordProcessed: ``campaign`` or ``personal``."""
+    owner: str | None = None
+    """Whose the chain becomes when it becomes an agent's, said before any agent had the record; None: that agent's."""
     closing: ChainChange | None = None
     """What a desktop has decided about the chain (rejected, cancelled, Do-Not-Call): goes before every treatment."""
     closing_unless_answered: bool = False

@@ -488,6 +488,7 @@ def finished_attempt(
         q850_cause=machine.q850_cause,
         cpa_verdict=str(verdict) if verdict is not None else None,
         agent_id=machine.agent_id,
+        owner=context.owner,
         switch_dbid=context.switch_dbid,
         interrupted=machine.interrupted,
         count_attempt=machine.count_attempt,

@@ -4,12 +4,14 @@ from types import MappingProxyType
 from typing import Final
 
 from ocsd.config.objects import Configuration, FormatField
+from ocsd.lists.chains import PERSONAL
 from ocsd.lists.numbers import NumberRefused, normaliser
 from ocsd.model.enums import GswError, RecordType
 from ocsd.model.errors import DesktopRequestError
 from ocsd.model.records import CallingRecord
 from ocsd.protocols import desktop_records as requests
 from ocsd.protocols.desktop_updates import column_updates
+from ocsd.protocols.keyvalue import printable
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.held import Held, RecordsInHand
 
@@ -86,6 +88,28 @@ class RecordChecks:
             return normaliser(country)(phone).number
         except NumberRefused as refusal:
             raise DesktopRequestError(GswError.INVALID_ATTRIBUTE_VALUE, f"GSW_PHONE: {refusal}") from None
+
+    def owner(self, held: Held, agent_id: str | None, *, personal: bool) -> str | None:
+        """
+        Whose the record becomes: who has it; else the agent who is named, or whose callback it already is.
+
+        Args:
+            agent_id: GSW_AGENT_ID of a request that comes from nobody's desktop.
+            personal: a personal callback or treatment is asked for, which needs an agent (102, 103).
+        """
+        if held.agent_id is not None or not personal:
+            return held.agent_id
+        own = held.record.agent_id if held.record.record_type in PERSONAL else None
+        if agent_id is not None and agent_id not in self._campaigns.seats:
+            raise DesktopRequestError(
+                GswError.INVALID_ATTRIBUTE_VALUE, f"GSW_AGENT_ID: no agent has the login ID {printable(agent_id)}"
+            )
+        if (found := agent_id or own) is None:
+            raise DesktopRequestError(
+                GswError.ATTRIBUTE_NOT_FOUND,
+                "GSW_AGENT_ID is missing: no agent has the record, and it would be no one's",
+            )
+        return found
 
     def list_name(self, held: Held) -> str:
         return self._config.calling_list_by_dbid(held.chain.list_dbid).name

@@ -5,6 +5,7 @@ What differs from the desktop protocol, where an agent asks:
 
 - a record is anybody's who knows its handle; a request may name its tenant, and that must be the record's;
 - RecordReschedule and ScheduledRecordReschedule are final, as if RecordProcessed had followed;
+- a personal callback or treatment of a record that no agent has must say whose it is (GSW_AGENT_ID);
 - phones and customer IDs are looked for in the loaded campaigns of one tenant;
 - the answer follows when what was changed is on disk. While the database is away nothing is begun (113), except a
   Do-Not-Call: that holds at once, and is answered 113 when it has not reached the disk within `DNC_LIMIT_S`.
@@ -32,7 +33,7 @@ from ocsd.sessions.adding import RecordAdding
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.held import Held
 from ocsd.sessions.record_checks import CALLBACK_TYPE_OF, TREATMENT_OF, RecordChecks
-from ocsd.sessions.records import RecordService
+from ocsd.sessions.records import PERSONAL_TYPES, RecordService, scheduled_type
 from ocsd.sessions.withdrawals import Target
 
 log = structlog.get_logger()
@@ -98,12 +99,16 @@ class RecordControl:
                 assert request.record_handle is not None
                 held = self._checks.named(request, request.record_handle)
                 self._check_tenant(held, asked.tenant)
-                await self._about_record(request, held)
+                await self._about_record(request, held, asked.agent_id)
 
     # --- records --------------------------------------------------------------------------------------------------
 
-    async def _about_record(self, request: requests.RecordRequest, held: Held) -> None:
-        """No checkpoint before the record is changed: it is still what the checks have seen."""
+    async def _about_record(self, request: requests.RecordRequest, held: Held, agent_id: str | None) -> None:
+        """
+        No checkpoint before the record is changed: it is still what the checks have seen.
+
+        ``agent_id``: GSW_AGENT_ID.
+        """
         records, handle = self._records, held.handle
         match request:
             case requests.DoNotCall():
@@ -117,9 +122,10 @@ class RecordControl:
                 await records.update(handle, *correction)
             case requests.RecordProcessed():
                 correction = self._checks.correction(request, held)
-                self._reach()
                 treatment = TREATMENT_OF[request.treatment]
-                on_disk = await records.processed(handle, *correction, treatment, held.agent_id)
+                owner = self._checks.owner(held, agent_id, personal=treatment == "personal")
+                self._reach()
+                on_disk = await records.processed(handle, *correction, treatment, owner)
                 await on_disk()
             case requests.RecordReject():
                 self._reach()
@@ -127,8 +133,10 @@ class RecordControl:
                 await on_disk()
             case requests.RecordReschedule() | requests.ScheduledRecordReschedule():
                 phone, kind = self._checks.new_number(request, held), CALLBACK_TYPE_OF[request.callback_type]
+                personal = (kind if kind is not None else scheduled_type(held)) in PERSONAL_TYPES
+                owner = self._checks.owner(held, agent_id, personal=personal)
                 self._reach()
-                on_disk = await records.reschedule_finally(handle, kind, request.local_time, phone, held.agent_id)
+                on_disk = await records.reschedule_finally(handle, kind, request.local_time, phone, owner)
                 await on_disk()
 
     async def _do_not_call(self, request: requests.DoNotCall, tenant_dbid: int | None) -> None:

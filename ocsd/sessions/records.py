@@ -48,6 +48,18 @@ class Rescheduled:
     zone: tzinfo
 
 
+def scheduled_type(held: Held) -> RecordType:
+    """How the record is scheduled; DesktopRequestError 117 when it is not."""
+    if held.callback is not None:
+        return held.callback.callback_type
+    kind = RecordType(held.record.record_type)
+    if kind not in SCHEDULED_TYPES:
+        raise DesktopRequestError(
+            GswError.SCHEDULED_RECORD_NOT_FOUND, "the record is not scheduled: GSW_CALLBACK_TYPE must say how"
+        )
+    return kind
+
+
 class RecordService:
     """
     Attributes:
@@ -108,7 +120,8 @@ class RecordService:
         agent_id: str | None,
     ) -> OnDisk[None]:
         """
-        RecordProcessed. ``treatment``: ``campaign``, ``personal`` or None (GSW_TREATMENT).
+        RecordProcessed. ``treatment``: ``campaign``, ``personal`` or None (GSW_TREATMENT); ``agent_id``: whose the
+        record is, or becomes when it is to be somebody's.
 
         A record whose call still goes on is closed with the call: there is nothing to wait for, as the open attempt is
         on disk, and a daemon started meanwhile closes it as what it is.
@@ -129,6 +142,12 @@ class RecordService:
         if held.task is not None:
             task = held.task
             task.context.treatment = treatment
+            callback = task.context.callback
+            if agent_id is not None and (
+                treatment == "personal" or (callback is not None and callback.callback_type in PERSONAL_TYPES)
+            ):
+                task.context.owner = agent_id
+                asks = {**asks, "agent_id": agent_id}
             in_wrap_up = task.machine.state is AttemptState.WRAP_UP
             task.post(events.RecordProcessed(call_result, treatment))
             self.in_hand.finishing(held.handle)
@@ -258,7 +277,7 @@ class RecordService:
         self, held: Held, callback_type: RecordType | None, local_time: datetime, phone: str | None
     ) -> tuple[Rescheduled, dict[str, object], dict[str, object]]:
         """What was agreed, the columns that it sets, and what a restart has to know; in force in memory."""
-        kind = callback_type if callback_type is not None else self._scheduled_type(held)
+        kind = callback_type if callback_type is not None else scheduled_type(held)
         updates: dict[str, object] = {"contact_info": phone} if phone is not None else {}
         record = replace(held.as_corrected, contact_info=phone) if phone is not None else held.as_corrected
         zone, hours = held.session.planner.zone(record), held.session.hours(record.list_dbid)
@@ -272,16 +291,6 @@ class RecordService:
         log.info("record.callback_asked", record_handle=held.handle, type=kind.name, due=due.isoformat())
         asks: dict[str, object] = {"callback_type": int(kind), "callback_due": int(due.timestamp())}
         return Rescheduled(kind, due, zone), updates, asks
-
-    def _scheduled_type(self, held: Held) -> RecordType:
-        if held.callback is not None:
-            return held.callback.callback_type
-        kind = RecordType(held.record.record_type)
-        if kind not in SCHEDULED_TYPES:
-            raise DesktopRequestError(
-                GswError.SCHEDULED_RECORD_NOT_FOUND, "the record is not scheduled: GSW_CALLBACK_TYPE must say how"
-            )
-        return kind
 
     # --- withdrawing --------------------------------------------------------------------------------------------
 

@@ -196,12 +196,12 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
     result, interrupted = settled(connected, remains)
     if attempt.desktop_result is not None:
         result = attempt.desktop_result
-    callback, treatment = _asked(attempt)
+    callback, treatment, owner = _asked(attempt)
     ending = Ending(
         call_result=int(result),
         record_status=RecordStatus.STALE if interrupted else RecordStatus.UPDATED,
         handled=connected,
-        agent_id=attempt.agent_id,
+        agent_id=owner or attempt.agent_id,
         withdrawn=withdrawn,
         callback=(callback.callback_type, callback.due) if callback is not None else None,
         treatment=treatment,
@@ -222,6 +222,7 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
             q850_cause=leg.q850_cause if leg is not None else None,
             cpa_verdict=str(verdict) if verdict is not None else None,
             agent_id=attempt.agent_id or remains.agent_id,
+            owner=owner,
             interrupted=interrupted,
             updates=attempt.desktop_updates,
             treatment_dbid=decision.treatment_dbid or None,
@@ -233,15 +234,16 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
     log.warning("attempt.settled", attempt_id=attempt.attempt_id, result=int(result), interrupted=interrupted)
 
 
-def _asked(attempt: OpenAttempt) -> tuple[PendingCallback | None, str | None]:
-    """What its desktop had asked for: a callback, a treatment."""
+def _asked(attempt: OpenAttempt) -> tuple[PendingCallback | None, str | None, str | None]:
+    """What had been asked for: a callback, a treatment, and whose the record becomes."""
     asks = attempt.desktop_asks
     kind, due = asks.get("callback_type"), asks.get("callback_due")
     treatment = asks.get("treatment")
     callback = None
     if isinstance(kind, int) and isinstance(due, int):
         callback = PendingCallback(RecordType(kind), datetime.fromtimestamp(due, UTC))
-    return callback, treatment if isinstance(treatment, str) else None
+    owner = asks.get("agent_id")
+    return callback, treatment if isinstance(treatment, str) else None, owner if isinstance(owner, str) else None
 
 
 def found_chain(record: CallingRecord, rows: tuple[CallingRecord, ...]) -> tuple[Chain, bool]:
@@ -311,6 +313,9 @@ def _adopt(
     if context.withdrawn:
         # The last daemon may have died before it could hang up; and no desktop finds this record any more to finish it.
         task.post(Withdrawn() if context.record.record_type == RecordType.NO_CALL else Cancelled())
+    context.updates |= attempt.desktop_updates
+    # Also what was asked for over HTTP before any agent had the record: it was answered, so it holds.
+    context.callback, context.treatment, context.owner = _asked(attempt)
     agent_id = remains.agent_id or attempt.agent_id
     connected = attempt.connected_at is not None or remains.agent_id is not None
     answered_at_s = leg.answered_at_s if leg is not None else None
@@ -323,8 +328,6 @@ def _adopt(
         machine.result = (
             attempt.desktop_result if attempt.desktop_result is not None else result_of_conversation(remains)
         )
-        context.updates |= attempt.desktop_updates
-        context.callback, context.treatment = _asked(attempt)
         machine.marks["answered"] = machine.person_at_s = answered_at_s if answered_at_s is not None else now_s
         machine.marks["agent_answered"] = monotonic(attempt.connected_at)
         if remains.talking:

@@ -36,6 +36,7 @@ class Ending:
     Attributes:
         record_status: Ready: no INVITE left; Stale: interrupted; Updated: it has a result.
         handled: an agent had the record, by a conversation or on the desktop; or somebody has sent RecordProcessed.
+        agent_id: whose the chain becomes, if it becomes an agent's.
         treatment: GSW_TREATMENT of RecordProcessed: ``campaign``, ``personal`` or None.
         callback: type and time asked for by RecordReschedule.
         closing: what a desktop has decided already.
@@ -60,7 +61,7 @@ def ending_of(task: AttemptTask) -> Ending:
         call_result=int(machine.result if machine.result is not None else CallResult.STALE),
         record_status=machine.record_status,
         handled=machine.bridged or machine.processed or machine.designated_agent is not None,
-        agent_id=machine.agent_id,
+        agent_id=context.owner or machine.agent_id,
         treatment=context.treatment,
         callback=(context.callback.callback_type, context.callback.due) if context.callback is not None else None,
         closing=None if context.closing_unless_answered and "answered" in machine.marks else context.closing,

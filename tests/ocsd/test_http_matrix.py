@@ -21,7 +21,7 @@ import trio.testing
 from ocsd.http.answers import HttpRequest, Services, answer
 from ocsd.http.messages import Answer
 from ocsd.sessions.record_control import RecordControl
-from tests.ocsd.desk_world import LIST, TALKER, Daemon, World, number, world
+from tests.ocsd.desk_world import LIST, RINGS, TALKER, Daemon, World, number, world
 
 PAGE = Path(__file__).parents[2] / "docs" / "http-answers.md"
 MORE = """
@@ -290,6 +290,57 @@ async def _without_database(here: Port, asked: Asked) -> Told:
     return said
 
 
+PERSONAL = {"GSW_DATE_TIME": "12/01/2031 13:00", "GSW_CALLBACK_TYPE": "Personal"}
+TREAT_PERSONAL = {"GSW_TREATMENT": "RecordTreatPersonal"}
+OF_NOBODY: tuple[tuple[str, Mapping[str, Any], int, int | None], ...] = (
+    ("RecordReschedule", PERSONAL, 400, 102),
+    ("RecordReschedule", {**PERSONAL, "GSW_AGENT_ID": "nobody"}, 400, 103),
+    ("RecordReschedule", {**PERSONAL, "GSW_AGENT_ID": "agent1"}, 200, None),
+    ("ScheduledRecordReschedule", PERSONAL, 400, 102),
+    ("ScheduledRecordReschedule", {**PERSONAL, "GSW_AGENT_ID": "agent1"}, 200, None),
+    ("RecordProcessed", TREAT_PERSONAL, 400, 102),
+    ("RecordProcessed", {**TREAT_PERSONAL, "GSW_AGENT_ID": "nobody"}, 400, 103),
+    ("RecordProcessed", {**TREAT_PERSONAL, "GSW_AGENT_ID": "agent1"}, 200, None),
+    ("RecordReject", {}, 200, None),
+)
+"""Requests for a record that is being dialed, and that no agent has yet: with status and Warning."""
+
+
+async def explore_ringing(tmp_path: Path, req: str, pairs: Mapping[str, Any], status: int, warning: int | None) -> str:
+    """One of `OF_NOBODY`; its line in the page."""
+    async with world(tmp_path, {number(1): RINGS}, agents=1) as here, here.daemon() as daemon:
+        here.add(1)
+        await daemon.log_in("agent1")
+        await daemon.start()
+        await daemon.until(lambda: daemon.session.attempts)
+        (handle,) = daemon.session.attempts
+        records = RecordControl(daemon.campaigns, daemon.desks.records)
+        asked = Port(here, daemon, Services(daemon.campaigns, records, None))  # type: ignore[arg-type]
+        before = asked.everything()
+        said = await asked.ask(Asked("records", str(handle), req, pairs))
+        assert (said.status, said.warning) == (status, warning), said
+        assert status == 200 or asked.everything() == before
+        with_them = ", ".join(f"{name} {value}" for name, value in pairs.items() if name != "GSW_DATE_TIME")
+        return f"| {req}{': ' * bool(with_them)}{with_them} | {said} |"
+
+
+def section_of_nobody(lines: Sequence[str]) -> str:
+    return "\n".join(
+        [
+            "",
+            "## A record that is being dialed",
+            "",
+            "No agent has it yet. A personal callback or treatment must then say whose it is to be; a RecordReject",
+            "holds only when nobody answers. Answers to other requests are those of the tables above.",
+            "",
+            "| request | answer |",
+            "|---|---|",
+            *lines,
+            "",
+        ]
+    )
+
+
 HEADING = """# What the control port answers about records
 
 One row for each request and circumstance: status / `Warning` and the text behind the status. A request that is refused
@@ -312,13 +363,26 @@ async def test_given_any_circumstance_when_asked_then_the_answer_is_the_manuals_
     assert section(resource, req, found) in PAGE.read_text(), "python -m tests.ocsd.test_http_matrix"
 
 
+async def test_given_a_record_that_no_agent_has_when_asked_then_the_answer_is_the_pages(tmp_path, autojump_clock):
+    lines = []
+    for place, case in enumerate(OF_NOBODY):
+        (tmp_path / str(place)).mkdir()
+        lines.append(await explore_ringing(tmp_path / str(place), *case))
+    assert section_of_nobody(lines) in PAGE.read_text(), "python -m tests.ocsd.test_http_matrix"
+
+
 def main() -> None:
     page = HEADING
     for resource, req in CASES:
         with tempfile.TemporaryDirectory() as folder:
             clock = trio.testing.MockClock(autojump_threshold=0)
             page += section(resource, req, trio.run(explore, Path(folder), resource, req, clock=clock))
-    PAGE.write_text(page)
+    lines = []
+    for case in OF_NOBODY:
+        with tempfile.TemporaryDirectory() as folder:
+            clock = trio.testing.MockClock(autojump_threshold=0)
+            lines.append(trio.run(explore_ringing, Path(folder), *case, clock=clock))
+    PAGE.write_text(page + section_of_nobody(lines))
 
 
 if __name__ == "__main__":

@@ -207,6 +207,54 @@ async def test_given_a_call_that_is_still_ringing_when_processed_then_it_closes_
         assert w.row(1).record.attempt == 1
 
 
+PERSONAL = {"GSW_CALLBACK_TYPE": "Personal", "GSW_DATE_TIME": "03/05/2026 10:00"}
+
+
+@pytest.mark.parametrize(
+    ("req", "pairs"),
+    [
+        ("RecordReschedule", PERSONAL),
+        ("ScheduledRecordReschedule", PERSONAL),
+        ("RecordProcessed", {"GSW_TREATMENT": "RecordTreatPersonal"}),
+    ],
+)
+async def test_given_a_record_that_no_agent_has_when_it_is_to_be_an_agents_then_it_must_say_whose(
+    autojump_clock, tmp_path, req, pairs
+):
+    async with world(tmp_path, {number(1): RINGS}) as w, w.daemon() as daemon:
+        w.add(1)
+        await daemon.log_in("agent1")
+        await daemon.start()
+        await daemon.until(lambda: daemon.session.attempts)
+        (handle,) = daemon.session.attempts
+        port = Port(daemon)
+        before = image(w)
+        assert await port.record(handle, req, **pairs) == 102
+        assert await port.record(handle, req, GSW_AGENT_ID="nobody", **pairs) == 103
+        assert await port.record(handle, req, GSW_AGENT_ID=["agent2"], **pairs) == 103
+        assert image(w) == before
+        assert await port.record(handle, req, GSW_AGENT_ID="agent2", **pairs) == 0
+        assert await port.record(handle, req, GSW_AGENT_ID="agent2", **pairs) == 112
+        await daemon.until_talking("agent1")
+        await daemon.until(lambda: not daemon.session.attempts)
+        if req != "RecordProcessed":  # no treatment reschedules an answered call
+            assert w.state(1)[:2] == (R.READY, T.PERSONAL_CALLBACK)
+            assert w.row(1).record.agent_id == "agent2"  # promised to, whoever had the call
+
+
+@pytest.mark.parametrize("req", ["RecordReschedule", "ScheduledRecordReschedule"])
+async def test_given_an_agent_who_has_the_record_when_a_personal_callback_is_asked_for_then_it_is_that_agents(
+    autojump_clock, tmp_path, req
+):
+    async with world(tmp_path) as w, w.daemon() as daemon:
+        w.add(1)
+        _, handle = await talking(daemon)
+        assert await Port(daemon).record(handle, req, GSW_AGENT_ID="sent back as attached", **PERSONAL) == 0
+        await daemon.until(lambda: not daemon.session.attempts)
+        assert w.state(1)[:2] == (R.READY, T.PERSONAL_CALLBACK)
+        assert w.row(1).record.agent_id == "agent1"
+
+
 @pytest.mark.parametrize("answered", [True, False])
 async def test_given_a_call_that_is_still_ringing_when_rejected_then_it_is_ready_again_unless_it_is_answered(
     autojump_clock, tmp_path, answered

@@ -662,6 +662,25 @@ async def test_given_a_ringing_record_withdrawn_when_the_daemon_dies_before_the_
             w.assert_consistent()
 
 
+async def test_given_a_callback_promised_while_it_rings_when_the_daemon_dies_then_the_next_one_keeps_it(
+    autojump_clock, tmp_path
+):
+    """Over HTTP RecordReschedule is final, and was answered."""
+    async with world(tmp_path, [CallScript(ring_s=25.0)]) as w:
+        assert await restarted(w, lambda d: AttemptState.ALERTING in d.states()) is AttemptState.ALERTING
+        (attempt,) = w.database.attempts.values()
+        due = int((w.clock.utc() + timedelta(hours=2)).timestamp())
+        asks = {"callback_type": int(RecordType.PERSONAL_CALLBACK), "callback_due": due, "agent_id": "agent2"}
+        await MortalStore(w.database).note_correction(attempt.open.attempt_id, None, {}, asks)
+        async with w.daemon() as daemon:
+            assert daemon.recovered.adopted == 1
+            await daemon.until(lambda: not daemon.session.attempts)
+            row = w.database.rows(LIST)[1]
+            assert (row.record_status, row.record.record_type) == (RecordStatus.READY, RecordType.PERSONAL_CALLBACK)
+            assert row.record.agent_id == "agent2"
+            w.assert_consistent()
+
+
 async def test_given_a_record_withdrawn_in_its_conversation_when_it_is_adopted_then_it_ends_with_the_conversation(
     autojump_clock, tmp_path
 ):
