@@ -272,6 +272,18 @@ def dnc_rows(found: Mapping[str, Any]) -> list[Row]:
     ]
 
 
+def preflight_rows(found: Mapping[str, Any]) -> list[Row]:
+    cases = (("never_dialed", "never dialed"), ("again", "again"), ("with_attempts", "a fifth called today"))
+    return [
+        (
+            f"preflight of {found[name]['rows']} rows, {title}" if not place else f"the same, {title}",
+            f"{found[name]['took_s']} s, {found[name]['ready_now']} chains ready, memory "
+            f"{found[name]['rss_before_mb']} -> {found[name]['rss_most_mb']} MB",
+        )
+        for place, (name, title) in enumerate(cases)
+    ]
+
+
 SECTIONS = (
     Section("dialing", ("--sweep", "--seconds", "60"), ("--quick",), 2400.0, dialing_rows),
     Section("http_records", (), ("--quick",), 600.0, http_rows),
@@ -290,6 +302,7 @@ SECTIONS = (
         600.0,
         results_rows,
     ),
+    Section("preflight", (), ("--rows", "50000", "--registry", "1000000"), 900.0, preflight_rows),
     Section("media", ("--channels", "100", "300"), ("--channels", "100", "--seconds", "4"), 300.0, media_rows),
     Section("pacing", (), ("--decisions", "50"), 120.0, pacing_rows),
     Section("dnc", (), ("--numbers", "5000000", "--rows", "200000", "--checks", "1000000"), 1200.0, dnc_rows),

@@ -67,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--registry", type=int, default=50_000_000, help="numbers on Do-Not-Call; 0: none")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     given = parser.parse_args()
     stop_on_sigterm()
     told: dict[str, Any] = {
@@ -89,6 +90,8 @@ def main() -> None:
             told["with_attempts"] = look(conn, config, dnc)
     told["load_average"] = os.getloadavg()
     print(json.dumps(told, indent=2))
+    if given.json is not None:
+        given.json.write_text(json.dumps(told), encoding="utf-8")
 
 
 if __name__ == "__main__":
