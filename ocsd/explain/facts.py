@@ -116,6 +116,7 @@ class RecordFacts:
         groups: every campaign group in whose campaign the list is active.
         chain: its chain's rows, itself among them, in the order in which they are dialed.
         criteria: the filter's condition, empty without one; ``filter_problem``: why it does not work.
+        decision: the row's last one; ``refused``: the last of pre-dial validation.
         history: calls that attempt caps count, of every row of the chain.
         ahead: chains of the list that go before it; None: unknown.
     """
@@ -134,6 +135,7 @@ class RecordFacts:
     attempts: tuple[PastAttempt, ...] = ()
     open_attempts: tuple[PastAttempt, ...] = ()
     decision: PastDecision | None = None
+    refused: PastDecision | None = None
     criteria: str = ""
     filter_problem: str = ""
     ahead: int | None = None
@@ -248,7 +250,7 @@ def gather(
         for found_id, row in rows.items()
     }
     open_attempts, attempts = _attempts(conn, table, chain_id, record_id)
-    decision = _decision(conn, table, record_id)
+    decision, refused = _decisions(conn, table, record_id)
     dialing_filter = config.filter(calling_list.filter) if calling_list.filter else None
     admitted, problem = _admitted(conn, config, calling_list, chain_id)
     # Without a working filter the order is that of the chain; nothing is claimed then anyway.
@@ -276,6 +278,7 @@ def gather(
         attempts=attempts,
         open_attempts=open_attempts,
         decision=decision,
+        refused=refused,
         criteria="" if dialing_filter is None else dialing_filter.criteria.strip(),
         filter_problem=problem,
         table=table,
@@ -355,14 +358,20 @@ def _attempts(
     return tuple(PastAttempt(*row) for row in open_ones), tuple(PastAttempt(*row) for row in last)
 
 
-def _decision(conn: Connection, table: str, record_id: int) -> PastDecision | None:
-    row = conn.execute(
-        "SELECT record_id, decided_at, because, evidence FROM ocsd.decision WHERE table_name = %s AND record_id = %s"
-        " ORDER BY decision_id DESC LIMIT 1",
-        (table, record_id),
-        prepare=False,
-    ).fetchone()
-    return None if row is None else PastDecision(*row)
+def _decisions(conn: Connection, table: str, record_id: int) -> tuple[PastDecision | None, PastDecision | None]:
+    """The last decision about the row, and the last that pre-dial validation has led to."""
+    last, refused = (
+        conn.execute(
+            sql.SQL(
+                "SELECT record_id, decided_at, because, evidence FROM ocsd.decision"
+                " WHERE table_name = %s AND record_id = %s{} ORDER BY decision_id DESC LIMIT 1"
+            ).format(sql.SQL(condition)),
+            (table, record_id),
+            prepare=False,
+        ).fetchone()
+        for condition in ("", " AND evidence ? 'validator'")
+    )
+    return (None if last is None else PastDecision(*last)), (None if refused is None else PastDecision(*refused))
 
 
 def _forbidden(

@@ -12,6 +12,7 @@ from ocsd.explain.choice import Choice, choice, in_force, waits_for
 from ocsd.explain.claim_gates import claim_gate, open_attempt_gate, stamp
 from ocsd.explain.contract import GateVerdict
 from ocsd.explain.facts import PastAttempt, RecordFacts
+from ocsd.explain.history import blocking_rule
 from ocsd.explain.live import Live
 from ocsd.lists.gates import DIALED_TYPES, STATUS_TYPES, used_up
 from ocsd.model.enums import CALL_RESULT_TITLES, CallResult, RecordStatus, RecordType
@@ -406,12 +407,12 @@ def _chain(facts: RecordFacts, made: Choice) -> GateVerdict:
 def _validation(facts: RecordFacts) -> GateVerdict:
     """Asked by the daemon right before the dial; what it said is known of records that it refused."""
     inputs: dict[str, object] = {"pre-dial-validation": bool(facts.option("pre-dial-validation"))}
+    last = ""
+    if facts.refused is not None:
+        evidence = facts.refused.evidence or {}
+        inputs["last_refusal"] = {"at": facts.refused.decided_at, "because": facts.refused.because, **evidence}
+        rule = blocking_rule(evidence)
+        last = f"; last refusal, {stamp(facts.refused.decided_at)}{rule and f', {rule}'}: {facts.refused.because}"
     if not inputs["pre-dial-validation"] or facts.record.record_type in facts.delivered:
-        return GateVerdict("validation", True, "pre-dial validation is not asked about it", inputs=inputs)
-    refused = ""
-    if facts.decision is not None and facts.decision.evidence:
-        inputs |= {"last_refusal": {"at": facts.decision.decided_at, **facts.decision.evidence}}
-        refused = f"; last time, {stamp(facts.decision.decided_at)}: {facts.decision.because}"
-    return GateVerdict(
-        "validation", True, f"pre-dial validation is asked right before the dial{refused}", inputs=inputs
-    )
+        return GateVerdict("validation", True, f"pre-dial validation is not asked about it{last}", inputs=inputs)
+    return GateVerdict("validation", True, f"pre-dial validation is asked right before the dial{last}", inputs=inputs)

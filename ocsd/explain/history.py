@@ -437,6 +437,8 @@ def told(event: Event) -> str:
     ):  # fmt: skip
         if event.get(name) is not None:
             parts.append(f"{word} {stamp(event[name])}")
+    if rule := blocking_rule(event.get("evidence")):
+        parts.append(rule)
     if event.get("effect_s") is not None:
         parts.append(f"in effect after {event['effect_s']:.3f} s")
     if event.get("record_status") is not None:
@@ -446,6 +448,15 @@ def told(event: Event) -> str:
     if event.get("because"):
         parts.append(f"because {event['because']}" if event["event"] in ("attempt", "decision") else event["because"])
     return "; ".join(parts)
+
+
+def blocking_rule(evidence: object) -> str:
+    """By which rule pre-dial validation refused a record: ``rule "Holidays" (type 2)``; empty: it named none."""
+    if not isinstance(evidence, Mapping):
+        return ""
+    rule, kind = evidence.get("GSW_BLOCKING_RULE"), evidence.get("GSW_BLOCKING_RULE_TYPE")
+    words = "" if rule is None else f'rule "{rule}"'
+    return " ".join([*([words] if words else []), *([f"(type {kind})"] if kind is not None else [])])
 
 
 def stamp(at: datetime) -> str:

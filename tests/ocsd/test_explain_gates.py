@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ocsd.config.objects import Application
 from ocsd.dnc.index import NEVER_ENDS
 from ocsd.dnc.lookup import Found
 from ocsd.explain.choice import choice
@@ -190,6 +191,33 @@ def test_given_an_attempt_without_a_result_when_asked_then_the_chain_waits_for_i
 
     assert closed(explanation) == ["open_attempt"]
     assert "record 2's attempt abc" in explanation.summary
+
+
+@pytest.mark.parametrize(
+    ("evidence", "said"),
+    [
+        ({"GSW_BLOCKING_RULE": "FL state", "GSW_BLOCKING_RULE_TYPE": 2}, ', rule "FL state" (type 2): refused by it'),
+        ({"GSW_BLOCKING_RULE": 7}, ', rule "7": refused by it'),
+        ({"GSW_BLOCKING_RULE_TYPE": "law"}, ", (type law): refused by it"),
+        ({}, ": refused by it"),
+    ],
+)
+@pytest.mark.parametrize("still_asked", [True, False])
+def test_given_a_refused_validation_when_asked_then_rule_type_and_time_are_told_whatever_came_later(
+    evidence, said, still_asked
+):
+    kept = {"validator": "https://rules.example.net", **evidence}
+    refused = PastDecision(1, NOON - timedelta(minutes=5), "refused by it", kept)
+    missed = PastDecision(1, NOON, "callback missed")
+    options = {"pre-dial-validation": still_asked, "validation-uri": "https://rules.example.net/"}
+    config = configuration(application=Application(options=options if still_asked else {}))
+
+    gate = gate_of(explain(facts(config=config, decision=missed, refused=refused), None), "validation")
+
+    assert gate.passed is True
+    assert gate.why.endswith(f"; last refusal, 2026-03-03 16:55 UTC{said}")
+    assert ("right before the dial" in gate.why) == still_asked
+    assert gate.inputs["last_refusal"] == {"at": refused.decided_at, "because": "refused by it", **kept}
 
 
 def test_given_what_came_of_the_record_before_when_asked_then_the_last_result_and_decision_are_told():

@@ -15,6 +15,7 @@ from ocsd.cli import app
 from ocsd.config.objects import Campaign, CampaignList, Format, FormatField, Tenant
 from ocsd.dnc import table as dnc_table
 from ocsd.dnc.contract import DncEntry
+from ocsd.explain.facts import gather
 from ocsd.explain.history import ATTEMPT_COLUMNS, COLUMNS, Wanted, attempts_of_list, history, phone_forms, told
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
 from ocsd.model.records import ChainChange, ChainSettlement, HttpRequest, Selector, Withdrawal
@@ -153,6 +154,30 @@ async def test_given_decisions_and_their_requests_when_asked_then_they_are_found
         "https://crm.example.net/x", "on its way", record_id,
     )  # fmt: skip
     assert sorted(kinds(events)) == ["attempt", "decision", "http_request"]  # the record has another number now
+
+
+async def test_given_a_refused_validation_when_asked_then_history_and_why_tell_its_rule(world, config, conn):
+    record_id = world.add(contact_info=ADA)
+    rule = {"validator": "https://rules.example.net", "GSW_BLOCKING_RULE": "FL state", "GSW_BLOCKING_RULE_TYPE": 2}
+    change = ChainChange(record_status=RecordStatus.READY, record_type=RecordType.GENERAL)
+    async with world.store() as store:
+        for because, evidence in (("pre-dial validation refused it", rule), ("callback missed", {})):
+            (chain,) = await store.claim_chains(LIST, GROUP, 1, NOON_UTC)
+            assert await store.settle_chain(
+                ChainSettlement(
+                    list_dbid=LIST, record_id=record_id, chain_id=chain.chain_id, change=change, because=because,
+                    evidence=evidence,
+                )
+            )  # fmt: skip
+
+    first, second = (event for event in find(conn, config, ADA, now=datetime.now(UTC)) if event["event"] == "decision")
+
+    assert (first["evidence"], second["evidence"]) == (rule, None)
+    assert 'rule "FL state" (type 2); because' in told(first).replace("record ready, general; ", "")
+    assert "rule" not in told(second)
+    facts = gather(conn, config, config.calling_list_by_dbid(LIST), record_id, NOON_UTC)
+    assert (facts.decision.because, facts.decision.evidence) == ("callback missed", None)
+    assert (facts.refused.because, facts.refused.evidence) == ("pre-dial validation refused it", rule)
 
 
 async def test_given_rows_taken_out_of_a_list_when_asked_then_it_says_when_and_by_what_kind_of_request(
