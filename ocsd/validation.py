@@ -61,7 +61,7 @@ HEADERS: Final = {
     "Accept-Encoding": "identity",  # a short body could unpack to a long one
 }
 MAX_CALL_RESULT: Final = 32_767
-"""``ocsd.decision.call_result`` is a smallint; sites use results of their own past the manual's 53."""
+"""Sites use results of their own past the manual's 53; what lies past this is a mistake."""
 MAX_RULE_CHARS: Final = 255
 _ANSWER_KEYS: Final = frozenset({"GSW_CALL_RESULT", "GSW_BLOCKING_RULE", "GSW_BLOCKING_RULE_TYPE"})
 

@@ -111,7 +111,7 @@ UPDATE {table} AS t SET
   agent_id = CASE
     WHEN t.record_id = f.record_id OR (f.agent_for_all AND t.record_status = 2 AND t.record_type <> 7)
     THEN coalesce(f.agent_id, t.agent_id) ELSE t.agent_id END,
-  attempt = t.attempt + (t.record_id = f.record_id AND f.dialed_s IS NOT NULL)::int,
+  attempt = t.attempt + (t.record_id = f.record_id AND f.dialed_s IS NOT NULL AND t.attempt < 2147483647)::int,
   call_time = CASE WHEN t.record_id = f.record_id THEN coalesce(f.dialed_s, t.call_time) ELSE t.call_time END,
   campaign_id = CASE
     WHEN t.record_id = f.record_id THEN coalesce(f.campaign_dbid, t.campaign_id) ELSE t.campaign_id END,
@@ -230,7 +230,9 @@ def _update_columns(conn: Connection, table: str, writings: Sequence[Writing]) -
                     ),
                     [*map(_plain, writing.updates.values()), writing.record_id],
                 )
-        except (psycopg.DataError, psycopg.ProgrammingError, psycopg.IntegrityError) as error:
+        except psycopg.OperationalError:
+            raise
+        except psycopg.DatabaseError as error:  # also one of a trigger's own
             # They were validated before; still, no field of a desktop may keep the result of a call from the disk.
             log.error(
                 "record.update_refused", record_id=writing.record_id, columns=[*writing.updates], reason=str(error)

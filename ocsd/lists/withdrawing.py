@@ -10,6 +10,7 @@ withdrawal fits into neither order, so it never waits while it holds a row: it l
 free, and when one of them was busy, it lets go of all, waits for that one alone, and begins again.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,9 @@ LOCK_TRIES: Final = 50
 """Rounds of "lock all that is free"; past them we wait like everybody else, and the server sorts out a deadlock."""
 
 OPEN: Final = (RecordStatus.READY, RecordStatus.RETRIEVED)
+
+_INTEGER: Final = re.compile(r"-?[0-9]{1,20}", re.ASCII)
+"""What an integer column may be compared with; leading zeros are read, as everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +243,7 @@ def is_value(name: str, kind: str, value: str, parameter: str = "wanted") -> sql
     """Column of ``t`` equals ``parameter``, in its own type so that its index serves; None: it cannot be ``value``."""
     if kind == "integer":
         plain = value.strip()
-        if not (plain.lstrip("-").isascii() and plain.lstrip("-").isdecimal()) or not -(2**31) <= int(plain) < 2**31:
+        if not _INTEGER.fullmatch(plain) or not -(2**31) <= int(plain) < 2**31:
             return None
         return sql.SQL("t.{} = {}").format(sql.Identifier(name), sql.Literal(int(plain)))
     if kind.startswith("varchar"):

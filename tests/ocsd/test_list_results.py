@@ -62,6 +62,49 @@ def state(world: World, record_id: int) -> tuple[object, ...]:
     return tuple(row[name] for name in names)
 
 
+# -- columns at their ends --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call_result", [32_768, 2**31 - 1])
+async def test_given_a_result_of_a_sites_own_when_finished_or_settled_then_it_is_on_disk(world: World, call_result):
+    first, second = world.add(chain_id=5), world.add(chain_id=6)
+    async with world.store() as store:
+        chains = {chain.chain_id: chain for chain in await store.claim_chains(LIST, GROUP, 9, NOON_UTC)}
+        attempt = await dialed(store, chains[5])
+        assert await store.finish_attempt(result_of(attempt, call_result=call_result))
+        decided = settlement_of(chains[6], ChainChange(UPDATED, GENERAL), call_result=call_result)
+        assert await store.settle_chain(decided)
+        assert world.row(first)["call_result"] == world.row(second)["call_result"] == call_result
+        assert world.claims() == {}
+
+
+async def test_given_a_row_with_the_most_attempts_a_column_can_hold_when_dialed_then_its_result_is_on_disk(database):
+    world = PostgresWorld(database, result_configuration())
+    record_id = world.add(attempt=2**31 - 1, record_type=RecordType.CAMPAIGN_CALLBACK, dial_sched_time=NOON_S - 60)
+    async with world.store() as store:
+        (chain,) = await store.claim_chains(LIST, GROUP, 9, NOON_UTC)
+        attempt = await dialed(store, chain)
+        assert await store.finish_attempt(result_of(attempt, call_result=int(CallResult.BUSY)))
+        assert (world.row(record_id)["attempt"], world.row(record_id)["call_result"]) == (2**31 - 1, 6)
+    world.conn.close()
+
+
+async def test_given_a_trigger_with_an_error_of_its_own_when_a_field_is_written_then_the_result_is_kept(database):
+    world = PostgresWorld(database, result_configuration())
+    record_id = world.add()
+    world.conn.execute(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE EXCEPTION 'never' USING ERRCODE = 'U0001'; END$$;"
+        "CREATE TRIGGER no BEFORE UPDATE OF customer_name ON customers FOR EACH ROW EXECUTE FUNCTION no()"
+    )
+    async with world.store() as store:
+        (chain,) = await store.claim_chains(LIST, GROUP, 9, NOON_UTC)
+        attempt = await dialed(store, chain)
+        assert await store.finish_attempt(result_of(attempt, call_result=6, updates={"customer_name": "x"}))
+        assert world.row(record_id)["call_result"] == 6
+    world.conn.close()
+
+
 # -- the chain goes on -----------------------------------------------------------------------------------------------
 
 

@@ -275,3 +275,22 @@ async def test_given_many_rows_when_withdrawn_then_every_look_up_uses_an_index(r
 
 def _scans(conn) -> int:
     return conn.execute("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'customers'").fetchone()[0]
+
+
+@pytest.mark.parametrize("customer_id", ["--5", "-", "5-", "+5", "\u0665", "0" * 300 + "5", ""])
+async def test_given_a_customer_that_is_nearly_a_number_when_withdrawn_then_nobody_is_found_and_nothing_fails(
+    world: World, customer_id
+):
+    world.add(to=OTHER_LIST, customer_no=7)
+    async with world.store() as store:
+        assert await store.withdraw([OTHER_LIST], Selector(customer_id=customer_id), DO_NOT_CALL) == []
+
+
+async def test_given_results_past_the_manuals_when_a_number_is_forbidden_then_its_rows_leave_all_the_same(world: World):
+    chain = [
+        world.add(chain_id=5, chain_n=0, contact_info=PHONE, call_result=2**31 - 1),
+        world.add(chain_id=5, chain_n=1, call_result=2**31 - 1),
+    ]
+    async with world.store() as store:
+        assert len(await store.withdraw([LIST], Selector(phone=PHONE, all_chain=False), CANCEL)) == 2
+        assert states(world, *chain) == [CANCELED, (3, 2, 2**31 - 1)]
