@@ -397,6 +397,7 @@ class AttachedRecord:
     dial_mode: DialMode | None = None
     optimize_by: OptimizeBy | None = None
     optimize_goal: int | None = None
+    processing_at: datetime | None = None
     times: AttemptTimes = field(default_factory=AttemptTimes)
     fields: Sequence[FormatField] = ()
 
@@ -461,6 +462,8 @@ def user_data(attached: AttachedRecord) -> Message:
             message["GSW_OPTIMIZE_BY"] = int(attached.optimize_by)
         if attached.optimize_goal is not None:
             message["GSW_OPTIMIZE_GOAL"] = attached.optimize_goal
+    if attached.processing_at is not None:
+        message["GSW_START_PROCESSING"] = int(attached.processing_at.timestamp())
     return message | _audit_times(attached.times) | _custom_fields(attached.fields, record)
 
 

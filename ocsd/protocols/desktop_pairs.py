@@ -35,6 +35,7 @@ ATTACHED_KEYS: Final = frozenset(
         "GSW_RECORD_URI",
         "GSW_RELEASED",
         "GSW_SCHEDULED_TIME",
+        "GSW_START_PROCESSING",
         "GSW_SWITCH_DBID",
         "GSW_TENANT_NAME",
         "GSW_TZ_NAME",

@@ -1,6 +1,7 @@
 """What is known about an attempt, and what it asks of its session."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from ocsd.lists.store import ListStore
@@ -39,6 +40,8 @@ class AttemptContext:
     trunk: str
     switch_dbid: int
     analysis: AnalysisSettings
+    processing_at: datetime | None = None
+    """When processing of the attempt began: its pre-dial validation, if it was asked about (aware UTC)."""
     result_for_all: bool = False
     """update_all_records: the result goes to every record of the chain."""
     updates: dict[str, object] = field(default_factory=dict)

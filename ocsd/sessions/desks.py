@@ -345,6 +345,7 @@ class Desks:
                 dial_mode=mode,
                 optimize_by=optimize_by,
                 optimize_goal=session.settings.optimize_goal,
+                processing_at=task.context.processing_at,
                 times=task.times(),
                 fields=self._config.format_of_list(self._config.calling_list_by_dbid(record.list_dbid)).fields,
             )

@@ -17,6 +17,7 @@ or the row has changed, it is asked about anew. The last gate before the INVITE 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -25,6 +26,7 @@ import trio
 
 from ocsd.config.addresses import origin_of
 from ocsd.config.objects import Configuration, FormatField
+from ocsd.lists.numbers import NumberRefused, normaliser
 from ocsd.model.errors import DesktopRequestError
 from ocsd.model.records import CallingRecord, Chain, ChainSettlement
 from ocsd.protocols.desktop_events import AttachedRecord, Message, user_data
@@ -104,12 +106,13 @@ class Nobody:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """``admitted`` False: a failed probe; not asked again before ``until_s``."""
+    """``admitted`` False: a failed probe; not asked again before ``until_s``. ``asked_at``: the request was sent."""
 
     record: CallingRecord
     uri: str
     until_s: float
     admitted: bool
+    asked_at: datetime
 
 
 @dataclass(slots=True)
@@ -167,6 +170,11 @@ class Prevalidation:
         rules = self._host.planner.validation(chain.list_dbid)
         return rules is None or self._state(chain, rules) is True
 
+    def asked_at(self, chain: Chain) -> datetime | None:
+        """When the question was sent whose answer lets the chain's next record through; None: none is needed."""
+        rules = self._host.planner.validation(chain.list_dbid)
+        return self._known[_key(chain)].asked_at if rules is not None and self._state(chain, rules) is True else None
+
     def why_not(self, chain: Chain) -> str | None:
         """What keeps the chain's next record from being dialed; None: nothing, or validation is off."""
         rules = self._host.planner.validation(chain.list_dbid)
@@ -219,7 +227,14 @@ class Prevalidation:
                 await self._bell.wait()
                 for chain, rules in self.next_questions():
                     self._asking.add(_key(chain))
-                    nursery.start_soon(self.ask_about, chain, rules)
+                    nursery.start_soon(self._asked_about, chain, rules)
+
+    async def _asked_about(self, chain: Chain, rules: ValidationRules) -> None:
+        try:
+            await self.ask_about(chain, rules)
+        except Exception:
+            # A bug ends the smallest thing: this question. The group's calls and conversations go on.
+            log.exception("validation.failed", record_id=chain.record.record_id)
 
     def next_questions(self) -> list[tuple[Chain, ValidationRules]]:
         """The chains to ask about now, in the order in which they will be dialed."""
@@ -265,24 +280,25 @@ class Prevalidation:
         """Ask about a buffered chain's next record, and do what follows."""
         key = _key(chain)
         self._asking.add(key)
+        asked_at = self._host.clock.utc()
         try:
             verdict = await self._ask(chain.record, rules)
         finally:
             self._asking.discard(key)
         match verdict:
             case Cleared():
-                self._admit(chain, rules)
+                self._admit(chain, rules, asked_at)
                 self._host.wake()
             case Unanswered(spared=True):
                 until_s = self._host.clock.now_s() + REST_S
-                self._known[key] = _Known(chain.record, rules.uri, until_s, admitted=False)
+                self._known[key] = _Known(chain.record, rules.uri, until_s, False, asked_at)
             case Refused() | Unanswered():
                 await self._close(chain, rules, verdict)
         self._bell.ring()
 
-    def _admit(self, chain: Chain, rules: ValidationRules) -> None:
+    def _admit(self, chain: Chain, rules: ValidationRules, asked_at: datetime) -> None:
         until_s = self._host.clock.now_s() + rules.lifetime_s
-        self._known[_key(chain)] = _Known(chain.record, rules.uri, until_s, admitted=True)
+        self._known[_key(chain)] = _Known(chain.record, rules.uri, until_s, True, asked_at)
 
     async def _ask(
         self, record: CallingRecord, rules: ValidationRules, handle: int | None = None
@@ -349,9 +365,10 @@ class Prevalidation:
         rules = self._host.planner.validation(chain.list_dbid)
         if rules is None:
             return None
+        asked_at = self._host.clock.utc()
         verdict = await self._ask(chain.record, rules, desk.handle)
         if isinstance(verdict, Cleared):
-            self._admit(chain, rules)
+            self._admit(chain, rules, asked_at)
             return None
         if not (isinstance(verdict, Unanswered) and verdict.spared):
             desk.call_result = result_of(verdict, rules)
@@ -393,6 +410,7 @@ def properties(host: ValidationHost, record: CallingRecord, handle: int | None =
             dial_mode=host.settings.dial_mode,
             optimize_by=host.settings.optimize_by,
             optimize_goal=host.settings.optimize_goal,
+            processing_at=host.clock.utc(),
             fields=config.format_of_list(calling_list).fields,
         )
     )
@@ -462,8 +480,15 @@ def _updates(
 ) -> dict[str, object]:
     if isinstance(verdict, Unanswered) or not verdict.corrections:
         return {}
-    fields = host.config.format_of_list(host.config.calling_list_by_dbid(record.list_dbid)).fields
+    calling_list = host.config.calling_list_by_dbid(record.list_dbid)
+    fields = host.config.format_of_list(calling_list).fields
     columns, wrong = changed_columns(verdict.corrections, properties(host, record), fields, record)
+    if "contact_info" in columns:
+        try:  # as rows hold it: a number written otherwise would pass Do-Not-Call and attempt caps
+            columns["contact_info"] = normaliser(calling_list.country)(str(columns["contact_info"])).number
+        except NumberRefused:
+            del columns["contact_info"]
+            wrong.append("GSW_PHONE")
     if wrong:
         log.warning("validation.fields_refused", at=origin_of(rules.uri), pairs=len(wrong))
     return columns

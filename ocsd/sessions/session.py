@@ -298,7 +298,9 @@ class Session:
     def context_for(self, attempt_id: int, chain: Chain) -> AttemptContext:
         trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s())
         self._on_trunk[attempt_id] = trunk.name
-        return self.planner.context(attempt_id, chain, trunk)
+        context = self.planner.context(attempt_id, chain, trunk)
+        context.processing_at = self.prevalidation.asked_at(chain) or self.clock.utc()
+        return context
 
     def leave_trunk(self, attempt_id: int) -> None:
         """The customer's leg is gone (or never was); asked more than once per attempt."""
@@ -335,7 +337,8 @@ class Session:
 
     def context_of(self, attempt: OpenAttempt, record_chain: Chain) -> AttemptContext:
         """The context of an attempt found open at start-up, with its old identity."""
-        return replace(self.context_for(attempt.attempt_id, record_chain), guid=attempt.guid)
+        context = self.context_for(attempt.attempt_id, record_chain)
+        return replace(context, guid=attempt.guid, processing_at=attempt.started_at)
 
     def not_adopted(self, context: AttemptContext) -> None:
         """Nothing is left of the attempt that `context_of` was asked for."""

@@ -474,11 +474,13 @@ def test_given_a_predictive_attempt_when_attached_then_goal_and_times_are_there_
             optimize_goal=3,
             times=times,
             tz_name="PST",
+            processing_at=datetime(2023, 12, 31, 23, 59, 58, tzinfo=UTC),
         )
     )
 
     assert (data["GSW_OPTIMIZE_BY"], data["GSW_OPTIMIZE_GOAL"], data["GSW_CALL_RESULT"]) == (2, 3, 33)
     assert (data["GSW_DIALING"], data["GSW_AGENT_ANSWERED"]) == (1_704_067_200, 1_704_067_209)
+    assert data["GSW_START_PROCESSING"] == 1_704_067_198
 
     echoed = parse(json.dumps(data | {"GSW_AGENT_REQ_TYPE": "RecordProcessed"}))
     assert column_updates(echoed, FIELDS, RECORD)["call_result"] == 33

@@ -12,8 +12,10 @@ import pytest
 import trio
 
 from ocsd.config.objects import FormatField
+from ocsd.dnc.contract import DncEntry
+from ocsd.lists.memory import MemoryListStore
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus, RecordType
-from ocsd.model.records import CallingRecord, Selector, Withdrawal
+from ocsd.model.records import CallingRecord, ChainSettlement, Selector, Withdrawal
 from ocsd.model.services import CampaignRequest
 from ocsd.protocols.desktop import RequestAgentReady
 from ocsd.sessions.prevalidation import AHEAD_S, changed_columns
@@ -275,6 +277,61 @@ async def test_given_changed_fields_when_refused_then_good_ones_are_written_and_
             assert (row.contact_info_type, row.contact_info, row.call_result) == (0, number(1), 51)
 
 
+@pytest.mark.parametrize(("phone", "becomes"), [("(212) 555-7777", "+12125557777"), ("anonymous", None)])
+async def test_given_another_number_when_refused_then_rows_hold_it_as_do_not_call_reads_it_or_keep_their_own(
+    autojump_clock, tmp_path, phone, becomes
+):
+    async with world(tmp_path, options=ON) as w:
+        watched(w, FakeValidator(otherwise=refusal(GSW_PHONE=phone)))
+        w.add(1)
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1")
+            await daemon.start()
+            await daemon.until(lambda: w.state(1)[0] is R.UPDATED)
+            assert w.row(1).record.contact_info == (becomes or number(1))
+
+
+async def test_given_a_forbidden_number_from_the_validator_when_the_agent_calls_again_then_do_not_call_holds(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, options=ON) as w:
+        site = watched(w, FakeValidator(otherwise=refusal(GSW_PHONE="(212) 555-7777")))
+        w.add_callback(1, 10.0, "agent1")
+        await w.dnc.add([DncEntry(1, "+12125557777", None, w.clock.utc())])
+        async with w.daemon() as daemon:
+            desktop = await daemon.log_in("agent1", ready=False)
+            await daemon.start()
+            handle = await daemon.scheduled("agent1")
+            await desktop.ask(Request="RequestMakeCall", RecordHandle=handle)
+            site.validator.otherwise = CLEARED
+            await desktop.ask(Request="RequestMakeCall", RecordHandle=handle)
+            await trio.sleep(30.0)
+            assert "Do-Not-Call" in desktop.last("EventError")["ErrorMessage"]
+            assert w.dialed() == []
+
+
+async def test_given_a_refusal_that_cannot_be_written_when_asked_then_the_groups_conversations_go_on(
+    autojump_clock, tmp_path, monkeypatch
+):
+    async def fails(self: MemoryListStore, settlement: ChainSettlement) -> bool:
+        raise ValueError("no column takes it")
+
+    async with world(tmp_path, options=ON, agents=2) as w:
+        site = watched(w, FakeValidator())
+        w.add(1)
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1")
+            await daemon.start()
+            await daemon.until_talking("agent1")
+            monkeypatch.setattr(MemoryListStore, "settle_chain", fails)
+            site.validator.otherwise = refusal()
+            w.add(2)
+            await daemon.until(lambda: number(2) in site.validator.phones())
+            await trio.sleep(5.0)
+            assert daemon.status is GroupCampStatus.RUNNING
+            assert daemon.campaigns.seats["agent1"].state is AgentState.TALKING
+
+
 FIELDS = (FormatField(name="code", type="int", send_attribute="CODE"),)
 RECORD = CallingRecord(1, 1, "+12125552001", 1, T.GENERAL, 28, 0, None, None, 28_800, 64_800, 0, 1, 0)
 
@@ -302,6 +359,30 @@ def test_given_pairs_of_an_answer_when_checked_then_changes_are_columns_and_the_
 
 
 # --- asking ahead -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("validated", [True, False])
+async def test_given_a_call_when_it_rings_then_its_processing_began_with_the_question_or_else_with_the_attempt(
+    autojump_clock, tmp_path, validated
+):
+    talk = {number(1): CallScript(ring_s=9.0, talk_s=6.0, verdict_s=0.5)}
+    async with world(tmp_path, talk, options=ON if validated else ()) as w:
+        site = watched(w, FakeValidator(delay_s=4.0))
+        w.add(1)
+        async with w.daemon() as daemon:
+            desktop = await daemon.log_in("agent1")
+            await daemon.start()
+            await daemon.until_talking("agent1")
+            data = desktop.last("EventEstablished")["UserData"]
+            (attempt,) = w.database.attempts.values()
+            began, dialing = data["GSW_START_PROCESSING"], int(attempt.open.started_at.timestamp())
+            if validated:
+                (question,) = site.validator.asked
+                assert question.properties["GSW_START_PROCESSING"] == began
+                assert dialing - began in (4, 5)  # whole seconds of both
+            else:
+                assert began == dialing
+            assert data["GSW_DIALING"] - dialing in (0, 1)
 
 
 async def test_given_a_slow_validator_when_an_agent_comes_free_then_dialing_does_not_wait_for_it(
