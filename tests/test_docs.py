@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 import typer.main
 from typer.testing import CliRunner
@@ -19,14 +20,21 @@ from ocsd.config.options import OPTIONS
 from ocsd.model.columns import MANDATORY_NAMES
 from ocsd.model.enums import CallAction, CallResult, RecordAction, RecordType
 from ocsd.model.records import CallingRecord
+from ocsd.model.services import CampaignRequest
+from ocsd.protocols.http_records import REQUESTS
 from ocsd.rules.caps import refusal, rules_of
 from ocsd.rules.hours import ListHours
 from ocsd.treatments.contract import Situation
 from ocsd.treatments.engine import decide
+from tests.ocsd.served_port import HANG_LIMIT_S, served_port
+from tests.ocsd.test_validation_records import CASES
 
 ROOT = Path(__file__).parents[1]
 RECORDS = (ROOT / "docs" / "records.md").read_text()
-PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "deploy/README.md", "docs/records.md")}
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in sorted([ROOT / "README.md", ROOT / "deploy" / "README.md", *(ROOT / "docs").glob("*.md")])
+}
 
 REST = """
 [[tenants]]
@@ -120,14 +128,22 @@ def _commands(text):
             yield words[1:]
 
 
+def test_given_the_pages_when_searched_then_those_that_show_commands_are_found_to():
+    counts = {page: len(list(_commands(text))) for page, text in PAGES.items()}
+
+    assert counts["README.md"] >= 18
+    assert min(counts[f"docs/{name}.md"] for name in ("client", "history", "http", "preflight", "records", "why")) >= 2
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_given_a_command_on_a_page_when_parsed_then_command_and_options_exist(page):
-    commands = list(_commands(PAGES[page]))
-    assert len(commands) >= 5
-
-    for words in commands:
+    for words in _commands(PAGES[page]):
         command, arguments = typer.main.get_command(app), list(words)
         while hasattr(command, "commands") and arguments:  # `ocsd list` in a sentence means all of its commands
+            # A group may take an argument itself: `ocsd ctl record 15 processed`.
+            del arguments[: sum(each.param_type_name == "argument" for each in command.params)]
+            if not arguments:
+                break
             name = arguments.pop(0)
             assert name in command.commands, f"ocsd {' '.join(words)}: there is no {name}"
             command = command.commands[name]
@@ -135,6 +151,108 @@ def test_given_a_command_on_a_page_when_parsed_then_command_and_options_exist(pa
             continue
         # Only what the parser finds (no such option...): examples may leave out what the environment gives.
         command.make_parser(command.context_class(command)).parse_args(arguments)
+
+
+# --- links, requests, tables ------------------------------------------------------------------------------------------
+
+
+def _anchors(text):
+    """Headings as the usual renderers turn them into anchors."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_given_a_link_on_a_page_when_followed_then_file_and_heading_are_there(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        assert path.exists(), target
+        assert not anchor or anchor in _anchors(path.read_text()), target
+
+
+def test_given_a_page_or_a_decision_when_looked_for_then_the_index_leads_to_it():
+    index = PAGES["docs/README.md"]
+
+    assert "(docs/README.md)" in PAGES["README.md"]
+    for path in (ROOT / "docs").glob("*.md"):
+        assert path.name == "README.md" or f"({path.name})" in index, path.name
+
+
+def _requests(text):
+    """(method, URL, JSON body or None) of every curl command line."""
+    for line in re.findall(r"(?:^ {4}|^\$ |`)(curl [^`\n]+)", text, re.MULTILINE):
+        words = shlex.split(line)[1:]
+        body = words[words.index("--json") + 1] if "--json" in words else None
+        method = words[words.index("-X") + 1] if "-X" in words else "GET" if body is None else "POST"
+        (url,) = (word for word in words if word.startswith("http://"))
+        yield method, url, body
+
+
+@pytest.mark.parametrize(("page", "at_least"), [("README.md", 3), ("docs/http.md", 8)])
+def test_given_a_request_on_a_page_when_sent_then_the_port_understands_it(page, at_least):
+    requests = list(_requests(PAGES[page]))
+    assert len(requests) >= at_least
+
+    with served_port() as port, httpx.Client(timeout=HANG_LIMIT_S, trust_env=False) as client:
+        for method, url, body in requests:
+            headers = {"Content-type": "application/json"} if body is not None else {}
+            answer = client.request(
+                method, url.replace("http://127.0.0.1:8080", port.url), content=body, headers=headers
+            )
+            assert answer.status_code == 200, (url, answer.text)
+
+
+def test_given_the_program_of_the_readme_when_run_then_the_record_arrives():
+    (program,) = re.findall(r"^```python\n(.*?)^```$", PAGES["README.md"], re.MULTILINE | re.DOTALL)
+
+    with served_port() as port:
+        exec(compile(program.replace("http://127.0.0.1:8080", port.url), "README.md", "exec"), {})
+        asked = port.asked()
+
+    assert (asked.request.calling_list, asked.request.campaign_name) == ("Example List", "Example")
+    assert asked.request.phone == "+12125550124"
+
+
+def test_given_the_resources_of_the_page_when_compared_then_they_are_those_of_the_port():
+    rows = re.findall(r"^\| `/(\w+)/\w+` \| POST \| ([^`|]+) \|$", PAGES["docs/http.md"], re.MULTILINE)
+    shown = {resource: set(names.split(", ")) for resource, names in rows}
+
+    assert shown == {
+        "campaigngroups": {request.value for request in CampaignRequest},
+        **{resource.value: set(names) for resource, names in REQUESTS.items()},
+    }
+
+
+def test_given_the_limits_of_the_page_when_compared_then_they_are_the_defaults():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", PAGES["docs/http.md"], re.MULTILINE)
+    fields = objects.HttpListener.model_fields
+
+    assert len(rows) == 5
+    assert {name: int(value) for name, value in rows} == {name: fields[name].default for name, _ in rows}
+
+
+def test_given_the_configuration_of_validation_when_checked_with_the_example_then_it_is_in_order(tmp_path):
+    (block,) = re.findall(r"^```toml\n(.*?)^```$", PAGES["docs/validation.md"], re.MULTILINE | re.DOTALL)
+    example = (ROOT / "deploy" / "example.toml").read_text()
+    (line,) = re.findall(r"^\[application\]\n(?:.*\n)*?(options = .*\n)", example, re.MULTILINE)
+    config = tmp_path / "ocsd.toml"
+    config.write_text(f"{example.replace(line, '', 1)}\n{block}")
+
+    found = CliRunner().invoke(app, ["check", str(config)])
+
+    assert (found.exit_code, found.stderr) == (0, "")
+
+
+def test_given_the_table_of_answers_when_compared_then_it_has_what_the_test_with_a_real_server_demands():
+    rows = re.findall(r"^\| (.+?) \| (yes|no) \| (\d+) .+? \| (\w+) \|$", PAGES["docs/validation.md"], re.MULTILINE)
+    shown = {what: (dialed == "yes", int(result), status.upper()) for what, dialed, result, status in rows}
+    demanded = {case.what: (case.dialed, int(case.call_result), case.status.name) for case in CASES}
+
+    del demanded["200 at last"]  # as the first
+    assert shown == demanded
 
 
 # --- the worked example -----------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ Pre-dial validation by a real HTTP server, on a real PostgreSQL: what each recor
 The table is printed: ``pytest -s tests/ocsd/test_validation_records.py``.
 """
 
+import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -35,6 +37,7 @@ from tests.ocsd.desk_world import Desktop, Memory, number
 from tests.ocsd.rules_server import NEVER, OK, Reply, RulesServer, rules_server
 
 HANG_LIMIT_S = 60.0
+PAGE = Path(__file__).parents[2] / "docs" / "validation.md"
 TABLE = "demo_list"
 
 TREATMENTS = """
@@ -242,6 +245,8 @@ async def test_given_a_server_with_every_kind_of_answer_when_records_are_dialed_
     assert sorted(row["record_id"] for row in attempts) == [p for p, case in enumerate(CASES, 1) if case.dialed]
     assert claims["n"] == 0
     assert all(isinstance(body["GSW_START_PROCESSING"], int) for body in asked)
+    shown = json.loads(re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[0])
+    assert {key: type(value) for key, value in shown.items()} == {key: type(value) for key, value in asked[0].items()}
 
 
 @pytest.mark.parametrize("validated", [True, False])
