@@ -174,7 +174,8 @@ class DncService:
             self._overlay.put(request, durable=False)
         if len(self._queue) + len(requests) > MAX_UNWRITTEN:
             log.error("dnc.request_unqueued", requests=len(requests), unwritten=len(self._queue))
-            raise StoreUnavailable("too many Do-Not-Call requests wait for the database; repeat this one later")
+            full = "too many Do-Not-Call requests wait for the database; repeat this one later"
+            raise StoreUnavailable(full, said=full)
         await self._wait_for([self._enqueue(request) for request in requests])
 
     async def note_effect(self, entries: Sequence[DncEntry], applied_at: datetime, rows: int) -> None:

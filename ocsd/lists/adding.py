@@ -146,7 +146,8 @@ async def until_taken(submit: Callable[[], Awaitable["Answer"]]) -> AddedRecord:
     pause_s, give_up_s = BUSY_FIRST_S, trio.current_time() + BUSY_LIMIT_S
     while isinstance(answer := await submit(), Busy):  # never cut short: nobody would know whether it is written
         if trio.current_time() > give_up_s:
-            raise StoreUnavailable(f"its chain has been locked for {BUSY_LIMIT_S:g} s")
+            locked = f"its chain has been locked for {BUSY_LIMIT_S:g} s"
+            raise StoreUnavailable(locked, said=locked)
         await trio.sleep(pause_s)
         pause_s = min(2 * pause_s, BUSY_LAST_S)
     if isinstance(answer, OcsdError):
@@ -167,7 +168,8 @@ async def _committed(database: Database, xid: str) -> bool:
             if status is not None and status[0] != "in progress":
                 return bool(status[0] == "committed")
             await trio.sleep(DOUBT_PAUSE_S)
-    raise StoreUnavailable("the database went away while the record was committed; nobody knows whether it is there")
+    doubt = "the database went away while the record was committed; nobody knows whether it is there"
+    raise StoreUnavailable(doubt, said=doubt)
 
 
 def add_records(conn: Connection, config: Configuration, records: Sequence[NewRecord]) -> list[Answer]:
@@ -349,7 +351,9 @@ def _insert(
         raise
     except (psycopg.Error, UnicodeError, _NotTaken) as error:
         if len(rows) == 1:
-            return {rows[0][0]: AddRefused(" ".join(str(error).split()))}
+            # Without the server's detail, which may hold the whole row as its triggers and defaults have made it.
+            said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+            return {rows[0][0]: AddRefused(" ".join((said or str(error)).split()))}
     middle = len(rows) // 2
     return _insert(conn, table, user_kinds, rows[:middle]) | _insert(conn, table, user_kinds, rows[middle:])
 

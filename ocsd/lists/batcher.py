@@ -138,8 +138,10 @@ class Batcher(Generic[Item, Result]):
                 pause_s = min(pause_s * 2, RETRY_LAST_S)
             elif isinstance(error, StoreUnavailable) or len(batch) == 1:
                 for entry in batch:
-                    # One error object per waiter: raising one object in several tasks would mix their tracebacks.
-                    own = StoreUnavailable(str(error)) if isinstance(error, StoreUnavailable) else error
+                    own: Exception = error
+                    if isinstance(error, StoreUnavailable):
+                        # One object per waiter: raising one object in several tasks would mix their tracebacks.
+                        own = StoreUnavailable(str(error), said=error.said)
                     self._settle(entry, outcome.Error(own))
                 return
             else:

@@ -42,7 +42,16 @@ class DependencyError(OcsdError):
 
 
 class StoreUnavailable(DependencyError):
-    """PostgreSQL cannot be reached or refused the statement for a passing reason."""
+    """
+    PostgreSQL cannot be reached or refused the statement for a passing reason.
+
+    Attributes:
+        said: what peers may be told; the text itself may name servers, accounts and files.
+    """
+
+    def __init__(self, message: str, *, said: str = "the database cannot be reached") -> None:
+        super().__init__(message)
+        self.said = said
 
 
 class InvariantError(OcsdError):

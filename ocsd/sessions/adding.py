@@ -44,7 +44,6 @@ _NUMBER_OF: Final[Mapping[type[Exception], GswError]] = MappingProxyType(
         RecordExists: GswError.RECORD_ALREADY_EXISTS,
         ChainMissing: GswError.CHAINED_RECORDS_NOT_FOUND,
         AddRefused: GswError.ADD_RECORD_ERROR,
-        StoreUnavailable: GswError.DB_ERROR,
     }
 )
 
@@ -99,7 +98,10 @@ class RecordAdding:
         async def added() -> Destination:
             try:
                 written = await self._campaigns.store.add_record(record)
-            except (RecordExists, ChainMissing, AddRefused, StoreUnavailable) as error:
+            except StoreUnavailable as error:
+                log.warning("record.not_added", error=str(error))
+                raise DesktopRequestError(GswError.DB_ERROR, error.said) from None
+            except (RecordExists, ChainMissing, AddRefused) as error:
                 raise DesktopRequestError(_NUMBER_OF[type(error)], str(error)) from None
             self._added(where, record, written)
             return where

@@ -75,7 +75,8 @@ class RecordControl:
         try:
             await self._carry_out(request)
         except StoreUnavailable as error:
-            failures.append(DesktopRequestError(GswError.DB_ERROR, str(error)))
+            log.warning("record.request_refused", request=type(request.request).__name__, error=str(error))
+            failures.append(DesktopRequestError(GswError.DB_ERROR, error.said))
         except Exception as error:  # raised where the answer is made, if anybody still waits for it
             if not isinstance(error, DesktopRequestError):
                 log.exception("record.request_failed", request=type(request.request).__name__)

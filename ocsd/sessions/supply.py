@@ -95,6 +95,8 @@ class RecordSupply:
         self._order = 0
         self._unsifted: list[Chain] = []
         """Claimed, and not yet sifted because the database went away meanwhile."""
+        self._returning: list[Chain] = []
+        """Through an outage: not to be dialed any more, and not yet back in their list (`reconfigure` tries again)."""
         self._gone: dict[tuple[int, int], datetime] = {}
         """When (list DBID, record_id) was withdrawn while its chain was ours: our copy of the row is old. A claim that
         begins later has read the row anew."""
@@ -114,7 +116,7 @@ class RecordSupply:
     @property
     def held(self) -> int:
         """Chains kept in memory for a time that is soon, or until a decision about them is written."""
-        return len(self._held) + len(self._unsifted) + len(self._leaving)
+        return len(self._held) + len(self._unsifted) + len(self._leaving) + len(self._returning)
 
     def waiting(self) -> Iterator[Chain]:
         """The buffered chains."""
@@ -123,7 +125,7 @@ class RecordSupply:
     def in_memory(self) -> list[Chain]:
         """Every chain that is ours and neither on a call nor on a desktop."""
         held = (held.chain for held in self._held)
-        return [*self._buffer.chains(), *held, *self._unsifted, *self._leaving.values()]
+        return [*self._buffer.chains(), *held, *self._unsifted, *self._leaving.values(), *self._returning]
 
     def front(self, count: int, chosen: Callable[[Chain], bool] | None = None) -> list[Chain]:
         """The next ``count`` of the buffered chains (that are ``chosen``); nothing is changed."""
@@ -150,21 +152,24 @@ class RecordSupply:
         """
         Other options, shares, watermarks and filters. Buffered chains of a list whose filter has changed go back and
         are claimed again through the new one; what is being dialed or on a desktop stays (options file, "Filters").
+        Raises StoreUnavailable, to be called again then: nothing is lost.
         """
         before, self._planner = self._planner, planner
         self._buffer.set_marks(planner.group.min_rec_buff_size, planner.group.opt_rec_buff_size)
         shares = planner.shares()
         gone = set(before.shares()) - set(shares)
         changed = {dbid for dbid in shares if before.filter_text(dbid) != planner.filter_text(dbid)}
-        returned: list[Chain] = []
         for list_dbid in gone | changed:
-            returned += self._buffer.empty_list(list_dbid)
-            returned += self._unhold(lambda chain, dbid=list_dbid: chain.list_dbid == dbid)  # type: ignore[misc]
+            self._returning += self._buffer.empty_list(list_dbid)
+            self._returning += self._unhold(lambda chain, dbid=list_dbid: chain.list_dbid == dbid)  # type: ignore[misc]
+            self._returning += [chain for chain in self._unsifted if chain.list_dbid == list_dbid]
+            self._unsifted = [chain for chain in self._unsifted if chain.list_dbid != list_dbid]
             self._exhausted_until.pop(list_dbid, None)
         self._buffer.set_shares(shares)
-        if returned:
-            log.info("buffer.returned", chains=len(returned), lists=sorted(gone | changed))
-            await self._store.give_back(returned)
+        if self._returning:
+            log.info("buffer.returned", chains=len(self._returning), lists=sorted(gone | changed))
+            await self._store.give_back(self._returning)
+            self._returning.clear()
 
     # --- claiming -----------------------------------------------------------------------------------------------
 
@@ -394,11 +399,16 @@ class RecordSupply:
             rows = await self._store.chain(chain.list_dbid, chain.chain_id)
         except StoreUnavailable:
             return [chain]  # the rows say when it is to be dialed
-        if not rows:
+        if not rows or self._is_somebody_else(chain, rows):
             return [chain]
         place = next((i for i, row in enumerate(rows) if row.record_id == decision.next_record_id), 0)
         self.hold(Chain(chain.list_dbid, chain.chain_id, rows, place), _instant(decision.change.dial_sched_time or 0))
         return []
+
+    def _is_somebody_else(self, before: Chain, rows: Iterable[CallingRecord]) -> bool:
+        """A number or customer has been corrected: every gate of a claim has yet to be asked about it."""
+        known = {(record.contact_info, self._planner.customer_id(record)) for record in before.records}
+        return any((row.contact_info, self._planner.customer_id(row)) not in known for row in rows)
 
     def remove(self, chain: Chain) -> Chain | None:
         """Take a chain out of the buffer for `settle`; None: it has gone, or its next record is not what it was."""
@@ -417,6 +427,9 @@ class RecordSupply:
         """
         try:
             return await self._keep(chain, decision) if await write() else []
+        except Exception:  # a row that cannot be written: in memory it is seen, and given back at the unload
+            self.hold(chain, self._utc() + UNKNOWN_OPENING)
+            raise
         finally:
             del self._leaving[chain.key]
 
@@ -483,9 +496,10 @@ class RecordSupply:
 
     def empty(self) -> list[Chain]:
         """Remove and return everything, to be given back to the lists."""
-        chains = [*self._buffer.empty(), *(held.chain for held in self._held), *self._unsifted]
+        chains = [*self._buffer.empty(), *(held.chain for held in self._held), *self._unsifted, *self._returning]
         self._held.clear()
         self._unsifted.clear()
+        self._returning.clear()
         return chains
 
 

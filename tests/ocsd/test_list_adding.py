@@ -483,3 +483,12 @@ async def test_given_joining_rows_when_their_chain_is_mixed_then_what_a_daemon_h
     assert join(new(chain_id=7), [left_out, no_call, held]) == Joined(taken, 3, "1@1@2@1")
     final = new(chain_id=7, record_status=RecordStatus.UPDATED, agent_id="bob")
     assert join(final, [left_out, held]) == Joined(final, 3)
+
+
+async def test_given_a_row_that_a_constraint_refuses_when_added_then_the_row_as_the_table_has_it_is_not_told(postgres):
+    postgres.conn.execute("ALTER TABLE customers ADD COLUMN secret text DEFAULT 'hush', ADD CHECK (score < 5)")
+    async with postgres.store() as store:
+        with pytest.raises(AddRefused, match="violates check constraint") as refused:
+            await store.add_record(new(user_fields={"score": 9}))
+        assert "hush" not in str(refused.value)
+        assert "555" not in str(refused.value)

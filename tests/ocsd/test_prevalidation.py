@@ -12,7 +12,6 @@ import pytest
 import trio
 
 from ocsd.config.objects import FormatField
-from ocsd.dnc.contract import DncEntry
 from ocsd.lists.memory import MemoryListStore
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus, RecordType
 from ocsd.model.records import CallingRecord, ChainSettlement, Selector, Withdrawal
@@ -289,25 +288,6 @@ async def test_given_another_number_when_refused_then_rows_hold_it_as_do_not_cal
             await daemon.start()
             await daemon.until(lambda: w.state(1)[0] is R.UPDATED)
             assert w.row(1).record.contact_info == (becomes or number(1))
-
-
-async def test_given_a_forbidden_number_from_the_validator_when_the_agent_calls_again_then_do_not_call_holds(
-    autojump_clock, tmp_path
-):
-    async with world(tmp_path, options=ON) as w:
-        site = watched(w, FakeValidator(otherwise=refusal(GSW_PHONE="(212) 555-7777")))
-        w.add_callback(1, 10.0, "agent1")
-        await w.dnc.add([DncEntry(1, "+12125557777", None, w.clock.utc())])
-        async with w.daemon() as daemon:
-            desktop = await daemon.log_in("agent1", ready=False)
-            await daemon.start()
-            handle = await daemon.scheduled("agent1")
-            await desktop.ask(Request="RequestMakeCall", RecordHandle=handle)
-            site.validator.otherwise = CLEARED
-            await desktop.ask(Request="RequestMakeCall", RecordHandle=handle)
-            await trio.sleep(30.0)
-            assert "Do-Not-Call" in desktop.last("EventError")["ErrorMessage"]
-            assert w.dialed() == []
 
 
 async def test_given_a_refusal_that_cannot_be_written_when_asked_then_the_groups_conversations_go_on(

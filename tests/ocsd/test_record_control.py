@@ -9,10 +9,11 @@ import trio
 from ocsd.lists.memory import MemoryListStore
 from ocsd.lists.store import AddRefused
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
-from ocsd.model.errors import DesktopRequestError, TargetNotFound
+from ocsd.model.errors import DesktopRequestError, StoreUnavailable, TargetNotFound
 from ocsd.model.records import NewRecord
 from ocsd.model.services import CampaignRequest
 from ocsd.protocols.http_records import Resource, parse_http
+from ocsd.sessions import withdrawals
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.record_control import DNC_LIMIT_S, RecordControl
 from telephony.fake import CallScript
@@ -691,3 +692,28 @@ async def test_given_a_row_that_the_store_refuses_when_added_then_116(autojump_c
         monkeypatch.setattr(MemoryListStore, "add_record", refuse)
         assert await Port(daemon).add() == 116
         assert rows_of(w, NEW) == []
+
+
+@pytest.mark.parametrize("way", ["add_record", "withdraw"])
+async def test_given_what_the_database_says_when_it_refuses_then_peers_are_told_a_sentence_of_ours(
+    autojump_clock, tmp_path, monkeypatch, way
+):
+    async def refuse(self: MemoryListStore, *arguments: object, **more: object) -> None:
+        raise StoreUnavailable('connection to "10.1.2.3" failed: FATAL: password authentication failed for "ocs"')
+
+    async def at_once(waiting, call, **facts: object) -> object:
+        return await call()
+
+    async with world(tmp_path) as w, w.daemon() as daemon:
+        await daemon.request(CampaignRequest.LOAD)
+        monkeypatch.setattr(MemoryListStore, way, refuse)
+        monkeypatch.setattr(withdrawals, "through_outages", at_once)
+        control = RecordControl(daemon.campaigns, daemon.desks.records)
+        request = (
+            parse_http(Resource.LISTS, "Demo List", "AddRecord", ADD, 101)
+            if way == "add_record"
+            else parse_http(Resource.PHONES, number(1), "RequestRecordCancel", TENANT, 101)
+        )
+        with pytest.raises(DesktopRequestError) as refused:
+            await control.carry_out(request)
+        assert (refused.value.error, refused.value.description) == (113, "the database cannot be reached")

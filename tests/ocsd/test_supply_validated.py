@@ -1,6 +1,6 @@
 """What the supply hands out of a validated list, step by step in virtual time; and that an outage loses no chain."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,6 +10,7 @@ from ocsd.dnc.memory import MemoryDoNotCall
 from ocsd.lists.memory import MemoryDatabase, MemoryListStore
 from ocsd.model.enums import CallResult
 from ocsd.model.errors import StoreUnavailable
+from ocsd.sessions.planner import Planner
 from ocsd.validation import Answer, Question
 from tests.ocsd.record_run import RecordRun, VirtualClock
 from tests.ocsd.test_records_machine import VALIDATED, configuration
@@ -144,3 +145,67 @@ async def test_given_the_database_goes_away_while_chains_are_taken_when_some_wer
     database.available = True
     await run.refill(1)
     assert [chain.record.contact_info for chain in await run.supply.take(2)] == ["+12125550001"]
+
+
+async def test_given_another_filter_and_the_database_away_when_replanned_then_no_chain_is_in_nobodys_hands():
+    config = configuration()
+    run, database, _ = world(config)
+    add(database, "+12125550001", PLAIN)
+    add(database, "+12125550002", PLAIN)
+    await run.refill(1)
+    _, second = run.supply.waiting()
+    run.supply.hold(*run.supply.let_go(second), run.clock.utc() + timedelta(minutes=1))
+    campaign = config.campaigns[0]
+    others = tuple(entry for entry in campaign.lists if config.calling_list(entry.calling_list).dbid != PLAIN)
+    without = config.model_copy(update={"campaigns": (campaign.model_copy(update={"lists": others}),)})
+    planner = Planner(without, run.group)
+    database.available = False
+    with pytest.raises(StoreUnavailable):
+        await run.supply.reconfigure(planner)
+
+    assert run.supply.held == 2
+    assert await run.supply.take(2) == []  # they are in none of the group's lists any more
+    database.available = True
+    await run.supply.reconfigure(planner)
+    assert (run.supply.held, database.claims) == (0, {})
+
+
+@pytest.mark.parametrize("asked_again", [True, False])
+async def test_given_a_number_corrected_to_a_forbidden_one_when_its_chain_would_be_kept_then_it_is_not_dialed(
+    asked_again,
+):
+    config = configuration()
+    options = dict(config.application.options) | {"check_dnc_list": asked_again}
+    run, database, _ = world(
+        config.model_copy(update={"application": config.application.model_copy(update={"options": options})})
+    )
+    add(database, "+12125550001")
+    await run.dnc.add([DncEntry(1, "+12125550009", None, run.clock.utc())])
+    await run.refill(1)
+    await run.validate()
+    (dial,) = await run.dial(1)
+    decision = await run.end(dial, CallResult.BUSY, updates={"contact_info": "+12125550009"})
+    assert decision.change.keep_claim  # again in a minute
+    run.clock.pass_s(61)
+
+    await run.refill(1)
+    await run.validate()
+    assert await run.dial(1) == []
+
+
+async def test_given_a_refusal_that_cannot_be_written_when_settled_then_its_chain_is_still_held():
+    run, database, _ = world()
+    add(database, "+12125550001", PLAIN)
+    await run.refill(1)
+    (chain,) = run.supply.waiting()
+    removed = run.supply.remove(chain)
+    assert removed is not None
+
+    async def fails() -> bool:
+        raise ValueError("no column takes it")
+
+    with pytest.raises(ValueError, match="no column"):
+        await run.supply.settle(removed, run.treat(removed, removed.record, 52), fails)
+    assert [held.key for held in run.supply.in_memory()] == [chain.key]
+    await run.unload()
+    assert database.claims == {}
