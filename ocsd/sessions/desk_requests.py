@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
+import trio
 
 from ocsd.config.objects import Configuration
 from ocsd.model.enums import ChainAttr, GswError
@@ -84,8 +85,29 @@ class RecordRequests:
         number = held.as_corrected.contact_info
         if request.other_dn not in (None, number):
             raise DesktopRequestError(GswError.INVALID_ATTRIBUTE_VALUE, f"OtherDN is not the record's number {number}")
-        await held.session.call_from_desk(held.desk, agent_id)
-        return held.session
+        session, desk = held.session, held.desk
+        failures: list[BaseException] = []
+        ended = trio.Event()
+
+        async def called() -> None:
+            try:
+                await session.call_from_desk(desk, agent_id)
+            except (Exception, trio.Cancelled) as error:
+                failures.append(error)
+                if not isinstance(error, Exception):
+                    raise
+            finally:
+                ended.set()
+
+        # Beside the sessions: cut off with its desktop's connection, it would leave an attempt on disk that nobody
+        # carries out, the record closed to everybody, and the agent reserved for ever.
+        self._campaigns.start_soon(called)
+        await ended.wait()
+        if failures:
+            if isinstance(failures[0], Exception):
+                raise failures[0]
+            raise DesktopRequestError(GswError.INVALID_REQUEST, "the server is being stopped")
+        return session
 
     # --- one request each -----------------------------------------------------------------------------------------
 

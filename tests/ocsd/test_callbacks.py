@@ -1,12 +1,14 @@
 """Callbacks that come due: who gets them, what becomes of those that nobody gets, how they leave the desktop."""
 
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocsd.lists.memory import MemoryListStore
 from ocsd.model.enums import CallResult, GroupCampStatus, RecordStatus, RecordType
 from ocsd.model.records import CallingRecord
 from ocsd.model.services import CampaignRequest
@@ -464,3 +466,33 @@ async def test_given_a_callback_that_rings_out_when_made_from_the_desk_then_it_s
         await desktop.about("RecordProcessed", handle)
         await daemon.until(lambda: desktop.has("RecordProcessedAcknowledge"))
         assert w.state(1) == (R.READY, T.PERSONAL_CALLBACK, CallResult.BUSY)
+
+
+async def test_given_a_desktop_that_goes_away_while_its_call_is_being_written_then_the_call_is_made_or_the_record_kept(
+    autojump_clock, tmp_path, monkeypatch
+):
+    gate = trio.Event()
+    begin = MemoryListStore.begin_attempts
+
+    async def later(self: MemoryListStore, attempts):
+        refused = await begin(self, attempts)
+        await gate.wait()  # on disk, and nobody has been told
+        return refused
+
+    async with world(tmp_path) as w:
+        w.add_callback(1, 10.0, "agent1")
+        async with w.daemon() as daemon:
+            desktop = await daemon.log_in("agent1", ready=False)
+            await daemon.start()
+            handle = await daemon.scheduled("agent1")
+            monkeypatch.setattr(MemoryListStore, "begin_attempts", later)
+            async with trio.open_nursery() as connection:
+                connection.start_soon(partial(desktop.ask, Request="RequestMakeCall", RecordHandle=handle))
+                await trio.sleep(3.0)
+                connection.cancel_scope.cancel()
+            daemon.desks.disconnected(desktop)
+            gate.set()
+            await daemon.until(lambda: handle in daemon.session.attempts)
+            await daemon.until(lambda: not daemon.session.attempts and handle not in daemon.session.on_desk)
+            assert w.state(1)[0] is not R.RETRIEVED
+            assert daemon.campaigns.seats["agent1"].state is AgentState.LOGGED_OUT
