@@ -226,6 +226,17 @@ def test_given_the_resources_of_the_page_when_compared_then_they_are_those_of_th
     }
 
 
+@pytest.mark.parametrize("page", ["docs/http.md", "docs/validation.md"])
+def test_given_a_name_of_the_port_when_looked_up_then_the_program_has_it(page):
+    program = "\n".join(path.read_text() for path in (ROOT / "ocsd").rglob("*.py"))
+    prose = re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    names = set(re.findall(r"`((?:GSW_|[a-z]+[-_.])[\w.-]*\w)`", prose))
+    names = {name for name in names if not name.endswith((".md", ".json"))}
+
+    assert len(names) >= 12
+    assert {name for name in names if not re.search(rf"\b{re.escape(name)}\b", program)} == set()
+
+
 def test_given_the_limits_of_the_page_when_compared_then_they_are_the_defaults():
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", PAGES["docs/http.md"], re.MULTILINE)
     fields = objects.HttpListener.model_fields
