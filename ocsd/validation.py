@@ -24,6 +24,7 @@ Source: options of the manual in docs/options.md; what the manual leaves open is
 
 import json
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -162,7 +163,11 @@ def _refused(body: bytes | None) -> Refused:
     named: dict[str, str | int | None] = {}
     for key in ("GSW_BLOCKING_RULE", "GSW_BLOCKING_RULE_TYPE"):
         value = pairs.get(key)
-        if value is None or (type(value) is int) or (isinstance(value, str) and len(value) <= MAX_RULE_CHARS):
+        if (
+            value is None
+            or (isinstance(value, str) and len(value) <= MAX_RULE_CHARS)
+            or (type(value) is int and integer(value, digits=False) is not None)
+        ):
             named[key] = value
         else:
             named[key] = None
@@ -229,6 +234,15 @@ class Breaker:
     def unasked(self, uri: str) -> None:
         """The question was cut short by us."""
         self._probed.discard(uri)
+
+
+def headers_for(uri: str) -> dict[str, str]:
+    """Headers of a question; a user and password in the address become Basic credentials (RFC 7617)."""
+    url = httpx.URL(uri)
+    if not (url.username or url.password):
+        return HEADERS
+    credentials = b64encode(f"{url.username}:{url.password}".encode()).decode("ascii")
+    return HEADERS | {"Authorization": f"Basic {credentials}"}
 
 
 class Validator(Protocol):
@@ -319,7 +333,7 @@ class HttpValidator:
                 for last_try in (False, True):
                     try:
                         response = await transport.handle_async_request(
-                            httpx.Request("POST", question.uri, headers=HEADERS, content=content)
+                            httpx.Request("POST", question.uri, headers=headers_for(question.uri), content=content)
                         )
                     except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
                         # A server closes idle connections whenever it likes. To ask twice does no harm.

@@ -10,7 +10,8 @@ from ocsd.cli.database import open_connection
 from ocsd.cli.lists import Config, ListName, _calling_list, _load
 from ocsd.cli.output import JSON_OPTION, err, out, print_json
 
-AGE: Final = re.compile(r"([0-9]{1,6})(min|h|d)")
+AGE: Final = re.compile(r"([0-9]{1,5})(min|h|d)")
+"""Up to 273 years."""
 UNITS: Final = {"min": "minutes", "h": "hours", "d": "days"}
 
 

@@ -316,7 +316,14 @@ def test_given_nobody_has_said_yes_when_released_then_it_asks_first(site, stale)
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--stale", "--json"], ["--stale", "--older-than", "soon"], ["--stale", "--older-than", "-1h"]]
+    "arguments",
+    [
+        [],
+        ["--stale", "--json"],
+        ["--stale", "--older-than", "soon"],
+        ["--stale", "--older-than", "-1h"],
+        ["--stale", "--older-than", "999999d"],
+    ],
 )
 def test_given_an_unclear_release_when_run_then_the_exit_code_is_2(nowhere, arguments):
     assert nowhere.run("release", "Example List", *arguments).exit_code == 2

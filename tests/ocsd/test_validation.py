@@ -1,6 +1,7 @@
 """Pre-dial validation: what an answer means, when a validator is away, and questions over real sockets."""
 
 import json
+from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -182,6 +183,23 @@ async def test_given_a_question_when_asked_then_it_is_a_post_of_the_properties_w
     assert (method, target) == ("POST", "/may-dial?token=secret")
     assert headers["content-type"] == "application/json"
     assert server.requests == [{"GSW_PHONE": "+12125552001", "GSW_START_PROCESSING": int(NOW.timestamp())}]
+
+
+async def test_given_a_password_in_the_address_when_asked_then_it_is_sent_and_shown_nowhere():
+    with structlog.testing.capture_logs() as logs, trio.fail_after(HANG_LIMIT_S):
+        async with rules_server(lambda _: Reply(500)) as server, open_validator(5) as validator:
+            await validator.ask(Question(server.uri.replace("http://", "http://ocs:p%40ss@"), {}, 5.0))
+
+    assert server.heads[0][2]["authorization"] == "Basic " + b64encode(b"ocs:p@ss").decode()
+    assert "ss@" not in str(logs)
+
+
+@pytest.mark.parametrize("rule", [2**31, -(10**4000)])
+def test_given_a_rule_that_no_integer_is_when_judged_then_it_is_not_kept(rule):
+    found = refused(GSW_BLOCKING_RULE=rule, GSW_BLOCKING_RULE_TYPE=4)
+
+    assert (found.rule, found.rule_type) == (None, 4)
+    assert "GSW_BLOCKING_RULE is neither" in found.fault
 
 
 async def test_given_many_questions_when_asked_then_each_has_a_connection_of_the_pool_and_those_are_kept():
