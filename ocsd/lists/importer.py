@@ -144,6 +144,12 @@ def import_csv(
         raise ConfigError(
             [f"import of {path.name} given up, nothing was imported: the table has used up its numbers ({error})"]
         ) from error
+    except (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.RaiseException) as error:
+        # What the table asks for besides the format: a column that must not be empty, a constraint, a trigger.
+        said = "; ".join(filter(None, (error.diag.message_primary, error.diag.message_detail, error.diag.context)))
+        raise ConfigError(
+            [f"import of {path.name} given up, nothing was imported: {' '.join((said or str(error)).split())}"]
+        ) from error
     except psycopg.OperationalError as error:
         raise StoreUnavailable(f"import of {path.name} given up, nothing was imported: {error}") from error
 

@@ -268,3 +268,25 @@ def test_given_a_kill_midway_when_looked_at_then_nothing_was_imported(conn, cust
     # Waits for the dead session's end: its lock on the table goes with its transaction.
     conn.execute("BEGIN; LOCK TABLE customers IN ACCESS EXCLUSIVE MODE; COMMIT")
     assert rows(conn, "1") == []
+
+
+TRIGGER = """
+CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'not on a Sunday'; END$$;
+CREATE TRIGGER no BEFORE INSERT ON customers FOR EACH ROW EXECUTE FUNCTION no()
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("ALTER TABLE customers ALTER customer_name SET NOT NULL", 'null value in column "customer_name"'),
+        ("ALTER TABLE customers ADD CHECK (score > 5)", "violates check constraint"),
+        (TRIGGER, "not on a Sunday"),
+    ],
+)
+def test_given_a_table_that_asks_for_more_when_imported_then_it_says_so_and_imports_nothing(conn, run, change, why):
+    conn.execute(change)
+    with pytest.raises(ConfigError, match="nothing was imported") as given_up:
+        run("contact_info,score\n2125550100,1\n")
+    assert why in str(given_up.value)
+    assert rows(conn, "record_id") == []
