@@ -50,10 +50,12 @@ def migrate(conn: psycopg.Connection[Any]) -> list[int]:
     Apply what is missing and return the versions applied; everything or nothing.
 
     Raises ConfigError when a migration already applied differs from ours: the database belongs to another product
-    version than its number says.
+    version than its number says, or when the database cannot hold every text.
     """
     applied: list[int] = []
+    _check_encoding(conn)
     with conn.transaction():
+        conn.execute("SET LOCAL statement_timeout = 0")  # of a large journal a change may take minutes, once
         # Until the end of the transaction; a second daemon waits here and then finds nothing to do.
         conn.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
         conn.execute("CREATE SCHEMA IF NOT EXISTS ocsd")
@@ -80,6 +82,14 @@ def migrate(conn: psycopg.Connection[Any]) -> list[int]:
     if applied:
         log.info("database.migrated", versions=applied)
     return applied
+
+
+def _check_encoding(conn: psycopg.Connection[Any]) -> None:
+    """In another encoding a name or a reason with a foreign letter would keep the result of a call from the disk."""
+    row = conn.execute("SHOW server_encoding").fetchone()
+    assert row is not None
+    if row[0] != "UTF8":
+        raise ConfigError([f"the database's encoding is {row[0]}: create it with ENCODING 'UTF8'"])
 
 
 def _keep_lists_in_public(conn: psycopg.Connection[Any]) -> None:

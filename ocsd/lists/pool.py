@@ -221,12 +221,13 @@ class _Slot:
 
 
 def connection_string(dsn: str, statement_timeout_s: float) -> str:
-    """``dsn`` with our settings added: UTC, time limits, and early notice of a server that went silent."""
+    """``dsn`` with our settings added: UTC, UTF-8, time limits, and early notice of a server that went silent."""
     given: dict[str, Any] = conninfo_to_dict(dsn)
     options = f"-c timezone=UTC -c statement_timeout={round(statement_timeout_s * 1000)}"
     ours: dict[str, Any] = {
         "connect_timeout": CONNECT_LIMIT_S,
         "application_name": "ocsd",
+        "client_encoding": "UTF8",
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,

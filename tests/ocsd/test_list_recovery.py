@@ -23,8 +23,8 @@ from ocsd.lists import embedded
 from ocsd.lists.batcher import Batcher
 from ocsd.lists.embedded import Account, EmbeddedPostgres, first_closed_folder
 from ocsd.lists.memory import MemoryDatabase, MemoryListStore
-from ocsd.lists.migrate import migrate, migrations
-from ocsd.lists.pool import open_database
+from ocsd.lists.migrate import Migration, migrate, migrations
+from ocsd.lists.pool import connection_string, open_database
 from ocsd.lists.postgres import open_store
 from ocsd.lists.store import ClaimLost
 from ocsd.lists.tables import create_table
@@ -411,6 +411,33 @@ def test_given_two_daemons_when_both_migrate_an_empty_database_then_each_migrati
             migrate(conn)
     with psycopg.connect(postgres_dsn, autocommit=True) as conn:
         conn.execute("DROP DATABASE twice WITH (FORCE)")
+
+
+def test_given_a_migration_that_takes_longer_than_a_statement_may_when_migrated_then_it_is_applied(
+    database, monkeypatch
+):
+    slow = Migration(9999, "slow", "SELECT pg_sleep(0.3)")
+    monkeypatch.setattr("ocsd.lists.migrate.migrations", lambda: [slow])
+    with psycopg.connect(connection_string(database, statement_timeout_s=0.1), autocommit=True) as conn:
+        assert migrate(conn) == [9999]
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            conn.execute(slow.text)
+
+
+def test_given_a_database_that_cannot_hold_every_text_when_migrated_then_the_operator_is_told(postgres_dsn):
+    with psycopg.connect(postgres_dsn, autocommit=True) as conn:
+        conn.execute("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    dsn = psycopg.conninfo.make_conninfo(postgres_dsn, dbname="latin")
+    with psycopg.connect(dsn, autocommit=True) as conn, pytest.raises(ConfigError, match="LATIN1"):
+        migrate(conn)
+    with psycopg.connect(postgres_dsn, autocommit=True) as conn:
+        conn.execute("DROP DATABASE latin WITH (FORCE)")
+
+
+def test_given_an_environment_of_another_encoding_when_connected_then_texts_are_utf_8(database, monkeypatch):
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with psycopg.connect(connection_string(database, statement_timeout_s=1)) as conn:
+        assert conn.execute("SELECT %s", ("Łódź",)).fetchone() == ("Łódź",)
 
 
 # -- the embedded server ---------------------------------------------------------------------------------------------
