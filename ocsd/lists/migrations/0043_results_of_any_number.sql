@@ -3,9 +3,7 @@
 ALTER TABLE ocsd.attempt
     ALTER COLUMN call_result TYPE integer,
     ALTER COLUMN record_status TYPE integer,
-    ALTER COLUMN record_type TYPE integer,
-    ALTER COLUMN sip_status TYPE integer,
-    ALTER COLUMN q850_cause TYPE integer;
+    ALTER COLUMN record_type TYPE integer;
 ALTER TABLE ocsd.decision
     ALTER COLUMN call_result TYPE integer,
     ALTER COLUMN record_status TYPE integer,
