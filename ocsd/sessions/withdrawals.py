@@ -314,7 +314,10 @@ class Withdrawals:
     ) -> None:
         """Calls that are not answered yet are hung up, other desktops get RecordCancel; conversations go on."""
         keys = {(row.list_dbid, row.record_id) for row in rows}
-        for held in self._in_hand.all():
+        # Calls first: they are told at once, a record on a desk waits for the disk.
+        for held in sorted(self._in_hand.all(), key=lambda held: held.desk is not None):
+            if held.desk is not None and held.desk.closing:
+                continue  # settled by another request while the one before was written
             record = held.record
             if (held.chain.list_dbid, record.record_id) not in keys and record.contact_info not in phones:
                 continue

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 import trio
 
+from ocsd.lists.memory import MemoryListStore
 from ocsd.model.enums import CallResult, ChainAttr, RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.services import CampaignRequest
@@ -358,6 +359,44 @@ async def test_given_ringing_buffered_and_desktop_records_when_a_number_is_forbi
         await trio.sleep(120.0)
         assert w.dialed().count(same) == 1
         assert {w.state(n)[1] for n in (2, 3, 4)} == {T.NO_CALL}
+
+
+async def test_given_slow_writes_of_desks_when_a_number_is_forbidden_then_calls_end_first_and_no_desk_is_settled_twice(
+    autojump_clock, tmp_path, monkeypatch
+):
+    same = "+12125559999"
+    gate, settled = trio.Event(), []
+    settle = MemoryListStore.settle_chain
+
+    async def later(self: MemoryListStore, settlement):
+        settled.append(settlement.record_id)
+        await gate.wait()
+        return await settle(self, settlement)
+
+    async with world(tmp_path, {same: RINGS}, options=["predictive_callback = false"]) as w, w.daemon() as daemon:
+        w.add_callback(1, 5.0, "agent1", contact_info=same)
+        w.add_callback(2, 5.0, "agent2", contact_info=same)
+        first = await daemon.log_in("agent1", ready=False)
+        second = await daemon.log_in("agent2", ready=False)
+        await daemon.start()
+        await daemon.scheduled("agent1")
+        handle = await daemon.scheduled("agent2")
+        w.add(3, contact_info=same)
+        await daemon.log_in("agent3")
+        await daemon.until(lambda: same in w.dialed())
+        await daemon.until(lambda: daemon.session.attempts)
+        monkeypatch.setattr(MemoryListStore, "settle_chain", later)
+
+        await first.gsw("DoNotCall", GSW_APPLICATION_ID=101, GSW_PHONE=same)
+        await trio.sleep(2.0)
+        assert daemon.session.attempts == {}  # no longer ringing, though the first desk is still being written
+        await second.about("RecordReject", handle)
+        await trio.sleep(1.0)
+        gate.set()
+        await daemon.until(lambda: first.has("DoNotCallAcknowledge"))
+        await trio.sleep(1.0)
+        assert sorted(settled) == [1, 2]
+        assert {w.state(n)[1] for n in (1, 2, 3)} == {T.NO_CALL}
 
 
 async def test_given_the_database_is_away_when_a_number_is_forbidden_then_it_holds_at_once_and_is_acknowledged_later(
