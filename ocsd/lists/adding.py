@@ -12,7 +12,7 @@ tried again a moment later, so that the others of its batch need not wait.
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import psycopg
@@ -43,6 +43,9 @@ DOUBT_LIMIT_S: Final = 5.0
 knows, by StoreUnavailable."""
 
 DOUBT_PAUSE_S: Final = 0.2
+
+KEPT_STATEMENTS: Final = 256
+"""Statements of a few kB. Of twenty custom fields a peer can name a million different sets."""
 
 LARGEST: Final = 2**31 - 1
 """chain_n is a 32-bit integer in the manual's default format."""
@@ -375,7 +378,7 @@ def _insert_all(
     return conn.execute(_insertion(table, joins, tuple(user_kinds.items())), values).fetchall()
 
 
-@cache
+@lru_cache(KEPT_STATEMENTS)
 def _insertion(table: str, joins: bool, user_kinds: tuple[tuple[str, str], ...]) -> bytes:
     fields = [
         *_FIELDS,

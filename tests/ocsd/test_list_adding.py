@@ -7,7 +7,7 @@ import psycopg
 import pytest
 import trio
 
-from ocsd.lists.adding import BUSY_LIMIT_S, Busy, Joined, Member, join, until_taken
+from ocsd.lists.adding import BUSY_LIMIT_S, KEPT_STATEMENTS, Busy, Joined, Member, _insertion, join, until_taken
 from ocsd.lists.store import AddRefused, ChainMissing, RecordExists
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
@@ -492,3 +492,9 @@ async def test_given_a_row_that_a_constraint_refuses_when_added_then_the_row_as_
             await store.add_record(new(user_fields={"score": 9}))
         assert "hush" not in str(refused.value)
         assert "555" not in str(refused.value)
+
+
+async def test_given_peers_that_name_ever_other_fields_when_added_then_memory_stays_bounded():
+    for place in range(2 * KEPT_STATEMENTS):
+        _insertion("customers", False, ((f"field_{place}", "text"),))
+    assert _insertion.cache_info().currsize == KEPT_STATEMENTS
