@@ -235,7 +235,10 @@ def _update_columns(conn: Connection, table: str, writings: Sequence[Writing]) -
         except psycopg.DatabaseError as error:  # also one of a trigger's own
             # They were validated before; still, no field of a desktop may keep the result of a call from the disk.
             log.error(
-                "record.update_refused", record_id=writing.record_id, columns=[*writing.updates], reason=str(error)
+                "record.update_refused",
+                record_id=writing.record_id,
+                columns=[*writing.updates],
+                reason=error.diag.message_primary or type(error).__name__,  # details may quote the row, with its number
             )
 
 

@@ -8,6 +8,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from ocsd.lists.memory import MemoryListStore
 from ocsd.lists.postgres import open_store
@@ -26,6 +27,7 @@ from tests.ocsd.result_worlds import (
 
 HANG_LIMIT_S = 60.0
 NOON_S = int(NOON_UTC.timestamp())
+PHONE = "+12125557777"
 READY, RETRIEVED, UPDATED, CANCELED = (
     RecordStatus.READY,
     RecordStatus.RETRIEVED,
@@ -86,6 +88,22 @@ async def test_given_a_row_with_the_most_attempts_a_column_can_hold_when_dialed_
         attempt = await dialed(store, chain)
         assert await store.finish_attempt(result_of(attempt, call_result=int(CallResult.BUSY)))
         assert (world.row(record_id)["attempt"], world.row(record_id)["call_result"]) == (2**31 - 1, 6)
+    world.conn.close()
+
+
+async def test_given_a_constraint_when_a_field_breaks_it_then_the_log_does_not_quote_the_row(database):
+    world = PostgresWorld(database, result_configuration())
+    record_id = world.add(contact_info=PHONE)
+    world.conn.execute("ALTER TABLE customers ADD CHECK (score < 5)")
+    async with world.store() as store:
+        (chain,) = await store.claim_chains(LIST, GROUP, 9, NOON_UTC)
+        attempt = await dialed(store, chain)
+        with capture_logs() as logs:
+            assert await store.finish_attempt(result_of(attempt, call_result=6, updates={"score": 9}))
+    (refused,) = [entry for entry in logs if entry["event"] == "record.update_refused"]
+    assert "violates check constraint" in refused["reason"]
+    assert PHONE not in str(logs)
+    assert world.row(record_id)["call_result"] == 6
     world.conn.close()
 
 
