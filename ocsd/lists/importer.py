@@ -29,7 +29,7 @@ from ocsd.lists.exporter import export_csv
 from ocsd.lists.keys import Action, Key
 from ocsd.lists.reports import Report, report, write_lines
 from ocsd.lists.rows import RowBuilder, RowRefused, map_header
-from ocsd.lists.staging import create_stage, insert_staged, reject_collisions
+from ocsd.lists.staging import create_stage, insert_staged, reject_collisions, reserve_numbers
 from ocsd.lists.tables import table_differences, table_of
 from ocsd.model.errors import ConfigError, StoreUnavailable
 
@@ -183,6 +183,8 @@ class _Import:
                 conn.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(STAGE)))
                 if self.finder is not None:
                     self.finder.find(conn)
+                if not dry_run:
+                    reserve_numbers(conn, self.table, columns)
                 taken = reject_collisions(conn, self.table, columns, but_duplicates=self.finder is not None)
                 write_lines(conn, taken, self.rejected, self.path)
                 if self.finder is not None:

@@ -1,6 +1,6 @@
 """The temporary table of an import, between the file and the calling list: see `importer`."""
 
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
@@ -9,12 +9,57 @@ from ocsd.lists.duplicates import HOLDERS, STAGE
 
 Connection = psycopg.Connection[Any]
 
+LOCK_LIMIT: Final = "2s"
+LOCK_TRIES: Final = 30
+"""While the lock is waited for, those who come after wait behind it: so not for long, but again and again."""
+
 
 def create_stage(conn: Connection, table: str, columns: tuple[str, ...]) -> None:
     conn.execute(
         sql.SQL(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT 0::bigint AS line_number, {} FROM {} LIMIT 0"
         ).format(sql.Identifier(STAGE), sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(table))
+    )
+
+
+def reserve_numbers(conn: Connection, table: str, columns: tuple[str, ...]) -> None:
+    """
+    Make the table's sequences go on behind the numbers that the file gives, before anybody's rows are compared.
+
+    Nobody may take a number meanwhile: whoever inserts holds a lock on the table from before the number is taken to the
+    end of the transaction. So a lock that waits for these, and keeps others out for the moment of `setval` (which no
+    rollback undoes), leaves nobody with a number of the file whose row cannot be seen. No sequence ever goes back.
+    """
+    numbers = [name for name in ("record_id", "chain_id") if name in columns]
+    for left in reversed(range(LOCK_TRIES)):
+        try:
+            with conn.transaction() as moment:
+                conn.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_LIMIT)))
+                conn.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.Identifier(table)))
+                for name in numbers:
+                    _go_on_behind(conn, table, name)
+                raise psycopg.Rollback(moment)  # which lets go of the lock
+        except psycopg.errors.LockNotAvailable:
+            if not left:
+                raise
+        else:
+            return
+
+
+def _go_on_behind(conn: Connection, table: str, column: str) -> None:
+    conn.execute(
+        sql.SQL(
+            "SELECT setval(s.name, h.highest) FROM (SELECT pg_get_serial_sequence({quoted}, {column})) AS s (name),"
+            " (SELECT greatest((SELECT max({field}) FROM {table}), (SELECT max({field}) FROM {stage})))"
+            " AS h (highest)"
+            " WHERE s.name IS NOT NULL AND h.highest > coalesce(pg_sequence_last_value(s.name::regclass), 0)"
+        ).format(
+            quoted=sql.Literal(f'"{table}"'),
+            column=sql.Literal(column),
+            field=sql.Identifier(column),
+            table=sql.Identifier(table),
+            stage=sql.Identifier(STAGE),
+        )
     )
 
 
@@ -80,17 +125,3 @@ def insert_staged(conn: Connection, table: str, columns: tuple[str, ...], condit
             sql.Identifier(table), names, names, sql.Identifier(STAGE), condition
         )
     )
-    for column in {"record_id", "chain_id"} & set(columns):
-        # The sequences go on behind the highest number given.
-        conn.execute(
-            sql.SQL(
-                "SELECT setval(pg_get_serial_sequence({quoted}, {column}), greatest("
-                "(SELECT max({name}) FROM {table}), nextval(pg_get_serial_sequence({quoted}, {column}))))"
-                " WHERE EXISTS (SELECT FROM {table}) AND pg_get_serial_sequence({quoted}, {column}) IS NOT NULL"
-            ).format(
-                quoted=sql.Literal(f'"{table}"'),
-                column=sql.Literal(column),
-                name=sql.Identifier(column),
-                table=sql.Identifier(table),
-            )
-        )

@@ -5,14 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import psycopg
 import pytest
 
 from ocsd.config.objects import TimeZoneObject
-from ocsd.lists.importer import export_csv, import_csv, stats
+from ocsd.lists import importer, staging
+from ocsd.lists.importer import ImportOptions, export_csv, import_csv, stats
+from ocsd.lists.staging import insert_staged
 from ocsd.lists.tables import create_table, drop_table, table_differences
-from ocsd.model.errors import ConfigError
+from ocsd.model.errors import ConfigError, StoreUnavailable
 from tests.ocsd.list_worlds import NOON_UTC, configuration
 
 
@@ -289,4 +292,74 @@ def test_given_a_table_that_asks_for_more_when_imported_then_it_says_so_and_impo
     with pytest.raises(ConfigError, match="nothing was imported") as given_up:
         run("contact_info,score\n2125550100,1\n")
     assert why in str(given_up.value)
+    assert rows(conn, "record_id") == []
+
+
+# --- numbers of the file against numbers that others take meanwhile ---------------------------------------------------
+
+OWN = "record_id,chain_id,phone\n" + "".join(f"{n},{n},21255501{n:02}\n" for n in range(1, 6))
+ADD = "INSERT INTO customers (contact_info) VALUES (%s) RETURNING record_id, chain_id"
+
+
+def test_given_a_record_added_before_an_import_reads_the_list_when_it_is_committed_then_its_number_is_seen_as_taken(
+    conn, run, database
+):
+    """It has taken number 1 from the sequence, and nobody sees its row yet."""
+    with psycopg.connect(database) as other:
+        assert other.execute(ADD, ("+12125550999",)).fetchone() == (1, 1)
+
+        def commit_when_waited_for():
+            with psycopg.connect(database, autocommit=True) as watcher:
+                while not watcher.execute("SELECT 1 FROM pg_locks WHERE mode = 'ShareLock' AND NOT granted").fetchall():
+                    pass
+            other.commit()
+
+        committer = threading.Thread(target=commit_when_waited_for)
+        committer.start()
+        result = run(OWN)
+        committer.join()
+
+    taken = "chain_id 1, chain_n 0 is taken by record_id 1 of the calling list"
+    assert (result.imported, rejected(result)) == (4, [(2, taken)])
+    assert conn.execute(ADD, ("+12125550998",)).fetchone() == (6, 6)
+
+
+def test_given_an_import_that_has_read_the_list_when_a_record_is_added_then_it_gets_a_number_behind_the_files(
+    conn, run, database, monkeypatch
+):
+    added = []
+
+    def insert_after_another(*arguments):
+        with psycopg.connect(database, autocommit=True) as other:
+            added.append(other.execute(ADD, ("+12125550999",)).fetchone())
+        insert_staged(*arguments)
+
+    monkeypatch.setattr(importer, "insert_staged", insert_after_another)
+
+    result = run(OWN)
+
+    assert (result.imported, result.rejected, added) == (5, 0, [(6, 6)])
+    assert conn.execute(ADD, ("+12125550998",)).fetchone() == (7, 7)
+
+
+def test_given_numbers_below_the_sequences_when_imported_then_those_do_not_go_back(conn, run):
+    conn.execute("SELECT setval(pg_get_serial_sequence('customers', 'record_id'), 1000)")
+    assert run(OWN).imported == 5
+    assert conn.execute(ADD, ("+12125550998",)).fetchone() == (1001, 6)
+
+
+def test_given_a_dry_run_when_it_is_over_then_no_number_has_been_used_up(conn, run):
+    assert run(OWN.replace("5,5,", "2000000000,5,"), options=ImportOptions(dry_run=True)).imported == 5
+    assert conn.execute(ADD, ("+12125550998",)).fetchone() == (1, 1)
+
+
+def test_given_a_table_locked_by_hand_when_imported_then_it_is_given_up_and_nothing_is_imported(
+    conn, run, database, monkeypatch
+):
+    monkeypatch.setattr(staging, "LOCK_LIMIT", "20ms")
+    monkeypatch.setattr(staging, "LOCK_TRIES", 3)
+    with psycopg.connect(database) as other:
+        other.execute(ADD, ("+12125550999",))
+        with pytest.raises(StoreUnavailable, match="given up"):
+            run(OWN)
     assert rows(conn, "record_id") == []
