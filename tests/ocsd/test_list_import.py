@@ -362,4 +362,5 @@ def test_given_a_table_locked_by_hand_when_imported_then_it_is_given_up_and_noth
         other.execute(ADD, ("+12125550999",))
         with pytest.raises(StoreUnavailable, match="given up"):
             run(OWN)
+        other.rollback()
     assert rows(conn, "record_id") == []
