@@ -4,6 +4,7 @@ The gates are production's (`gates.dialable_position`, `gates.refusal`, `History
 that of `ListStore.claim_chains` and `RecordSupply`. The tests compare the two on random chains.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from ocsd.explain.facts import RecordFacts, Row
 from ocsd.lists.gates import DIALED_TYPES, dialable_position, local_times, named_chain_n, refusal
 from ocsd.model.enums import RecordStatus
 from ocsd.model.records import CallingRecord, Chain, Refusal
-from ocsd.treatments.state import candidates
+from ocsd.treatments.state import turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +64,23 @@ def choice(facts: RecordFacts, at: datetime) -> Choice:
     """
     records = as_claimed(facts)
     times = local_times(facts.config, facts.calling_list, at)
-    for portion in facts.portions():
-        position = dialable_position(
-            records, facts.calling_list.max_attempts, times, at, (portion.record_type,), portion.agents
-        )
-        if position is not None:
-            return _sifted(facts, Chain(facts.calling_list.dbid, records[0].chain_id, records, position), at)
+    rows = {row.record.record_id: row for row in facts.chain}
+    for types in (DIALED_TYPES - facts.delivered, facts.delivered):
+        for portion in facts.portions():
+            position = dialable_position(
+                records, facts.calling_list.max_attempts, times, at, (portion.record_type,), portion.agents
+            )
+            if portion.record_type not in types or position is None:
+                continue
+            chain = Chain(facts.calling_list.dbid, records[0].chain_id, records, position)
+            records = tuple(record for record in records if forbidden_until(rows[record.record_id], at) is None)
+            if places := turn(chain, records, types):
+                return _sifted(facts, records, places, at)
+            break  # given back, without what is forbidden: it is the other claim's turn
     return Choice()
 
 
-def _sifted(facts: RecordFacts, chain: Chain, at: datetime) -> Choice:
-    rows = {row.record.record_id: row for row in facts.chain}
-    left = tuple(record for record in chain.records if forbidden_until(rows[record.record_id], at) is None)
-    if not left:
-        return Choice()
-    position = left.index(chain.record) if chain.record in left else 0
-    chain = Chain(chain.list_dbid, chain.chain_id, left, position)
-    places = candidates(chain)
+def _sifted(facts: RecordFacts, left: Sequence[CallingRecord], places: Sequence[int], at: datetime) -> Choice:
     considered = frozenset(left[place].record_id for place in places)
     for place in places:
         record = left[place]

@@ -4,7 +4,7 @@ All of them are asked, also behind the first that is closed, in the order of a c
 (`RecordSupply`) and the dial. What a gate decides is decided by the code that dials; here it is put into words.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -399,9 +399,17 @@ def _chain(facts: RecordFacts, made: Choice) -> GateVerdict:
         return GateVerdict("chain", False, why, inputs=inputs, remedy="the result of that call decides")
     if made.considered and record.record_id not in made.considered:
         others = ", ".join(map(str, sorted(made.considered)))
+        if (record.record_type in facts.delivered) != _delivered(facts, made.considered):
+            where = "to the dialer" if record.record_type in facts.delivered else "to a desktop"
+            why = f"its chain is taken for record {others}, which goes {where}"
+            return GateVerdict("chain", False, why, inputs=inputs, remedy=f"ocsd why --record {others} tells more")
         why = f"its chain goes on with record {others}, which treatment state {record.treatments} names"
         return GateVerdict("chain", False, why, inputs=inputs, remedy=f"ocsd why --record {others} tells more")
     return GateVerdict("chain", True, "no other record of its chain goes before it", inputs=inputs)
+
+
+def _delivered(facts: RecordFacts, record_ids: Collection[int]) -> bool:
+    return any(row.record.record_id in record_ids and row.kind in facts.delivered for row in facts.chain)
 
 
 def _validation(facts: RecordFacts) -> GateVerdict:

@@ -4,7 +4,7 @@ Which chains of a list could be dialed, now and at later instants, if nothing we
 What a claim and the sift behind it would do with each chain (`gates.why_not_dialable`, `RecordSupply`) is done here for
 many instants at once: a row's answer at all of them is one integer, a bit for each instant, found from few distinct
 pieces (window and zone, schedule, cap). The rules themselves are asked, never repeated: `ListHours`, `local_times`,
-`used_up`, `named_chain_n`, `candidates`.
+`used_up`, `named_chain_n`, `turn`.
 """
 
 from bisect import bisect_left
@@ -23,7 +23,7 @@ from ocsd.model.enums import RecordType
 from ocsd.model.records import CallingRecord, Chain, Refusal
 from ocsd.rules.hours import ListHours
 from ocsd.rules.numbers import number_zones
-from ocsd.treatments.state import candidates
+from ocsd.treatments.state import turn
 
 LEGAL_HOURS: Final = "outside the legal hours"
 BUSINESS_HOURS: Final = "outside business hours"
@@ -183,7 +183,7 @@ class Readiness:
         due = self._everything if due_s <= self._stamps[0] else self._from(due_s)
         reason, mine = None, True
         if record.record_type in PERSONAL and not record.agent_id:
-            # Nobody would get its chain; in one that is claimed for a row of another type nothing tells them apart.
+            # Nobody would get its chain; one that is claimed for another agent's row may be delivered for it.
             reason, mine = counting.NO_AGENT, False
         elif used_up(record.record_type, record.attempt, self._list.max_attempts):
             reason, due = counting.USED_UP, 0
@@ -202,12 +202,12 @@ class Readiness:
     def _count(self, listed: ListedChain, rows: list[_Judged], capped: Collection[int]) -> None:
         found = self.found
         found.chains += 1
-        turn: Collection[int] | None = None
+        next_ones: Collection[int] | None = None
         taken = False
         if not listed.claimed and len(rows) == 1:
             self._count_single(rows[0])
         elif not listed.claimed:
-            turn, taken = self._count_chain(listed.chain, rows)
+            next_ones, taken = self._count_chain(listed.chain, rows)
         for place, row in enumerate(rows):
             found.rows += 1
             zone = found.zones.get(row.sky.zone)
@@ -216,11 +216,11 @@ class Readiness:
             zone.rows += 1
             if listed.claimed:
                 reason: str | None = counting.CLAIMED
-            elif taken and turn is not None and place in turn and row.forbidden is None and row.open & 1:
+            elif taken and next_ones is not None and place in next_ones and row.forbidden is None and row.open & 1:
                 reason = None
             elif row.reason is not None:
                 reason = row.reason
-            elif turn is not None and place not in turn:
+            elif next_ones is not None and place not in next_ones:
                 reason = counting.WAITING
             elif row.forbidden is not None:
                 reason = row.forbidden
@@ -253,6 +253,9 @@ class Readiness:
         held = self._held(rows)
         waits = [0 if place in held else row.waits for place, row in enumerate(rows)]
         left = tuple(row.record for row in rows if row.forbidden is None)
+        returned = 0  # instants at which a claim finds none of its kind, and leaves the chain to the other
+        live = [place for place, row in enumerate(rows) if row.forbidden is None]
+        still_held = {live[at] for at in self._held([rows[place] for place in live])}
         place_of = {row.record.record_id: place for place, row in enumerate(rows)}
         turn_now: Collection[int] = [place for place in range(len(rows)) if place not in held]
         taken, open_places = False, self._everything
@@ -263,22 +266,26 @@ class Readiness:
                     if row.record.record_type is not kind or not (new := waits[place] & open_places):
                         continue
                     open_places &= ~new
-                    if not left:
+                    of_row = replace(chain, position=place)
+                    places = [place_of[left[at].record_id] for at in turn(of_row, left, kinds)]
+                    if not places:
+                        returned |= new
                         continue
-                    position = left.index(row.record) if row.record in left else 0
-                    turn = [
-                        place_of[left[at].record_id]
-                        for at in candidates(replace(chain, records=left, position=position))
-                    ]
                     if new & 1:
                         taken = True
-                        turn_now = turn + [at for at, other in enumerate(rows) if other.forbidden is not None]
+                        turn_now = places + [at for at, other in enumerate(rows) if other.forbidden is not None]
                     passed = 0
-                    for at in turn:
+                    for at in places:
                         passed |= rows[at].open
                     ready |= new & passed
             if ready:
                 masks[ready] += 1
+            open_places |= returned
+            for place, row in enumerate(rows):
+                if row.forbidden is not None:
+                    waits[place] &= ~returned
+                elif place not in still_held:
+                    waits[place] |= row.waits & returned
         return turn_now, taken
 
     @staticmethod

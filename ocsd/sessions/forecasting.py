@@ -27,7 +27,7 @@ from ocsd.model.errors import ConfigError
 from ocsd.model.records import CallingRecord, Chain, ChainChange
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.settling import Ending, settle
-from ocsd.treatments.state import candidates
+from ocsd.treatments.state import turn
 
 OBSERVED_DAYS: Final = 30
 OBSERVED_ENOUGH: Final = 500
@@ -189,7 +189,10 @@ class ProductionRules:
         at = datetime.fromtimestamp(at_s, UTC)
         soonest: Until | None = None
         exhausted = False
-        for place in candidates(chain.chain):
+        places = turn(chain.chain, chain.chain.records, self._planner.goes_with(delivered=False))
+        if not places:
+            return Until(None, fate=Fate.FOR_AGENTS)
+        for place in places:
             until = self._held(chain.chain.records[place], at)
             if until is None:
                 if place != chain.chain.position:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Treatment, Trunk
 from ocsd.config.options import analysis_settings, lookup
-from ocsd.lists.gates import refusal
+from ocsd.lists.gates import DIALED_TYPES, refusal
 from ocsd.lists.tables import time_zone_dbid
 from ocsd.model.enums import DialMode, OptimizeBy, RecordType
 from ocsd.model.records import CallingRecord, Chain, NewAttempt, Portion, Refusal, TypePriority
@@ -219,6 +219,10 @@ class Planner:
     def is_delivered(self, record_type: RecordType) -> bool:
         """Chains of this type go to desktops, and never into the buffer from which we dial."""
         return any(portion.record_type == record_type for portion in self.delivered_portions())
+
+    def goes_with(self, *, delivered: bool) -> frozenset[RecordType]:
+        """The types that are dialed, or that go to desktops."""
+        return frozenset(kind for kind in DIALED_TYPES if self.is_delivered(kind) == delivered)
 
     def checks_dnc_at_dial(self, record: CallingRecord) -> bool:
         callback = record.record_type in (RecordType.PERSONAL_CALLBACK, RecordType.CAMPAIGN_CALLBACK)

@@ -16,7 +16,7 @@ buffer meanwhile (`prevalidation`); only those that it admits are taken.
 import heapq
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -28,7 +28,7 @@ from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.buffer import RecordBuffer
 from ocsd.lists.store import ListStore
 from ocsd.model.enums import RecordStatus, RecordType
-from ocsd.model.errors import StoreUnavailable
+from ocsd.model.errors import ConfigError, StoreUnavailable
 from ocsd.model.records import (
     CallingRecord,
     Chain,
@@ -43,7 +43,7 @@ from ocsd.model.records import (
 )
 from ocsd.sessions.planner import Planner
 from ocsd.treatments.contract import Decision
-from ocsd.treatments.state import candidates
+from ocsd.treatments.state import turn
 
 log = structlog.get_logger()
 
@@ -100,6 +100,8 @@ class RecordSupply:
         self._gone: dict[tuple[int, int], datetime] = {}
         """When (list DBID, record_id) was withdrawn while its chain was ours: our copy of the row is old. A claim that
         begins later has read the row anew."""
+        self._broken: dict[int, list[str]] = {}
+        """Lists whose table or filter does not work, and why."""
         self._leaving: dict[tuple[int, int], Chain] = {}
         """Taken out of the buffer without a call, by key; what becomes of them is being written."""
         self.admits: Callable[[Chain], bool] | None = None
@@ -196,13 +198,24 @@ class RecordSupply:
         """Claim the due chains that go to desktops: personal ones, campaign callbacks unless OCS dials them."""
         portions = self._planner.delivered_portions()
         found: list[Chain] = []
-        for list_dbid in self._planner.shares():
-            found += await self._sift(await self._claim(list_dbid, CALLBACKS_AT_ONCE, portions))
+        try:
+            for list_dbid in self._planner.shares():
+                found += await self._sift(await self._claim(list_dbid, CALLBACKS_AT_ONCE, portions), delivered=True)
+        except StoreUnavailable:
+            self._unsifted += found  # they go back to their lists with the next refill
+            raise
         return found
 
     async def _claim(self, list_dbid: int, limit: int, portions: Sequence[Portion]) -> list[Chain]:
         now = self._utc()
-        chains = await self._store.claim_chains(list_dbid, self._planner.group.dbid, limit, now, portions)
+        try:
+            chains = await self._store.claim_chains(list_dbid, self._planner.group.dbid, limit, now, portions)
+        except ConfigError as error:  # until somebody mends it, the group lives by its other lists
+            if self._broken.get(list_dbid) != error.problems:
+                log.error("list.refused", list_dbid=list_dbid, problems=error.problems)
+            self._broken[list_dbid] = error.problems
+            return []
+        self._broken.pop(list_dbid, None)
         for chain in chains:
             for record in chain.records:
                 key = (list_dbid, record.record_id)
@@ -247,18 +260,23 @@ class RecordSupply:
         for list_dbid, passed in by_list.items():
             self._buffer.put(list_dbid, passed, self._planner.priorities())
 
-    async def _sift(self, chains: Sequence[Chain], *, at_dial: bool = False) -> list[Chain]:
-        """The chains that have a record to dial now, with ``position`` on it; the others are dealt with."""
+    async def _sift(self, chains: Sequence[Chain], *, at_dial: bool = False, delivered: bool = False) -> list[Chain]:
+        """
+        The chains that have a record to dial now, with ``position`` on it; the others are dealt with.
+
+        ``delivered``: they were claimed to be delivered to desktops. Chains may hold records of both kinds.
+        """
         if not chains:
             return []
         waiting = list(chains)
+        types = self._planner.goes_with(delivered=delivered)
         passed: list[Chain] = []
         try:
             capped = {} if at_dial else await self._capped(waiting)  # at the dial the insert itself counts
             forbidden = self._forbidden(waiting, at_dial=at_dial)
             while waiting:
                 chain = waiting[-1]
-                sifted = await self._sift_one(chain, capped, forbidden)
+                sifted = await self._sift_one(chain, capped, forbidden, types)
                 waiting.pop()
                 if sifted is not None:
                     passed.append(sifted)
@@ -271,7 +289,11 @@ class RecordSupply:
         return passed
 
     async def _sift_one(
-        self, chain: Chain, capped: dict[tuple[int, int], Refusal], forbidden: set[tuple[int, int]]
+        self,
+        chain: Chain,
+        capped: dict[tuple[int, int], Refusal],
+        forbidden: set[tuple[int, int]],
+        types: Collection[RecordType],
     ) -> Chain | None:
         for record in chain.records:
             key = (chain.list_dbid, record.record_id)
@@ -283,12 +305,13 @@ class RecordSupply:
                 self.refused[Gate.DO_NOT_CALL] += 1
                 log.info("record.forbidden", list_dbid=chain.list_dbid, record_id=record.record_id)
         left = self.live(chain)
-        if left is None:
+        places = turn(chain, left.records, types) if left is not None else ()
+        if left is None or not places:  # what is left is for the claim of the other kind
             await self._store.give_back([chain])
             return None
         now = self._utc()
         refusals: list[tuple[int, Refusal, Gate]] = []
-        for place in candidates(left):
+        for place in places:
             record = left.records[place]
             if (refusal := self._planner.refusal(record, now)) is not None:
                 refusals.append((place, refusal, Gate.HOURS))

@@ -1,8 +1,8 @@
 """The treatment state of a chain, as it stands in the column ``treatments`` (docs/adr/0008)."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ocsd.model.enums import RecordType
@@ -68,3 +68,27 @@ def candidates(chain: Chain) -> Sequence[int]:
     state = state_of(chain.record)
     named = [place for place, r in enumerate(chain.records) if state is not None and r.chain_n == state.chain_n]
     return named or range(len(chain.records))
+
+
+def turn(chain: Chain, left: Sequence[CallingRecord], types: Collection[RecordType]) -> Sequence[int]:
+    """
+    Places in ``left`` of the records that may come next of a chain that was claimed for its record.
+
+    Args:
+        left: records of the chain that are still there.
+        types: those of records that go where the claimed one goes, to the dialer or to a desktop. Others of the chain
+            are for the claim of their own kind. Empty, when none of ``types`` may come next: it is their turn.
+    """
+    if chain.record in left and chain.record.record_type in types:  # else what it was claimed for has gone
+        own = left.index(chain.record)
+        # What the claim has taken the chain for may come next, whatever its state names of the other kind.
+        return _of_types(chain, left, own, types) or [own]
+    for place, record in enumerate(left):
+        if record.record_type in types and (places := _of_types(chain, left, place, types)):
+            return places
+    return ()
+
+
+def _of_types(chain: Chain, left: Sequence[CallingRecord], position: int, types: Collection[RecordType]) -> list[int]:
+    places = candidates(replace(chain, records=tuple(left), position=position))
+    return [place for place in places if left[place].record_type in types]
