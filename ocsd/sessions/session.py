@@ -11,7 +11,7 @@ from ocsd.config.objects import CampaignGroup, Configuration
 from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.store import ListStore
 from ocsd.model.enums import CallResult, GroupCampStatus
-from ocsd.model.errors import StoreUnavailable
+from ocsd.model.errors import ConfigError, StoreUnavailable
 from ocsd.model.records import CallingRecord, Chain, ChainSettlement, OpenAttempt
 from ocsd.rules.contract import Hours
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptState, CallPlan, Forced
@@ -235,7 +235,7 @@ class Session:
             for dbid in self.planner.shares():
                 if (await self.store.counts(dbid, self.clock.utc())).ready_chains:
                     return
-        except StoreUnavailable:
+        except (StoreUnavailable, ConfigError):  # nobody knows
             return
         log.info("group.completed")
         self.obey(Step(GroupCampStatus.WAITING_UNLOAD, (Effect.STOP, Effect.BEGIN_UNLOAD)))

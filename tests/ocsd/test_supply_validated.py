@@ -3,13 +3,15 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from ocsd.config.objects import Configuration
 from ocsd.dnc.contract import DncEntry
 from ocsd.dnc.memory import MemoryDoNotCall
 from ocsd.lists.memory import MemoryDatabase, MemoryListStore
 from ocsd.model.enums import CallResult
-from ocsd.model.errors import StoreUnavailable
+from ocsd.model.enums import RecordType as T
+from ocsd.model.errors import ConfigError, StoreUnavailable
 from ocsd.sessions.planner import Planner
 from ocsd.validation import Answer, Question
 from tests.ocsd.record_run import RecordRun, VirtualClock
@@ -191,6 +193,54 @@ async def test_given_a_number_corrected_to_a_forbidden_one_when_its_chain_would_
     await run.refill(1)
     await run.validate()
     assert await run.dial(1) == []
+
+
+async def test_given_an_outage_between_two_lists_when_callbacks_are_claimed_then_those_of_the_first_are_not_lost(
+    monkeypatch,
+):
+    run, database, _ = world()
+    first, *_, last = run.planner.shares()
+    assert first != last
+    due = {"record_type": T.PERSONAL_CALLBACK, "agent_id": "ada", "dial_sched_time": int(BEFORE_SIX.timestamp()) - 60}
+    add(database, "+12125550001", first, treatments="0@0@0@1", **due)
+    claim = MemoryListStore.claim_chains
+
+    async def away(self: MemoryListStore, list_dbid: int, *arguments):
+        if list_dbid == last:
+            raise StoreUnavailable("away for a moment")
+        return await claim(self, list_dbid, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryListStore, "claim_chains", away)
+        with pytest.raises(StoreUnavailable):
+            await run.supply.callbacks()
+    await run.refill(1)
+    assert [chain.record.contact_info for chain in await run.supply.callbacks()] == ["+12125550001"]
+
+
+@pytest.mark.parametrize("broken", [PLAIN, VALIDATED])
+async def test_given_a_list_whose_filter_does_not_work_when_refilled_then_the_others_are_dialed_and_it_is_told_once(
+    monkeypatch, broken
+):
+    run, database, _ = world()
+    add(database, "+12125550001", PLAIN)
+    add(database, "+12125550002", VALIDATED)
+    claim = MemoryListStore.claim_chains
+
+    async def refuses(self: MemoryListStore, list_dbid: int, *arguments):
+        if list_dbid == broken:
+            raise ConfigError(["its filter does not work"])
+        return await claim(self, list_dbid, *arguments)
+
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(MemoryListStore, "claim_chains", refuses)
+        for _ in range(3):
+            await run.refill(1)
+            run.clock.pass_s(10)
+        assert [chain.list_dbid for chain in run.supply.waiting()] == [PLAIN + VALIDATED - broken]
+    assert [entry["problems"] for entry in logs if entry["event"] == "list.refused"] == [["its filter does not work"]]
+    await run.refill(1)
+    assert run.supply.buffered == 2
 
 
 async def test_given_a_refusal_that_cannot_be_written_when_settled_then_its_chain_is_still_held():
