@@ -27,6 +27,7 @@ import structlog
 import trio
 
 from ocsd.model.enums import CallResult, ContactInfoType, RecordStatus, RecordType
+from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import AttemptTimes, CallingRecord, Chain, ChainChange, FinishedAttempt, OpenAttempt
 from ocsd.sessions.attempt import SAFETY_MARGIN_S, AttemptMachine, AttemptState, Do, Heard
 from ocsd.sessions.attempt_events import Cancelled, PendingCallback, Withdrawn
@@ -180,8 +181,16 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
         else:
             open_ends.append((attempt, remains, chain, withdrawn))
     for attempt, remains, chain, withdrawn in open_ends:
-        await _settle(campaigns, attempt, remains, chain, withdrawn)
-        given_up += 1
+        try:
+            await _settle(campaigns, attempt, remains, chain, withdrawn)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            # One row that cannot be written (a trigger of its table) must not keep the daemon down. It stays open, and
+            # so nobody dials it; the next start tries again.
+            log.exception("attempt.not_settled", attempt_id=attempt.attempt_id)
+        else:
+            given_up += 1
     for pair in _conversations_without_record(telephony, media):
         campaigns.start_soon(_see_through, *pair)
     await telephony.hang_up_unclaimed()
