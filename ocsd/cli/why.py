@@ -123,11 +123,24 @@ def _from_database(
 
 
 def _group(configuration: "Configuration", name: str) -> "GroupExplanation":
+    from ocsd.cli.database import open_connection
+    from ocsd.explain.trunks import trunk_calls
     from ocsd.explain.why import explain_group
+    from ocsd.model.errors import StoreUnavailable
 
     for group in configuration.campaign_groups:
         if name in (group.name, str(group.dbid)):
-            return explain_group(configuration, group, None, datetime.now(UTC))
+            now = datetime.now(UTC)
+            if not configuration.database.dsn:  # an embedded one runs with its daemon
+                return explain_group(configuration, group, None, now)
+            switches = [configuration.trunk(name).dbid for name in group.trunks]
+            try:
+                with open_connection(configuration) as connection:
+                    trunks = trunk_calls(connection, switches, now)
+            except StoreUnavailable as error:
+                err(f"ocsd: {error}")
+                return explain_group(configuration, group, None, now)
+            return explain_group(configuration, group, None, now, trunks)
     known = ", ".join(f'"{group.name}"' for group in configuration.campaign_groups) or "none"
     raise ConfigError([f'no campaign group is called "{name}"; defined are: {known}.'])
 

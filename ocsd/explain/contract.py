@@ -146,5 +146,5 @@ class Explainer(Protocol):
     async def preflight(self, calling_list: str) -> Preflight: ...
 
     async def why_group(self, campaign_group_dbid: int) -> GroupExplanation:
-        """Raises CampaignRequestError when no such campaign group is configured; needs no database."""
+        """Raises CampaignRequestError when no such campaign group is configured, and StoreUnavailable."""
         ...

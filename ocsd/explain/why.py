@@ -1,6 +1,6 @@
 """Why is it not dialing: the answer for one record, and for one campaign group. Pure but for the clock it is given."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from ocsd.config.objects import CampaignGroup, Configuration
@@ -9,6 +9,7 @@ from ocsd.explain.facts import RecordFacts
 from ocsd.explain.gates import record_gates
 from ocsd.explain.group_gates import group_gates
 from ocsd.explain.live import Live
+from ocsd.explain.trunks import TrunkCalls, trunks_gate
 from ocsd.explain.walk import next_opening, refusals
 from ocsd.model.enums import RecordType
 
@@ -52,9 +53,16 @@ def explain(facts: RecordFacts, live: Live | None) -> Explanation:
     )
 
 
-def explain_group(config: Configuration, group: CampaignGroup, live: Live | None, at: datetime) -> GroupExplanation:
-    """Every gate of a campaign group."""
-    gates = tuple(group_gates(config, group, live))
+def explain_group(
+    config: Configuration,
+    group: CampaignGroup,
+    live: Live | None,
+    at: datetime,
+    trunks: Mapping[int, TrunkCalls] | None = None,
+) -> GroupExplanation:
+    """Every gate of a campaign group; ``trunks``: their last calls, by DBID; None: the database was not asked."""
+    names = {config.trunk(name).dbid: name for name in group.trunks}
+    gates = (*group_gates(config, group, live), trunks_gate(names, trunks, at))
     closed = [gate for gate in gates if gate.passed is False]
     if closed:
         summary = f"{closed[0].why}. What to do: {closed[0].remedy}"

@@ -221,7 +221,8 @@ async def _carry_out(
             return _live(_finite(service.statistics(_configured(service, dbid).dbid)))
         case ShowGroupWhy(dbid):
             _configured(service, dbid)
-            return _live(document(await services.explainer.why_group(dbid)))
+            with _database_needed():
+                return _live(document(await services.explainer.why_group(dbid)))
         case ShowPreflight() | ShowWhy():
             return await _explain(asked, services.explainer)
         case ShowOpenApi():

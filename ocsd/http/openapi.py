@@ -156,6 +156,7 @@ def _campaign_group() -> Object:
                 "304": _not_modified(),
                 "400": _refused(HTTPStatus.BAD_REQUEST, [CmError.INVALID_PARAMETER]),
                 "404": _refused(HTTPStatus.NOT_FOUND, [CmError.GROUP_CAMP_NOT_FOUND]),
+                **_without_database(),  # req=why
                 "500": _failed(),
             },
         },
@@ -215,16 +216,21 @@ def _why(calling_list: list[Object]) -> Object:
     }
 
 
-def _explained(schema: str) -> Object:
+def _without_database() -> Object:
     from ocsd.http.answers import STATUS_OF_ADD_ERROR  # here, because answers.py serves this document
 
     text: Object = {"text/html": {"schema": {"type": "string"}}}
     away = STATUS_OF_ADD_ERROR[GswError.DB_ERROR]
+    return {str(away.value): refused(away, "GSW_ERROR", [GswError.DB_ERROR], text)}
+
+
+def _explained(schema: str) -> Object:
+    text: Object = {"text/html": {"schema": {"type": "string"}}}
     return {
         "200": _document_answer(schema),
         "400": refused(HTTPStatus.BAD_REQUEST, "GSW_ERROR", [GswError.INVALID_REQUEST], text),
         "404": refused(HTTPStatus.NOT_FOUND, "GSW_ERROR", openapi_records.NOT_CONFIGURED, text),
-        str(away.value): refused(away, "GSW_ERROR", [GswError.DB_ERROR], text),
+        **_without_database(),
         "500": _failed(),
     }
 

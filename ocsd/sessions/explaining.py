@@ -16,6 +16,7 @@ from ocsd.explain.contract import Explanation, GroupExplanation, Preflight
 from ocsd.explain.facts import Connection, RecordFacts, Row, gather, list_named, with_ahead
 from ocsd.explain.live import LastDecision, Live, LiveGroup, Place, TrunkFacts, Whereabouts
 from ocsd.explain.preflight import preflight
+from ocsd.explain.trunks import trunk_calls
 from ocsd.explain.why import explain, explain_group
 from ocsd.model.enums import CmError, GroupCampStatus
 from ocsd.model.errors import CampaignRequestError
@@ -103,13 +104,17 @@ class Explaining:
         return explain(facts, self._live(of_list, facts))
 
     async def why_group(self, campaign_group_dbid: int) -> GroupExplanation:
-        """Raises CampaignRequestError when no such campaign group is configured."""
+        """See Explainer."""
         group = self._campaigns.groups.get(campaign_group_dbid)
         if group is None:
             raise CampaignRequestError(
                 CmError.GROUP_CAMP_NOT_FOUND, f"no campaign group with DBID {campaign_group_dbid} is configured"
             )
-        return explain_group(self._config, group, Live(self._owner, self._groups()), self._campaigns.clock.utc())
+        config, now = self._config, self._campaigns.clock.utc()
+        switches = [config.trunk(name).dbid for name in group.trunks]
+        async with self._one_why:
+            trunks = await self._database.transaction(lambda conn: trunk_calls(conn, switches, now), read_only=True)
+        return explain_group(config, group, Live(self._owner, self._groups()), now, trunks)
 
     async def preflight(self, calling_list: str) -> Preflight:
         """See Explainer."""

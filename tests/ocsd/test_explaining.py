@@ -12,12 +12,14 @@ from ocsd.cli import app
 from ocsd.dnc.contract import DncEntry
 from ocsd.explain.contract import Explanation, GateVerdict, GroupExplanation, Reach
 from ocsd.explain.facts import Claim, RecordFacts, Row, groups_of, list_named
+from ocsd.explain.trunks import calls_of
 from ocsd.lists.caps import Caps, History
-from ocsd.model.errors import CampaignRequestError, TargetNotFound
+from ocsd.model.errors import CampaignRequestError, StoreUnavailable, TargetNotFound
 from ocsd.model.services import CampaignRequest
 from ocsd.rules.hours import ListHours
 from ocsd.sessions import explaining
 from ocsd.sessions.explaining import Explaining
+from telephony.fake import CallScript
 from tests.ocsd.desk_world import LIST, NOON, RINGS, TALKER, number, world
 from tests.ocsd.http_fakes import FakeCampaigns, FakeExplainer, http_server
 
@@ -59,6 +61,17 @@ class MemoryFacts:
             claim=claim and Claim(claim.owner, "node", LIST, groups[0].dbid, at, datetime(2030, 1, 1, tzinfo=UTC)),
         )
 
+    def trunk_calls(self, _conn, switch_dbids, at):
+        if not self.world.database.available:
+            raise StoreUnavailable("away")
+        ended = [kept for kept in self.world.database.attempts.values() if kept.finished is not None]
+        return {
+            dbid: calls_of(
+                [(one.finished.sip_status, one.open.started_at) for one in ended if one.finished.switch_dbid == dbid]
+            )
+            for dbid in switch_dbids
+        }
+
 
 class NoRegistries:
     """Do-Not-Call in memory, as the service has it besides."""
@@ -74,6 +87,7 @@ def explaining_of(monkeypatch):
     def made(at, daemon):
         facts = MemoryFacts(at)
         monkeypatch.setattr(explaining, "gather", facts.gather)
+        monkeypatch.setattr(explaining, "trunk_calls", facts.trunk_calls)
         monkeypatch.setattr(explaining, "with_ahead", lambda _conn, found, _priorities: found)
         return Explaining(daemon.campaigns, facts, NoRegistries(at.dnc), daemon.campaigns.store.owner)
 
@@ -127,6 +141,31 @@ async def test_given_a_group_from_not_loaded_to_dialing_when_asked_then_each_ste
             of_group = await asked.why_group(group)
             assert of_group.dials_now
             assert all(gate.reach is Reach.GROUP for gate in of_group.gates)
+
+
+async def test_given_a_trunk_that_refuses_every_call_when_the_group_is_asked_then_that_is_why(
+    autojump_clock, tmp_path, explaining_of
+):
+    refusing = {number(record_id): CallScript(status=503, ring_s=0.5) for record_id in range(1, 5)}
+    async with world(tmp_path, refusing) as at:
+        for record_id in range(1, 5):
+            at.add(record_id)
+        async with at.daemon() as daemon:
+            asked = explaining_of(at, daemon)
+            group = daemon.campaigns.config.campaign_groups[0].dbid
+            await daemon.log_in(at.config.agents[0].login_id)
+            await daemon.start()
+            await daemon.until(lambda: len(at.dialed()) == 4 and not daemon.session.attempts)
+
+            gate = gates(await asked.why_group(group))["trunks"]
+            assert gate.passed is False
+            assert (
+                "no call over it has been answered by the network for 1 minute (last SIP statuses 4 x 503)" in gate.why
+            )
+
+            at.database.available = False
+            with pytest.raises(StoreUnavailable):
+                await asked.why_group(group)
 
 
 async def test_given_a_callback_on_a_desktop_when_asked_then_it_says_whose(autojump_clock, tmp_path, explaining_of):

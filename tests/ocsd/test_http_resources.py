@@ -490,7 +490,7 @@ async def test_given_a_wrong_question_when_asked_then_the_refusal_says_what_is_w
     assert said in sent
 
 
-@pytest.mark.parametrize("target", ["/lists/A/7?req=why", "/lists/A?req=preflight"])
+@pytest.mark.parametrize("target", ["/lists/A/7?req=why", "/lists/A?req=preflight", "/campaigngroups/115?req=why"])
 async def test_given_no_database_when_asked_why_then_409_with_113_and_a_bug_is_500(target):
     with capture_logs():
         away = await ask("GET", target, explainer=FakeExplainer(fail=StoreUnavailable("secret")))

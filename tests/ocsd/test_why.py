@@ -316,3 +316,16 @@ def test_given_a_terminal_when_asked_then_verdicts_stand_in_a_table_with_colours
         assert re.search(rf"\x1b\[(1;)?{colour}m{re.escape(word)}", printed)
     assert printed.count("closed at noon [sic]") == 3
     assert "2026-03-03 18:00:00 UTC" in printed
+
+
+def test_given_calls_that_nobody_answered_when_the_group_is_asked_without_a_daemon_then_its_trunk_is_told(site):
+    now = datetime.now(UTC)
+    for attempt_id in range(701, 705):
+        was_called(site.conn, attempt_id, now - timedelta(seconds=90), switch_dbid=101, sip_status=503)
+    result = site.run("why", "--group", "Reminders@Agents", "--json", "--url", NOBODY)
+    site.conn.execute("DELETE FROM ocsd.attempt WHERE attempt_id BETWEEN 701 AND 704")
+
+    gate = next(gate for gate in json.loads(result.stdout)["gates"] if gate["gate"] == "trunks")
+    assert (result.exit_code, gate["passed"]) == (1, False)
+    said = "carrier: no call over it has been answered by the network for 1 minute (last SIP statuses 4 x 503)"
+    assert said in gate["why"]
