@@ -139,7 +139,10 @@ class GroupExplanation:
 
 
 class Explainer(Protocol):
-    """What the control port asks. Both raise TargetNotFound (no such list or record) and StoreUnavailable."""
+    """
+    What the control port asks. Both raise TargetNotFound (no such list or record), StoreUnavailable, and ConfigError
+    when the list's table or filter does not work.
+    """
 
     async def why(self, calling_list: str, record_id: int) -> Explanation: ...
 

@@ -33,7 +33,7 @@ from ocsd.http.routes import (
     route,
 )
 from ocsd.model.enums import CmError, GswError
-from ocsd.model.errors import CampaignRequestError, DesktopRequestError, StoreUnavailable, TargetNotFound
+from ocsd.model.errors import CampaignRequestError, ConfigError, DesktopRequestError, StoreUnavailable, TargetNotFound
 from ocsd.model.services import CampaignService, GroupStatus
 from ocsd.protocols.commdn import all_statuses_body, group_status_body
 from ocsd.protocols.desktop_pairs import ReferenceId
@@ -181,6 +181,10 @@ def _database_needed() -> Iterator[None]:
     except StoreUnavailable as error:
         log.warning("http.database_unavailable", error=str(error))
         raise DesktopRequestError(GswError.DB_ERROR, "the database cannot be reached") from None
+    except ConfigError as error:  # its text quotes filters and the server
+        log.error("http.list_refused", problems=error.problems)
+        said = "the table or the filter of the calling list does not work; the log says why"
+        raise DesktopRequestError(GswError.DB_ERROR, said) from None
 
 
 async def _control_records(asked: ControlRecords, records: RecordControl, application_dbid: int) -> Answer:

@@ -17,7 +17,7 @@ from ocsd.http import openapi
 from ocsd.http.answers import HttpRequest, answer
 from ocsd.http.messages import gsw_refusal, serialise
 from ocsd.model.enums import GSW_ERROR_NAMES, GswError, RecordType
-from ocsd.model.errors import DesktopRequestError, StoreUnavailable, TargetNotFound
+from ocsd.model.errors import ConfigError, DesktopRequestError, StoreUnavailable, TargetNotFound
 from ocsd.protocols.add_record import AddRecord
 from ocsd.protocols.desktop_records import (
     CallbackType,
@@ -498,6 +498,17 @@ async def test_given_no_database_when_asked_why_then_409_with_113_and_a_bug_is_5
 
     assert (away[0], away[1]["Warning"], "secret" in away[2]) == (409, "113", False)
     assert (bug[0], bug[1].get("Warning"), "secret" in bug[2]) == (500, None, False)
+
+
+async def test_given_a_filter_that_does_not_work_when_asked_for_preflight_then_113_without_its_text():
+    with capture_logs() as logs:
+        status, headers, sent = await ask(
+            "GET", "/lists/A?req=preflight", explainer=FakeExplainer(fail=ConfigError(["no column secret"]))
+        )
+
+    assert (status, headers["Warning"], "secret" in sent) == (409, "113", False)
+    assert "the filter of the calling list does not work" in sent
+    assert [entry["problems"] for entry in logs] == [["no column secret"]]
 
 
 async def test_given_the_openapi_document_when_asked_then_it_is_served_with_an_etag():
