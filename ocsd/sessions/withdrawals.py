@@ -179,6 +179,8 @@ class Withdrawals:
             entries = [DncEntry(phone=None, customer_id=target.customer_id, **common)]  # type: ignore[arg-type]
 
         async def forbidden() -> int:
+            if not self._campaigns.store.available:
+                await self._hang_up(searched, phones, target.customer_id, held, all_chain=all_chain)
             await self._in_force(entries)
             rows: list[Withdrawn] = []
             lists = _lists_of(searched)
@@ -259,6 +261,26 @@ class Withdrawals:
                 rows += [each.row for each in found if each.row.list_dbid in lists and each.meant_by(selector)]
                 withdrawn |= {(row.list_dbid, row.record_id): row for row in rows}
         return len(withdrawn)
+
+    async def _hang_up(
+        self,
+        sessions: Sequence[Session],
+        phones: Sequence[str],
+        customer_id: str | None,
+        named: Held | None,
+        *,
+        all_chain: bool,
+    ) -> None:
+        """Before the database is back, people who must not be called would answer: what is no conversation ends."""
+        if named is not None and named.task is not None and not named.on_desktop:
+            named.task.post(events.Withdrawn())
+        for held in self._in_hand.all():
+            if held.task is None or held.on_desktop or held.session not in sessions:
+                continue
+            theirs = held.session.planner.customer_id(held.record)
+            if held.record.contact_info in phones or (customer_id is not None and customer_id == theirs):
+                change = _forbidden(held.record, all_chain=all_chain)
+                await self._close(held, change, "put on Do-Not-Call")(events.Withdrawn())
 
     async def _in_force(self, entries: Sequence[DncEntry]) -> None:
         await through_outages("dnc.not_on_disk", partial(self._campaigns.dnc.add, entries), entries=len(entries))

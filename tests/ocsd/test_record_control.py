@@ -16,6 +16,7 @@ from ocsd.protocols.http_records import Resource, parse_http
 from ocsd.sessions import withdrawals
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.record_control import DNC_LIMIT_S, RecordControl
+from ocsd.sessions.roster import AgentState
 from telephony.fake import CallScript
 from tests.ocsd.desk_world import LIST, NAMES, NOON, RINGS, TALKER, number, world
 
@@ -443,6 +444,35 @@ async def test_given_the_database_away_when_asked_not_to_call_then_it_holds_at_o
         w.database.available = True
         w.dnc.come_back()
         await daemon.until(lambda: w.state(1)[1] is T.NO_CALL)
+
+
+@pytest.mark.parametrize("way", ["phone", "customer", "handle"])
+async def test_given_the_database_away_when_a_number_that_rings_is_forbidden_then_nobody_is_connected(
+    autojump_clock, tmp_path, way
+):
+    async with world(tmp_path, {number(1): RINGS}) as w, w.daemon() as daemon:
+        w.add(1, customer_no="C-1")
+        await daemon.log_in("agent1")
+        await daemon.start()
+        await daemon.until(lambda: number(1) in w.dialed())
+        (handle,) = daemon.session.attempts
+        w.database.available, w.dnc.away = False, True
+        port = Port(daemon)
+        asked = {
+            "phone": partial(port.phone, number(1), "DoNotCall"),
+            "customer": partial(port.ask, Resource.CUSTOMER_IDS, "C-1", "DoNotCall", **TENANT),
+            "handle": partial(port.record, handle, "DoNotCall"),
+        }
+        assert await asked[way]() == 113
+        await trio.sleep(30.0)
+        assert daemon.campaigns.seats["agent1"].state is AgentState.READY
+        w.database.available = True
+        w.dnc.come_back()
+        await daemon.until(lambda: not daemon.session.attempts)
+        await trio.sleep(30.0)
+        assert w.state(1)[::2] == (R.UPDATED, CallResult.DO_NOT_CALL)
+        assert w.row(1).record.record_type is T.NO_CALL
+        assert w.dialed() == [number(1)]
 
 
 async def test_given_a_client_that_goes_away_when_its_request_is_under_way_then_it_is_finished(
