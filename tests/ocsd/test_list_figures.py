@@ -86,7 +86,8 @@ def compare(side: PostgresSide, lists, forbidden, called, claim_some: bool) -> C
             assert looked.held_back.get(reason, 0) == counted.held_back.get(reason, 0), reason
         hours = [sum(found.get(reason, 0) for reason in HOURS) for found in (looked.held_back, counted.held_back)]
         assert hours[0] == hours[1]
-        assert looked.held_back.get(counting.WAITING, 0) >= counted.held_back.get(counting.WAITING, 0)
+        if not forbidden:  # a claim ends the waiting for a record that nobody may call: preflight knows which those are
+            assert looked.held_back.get(counting.WAITING, 0) >= counted.held_back.get(counting.WAITING, 0)
 
         # chains
         taken = [record for record in open_rows if record.record_type not in PERSONAL or record.agent_id]
@@ -109,7 +110,7 @@ def side(database):
 
 
 @given(LISTS, FORBIDDEN, CALLED, st.booleans())
-@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_given_any_list_when_counted_in_three_ways_then_none_contradicts_another(
     side, lists, forbidden, called, claim_some
 ):
