@@ -124,6 +124,7 @@ def naming_of(
     calling_list: str | None = None,
     tenant: str | None = None,
     reference: int | None = None,
+    application: int | None = None,
 ) -> "Naming":
     found: Naming = {}
     if campaign is not None:
@@ -136,6 +137,8 @@ def naming_of(
         found["tenant"] = tenant_of(tenant)
     if reference is not None:
         found["reference_id"] = reference
+    if application is not None:
+        found["application_dbid"] = application
     return found
 
 
@@ -158,6 +161,14 @@ Reference: TypeAlias = Annotated[
 ]
 TenantOption: TypeAlias = Annotated[
     str, typer.Option("--tenant", metavar="DBID|NAME", help="The tenant whose lists are meant.", show_default=False)
+]
+OptionalTenant: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--tenant", metavar="DBID|NAME", help="Refused when the record belongs to another one."),
+]
+ApplicationDbid: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--application", min=1, metavar="DBID", help="Refused when the server's application is another one."),
 ]
 Fields: TypeAlias = Annotated[
     list[str] | None, typer.Option("--field", metavar="NAME=VALUE", help="A custom field. Repeatable.")

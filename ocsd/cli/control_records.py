@@ -12,6 +12,7 @@ import typer
 from ocsd.cli.control_common import (
     DEFAULT_URL,
     Agent,
+    ApplicationDbid,
     At,
     Attempts,
     CallingList,
@@ -27,6 +28,7 @@ from ocsd.cli.control_common import (
     Message,
     NewPhone,
     OptionalAt,
+    OptionalTenant,
     Phone,
     PhoneType,
     Reference,
@@ -113,6 +115,8 @@ def processed(
     campaign: Campaign = None,
     group: CampaignGroup = None,
     calling_list: CallingList = None,
+    tenant: OptionalTenant = None,
+    application: ApplicationDbid = None,
     reference: Reference = None,
     url: UrlOfRecord = None,
     as_json: JSON_OPTION = False,
@@ -136,7 +140,7 @@ def processed(
             daily_from_s=from_,
             daily_till_s=until,
             custom=fields(field),
-            **naming_of(campaign, group, calling_list, None, reference),
+            **naming_of(campaign, group, calling_list, tenant, reference, application),
         )
 
 
@@ -152,6 +156,8 @@ def update(
     campaign: Campaign = None,
     group: CampaignGroup = None,
     calling_list: CallingList = None,
+    tenant: OptionalTenant = None,
+    application: ApplicationDbid = None,
     reference: Reference = None,
     url: UrlOfRecord = None,
     as_json: JSON_OPTION = False,
@@ -172,7 +178,7 @@ def update(
             daily_from_s=from_,
             daily_till_s=until,
             custom=fields(field),
-            **naming_of(campaign, group, calling_list, None, reference),
+            **naming_of(campaign, group, calling_list, tenant, reference, application),
         )
 
 
@@ -182,6 +188,8 @@ def reject(
     campaign: Campaign = None,
     group: CampaignGroup = None,
     calling_list: CallingList = None,
+    tenant: OptionalTenant = None,
+    application: ApplicationDbid = None,
     reference: Reference = None,
     url: UrlOfRecord = None,
     as_json: JSON_OPTION = False,
@@ -193,7 +201,7 @@ def reject(
       ocsd ctl record 15 reject
     """
     with _about_record(ctx, url, "RecordReject", as_json) as it:
-        it.ocs.record_reject(it.handle, **naming_of(campaign, group, calling_list, None, reference))
+        it.ocs.record_reject(it.handle, **naming_of(campaign, group, calling_list, tenant, reference, application))
 
 
 @record_app.command(epilog=EXIT_CODES)
@@ -205,6 +213,8 @@ def reschedule(
     campaign: Campaign = None,
     group: CampaignGroup = None,
     calling_list: CallingList = None,
+    tenant: OptionalTenant = None,
+    application: ApplicationDbid = None,
     reference: Reference = None,
     url: UrlOfRecord = None,
     as_json: JSON_OPTION = False,
@@ -224,7 +234,7 @@ def reschedule(
             at,
             callback_type=CallbackType[callback.name] if callback else None,
             agent_id=agent,
-            **naming_of(campaign, group, calling_list, None, reference),
+            **naming_of(campaign, group, calling_list, tenant, reference, application),
         )
 
 
@@ -238,6 +248,8 @@ def move_callback(
     campaign: Campaign = None,
     group: CampaignGroup = None,
     calling_list: CallingList = None,
+    tenant: OptionalTenant = None,
+    application: ApplicationDbid = None,
     reference: Reference = None,
     url: UrlOfRecord = None,
     as_json: JSON_OPTION = False,
@@ -258,7 +270,7 @@ def move_callback(
             callback_type=CallbackType[callback.name] if callback else None,
             agent_id=agent,
             phone=phone,
-            **naming_of(campaign, group, calling_list, None, reference),
+            **naming_of(campaign, group, calling_list, tenant, reference, application),
         )
 
 
@@ -269,6 +281,8 @@ def cancel_record(
     campaign: Campaign = None,
     group: CampaignGroup = None,
     calling_list: CallingList = None,
+    tenant: OptionalTenant = None,
+    application: ApplicationDbid = None,
     reference: Reference = None,
     url: UrlOfRecord = None,
     as_json: JSON_OPTION = False,
@@ -283,7 +297,7 @@ def cancel_record(
         it.ocs.request_record_cancel(
             it.handle,
             chain_attr=chain.chain_attr if chain else None,
-            **naming_of(campaign, group, calling_list, None, reference),
+            **naming_of(campaign, group, calling_list, tenant, reference, application),
         )
 
 
@@ -296,6 +310,8 @@ def do_not_call_record(
     campaign: Campaign = None,
     group: CampaignGroup = None,
     calling_list: CallingList = None,
+    tenant: OptionalTenant = None,
+    application: ApplicationDbid = None,
     reference: Reference = None,
     url: UrlOfRecord = None,
     as_json: JSON_OPTION = False,
@@ -312,7 +328,7 @@ def do_not_call_record(
             chain_attr=chain.chain_attr if chain else None,
             message=message,
             duration_s=duration,
-            **naming_of(campaign, group, calling_list, None, reference),
+            **naming_of(campaign, group, calling_list, tenant, reference, application),
         )
 
 
@@ -334,6 +350,8 @@ def add_beside(
     call_time: CallTime = None,
     agent: Agent = None,
     field: Fields = None,
+    tenant: OptionalTenant = None,
+    application: ApplicationDbid = None,
     reference: Reference = None,
     url: UrlOfRecord = None,
     as_json: JSON_OPTION = False,
@@ -351,4 +369,4 @@ def add_beside(
         agent, fields(field),
     )  # fmt: skip
     with _about_record(ctx, url, "AddRecord", as_json) as it:
-        it.ocs.add_record(it.handle, new, **naming_of(reference=reference))
+        it.ocs.add_record(it.handle, new, **naming_of(tenant=tenant, reference=reference, application=application))

@@ -69,6 +69,20 @@ COMMANDS = [
     ),
     (["record", 15, "reject", "--campaign", "Alpha"], record(RecordReject(OURS, 15, "Alpha", None))),
     (
+        ["record", 15, "reject", "--tenant", "Alpha Ltd", "--application", OURS],
+        HttpRecordRequest(Resource.RECORDS, RecordReject(OURS, 15, None, None), TenantName(None, "Alpha Ltd")),
+    ),
+    (
+        ["record", 15, "update", "--tenant", 7],
+        HttpRecordRequest(Resource.RECORDS, UpdateCallCompletionStats(OURS, 15, None), TenantName(7)),
+    ),
+    (
+        ["record", 15, "reschedule", "--at", "2031-12-01 13:00", "--callback", "personal", "--agent", "ada"],
+        HttpRecordRequest(
+            Resource.RECORDS, RecordReschedule(OURS, 15, None, CallbackType.PERSONAL, LATER), None, "ada"
+        ),
+    ),
+    (
         ["record", 15, "reschedule", "--at", "2031-12-01 13:00"],
         record(RecordReschedule(OURS, 15, None, CallbackType.CAMPAIGN, LATER)),
     ),
