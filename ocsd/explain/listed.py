@@ -21,11 +21,13 @@ BLOCK_ROWS: Final = 20_000
 """Rows read at a time; some 20 MB as records."""
 
 _LISTED: Final[LiteralString] = """
-SELECT {columns}, k.chain_id IS NOT NULL AS claimed, {rank} AS rank
-FROM {table} AS t LEFT JOIN ocsd.claim AS k ON k.table_name = %(table)s AND k.chain_id = t.chain_id
+SELECT {columns},
+  t.chain_id IN (SELECT k.chain_id FROM ocsd.claim AS k WHERE k.table_name = %(table)s) AS claimed, {rank} AS rank
+FROM {table} AS t
 WHERE {ready} AND {criteria}
 ORDER BY t.chain_id, {order} t.chain_n
 """
+"""Claims are no part of FROM: a filter's bare column names must mean the list's, which may be called as theirs."""
 
 
 @dataclass(frozen=True, slots=True)

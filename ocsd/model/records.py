@@ -298,7 +298,8 @@ class OpenAttempt:
     desktop_updates: Mapping[str, object] = field(default_factory=dict)
     desktop_asks: Mapping[str, object] = field(default_factory=dict)
     """What the desktop has asked for when the record is closed: ``callback_type``, ``callback_due`` (UTC seconds),
-    ``treatment``; ``agent_id``: whose it becomes."""
+    ``treatment``; ``agent_id``: whose it becomes; ``processed``: nobody is asked about it any more; ``rejected``:
+    it goes back to the list, ``always`` or ``unless_answered``."""
 
 
 @dataclass(frozen=True, slots=True)

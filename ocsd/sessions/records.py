@@ -123,8 +123,8 @@ class RecordService:
         RecordProcessed. ``treatment``: ``campaign``, ``personal`` or None (GSW_TREATMENT); ``agent_id``: whose the
         record is, or becomes when it is to be somebody's.
 
-        A record whose call still goes on is closed with the call: there is nothing to wait for, as the open attempt is
-        on disk, and a daemon started meanwhile closes it as what it is.
+        A record whose call still goes on is closed with the call, and that it is to be so is noted with its open
+        attempt: a daemon started meanwhile closes it with the call, too.
         """
         return await self._processed(self.find(handle), call_result, updates, treatment, agent_id, {})
 
@@ -153,9 +153,8 @@ class RecordService:
             self.in_hand.finishing(held.handle)
             if in_wrap_up:
                 return task.closed.wait
-            await self._note(
-                held, call_result, updates, {**asks, **({"treatment": treatment} if treatment is not None else {})}
-            )
+            asked = {**asks, **({"treatment": treatment} if treatment is not None else {}), "processed": True}
+            await self._note(held, call_result, updates, asked)
             return at_once
         assert held.desk is not None
         return self.in_hand.settle(
@@ -210,7 +209,11 @@ class RecordService:
             task.context.closing_unless_answered = not held.on_desktop
             task.post(events.RecordProcessed(None))
             self.in_hand.finishing(handle)
-            return task.closed.wait if in_wrap_up else at_once
+            if in_wrap_up:
+                return task.closed.wait
+            rejected = "unless_answered" if task.context.closing_unless_answered else "always"
+            await self._note(held, None, {}, {"rejected": rejected, "processed": True})
+            return at_once
         assert held.desk is not None
         settlement = self.in_hand.settlement(held.desk, reject_change(), f"rejected by {agent_id}", agent_id=agent_id)
         return self.in_hand.settle(held.session, held.desk, replace(settlement, updates={}))

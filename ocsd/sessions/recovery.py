@@ -22,6 +22,7 @@ workers and the media server say counts as well, and the agent's name is part of
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 import trio
@@ -37,11 +38,15 @@ from ocsd.sessions.outcome import result_of_failure, result_of_verdict
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.session import Session
 from ocsd.sessions.settling import Ending, settle
+from ocsd.treatments.callback import reject_change
 from ocsd.treatments.contract import Decision
 from telephony.api import Channel, Leg, LegLost, Media, Telephony
 from telephony.contract import ChannelSnapshot, LegEnded, LegSnapshot, LegState, VerdictKind
 
 log = structlog.get_logger()
+
+UNLESS_ANSWERED: Final = "unless_answered"
+"""See OpenAttempt.desktop_asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +219,7 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
         withdrawn=withdrawn,
         callback=(callback.callback_type, callback.due) if callback is not None else None,
         treatment=treatment,
+        closing=_rejected(attempt, unanswered=not (connected or interrupted or attempt.answered_at is not None)),
     )
     decision = _decision(campaigns, attempt, chain, ending)
     leg, verdict = remains.leg, remains.verdict or remains.early_verdict
@@ -253,6 +259,12 @@ def _asked(attempt: OpenAttempt) -> tuple[PendingCallback | None, str | None, st
         callback = PendingCallback(RecordType(kind), datetime.fromtimestamp(due, UTC))
     owner = asks.get("agent_id")
     return callback, treatment if isinstance(treatment, str) else None, owner if isinstance(owner, str) else None
+
+
+def _rejected(attempt: OpenAttempt, *, unanswered: bool) -> ChainChange | None:
+    """The change of a RecordReject that was acknowledged; None: there was none, or the call may have been answered."""
+    rejected = attempt.desktop_asks.get("rejected")
+    return None if rejected is None or (rejected == UNLESS_ANSWERED and not unanswered) else reject_change()
 
 
 def found_chain(record: CallingRecord, rows: tuple[CallingRecord, ...]) -> tuple[Chain, bool]:
@@ -325,6 +337,9 @@ def _adopt(
     context.updates |= attempt.desktop_updates
     # Also what was asked for over HTTP before any agent had the record: it was answered, so it holds.
     context.callback, context.treatment, context.owner = _asked(attempt)
+    machine.processed = attempt.desktop_asks.get("processed") is True
+    if (rejected := attempt.desktop_asks.get("rejected")) is not None:
+        context.closing, context.closing_unless_answered = reject_change(), rejected == UNLESS_ANSWERED
     agent_id = remains.agent_id or attempt.agent_id
     connected = attempt.connected_at is not None or remains.agent_id is not None
     answered_at_s = leg.answered_at_s if leg is not None else None
@@ -351,7 +366,7 @@ def _adopt(
             task.leg = telephony.adopt(context.leg_id)
             task.channel = media.adopt(channel.channel_id)
             return task
-        if not rules.record_processed:
+        if not rules.record_processed or machine.processed:
             return None
         machine.state, machine.deadline_s = AttemptState.WRAP_UP, now_s + rules.stale_s
         machine.marks["released"] = machine.marks["agent_released"] = (

@@ -63,6 +63,13 @@ def test_given_a_list_when_looked_at_then_counts_hours_zones_and_stats_agree(fil
     assert "forecast" not in told
 
 
+def test_given_a_filter_on_a_column_that_claims_have_too_when_looked_at_then_the_lists_is_meant(filled):
+    text, changed = re.subn(r"(?m)^criteria = .*$", 'criteria = "chain_id <= 20"', filled.config.read_text())
+    assert changed == 2
+    filled.config.write_text(text)
+    assert found(filled)["ready_now"] == 20
+
+
 def test_given_numbers_on_do_not_call_when_looked_at_then_they_are_counted_and_nothing_is_changed(filled):
     with psycopg.connect(database_of(filled), autocommit=True) as conn:
         conn.execute("INSERT INTO gsw_donotcall_list (phone) VALUES ('+12025550100'), ('+12025550101')")

@@ -697,6 +697,29 @@ async def test_given_a_record_withdrawn_in_its_conversation_when_it_is_adopted_t
             w.assert_consistent()
 
 
+@pytest.mark.parametrize(
+    ("asks", "status"),
+    [({"processed": True}, RecordStatus.UPDATED),
+     ({"processed": True, "rejected": "always"}, RecordStatus.READY),
+     ({"processed": True, "rejected": "unless_answered"}, RecordStatus.UPDATED)],
+)  # fmt: skip
+async def test_given_a_record_finished_in_its_conversation_when_it_is_adopted_then_it_is_closed_with_the_conversation(
+    autojump_clock, tmp_path, asks, status
+):
+    """RecordProcessed or RecordReject was acknowledged: nobody says it a second time."""
+    async with world(tmp_path, edit=with_record_processed) as w:
+        assert await restarted(w, lambda d: AttemptState.TALKING in d.states()) is AttemptState.TALKING
+        (attempt,) = w.database.attempts.values()
+        await MortalStore(w.database).note_correction(attempt.open.attempt_id, None, {}, asks)
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1", ready=False)
+            await daemon.until(lambda: AttemptState.TALKING not in daemon.states())
+            with trio.fail_after(5.0):
+                await daemon.until(lambda: not daemon.session.attempts)
+            assert attempt.finished.change.record_status is status
+            w.assert_consistent()
+
+
 async def test_given_an_adopted_conversation_when_its_agent_never_comes_back_then_it_is_logged_out_after_it(
     autojump_clock, tmp_path
 ):
