@@ -64,7 +64,8 @@ def test_given_a_list_when_looked_at_then_counts_hours_zones_and_stats_agree(fil
 
 
 def test_given_a_filter_on_a_column_that_claims_have_too_when_looked_at_then_the_lists_is_meant(filled):
-    text, changed = re.subn(r"(?m)^criteria = .*$", 'criteria = "chain_id <= 20"', filled.config.read_text())
+    criteria = r'(?m)^criteria = "(.*)"$'
+    text, changed = re.subn(criteria, r'criteria = "(\1) AND chain_id <= 20"', filled.config.read_text())
     assert changed == 2
     filled.config.write_text(text)
     assert found(filled)["ready_now"] == 20
