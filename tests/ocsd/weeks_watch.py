@@ -209,10 +209,10 @@ class WatchedSupply(RecordSupply):
         self._check_order(taken)
         return taken
 
-    async def _sift(self, chains: Sequence[Chain], *, at_dial: bool = False) -> list[Chain]:
+    async def _sift(self, chains: Sequence[Chain], *, at_dial: bool = False, delivered: bool = False) -> list[Chain]:
         self._sifting = True
         try:
-            return await super()._sift(chains, at_dial=at_dial)
+            return await super()._sift(chains, at_dial=at_dial, delivered=delivered)
         finally:
             self._sifting = False
 
