@@ -10,10 +10,10 @@ what it waits for.
 A large list is forecast on a sample of its chains, with the pace in the same proportion (`Sampler`).
 """
 
+import hashlib
 import heapq
 import math
 import random
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -283,6 +283,7 @@ class Sampler:
 
     def __init__(self, size: int, total: int, seed: int) -> None:
         self._size, self._seed = size, seed
+        self._key = str(seed).encode()[:64]
         self._bound = 1.0 if total <= size else min(1.0, MOST_SAMPLED * size / total)
         self._kept: dict[Stratum, list[tuple[float, int, ListedChain]]] = defaultdict(list)
         self._seen: Counter[Stratum] = Counter()
@@ -291,7 +292,9 @@ class Sampler:
         first = listed.chain.records[0]
         stratum = (first.tz_dbid, first.daily_from_s, first.daily_till_s, int(first.record_type))
         self._seen[stratum] += 1
-        place = zlib.crc32(key.encode(), self._seed & 0xFFFFFFFF) / 2**32
+        # No checksum: those of neighbouring numbers lie in a pattern, and a seed only shifts it.
+        digest = hashlib.blake2b(key.encode(), digest_size=8, key=self._key).digest()
+        place = int.from_bytes(digest, "big") / 2**64
         if place < self._bound:
             self._kept[stratum].append((place, listed.chain.chain_id, listed))
 
