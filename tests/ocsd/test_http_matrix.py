@@ -344,7 +344,8 @@ def section_of_nobody(lines: Sequence[str]) -> str:
 HEADING = """# What the control port answers about records
 
 One row for each request and circumstance: status / `Warning` and the text behind the status. A request that is refused
-has changed nothing; the one exception is a DoNotCall that did not reach the disk (113): it is in force all the same.
+has changed nothing. Two exceptions, both 113: a DoNotCall that did not reach the disk is in force all the same, and of
+an AddRecord whose commit was cut off nobody may know whether it is there (the text says so).
 Written by `python -m tests.ocsd.test_http_matrix`, out of the same requests that the tests make.
 """
 

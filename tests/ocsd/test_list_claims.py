@@ -203,7 +203,7 @@ async def test_given_rows_that_are_held_back_when_counted_then_each_has_its_reas
 
 
 @pytest.mark.parametrize("kind", ["memory", "postgres"])
-async def test_given_legal_hours_when_a_zone_is_outside_them_then_nothing_of_it_is_claimed_and_it_counts_as_outside_them(
+async def test_given_legal_hours_when_a_zone_is_outside_them_then_nothing_of_it_is_claimed_and_all_counts_as_outside(
     kind, request
 ):
     plain = configuration()
