@@ -304,6 +304,7 @@ def test_given_a_postgresql_killed_under_the_requests_when_it_is_back_then_each_
         os.kill(here.site.postgres.server_pid() or 0, signal.SIGKILL)
         for request in requests.values():
             request.send()
+        here.until("it is gone", lambda: here.site.postgres.server_pid() is None)
         here.site.postgres.start()
         said = {number: request.reply().warning for number, request in requests.items()}
         print(said)
