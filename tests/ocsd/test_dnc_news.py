@@ -404,6 +404,8 @@ async def test_given_two_daemons_when_both_have_obeyed_then_the_rows_of_both_and
         await first.note_effect([asked], NOON + timedelta(seconds=1), 3)
         for _ in range(2):  # a lost answer: it is written again
             await second.note_applied([one.request_id], NOON + timedelta(seconds=2), 4)
+        while first.unwritten:  # noqa: ASYNC110 - its task writes on, nobody waits for effects
+            await trio.sleep(0.01)
         assert stored.effects() == {ADA: (NOON + timedelta(seconds=2), 7)}
 
 
