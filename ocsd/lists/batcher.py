@@ -82,9 +82,9 @@ class Batcher(Generic[Item, Result]):
         assert entry.outcome is not None
         return entry.outcome.unwrap()
 
-    async def post(self, item: Item) -> None:
-        """Hand in an item without waiting for its write."""
-        await self._hand_in(item)
+    async def post(self, item: Item) -> Callable[[], Awaitable[None]]:
+        """Hand in an item without waiting for its write; await what is returned for that. It raises nothing."""
+        return (await self._hand_in(item)).done.wait
 
     async def _hand_in(self, item: Item) -> _Entry[Item, Result]:
         entry: _Entry[Item, Result] = _Entry(item)

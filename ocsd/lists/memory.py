@@ -5,7 +5,7 @@
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -115,7 +115,7 @@ class MemoryListStore:
         call_result: int | None,
         updates: Mapping[str, object],
         asks: Mapping[str, object] = NOTHING,
-    ) -> None:
+    ) -> Callable[[], Awaitable[None]]:
         await self._reach()
         if (attempt := self.database.attempts.get(attempt_id)) is not None:
             result = call_result if call_result is not None else attempt.open.desktop_result
@@ -124,6 +124,7 @@ class MemoryListStore:
             self.database.mark_attempt(
                 attempt_id, desktop_result=result, desktop_updates=known | dict(updates), desktop_asks=asked
             )
+        return trio.lowlevel.checkpoint
 
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         await self._reach()

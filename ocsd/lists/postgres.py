@@ -8,7 +8,7 @@ are written). A heartbeat renews the leases of our claims and undoes claim calls
 import socket
 import uuid
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -210,8 +210,8 @@ class PostgresListStore:
         call_result: int | None,
         updates: Mapping[str, object],
         asks: Mapping[str, object] = NOTHING,
-    ) -> None:
-        await self._results.post(Correction(attempt_id, call_result, updates, asks))
+    ) -> Callable[[], Awaitable[None]]:
+        return await self._results.post(Correction(attempt_id, call_result, updates, asks))
 
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         """

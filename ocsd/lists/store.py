@@ -6,7 +6,7 @@ one transaction that a second call with the same attempt id does not change. Eve
 the database is away, and may then be called again with the same arguments.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -139,11 +139,12 @@ class ListStore(Protocol):
         call_result: int | None,
         updates: Mapping[str, object],
         asks: Mapping[str, object] = NOTHING,
-    ) -> None:
+    ) -> Callable[[], Awaitable[None]]:
         """
         Queue what the desktop has corrected in an open record, for a restart; ``updates`` add to earlier ones.
 
-        ``asks``: what it wants when the record is closed (see OpenAttempt); adds to earlier ones too.
+        ``asks``: what it wants when the record is closed (see OpenAttempt); adds to earlier ones too. Returns what to
+        await for the moment at which it is on disk, however long the database is away.
         """
         ...
 

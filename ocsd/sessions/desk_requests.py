@@ -54,8 +54,8 @@ class RecordRequests:
         match request:
             case requests.UpdateCallCompletionStats():
                 held = self._checks.named(request, request.record_handle, agent_id=agent_id)
-                await self._records.update(request.record_handle, *self._checks.correction(request, held))
-                connection.send(self._acknowledgement(request, held))
+                on_disk = await self._records.update(request.record_handle, *self._checks.correction(request, held))
+                self._answer(connection, on_disk, lambda _: self._acknowledgement(request, held))
             case requests.RecordProcessed():
                 held = self._checks.named(request, request.record_handle, agent_id=agent_id)
                 call_result, updates = self._checks.correction(request, held)
@@ -145,17 +145,16 @@ class RecordRequests:
     ) -> None:
         held = self._checks.named(request, request.record_handle, agent_id=agent_id)
         kind, phone = CALLBACK_TYPE_OF[request.callback_type], self._checks.new_number(request, held)
-        agreed = await self._records.reschedule(request.record_handle, kind, request.local_time, phone)
-        connection.send(
-            events.reschedule_acknowledgement(
-                request,
-                self._dbid,
-                self._checks.list_name(held),
-                held.session.campaign.name,
-                callback_type=events.callback_type_of(agreed.callback_type),
-                date_time=local_text(agreed.due, agreed.zone),
-            )
+        agreed, on_disk = await self._records.reschedule(request.record_handle, kind, request.local_time, phone)
+        acknowledgement = events.reschedule_acknowledgement(
+            request,
+            self._dbid,
+            self._checks.list_name(held),
+            held.session.campaign.name,
+            callback_type=events.callback_type_of(agreed.callback_type),
+            date_time=local_text(agreed.due, agreed.zone),
         )
+        self._answer(connection, on_disk, lambda _: acknowledgement)
 
     def _add(self, connection: DesktopConnection, request: AddRecord, agent_id: str) -> None:
         on_disk = self._adding.add(request, agent_id=agent_id)

@@ -120,7 +120,8 @@ class RecordControl:
             case requests.UpdateCallCompletionStats():
                 correction = self._checks.correction(request, held)
                 self._reach()
-                await records.update(handle, *correction)
+                on_disk = await records.update(handle, *correction)
+                await on_disk()
             case requests.RecordProcessed():
                 correction = self._checks.correction(request, held)
                 treatment = TREATMENT_OF[request.treatment]

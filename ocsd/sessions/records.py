@@ -87,13 +87,14 @@ class RecordService:
 
     # --- corrections --------------------------------------------------------------------------------------------
 
-    async def update(self, handle: int, call_result: int | None, updates: dict[str, object]) -> None:
+    async def update(self, handle: int, call_result: int | None, updates: dict[str, object]) -> OnDisk[None]:
         """UpdateCallCompletionStats. ``updates``: columns and values, already checked against the list's format."""
         held = self.find(handle)
         self._correct(held, call_result, updates)
         if held.task is not None:
             held.task.post(events.RecordUpdated(call_result))
-            await self._note(held, call_result, updates, {})
+            return await self._note(held, call_result, updates, {})
+        return at_once  # in memory until the record leaves the desk: so says the desktop protocol
 
     def _correct(self, held: Held, call_result: int | None, updates: dict[str, object]) -> None:
         held.updates.update(updates)
@@ -102,14 +103,15 @@ class RecordService:
 
     async def _note(
         self, held: Held, call_result: int | None, updates: dict[str, object], asks: Mapping[str, object]
-    ) -> None:
+    ) -> OnDisk[None]:
         """The record may stay open for long: a restart must not forget what the agent has typed and asked for."""
         if call_result is None and not updates and not asks:
-            return
+            return at_once
         try:
-            await self._campaigns.store.note_correction(held.handle, call_result, updates, asks)
+            return await self._campaigns.store.note_correction(held.handle, call_result, updates, asks)
         except StoreUnavailable as error:
             log.warning("record.correction_unsaved", attempt_id=held.handle, error=str(error))
+            return at_once
 
     async def processed(
         self,
@@ -154,8 +156,7 @@ class RecordService:
             if in_wrap_up:
                 return task.closed.wait
             asked = {**asks, **({"treatment": treatment} if treatment is not None else {}), "processed": True}
-            await self._note(held, call_result, updates, asked)
-            return at_once
+            return await self._note(held, call_result, updates, asked)
         assert held.desk is not None
         return self.in_hand.settle(
             held.session, held.desk, self._finished(held.session, held.desk, treatment, agent_id)
@@ -212,8 +213,7 @@ class RecordService:
             if in_wrap_up:
                 return task.closed.wait
             rejected = "unless_answered" if task.context.closing_unless_answered else "always"
-            await self._note(held, None, {}, {"rejected": rejected, "processed": True})
-            return at_once
+            return await self._note(held, None, {}, {"rejected": rejected, "processed": True})
         assert held.desk is not None
         settlement = self.in_hand.settlement(held.desk, reject_change(), f"rejected by {agent_id}", agent_id=agent_id)
         return self.in_hand.settle(held.session, held.desk, replace(settlement, updates={}))
@@ -247,7 +247,7 @@ class RecordService:
 
     async def reschedule(
         self, handle: int, callback_type: RecordType | None, local_time: datetime, phone: str | None = None
-    ) -> Rescheduled:
+    ) -> tuple[Rescheduled, OnDisk[None]]:
         """
         RecordReschedule, ScheduledRecordReschedule. Final at RecordProcessed: until then nothing is written, and a
         later one takes the place of this one.
@@ -259,9 +259,7 @@ class RecordService:
         """
         held = self.find(handle)
         agreed, updates, asks = self._agree(held, callback_type, local_time, phone)
-        if held.task is not None:
-            await self._note(held, None, updates, asks)
-        return agreed
+        return agreed, await self._note(held, None, updates, asks) if held.task is not None else at_once
 
     async def reschedule_finally(
         self,

@@ -288,7 +288,7 @@ async def test_given_a_record_with_a_call_when_rejected_then_it_is_general_and_r
         handle = await daemon.until_talking("agent1")
         await desktop.about("RecordReject", handle)
         assert desktop.errors == []
-        assert desktop.has("RecordRejectAcknowledge")
+        await daemon.until(lambda: desktop.has("RecordRejectAcknowledge"))
         daemon.session.attempts[handle].post(ReleaseRequested())
         await daemon.until(lambda: w.state(1)[:2] == (RecordStatus.READY, RecordType.GENERAL))
         assert w.row(1).record.attempt == 1

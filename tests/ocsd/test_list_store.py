@@ -393,10 +393,10 @@ async def test_given_corrections_of_an_open_record_when_read_after_a_crash_then_
         await store.begin_attempts([attempt_for(chain, 5)])
         await store.note_correction(5, 53, {"customer_name": "Ada", "score": 1})
         await store.note_correction(5, None, {"score": 2}, {"treatment": "campaign"})
-        await store.note_correction(5, None, {}, {"callback_type": 6, "callback_due": 1_800_000_000})
         await store.note_correction(99, 1, {})  # unknown: nothing happens
-        while "callback_due" not in (opened := (await store.open_attempts())[0]).desktop_asks:
-            await trio.lowlevel.checkpoint()
+        on_disk = await store.note_correction(5, None, {}, {"callback_type": 6, "callback_due": 1_800_000_000})
+        await on_disk()
+        (opened,) = await store.open_attempts()
         assert opened.desktop_result == 53
         assert opened.desktop_updates == {"customer_name": "Ada", "score": 2}
         asked = {"treatment": "campaign", "callback_type": 6, "callback_due": 1_800_000_000}

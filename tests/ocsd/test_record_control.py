@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import trio
+import trio.testing
 
 from ocsd.lists.memory import MemoryListStore
 from ocsd.lists.store import AddRefused
@@ -747,3 +748,39 @@ async def test_given_what_the_database_says_when_it_refuses_then_peers_are_told_
         with pytest.raises(DesktopRequestError) as refused:
             await control.carry_out(request)
         assert (refused.value.error, refused.value.description) == (113, "the database cannot be reached")
+
+
+@pytest.mark.parametrize(
+    ("req", "pairs"),
+    [
+        ("UpdateCallCompletionStats", {"customer_name": "Ann"}),
+        ("RecordProcessed", {}),
+        ("RecordReject", {}),
+        ("RecordReschedule", {"GSW_DATE_TIME": "12/01/2031 13:00"}),
+    ],
+)
+async def test_given_a_conversation_when_asked_then_the_answer_follows_when_the_note_is_on_disk(
+    autojump_clock, tmp_path, monkeypatch, req, pairs
+):
+    written = trio.Event()
+
+    async def slow(store, *note):
+        await trio.lowlevel.checkpoint()
+        return written.wait
+
+    monkeypatch.setattr(MemoryListStore, "note_correction", slow)
+    async with world(tmp_path, {number(1): TALKER}) as w, w.daemon() as daemon, trio.open_nursery() as nursery:
+        w.add(1)
+        await daemon.log_in("agent1")
+        await daemon.start()
+        handle = await daemon.until_talking("agent1")
+        answers: list[int] = []
+
+        async def ask() -> None:
+            answers.append(await Port(daemon).record(handle, req, **pairs))
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == []
+        written.set()
+        await daemon.until(lambda: answers == [0])

@@ -44,6 +44,7 @@ async def test_given_a_conversation_when_rescheduled_and_processed_then_the_chai
             GSW_REFERENCE_ID="17",
         )
 
+        await daemon.until(lambda: desktop.has("RecordRescheduleAcknowledge"))
         answer = desktop.last("RecordRescheduleAcknowledge")
         # 19:30 is outside 9 to 18 h: the next opening, and the desktop is told.
         assert (answer["GSW_DATE_TIME"], answer["GSW_CALLBACK_TYPE"]) == ("03/05/2026 09:00", "Personal")
@@ -72,6 +73,7 @@ async def test_given_two_reschedules_when_processed_then_the_last_one_counts(aut
         await desktop.gsw(
             "ScheduledRecordReschedule", **common, GSW_DATE_TIME="03/06/26 11:15", GSW_PHONE="+12125550142"
         )
+        await daemon.until(lambda: desktop.has("ScheduledRecordRescheduleAcknowledge"))
         assert desktop.last("ScheduledRecordRescheduleAcknowledge")["GSW_CALLBACK_TYPE"] == "Campaign"
         await desktop.about("RecordProcessed", handle)
         await daemon.until(lambda: not daemon.session.attempts)
