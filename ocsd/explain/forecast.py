@@ -60,7 +60,6 @@ class Fate(Enum):
 
 
 LEFT: Final = (Fate.CAPPED, Fate.WAITING, Fate.UNREACHED)
-NOT_DIALED: Final = (Fate.FORBIDDEN, Fate.NEVER_OPENS, Fate.FOR_AGENTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,6 @@ OBSERVED_DAYS: Final = 30
 OBSERVED_ENOUGH: Final = 500
 """Results of the last days from which a list's own mix is taken; fewer say too little about the rare ones."""
 
-HANDLE_S: Final = 180.0
 OCCUPANCY: Final = 0.85
 """Part of their time that agents talk or wrap up, when the pace follows from their number."""
 

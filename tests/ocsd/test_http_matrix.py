@@ -265,10 +265,19 @@ async def explore(tmp_path: Path, resource: str, req: str) -> list[tuple[str, To
             again = await here.ask(asked)
             assert (again.status, again.warning, again.text) == (410, 112, "No call found for the record handle")
             found.append(("finished", again))
-        if resource == "phones":
-            unknown = await here.ask(Asked(resource, NEW, req, TENANT))
-            found.append(("unknown", unknown))
-            assert unknown == Told(200)
+        if resource in ("phones", "customer_ids"):
+            nobody = NEW if resource == "phones" else "nobody"
+            for name, identifier in (("unknown", nobody), ("finished", asked.identifier)):
+                found.append((name, await here.ask(Asked(resource, identifier, req, TENANT))))
+                assert found[-1][1] == Told(200)
+    if resource in ("phones", "customer_ids") and req == "DoNotCall":
+        async with port(tmp_path) as (here, handle):
+            rows = dict(here.here.database.rows(LIST))
+            found.append(("foreign tenant", await here.ask(changed(asked, **OTHER_TENANT))))
+            assert found[-1][1] == Told(200), "it is that tenant's own Do-Not-Call"
+            await here.settle()
+            assert [entry.tenant_dbid for entry in here.here.dnc.entries] == [2]
+            assert dict(here.here.database.rows(LIST)) == rows
     async with port(tmp_path) as (here, handle):
         found.append(("database away", await _without_database(here, good(resource, req, handle))))
     return found
