@@ -42,6 +42,34 @@ PHONE = CallScript(ring_s=0.2)
 NAMES = {"GSW_APPLICATION_ID": 101, "GSW_CAMPAIGN_NAME": "Demo", "GSW_CALLING_LIST": "Demo List"}
 
 
+OTHERS = """
+[[tenants]]
+dbid = 2
+name = "Other Tenant"
+
+[[campaigns]]
+dbid = 150
+name = "Idle"
+tenant = "Environment"
+lists = [{ calling_list = "Demo List" }]
+
+[[campaign_groups]]
+dbid = 151
+name = "Idle@Demo Agents"
+campaign = "Idle"
+group = "Demo Agents"
+trunks = ["Simulated Carrier"]
+num_of_channels = 2
+
+[[campaigns]]
+dbid = 152
+name = "Other"
+tenant = "Other Tenant"
+lists = []
+"""
+"""A second tenant, and campaigns that nobody loads: one of the demo's list, one of that tenant."""
+
+
 def number(record_id: int) -> str:
     return f"+1212555{2000 + record_id}"
 

@@ -1,12 +1,15 @@
 """What the list tests share: a configuration, values, and one harness per kind of store."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import queue
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 import psycopg
+import trio
 from psycopg import sql
 from psycopg.rows import dict_row
 
@@ -26,6 +29,9 @@ from ocsd.lists.store import ListStore
 from ocsd.lists.tables import create_table, table_of
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
 from ocsd.model.records import AttemptTimes, Chain, ChainChange, FinishedAttempt, NewAttempt
+
+HANG_LIMIT_S = 60.0
+"""Only catches hangs."""
 
 LIST = 301
 FILTERED_LIST = 302
@@ -208,3 +214,30 @@ class PostgresWorld:
     async def store(self, node: str = "node") -> AsyncIterator[ListStore]:
         async with open_store(self.config, node=node) as store:
             yield store
+
+
+@contextmanager
+def asked_from_outside(world: Any) -> Iterator[Any]:
+    """Runs ``await fn(store)`` on one open store, which lives in a thread of its own for all hypothesis examples."""
+    ready: queue.Queue[Any] = queue.Queue()
+
+    async def serve() -> None:
+        async with world.store() as store:
+            done = trio.Event()
+            ready.put((store, trio.lowlevel.current_trio_token(), done))
+            await done.wait()
+
+    def run() -> None:
+        try:
+            trio.run(serve)
+        except BaseException as error:
+            ready.put(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    first = ready.get(timeout=HANG_LIMIT_S)
+    assert not isinstance(first, BaseException), first
+    store, token, done = first
+    yield lambda fn: trio.from_thread.run(fn, store, trio_token=token)
+    trio.from_thread.run_sync(done.set, trio_token=token)
+    thread.join(HANG_LIMIT_S)

@@ -21,34 +21,9 @@ import trio.testing
 from ocsd.http.answers import HttpRequest, Services, answer
 from ocsd.http.messages import Answer
 from ocsd.sessions.record_control import RecordControl
-from tests.ocsd.desk_world import LIST, RINGS, TALKER, Daemon, World, number, world
+from tests.ocsd.desk_world import LIST, OTHERS, RINGS, TALKER, Daemon, World, number, world
 
 PAGE = Path(__file__).parents[2] / "docs" / "http-answers.md"
-MORE = """
-[[tenants]]
-dbid = 2
-name = "Other Tenant"
-
-[[campaigns]]
-dbid = 150
-name = "Idle"
-tenant = "Environment"
-lists = [{ calling_list = "Demo List" }]
-
-[[campaign_groups]]
-dbid = 151
-name = "Idle@Demo Agents"
-campaign = "Idle"
-group = "Demo Agents"
-trunks = ["Simulated Carrier"]
-num_of_channels = 2
-
-[[campaigns]]
-dbid = 152
-name = "Other"
-tenant = "Other Tenant"
-lists = []
-"""
 FREE = number(3)
 """Of a record that nobody holds."""
 NEW = "+12125559000"
@@ -129,8 +104,8 @@ class Port:
 
 @asynccontextmanager
 async def port(tmp_path: Path) -> AsyncIterator[tuple[Port, str]]:
-    """Record 1 is talked about with agent1, record 2 was called and is finished, record 3 waits; the handle of 1."""
-    async with world(tmp_path, {number(1): TALKER}, more=MORE, agents=1) as here, here.daemon() as daemon:
+    """Record 1 is talked about with agent1, record 3 waits in the list; the handle of 1."""
+    async with world(tmp_path, {number(1): TALKER}, more=OTHERS, agents=1) as here, here.daemon() as daemon:
         here.add(1)
         await daemon.log_in("agent1")
         await daemon.start()

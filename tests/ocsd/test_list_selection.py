@@ -1,7 +1,5 @@
 """What a claim takes: SQL and its Python twin agree on any table; filters, roles and figures on PostgreSQL."""
 
-import queue
-import threading
 from datetime import timedelta
 
 import psycopg
@@ -16,12 +14,20 @@ from ocsd.lists import claiming, counting, reader, selection
 from ocsd.lists.claiming import WAITING_ROWS
 from ocsd.lists.gates import LocalTimes, dialable_position, named_chain_n, why_not_dialable
 from ocsd.lists.memory_database import MemoryTable
-from ocsd.lists.store import ListStore
 from ocsd.lists.tables import held_expression, ready_index_name, waiting_index_name
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import ConfigError
 from ocsd.model.records import CallingRecord, Portion
-from tests.ocsd.list_worlds import FILTERED_LIST, GROUP, LIST, NOON_UTC, MemoryWorld, PostgresWorld, configuration
+from tests.ocsd.list_worlds import (
+    FILTERED_LIST,
+    GROUP,
+    LIST,
+    NOON_UTC,
+    MemoryWorld,
+    PostgresWorld,
+    asked_from_outside,
+    configuration,
+)
 
 HANG_LIMIT_S = 60.0
 NOW_S = int(NOON_UTC.timestamp())
@@ -84,29 +90,8 @@ def world(database):
 
 @pytest.fixture
 def ask(world):
-    """Runs ``await fn(store)`` on one open store, which lives in a thread of its own for all examples."""
-    ready: queue.Queue[tuple[ListStore, trio.lowlevel.TrioToken, trio.Event] | BaseException] = queue.Queue()
-
-    async def serve():
-        async with world.store() as store:
-            done = trio.Event()
-            ready.put((store, trio.lowlevel.current_trio_token(), done))
-            await done.wait()
-
-    def run():
-        try:
-            trio.run(serve)
-        except BaseException as error:
-            ready.put(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    first = ready.get(timeout=HANG_LIMIT_S)
-    assert not isinstance(first, BaseException), first
-    store, token, done = first
-    yield lambda fn: trio.from_thread.run(fn, store, trio_token=token)
-    trio.from_thread.run_sync(done.set, trio_token=token)
-    thread.join(HANG_LIMIT_S)
+    with asked_from_outside(world) as ask:
+        yield ask
 
 
 @given(tables, portions, st.integers(1, 6), st.sampled_from([LIST, LIST, FILTERED_LIST]))

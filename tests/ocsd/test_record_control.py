@@ -19,38 +19,14 @@ from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.record_control import DNC_LIMIT_S, RecordControl
 from ocsd.sessions.roster import AgentState
 from telephony.fake import CallScript
-from tests.ocsd.desk_world import LIST, NAMES, NOON, RINGS, TALKER, number, world
+from tests.ocsd.desk_world import LIST, NAMES, NOON, OTHERS, RINGS, TALKER, number, world
 
 R, T = RecordStatus, RecordType
 TENANT = {"GSW_TENANT_NAME": "Environment"}
 ADD = {"GSW_PHONE": "212-555-9000", "GSW_TZ_NAME": "EST", "GSW_CAMPAIGN_NAME": "Demo"}
 NEW = "+12125559000"
 
-MORE = """
-[[tenants]]
-dbid = 2
-name = "Other Tenant"
-
-[[campaigns]]
-dbid = 150
-name = "Idle"
-tenant = "Environment"
-lists = [{ calling_list = "Demo List" }]
-
-[[campaign_groups]]
-dbid = 151
-name = "Idle@Demo Agents"
-campaign = "Idle"
-group = "Demo Agents"
-trunks = ["Simulated Carrier"]
-num_of_channels = 2
-
-[[campaigns]]
-dbid = 152
-name = "Other"
-tenant = "Other Tenant"
-lists = []
-
+MORE = f"""{OTHERS}
 [[table_accesses]]
 dbid = 160
 name = "Spare"

@@ -1,12 +1,9 @@
 """What `why` says of a row is what claim and sift do with it: any table, any instant, on PostgreSQL."""
 
-import queue
-import threading
 from datetime import timedelta
 
 import psycopg
 import pytest
-import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +15,7 @@ from ocsd.explain.facts import gather, with_ahead
 from ocsd.explain.why import explain
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.supply import RecordSupply
-from tests.ocsd.list_worlds import PostgresWorld
+from tests.ocsd.list_worlds import PostgresWorld, asked_from_outside
 from tests.ocsd.why_world import (
     HOUR,
     LIST,
@@ -31,7 +28,6 @@ from tests.ocsd.why_world import (
     was_called,
 )
 
-HANG_LIMIT_S = 60.0
 S = int(NOON.timestamp())
 PHONES = ("+12125550101", "+12135550102", "+442071838750", "+18005550103")
 CUSTOMERS = ("C-1", "C-2", None)
@@ -84,29 +80,8 @@ def world(database):
 
 @pytest.fixture
 def ask(world):
-    """Runs ``await fn(store)`` on one open store, which lives in a thread of its own for all examples."""
-    ready = queue.Queue()
-
-    async def serve():
-        async with world.store() as store:
-            done = trio.Event()
-            ready.put((store, trio.lowlevel.current_trio_token(), done))
-            await done.wait()
-
-    def run():
-        try:
-            trio.run(serve)
-        except BaseException as error:
-            ready.put(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    first = ready.get(timeout=HANG_LIMIT_S)
-    assert not isinstance(first, BaseException), first
-    store, token, done = first
-    yield lambda fn: trio.from_thread.run(fn, store, trio_token=token)
-    trio.from_thread.run_sync(done.set, trio_token=token)
-    thread.join(HANG_LIMIT_S)
+    with asked_from_outside(world) as ask:
+        yield ask
 
 
 @pytest.fixture
@@ -149,6 +124,13 @@ def test_given_any_table_and_instant_when_asked_why_then_a_row_is_open_exactly_i
     with conn.transaction():
         for record_id, row in enumerate(table, start=1):
             world.add(record_id=record_id, **row)
+        # A Retrieved row that nobody has claimed becomes Ready when its chain is claimed and given back: not between
+        # our two looks, please.
+        conn.execute(
+            "UPDATE customers AS c SET record_status = 3 WHERE record_status = 2 AND NOT chain_id = ANY(%s)"
+            " AND EXISTS (SELECT FROM customers AS o WHERE o.chain_id = c.chain_id AND o.record_id <> c.record_id)",
+            (list(claimed),),
+        )
         for attempt_id, (phone, customer, ago) in enumerate(made, start=1):
             was_called(conn, attempt_id, at - timedelta(seconds=ago), phone=phone, customer_id=customer, chain_id=-1)
         write(conn, [request_of(entry, NOON) for entry in entries])
