@@ -4,6 +4,16 @@ Drive it from a daemon or a simulator through :class:`Pacer`.
 """
 
 from pacing.pacer import Outcome, Pacer
-from pacing.types import DialDecision, Goal, GroupSnapshot, Mode, PacingTarget
+from pacing.types import Algorithm, DialDecision, Goal, GroupSnapshot, LegalRoom, Mode, PacingTarget
 
-__all__ = ["DialDecision", "Goal", "GroupSnapshot", "Mode", "Outcome", "Pacer", "PacingTarget"]
+__all__ = [
+    "Algorithm",
+    "DialDecision",
+    "Goal",
+    "GroupSnapshot",
+    "LegalRoom",
+    "Mode",
+    "Outcome",
+    "Pacer",
+    "PacingTarget",
+]
