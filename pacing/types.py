@@ -121,9 +121,9 @@ class GroupSnapshot:
 class DialDecision:
     """``launch`` calls to start now; ``because`` names the binding reason; ``inputs`` hold every figure used.
 
-    Among ``inputs`` of a predictive decision: ``expected_people``, ``expected_abandoned`` and ``expected_freed``: people
-    whom all calls then under way will bring within ``horizon_s`` from now, those of them who find nobody, and busy
-    agents who come free, for calibration against what then happens.
+    Among ``inputs`` of a predictive decision: ``expected_people``, ``expected_abandoned`` and ``expected_freed``: the
+    people whom all calls then under way will bring within ``horizon_s`` from now, those of them who find nobody, and
+    the busy agents who come free, for calibration against what then happens.
     """
 
     launch: int
