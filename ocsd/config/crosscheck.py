@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from ocsd.config import check_rules, check_treatments, check_validation
+from ocsd.config import check_pacing, check_rules, check_treatments, check_validation
 from ocsd.config import objects as o
 from ocsd.config.addresses import is_host, is_sip_uri
 from ocsd.config.located import Located, Objects, names, reference, repeated, valid
@@ -46,6 +46,7 @@ def problems(objects: Objects, sections: Mapping[str, Located]) -> list[str]:
         *_campaigns(objects),
         *_campaign_groups(objects),
         *check_validation.problems(objects, sections),
+        *check_pacing.problems(objects, sections),
     ]
 
 

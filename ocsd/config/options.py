@@ -197,6 +197,56 @@ PROGRESSIVE_DIAL_FACTOR: Final = Option(
     "Lines per agent in Progressive mode; 1 can leave nobody without an agent.",
     unit="lines per ready agent", minimum=1, maximum=10,
 )  # fmt: skip
+PREDICTIVE_ALGORITHM: Final = Option(
+    "predictive_algorithm", "time_optimized_odr", ACG, TakesEffect.IMMEDIATELY,
+    "How Predictive mode reaches an overdial rate; the goals busy factor and wait time always use classical. "
+    "classical: as much as the prediction of answers and of agents coming free allows; small_group: in small groups, "
+    "no call is started until every call under way has ended; advanced_small_group: the same without that wait; "
+    "time_optimized_odr: at any size, and an excess is made up for over time. The vendor's default is small_group; "
+    "ours keeps agents busier at the same overdial rate, in small groups too.",
+    choices=("classical", "small_group", "advanced_small_group", "time_optimized_odr"),
+)  # fmt: skip
+SMALL_GROUP_SIZE: Final = Option(
+    "small_group_size", 30, ACG, TakesEffect.IMMEDIATELY,
+    "The two small-group algorithms apply up to so many agents who work or wait; above it, classical does.",
+    unit="agents", minimum=0, maximum=10_000,
+)  # fmt: skip
+HISTORY_LENGTH: Final = Option(
+    "history_length", 30, ACG, TakesEffect.IMMEDIATELY,
+    "Outcomes of calls that Predictive mode needs before it trusts its prediction; until then one call per ready agent "
+    "is started. Ours knows after 30 what the vendor's is remembered to need 100 for: the error of a small sample is "
+    "part of the prediction.",
+    unit="calls", minimum=0, maximum=100_000,
+)  # fmt: skip
+PREDICTIVE_MIN_OVERDIAL_RATE: Final = Option(
+    "predictive_min_overdial_rate", 0.0, ACG, TakesEffect.IMMEDIATELY,
+    "Under time_optimized_odr with an overdial rate as goal: what is still aimed at while an excess is made up for, "
+    "instead of nothing at all. max_overdial_rate and the guard over the legal window stay above it.",
+    unit="percent", minimum=0, maximum=100,
+)  # fmt: skip
+PREDICTIVE_MIN_OVERDIAL_RATE_CALLS: Final = Option(
+    "predictive_min_overdial_rate_calls", 100, ACG, TakesEffect.IMMEDIATELY,
+    "Over how many answered people predictive_min_overdial_rate is measured.",
+    unit="people", minimum=1, maximum=1_000_000,
+)  # fmt: skip
+PREDICTIVE_HARD_LIMITS: Final = Option(
+    "predictive_hard_limits", False, ACG, TakesEffect.IMMEDIATELY,
+    "yes: from the moment the goal is exceeded until it is met again, no call is started ahead of a ready agent; no: "
+    "the excess is made up for over time.",
+)  # fmt: skip
+PROGRESSIVE_BLENDING_RESERVED_AGENTS: Final = Option(
+    "progressive_blending_reserved_agents", 0, ACG, TakesEffect.IMMEDIATELY,
+    "Ready agents for whom Progressive mode starts no call, so that inbound calls find one. A called person who waits "
+    "is still given to any of them.",
+    unit="agents", minimum=0, maximum=10_000,
+)  # fmt: skip
+SHARING_WEIGHT: Final = Option(
+    "sharing-weight", 1.0, frozenset({Level.APPLICATION, Level.CAMPAIGN_GROUP}), TakesEffect.IMMEDIATELY,
+    "The group's part of what it shares with others that dial at the same time: agents who are in several agent "
+    "groups, calls on a trunk, legs of the telephony. Twice the weight, twice the part. What one does not need is the "
+    "others'.",
+    minimum=0.01, maximum=1000, ours=True,
+)  # fmt: skip
 HISTORY_RETENTION: Final = Option(
     "history-retention", 400, A, TakesEffect.IMMEDIATELY,
     "How long attempts, decisions without a call and withdrawals are kept for `ocsd history`; older ones are deleted "
@@ -361,14 +411,22 @@ _ALL: Final[tuple[AnyOption, ...]] = (
     DIALING_RATE_LIMIT,
     DNC_REREAD_AT,
     GENERAL_N_RECORDS,
+    HISTORY_LENGTH,
     HISTORY_RETENTION,
     HTTP_CONNECTION_POOL_SIZE,
     HTTP_RESPONSE_TIMEOUT,
     MAX_OVERDIAL_RATE,
+    PREDICTIVE_ALGORITHM,
     PREDICTIVE_CALLBACK,
+    PREDICTIVE_HARD_LIMITS,
+    PREDICTIVE_MIN_OVERDIAL_RATE,
+    PREDICTIVE_MIN_OVERDIAL_RATE_CALLS,
     PRE_DIAL_VALIDATION,
+    PROGRESSIVE_BLENDING_RESERVED_AGENTS,
     PROGRESSIVE_DIAL_FACTOR,
     RECORD_PROCESSED,
+    SHARING_WEIGHT,
+    SMALL_GROUP_SIZE,
     STALE_CLEAN_TIMEOUT,
     TREATMENT_SCHED_THRESHOLD,
     UPDATE_ALL_RECORDS,
@@ -391,11 +449,9 @@ UNSUPPORTED_OPTIONS: Final = frozenset(
     campaigngroup-states-uri channel_num contact-processed-notification contact-processed-notification-uri conversion
     cpd-recording CPNPlan CPNPresentation CPNScreening CPNType criteria customer_id db-stat-recalc-interval
     desktop-chains-limit dial_log_buffer dial_log_delimiter dial_log_destination dialer-num-attempts dialer-ttl
-    digital-dialer-uri digits-detection expire history_length inbound_agent_assignment_support ivr_group
-    ivr_update_on_release log_call_stats merge-method order_by outbound_answer_action outbound_contact_server
-    outbound_release_action predictive_algorithm predictive_hard_limits predictive_min_overdial_rate
-    predictive_min_overdial_rate_calls progressive_blending_reserved_agents report_procedure segment
-    send-campaigngroup-states send_attribute small_group_size treatment-holiday-stattable
+    digital-dialer-uri digits-detection expire inbound_agent_assignment_support ivr_group ivr_update_on_release
+    log_call_stats merge-method order_by outbound_answer_action outbound_contact_server outbound_release_action
+    report_procedure segment send-campaigngroup-states send_attribute treatment-holiday-stattable
     treatment-preferred-contact-field treatment-uri treatment-weekday-stattable
     """.split()  # noqa: SIM905 - eighty names read better so
 )

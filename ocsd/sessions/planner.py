@@ -19,7 +19,13 @@ from ocsd.rules.hours import ListHours
 from ocsd.sessions.attempt import AttemptRules
 from ocsd.sessions.attempt_task import AttemptContext, DialPlan
 from ocsd.sessions.group import DialSettings
-from pacing import Goal, Mode, PacingTarget
+from pacing import Algorithm, Goal, Mode, PacingTarget
+
+_GOALS: Final = {
+    OptimizeBy.BUSY_FACTOR: Goal.BUSY_FACTOR,
+    OptimizeBy.OVERDIAL_RATE: Goal.OVERDIAL_RATE,
+    OptimizeBy.WAIT_TIME: Goal.WAIT_TIME,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +69,37 @@ class Planner:
 
     def target(self, settings: DialSettings) -> PacingTarget:
         """The manual's parameters in the pacing's terms; the overdial goal never exceeds ``max_overdial_rate``."""
-        mode = Mode.PREDICTIVE if settings.dial_mode is DialMode.PREDICTIVE else Mode.PROGRESSIVE
         bound = float(self.option("max_overdial_rate")) / 100.0
-        lines = float(self.option("progressive_dial_factor"))
-        match settings.optimize_by:
-            case OptimizeBy.BUSY_FACTOR:
-                return PacingTarget(mode, Goal.BUSY_FACTOR, settings.optimize_goal / 100.0, bound, lines)
-            case OptimizeBy.WAIT_TIME:
-                return PacingTarget(mode, Goal.WAIT_TIME, float(settings.optimize_goal), bound, lines)
-            case OptimizeBy.OVERDIAL_RATE:
-                goal = min(settings.optimize_goal / 100.0, bound)
-                return PacingTarget(mode, Goal.OVERDIAL_RATE, goal, bound, lines)
+        goal, value = _GOALS[settings.optimize_by], settings.optimize_goal / 100.0
+        if goal is Goal.OVERDIAL_RATE:
+            value = min(value, bound)
+        elif goal is Goal.WAIT_TIME:
+            value = float(settings.optimize_goal)
+        # A floor above the goal would be no floor: what a request asks for goes before the option.
+        least = min(float(self.option("predictive_min_overdial_rate")) / 100.0, bound)
+        return PacingTarget(
+            mode=Mode.PREDICTIVE if settings.dial_mode is DialMode.PREDICTIVE else Mode.PROGRESSIVE,
+            goal=goal,
+            value=value,
+            max_overdial_ratio=bound,
+            lines_per_agent=float(self.option("progressive_dial_factor")),
+            algorithm=Algorithm(str(self.option("predictive_algorithm"))),
+            history_length=int(self.option("history_length")),
+            small_group_size=int(self.option("small_group_size")),
+            min_overdial_ratio=min(least, value) if goal is Goal.OVERDIAL_RATE else least,
+            min_overdial_calls=int(self.option("predictive_min_overdial_rate_calls")),
+            hard_limits=bool(self.option("predictive_hard_limits")),
+        )
+
+    def kept_back(self, settings: DialSettings) -> int:
+        """Ready agents for whom no call is started, in Progressive mode (progressive_blending_reserved_agents)."""
+        progressive = settings.dial_mode is DialMode.PROGRESSIVE
+        return int(self.option("progressive_blending_reserved_agents")) if progressive else 0
+
+    @property
+    def sharing_weight(self) -> float:
+        """The group's part of what it shares with others, relative to theirs."""
+        return float(self.option("sharing-weight"))
 
     def rules(self, list_dbid: int) -> AttemptRules:
         """Limits of an attempt on a record of this list."""
