@@ -120,6 +120,21 @@ class MemoryTable:
                 _note(self._by_value[column], _text(row.record, column), row.record.record_id)
         return sorted(self._by_value[column].get(value, ()))
 
+    def copy(self) -> "MemoryTable":
+        """A table with the same rows, which goes its own way from here on."""
+        twin = MemoryTable()
+        twin.rows = dict(self.rows)
+        twin.ready = {bucket: list(places) for bucket, places in self.ready.items()}
+        twin._chains = {chain_id: list(members) for chain_id, members in self._chains.items()}
+        twin._where = dict(self._where)
+        twin._by_phone = {phone: set(found) for phone, found in self._by_phone.items()}
+        twin._by_value = {
+            column: {value: set(found) for value, found in by_value.items()}
+            for column, by_value in self._by_value.items()
+        }
+        twin._last_record_id, twin._last_chain_id = self._last_record_id, self._last_chain_id
+        return twin
+
     def insert(self, row: MemoryRow) -> None:
         """ValueError when the record_id, or the place in the chain, is taken."""
         record = row.record
