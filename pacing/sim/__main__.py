@@ -1,93 +1,113 @@
-"""``python -m pacing.sim``: run scenarios over seeds and print a table."""
+"""``python -m pacing.sim``: measure ways of pacing against each other."""
 
 import argparse
+import os
+import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
-from pacing.sim.engine import RunResult, simulate
-from pacing.sim.scenarios import SCENARIOS, Scenario
-from pacing.types import Goal, Mode, PacingTarget
+from pacing.sim.contenders import CONTENDERS, ENGINE, FLOOR
+from pacing.sim.experiment import Laboratory, Progress, Run, Store
+from pacing.sim.report import busy_table, detail_table
+from pacing.sim.scenarios import SCENARIOS, TABLE_NAMES, Scenario, scenario_named
 
-BAR_CELLS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    name: str
-    mode: Mode
-    runs: tuple[RunResult, ...]
-    cpu_s: float
-    simulated_h: float
+_COMMANDS = ("table",)
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pacing.sim",
-        description="Simulate campaign groups with the pacer of the daemon.",
-        epilog="example: python -m pacing.sim --scenario agents-25 --seeds 6 --mode predictive progressive",
+        description="Simulate campaign groups with the pacer of the daemon and with what others do.",
+        epilog="example: python -m pacing.sim table --scenarios agents-25 hit-10 --seeds 6 --policies engine mpc",
     )
-    parser.add_argument("--scenario", nargs="+", choices=[*SCENARIOS, "all"], default=["agents-25"])
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs per scenario, with seeds 1..N")
-    parser.add_argument("--mode", nargs="+", choices=[mode.value for mode in Mode], default=["predictive"])
-    parser.add_argument("--goal", choices=[goal.value for goal in Goal], default=Goal.OVERDIAL_RATE.value)
-    parser.add_argument("--value", type=float, default=0.03, help="ratio, or seconds for the goal wait_time")
-    parser.add_argument("--max-overdial", type=float, default=0.03, metavar="RATIO", help="the hard bound")
+    commands = parser.add_subparsers(dest="command", required=True)
+    table = commands.add_parser("table", help="busy factor and abandoned share by scenario and policy")
+    _add_choice(table)
+    table.add_argument("--policies", nargs="+", choices=list(CONTENDERS), default=None, metavar="NAME")
+    table.add_argument("--out", type=Path, metavar="FILE", help="write the table as Markdown")
+    table.add_argument("--json", type=Path, metavar="FILE", help="results, kept and used again by the same code")
+    return parser
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scenarios", "--scenario", nargs="+", type=_scenario, default=None, metavar="NAME",
+        help=f"all (default) or some of {', '.join(SCENARIOS)}, random-<number>",
+    )  # fmt: skip
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="the first N random scenarios as well")
+    parser.add_argument("--seeds", type=int, default=6, metavar="N", help="runs per scenario, with seeds 1..N")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes")
     parser.add_argument("--hours", type=float, help="simulated hours (default: the scenario's)")
-    return parser.parse_args(arguments)
 
 
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        cells = BAR_CELLS * done // total
-        end = "\n" if done == total else ""
-        print(f"\r[{'#' * cells}{'.' * (BAR_CELLS - cells)}] {done}/{total}", end=end, file=sys.stderr)  # noqa: T201
+def _scenario(name: str) -> str:
+    if name != "all":
+        try:
+            scenario_named(name)
+        except KeyError:
+            raise argparse.ArgumentTypeError(f"invalid choice: {name!r} is no scenario") from None
+    return name
 
 
-def _print_table(rows: list[_Row]) -> None:
-    print(  # noqa: T201
-        f"{'scenario':<18}{'mode':<13}{'busy %':>8}{'aband. %':>10}{'max aband. %':>14}{'worst 15 min %':>16}"
-        f"{'people':>8}{'wait s':>8}{'agent wait s':>14}{'CPU s/h':>9}"
-    )
-    for row in rows:
-        runs, n = row.runs, len(row.runs)
-        people = sum(run.people for run in runs)
-        print(  # noqa: T201
-            f"{row.name:<18}{row.mode.value:<13}"
-            f"{100 * sum(run.busy_ratio for run in runs) / n:>8.1f}"
-            f"{100 * sum(run.abandoned for run in runs) / max(people, 1):>10.2f}"
-            f"{100 * max(run.abandoned_ratio for run in runs):>14.2f}"
-            f"{100 * max(run.worst_window_ratio for run in runs):>16.1f}"
-            f"{people / n:>8.0f}"
-            f"{sum(run.wait_s for run in runs) / n:>8.2f}"
-            f"{sum(run.agent_wait_s for run in runs) / n:>14.1f}"
-            f"{row.cpu_s / row.simulated_h:>9.2f}"
-        )
+def _chosen(options: argparse.Namespace) -> list[Scenario]:
+    names: list[str] = options.scenarios or ([] if options.random else ["all"])
+    if "all" in names:
+        names = list(TABLE_NAMES)
+    names = [*names, *(f"random-{number}" for number in range(1, options.random + 1))]
+    scenarios = [scenario_named(name) for name in names]
+    if options.hours:
+        scenarios = [
+            replace(scenario, name=f"{scenario.name} {options.hours:g} h", duration_s=options.hours * 3600.0)
+            for scenario in scenarios
+        ]
+    return scenarios
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
+
+
+def _table(options: argparse.Namespace, command: str) -> int:
+    scenarios = _chosen(options)
+    policies = options.policies or list(CONTENDERS)
+    store = Store(options.json)
+    seeds = range(1, options.seeds + 1)
+    progress = Progress(len(scenarios) * len(policies))
+    results: dict[str, dict[str, list[Run]]] = {}
+    with Laboratory(options.jobs) as laboratory:
+        for scenario in scenarios:
+            row = results[scenario.name] = {}
+            for policy in policies:
+                row[policy] = laboratory.results(scenario, policy, seeds, store)
+                progress.step(f"{scenario.name} {policy}")
+    hours_of = {scenario.name: scenario.duration_s / 3600.0 for scenario in scenarios}
+    parts = [f"Busy % ± standard error over {options.seeds} seeds (abandoned %).\n", busy_table(results)]
+    for policy in policies:
+        if policy in (ENGINE, FLOOR) or len(policies) == 1:
+            parts += [f"{CONTENDERS[policy].title.strip('*')}:\n", detail_table(results, policy, FLOOR, hours_of)]
+    text = "\n".join(parts)
+    _say(text)
+    if options.out is not None:
+        options.out.write_text(_heading(command) + text, encoding="utf-8")
+    return 0
+
+
+def _heading(command: str) -> str:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    day = datetime.now(UTC).date()
+    return f"Made by `{command}` at commit {commit.stdout.strip() or 'unknown'} on {day}.\n\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; 0 when done."""
-    options = _parse(sys.argv[1:] if arguments is None else arguments)
-    names = list(SCENARIOS) if "all" in options.scenario else options.scenario
-    scenarios: list[Scenario] = [SCENARIOS[name] for name in names]
-    if options.hours:
-        scenarios = [replace(scenario, duration_s=options.hours * 3600.0) for scenario in scenarios]
-    total, done = len(scenarios) * len(options.mode) * options.seeds, 0
-    rows = []
-    for scenario in scenarios:
-        for mode in (Mode(value) for value in options.mode):
-            target = PacingTarget(mode, Goal(options.goal), options.value, options.max_overdial)
-            runs = []
-            started_s = time.process_time()
-            for seed in range(1, options.seeds + 1):
-                runs.append(simulate(scenario, target, seed))
-                done += 1
-                _progress(done, total)
-            hours = options.seeds * scenario.duration_s / 3600.0
-            rows.append(_Row(scenario.name, mode, tuple(runs), time.process_time() - started_s, hours))
-    _print_table(rows)
-    return 0
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] not in _COMMANDS and given[0] not in ("-h", "--help"):
+        given.insert(0, "table")
+    options = _parser().parse_args(given)
+    return _table(options, "python -m pacing.sim " + " ".join(given))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pytest
 from pacing import Goal, Mode, PacingTarget
 from pacing.sim import SCENARIOS, simulate
 from pacing.sim.__main__ import main
+from pacing.sim.experiment import Job, Laboratory
 from tests.pacing.worlds import PREDICTIVE
 
 PROGRESSIVE = PacingTarget(Mode.PROGRESSIVE)
@@ -37,7 +38,7 @@ def test_given_a_changing_world_when_predictive_then_the_bound_holds(name):
     scenario = replace(SCENARIOS[name], agents=15, ports=27, duration_s=2400.0, break_s=300.0, decide_every_s=2.0)
 
     run = simulate(scenario, PREDICTIVE, 1)
-    assert run.people > 100
+    assert run.people > 60
     assert run.abandoned_ratio <= 0.04
 
 
@@ -56,13 +57,27 @@ def test_given_the_same_seed_when_simulated_twice_then_the_same_run():
     assert simulate(short, PREDICTIVE, 5) != simulate(short, PREDICTIVE, 6)
 
 
-def test_given_a_command_line_when_run_then_a_table_with_a_row_per_scenario_and_mode(capsys):
-    arguments = ["--scenario", "short-run", "--seeds", "1", "--hours", "0.005", "--mode", "predictive", "progressive"]
+def test_given_a_command_line_when_run_then_a_table_with_a_row_per_scenario(capsys, tmp_path):
+    arguments = ["--scenario", "short-run", "--seeds", "2", "--hours", "0.005", "--policies", "progressive", "engine"]
+    kept = ["--json", str(tmp_path / "kept.json"), "--out", str(tmp_path / "table.md"), "--jobs", "1"]
 
-    assert main(arguments) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:3] == ["scenario", "mode", "busy"]
-    assert [line.split()[1] for line in lines[1:]] == ["predictive", "progressive"]
+    assert main([*arguments, *kept]) == 0
+    first = capsys.readouterr().out
+    lines = first.splitlines()
+    assert lines[2].split()[:3] == ["|", "scenario", "|"]
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("| short-run")] == ["short-run 0.005 h"] * 2
+    assert (tmp_path / "table.md").read_text().startswith("Made by `python -m pacing.sim table --scenario short-run")
+
+    assert main([*arguments, "--json", str(tmp_path / "kept.json"), "--jobs", "2"]) == 0
+    assert capsys.readouterr().out == first  # from the store, CPU seconds included
+
+
+def test_given_more_processes_when_run_then_the_same_results():
+    jobs = [Job(replace(SHORT, duration_s=20.0), "engine", 0.0, seed) for seed in (1, 2, 3)]
+
+    with Laboratory(1) as one, Laboratory(2) as two:
+        alone, together = list(one.runs(jobs)), list(two.runs(jobs))
+    assert [replace(run, cpu_s=0.0) for run in alone] == [replace(run, cpu_s=0.0) for run in together]
 
 
 def test_given_an_unknown_scenario_when_run_then_refused(capsys):

@@ -1,0 +1,205 @@
+"""Runs of many scenarios, contenders and seeds in several processes, and a store of what has been run already."""
+
+import ast
+import hashlib
+import json
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pacing.sim.contenders import CONTENDERS
+from pacing.sim.engine import simulate_policy
+from pacing.sim.scenarios import Scenario
+
+LIMIT_RATIO = 0.03
+_WORLD_CODE = ("sim.engine", "sim.draws", "sim.results", "sim.spread")
+_TUNING_STEPS = 9
+_TUNING_AGENT_HOURS = 300.0
+BAR_CELLS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run: picklable, and complete, so that its result does not depend on the process it runs in."""
+
+    scenario: Scenario
+    contender: str
+    knob: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Figures of one job that tables need; see :class:`pacing.sim.results.RunResult`."""
+
+    seed: int
+    knob: float
+    attempts: int
+    people: int
+    abandoned: int
+    busy_ratio: float
+    worst_window_ratio: float
+    wait_s: float
+    agent_wait_s: float
+    lost_people: int
+    inbound_wait_s: float
+    cpu_s: float
+
+    @property
+    def abandoned_ratio(self) -> float:
+        return self.abandoned / self.people if self.people else 0.0
+
+
+def run_job(job: Job) -> Run:
+    """Do it."""
+    contender = CONTENDERS[job.contender]
+    began_s = time.process_time()
+    found = simulate_policy(job.scenario, lambda scenario: contender.make(scenario, job.knob), job.seed)
+    return Run(
+        seed=job.seed,
+        knob=job.knob,
+        attempts=found.attempts,
+        people=found.people,
+        abandoned=found.abandoned,
+        busy_ratio=round(found.busy_ratio, 6),
+        worst_window_ratio=round(found.worst_window_ratio, 6),
+        wait_s=round(found.wait_s, 4),
+        agent_wait_s=round(found.agent_wait_s, 4),
+        lost_people=found.lost_people,
+        inbound_wait_s=round(found.inbound_wait_s, 4),
+        cpu_s=round(time.process_time() - began_s, 3),
+    )
+
+
+class Progress:
+    """A bar on standard error while that is a terminal."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done = total, 0
+
+    def step(self, label: str) -> None:
+        self._done += 1
+        if sys.stderr.isatty():
+            cells = BAR_CELLS * self._done // max(self._total, 1)
+            end = "\n" if self._done >= self._total else ""
+            bar = f"\r[{'#' * cells}{'.' * (BAR_CELLS - cells)}] {self._done}/{self._total} {label:<40.40}"
+            print(bar, end=end, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def fingerprint(scenario: Scenario, contender: str) -> str:
+    """Changes with the scenario and with any code that decides about the result, not with comments and docstrings."""
+    digest = hashlib.sha256(repr(scenario).encode())
+    for module in (*_WORLD_CODE, *CONTENDERS[contender].modules):
+        spec = find_spec(f"pacing.{module}")
+        if spec is None or spec.origin is None:
+            raise ValueError(f"no module pacing.{module}")
+        digest.update(_code(Path(spec.origin)).encode())
+    return digest.hexdigest()[:16]
+
+
+_code_of: dict[Path, str] = {}
+
+
+def _code(path: Path) -> str:
+    if path not in _code_of:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list):
+                body[:] = [
+                    line for line in body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
+                ]
+        _code_of[path] = ast.dump(tree)
+    return _code_of[path]
+
+
+class Store:
+    """Results by scenario and contender, in a JSON file; only those of the present code count.
+
+    ``path`` None: in memory only.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._found: dict[str, dict[str, Any]] = {}
+        if path is not None and path.exists():
+            self._found = json.loads(path.read_text(encoding="utf-8"))["results"]
+
+    def runs(self, scenario: Scenario, contender: str) -> dict[int, Run]:
+        """By seed."""
+        entry = self._found.get(f"{scenario.name}/{contender}")
+        if entry is None or entry["fingerprint"] != fingerprint(scenario, contender):
+            return {}
+        return {run["seed"]: Run(**run) for run in entry["runs"]}
+
+    def keep(self, scenario: Scenario, contender: str, runs: Iterable[Run]) -> None:
+        """Replace what is known about the pair and write the file."""
+        self._found[f"{scenario.name}/{contender}"] = {
+            "fingerprint": fingerprint(scenario, contender),
+            "runs": [asdict(run) for run in sorted(runs, key=lambda run: run.seed)],
+        }
+        if self._path is not None:
+            rows = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(self._found.items())]
+            self._path.write_text('{"results": {\n' + ",\n".join(rows) + "\n}}\n", encoding="utf-8")
+
+
+class Laboratory:
+    """Runs jobs, in this process or in ``jobs`` others; a context manager."""
+
+    def __init__(self, jobs: int) -> None:
+        self._pool = (
+            # Fresh interpreters: what a run computes must not depend on what this process has done before.
+            ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else None
+        )
+
+    def __enter__(self) -> "Laboratory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def runs(self, jobs: Sequence[Job]) -> Iterator[Run]:
+        """Results in the order of ``jobs``."""
+        return map(run_job, jobs) if self._pool is None else self._pool.map(run_job, jobs)
+
+    def tuned(self, scenario: Scenario, contender: str, seeds: Sequence[int]) -> float:
+        """The boldest knob found by bisection that keeps all people of all seeds together within the limit."""
+        bounds = CONTENDERS[contender].knob
+        if bounds is None:
+            return 0.0
+        low, high = bounds
+        hours = scenario.agents * scenario.duration_s / 3600.0
+        some = seeds[: max(1, min(len(seeds), round(_TUNING_AGENT_HOURS / hours)))]
+
+        def within(knob: float, tried: Sequence[int]) -> bool:
+            runs = list(self.runs([Job(scenario, contender, knob, seed) for seed in tried]))
+            return sum(run.abandoned for run in runs) <= LIMIT_RATIO * sum(run.people for run in runs)
+
+        for _ in range(_TUNING_STEPS):
+            middle = (low + high) / 2.0
+            low, high = (middle, high) if within(middle, some) else (low, middle)
+        knob = low
+        while len(some) < len(seeds) and knob > bounds[0] and not within(knob, seeds):
+            knob = max(bounds[0], knob - 0.02 * (bounds[1] - bounds[0]))
+        return knob
+
+    def results(self, scenario: Scenario, contender: str, seeds: Sequence[int], store: Store) -> list[Run]:
+        """Runs of every seed, from the store as far as it has them."""
+        known = store.runs(scenario, contender)
+        missing = [seed for seed in seeds if seed not in known]
+        if missing:
+            if CONTENDERS[contender].knob is None:
+                knob = 0.0
+            else:
+                missing, known = list(seeds), {}  # another set of seeds asks for another knob
+                knob = self.tuned(scenario, contender, seeds)
+            known |= {run.seed: run for run in self.runs([Job(scenario, contender, knob, seed) for seed in missing])}
+            store.keep(scenario, contender, known.values())
+        return [known[seed] for seed in seeds]
