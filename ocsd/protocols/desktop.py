@@ -22,6 +22,7 @@ from typing import Final, TypeAlias
 from ocsd.model.enums import GswError
 from ocsd.model.errors import DesktopRequestError
 from ocsd.protocols.add_record import AddRecord, add_record
+from ocsd.protocols.desktop_agents import ANNOUNCING_REQUESTS, AnnouncingRequest, LogOut, ReadyTime
 from ocsd.protocols.desktop_pairs import ATTACHED_KEYS, Pairs, ReferenceId
 from ocsd.protocols.desktop_records import (
     RECORD_REQUESTS,
@@ -47,6 +48,8 @@ __all__ = [
     "CampaignStatusRequest",
     "DesktopRequest",
     "DoNotCall",
+    "LogOut",
+    "ReadyTime",
     "RecordProcessed",
     "RecordReject",
     "RecordRequest",
@@ -145,16 +148,14 @@ AgentRequest: TypeAlias = (
     | RequestMakeCall
     | RequestReleaseCall
 )
-DesktopRequest: TypeAlias = AgentRequest | RecordRequest | AddRecord | CampaignStatusRequest
+DesktopRequest: TypeAlias = AgentRequest | RecordRequest | AddRecord | AnnouncingRequest | CampaignStatusRequest
 
 LATER_REQUESTS: Final = frozenset(
     {
         "PreviewRecordRequest",
         "PreviewDialingModeStart",
         "PreviewDialingModeOver",
-        "ReadyTime",
         "ChainedRecordRequest",
-        "LogOut",
     }
 )
 """Requests of the manual that this version refuses by name."""
@@ -268,5 +269,6 @@ _GSW_REQUESTS: Final[Mapping[str, Callable[[Pairs], DesktopRequest]]] = MappingP
         "CampaignStatusRequest": _campaign_status,
         "AddRecord": add_record,
         **RECORD_REQUESTS,
+        **ANNOUNCING_REQUESTS,
     }
 )

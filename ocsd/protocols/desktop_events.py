@@ -21,6 +21,7 @@ from ocsd.model.records import AttemptTimes, CallingRecord
 from ocsd.protocols.add_record import AddRecord
 from ocsd.protocols.commdn import MODES_WITH_GOAL
 from ocsd.protocols.desktop import CampaignStatusRequest, DesktopRequest, ReferenceId, RefusedRequest
+from ocsd.protocols.desktop_agents import LogOut, ReadyTime
 from ocsd.protocols.desktop_records import (
     CallbackType,
     DoNotCall,
@@ -131,6 +132,8 @@ def refusal_of(request: DesktopRequest, error: DesktopRequestError, application_
             | RecordReschedule()
             | ScheduledRecordReschedule()
             | AddRecord()
+            | ReadyTime()
+            | LogOut()
         ):
             return gsw_error(application_dbid, error.error, error.description, request.reference_id)
         case _:

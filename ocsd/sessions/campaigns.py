@@ -19,8 +19,9 @@ from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
 from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.patience import DATABASE_RETRY_S, through_outages
-from ocsd.sessions.roster import AgentSeat, Roster
+from ocsd.sessions.roster import AgentSeat, Roster, WaitingLine
 from ocsd.sessions.session import Session
+from ocsd.sessions.shared import Sharing
 from ocsd.sessions.trunks import TrunkBoard
 from ocsd.validation import Validator
 from telephony.api import Media, Telephony
@@ -70,9 +71,12 @@ class Campaigns:
         self.seats: dict[str, AgentSeat] = {
             agent.login_id: AgentSeat(agent.login_id, agent.dn) for agent in config.agents
         }
+        line = WaitingLine()
         self.rosters: dict[str, Roster] = {
-            group.name: Roster([self.seats[login_id] for login_id in group.agents]) for group in config.agent_groups
+            group.name: Roster([self.seats[login_id] for login_id in group.agents], line)
+            for group in config.agent_groups
         }
+        self.sharing = Sharing(self.rosters)
         self._versions: dict[int, int] = dict.fromkeys(self.groups, 0)
         self._unsaved: dict[int, tuple[GroupCampStatus, DialSettings]] = {}
         """Wanted states that the database has not taken yet."""
@@ -166,6 +170,7 @@ class Campaigns:
             gate=self.gate,
             trunk_board=self.trunk_board,
             validator=self._validator,
+            sharing=self.sharing,
         )
         self.sessions[group.dbid] = session
         await self._nursery.start(self._run_session, session)
@@ -175,6 +180,7 @@ class Campaigns:
         self, session: Session, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         self.running.append(session)
+        self.sharing.enter(session)
         try:
             await session.run(task_status)
         except Exception:
@@ -188,6 +194,7 @@ class Campaigns:
                 self.closed(session)
         finally:
             self.running.remove(session)
+            self.sharing.leave(session)
 
     def closed(self, session: Session) -> None:
         """The session is unloaded (its conversations may go on)."""

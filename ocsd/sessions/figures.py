@@ -1,9 +1,11 @@
 """A session in figures: as the pacing sees it, and as supervisors do."""
 
+from collections.abc import Set
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocsd.sessions.attempt import AttemptState
-from ocsd.sessions.roster import AgentState
+from ocsd.sessions.roster import NO_FURTHER_CALL, ON_A_CALL, AgentState, Roster
 from ocsd.sessions.supply import Gate
 from pacing import GroupSnapshot
 
@@ -26,35 +28,93 @@ def snapshot(session: "Session") -> GroupSnapshot:
             analysing.append(now_s - task.machine.marks["answered"])
         if state is not AttemptState.WRAP_UP:
             customers += 1
-    seats = session.roster.seats.values()
-    on_phone = sum(seat.state in (AgentState.RESERVED, AgentState.TALKING) for seat in seats)
-    logged_in = sum(seat.state is not AgentState.LOGGED_OUT for seat in seats)
-    # Every agent who may be needed keeps a leg in reserve.
-    legs_free = session.telephony.capacity - session.telephony.in_use - (logged_in - on_phone)
-    ports = min(
-        session.group.num_of_channels - customers, session.trunk_board.free_ports(session.group.trunks), legs_free
-    )
-    starts = min(
-        session.bucket.allowed(float(session.planner.option("dialing_rate_limit")), now_s),
-        session.trunk_board.starts_allowed(session.group.trunks, now_s),
-    )
+    agents = agents_seen(session.roster, session.sharing.in_others_parts(session, now_s), now_s)
     return GroupSnapshot(
         now_s=now_s,
-        agents_idle_s=tuple(now_s - seat.since_s for seat in seats if seat.state is AgentState.READY),
-        agents_talking_s=tuple(
-            now_s - seat.since_s if seat.state is AgentState.TALKING else 0.0
-            for seat in seats
-            if seat.state in (AgentState.TALKING, AgentState.RESERVED)
-        ),
-        agents_wrapping_s=tuple(
-            (seat.talked_s, now_s - seat.since_s) for seat in seats if seat.state is AgentState.WRAP_UP
-        ),
+        agents_idle_s=tuple(agents.idle_s),
+        agents_talking_s=tuple(agents.talking_s),
+        agents_wrapping_s=tuple(agents.wrapping_s),
         attempts_age_s=tuple(dialing),
         analysing_age_s=tuple(analysing),
         people_waiting=session.roster.people_waiting,
-        ports_free=max(0, ports),
+        ports_free=max(0, _ports_free(session, customers, now_s)),
         records_ready=session.prevalidation.dialable(session.supply.buffered),
-        starts_allowed=starts,
+        starts_allowed=_starts_allowed(session, now_s),
+        agents_ready_in_s=tuple(agents.ready_in_s),
+        agents_kept_back=min(session.planner.kept_back(session.settings), len(agents.idle_s)),
+        agents_leaving=agents.leaving,
+    )
+
+
+@dataclass(slots=True)
+class AgentsSeen:
+    """The agents of a group as its pacing counts them: each at most once. The lists are those of the snapshot."""
+
+    idle_s: list[float] = field(default_factory=list)
+    talking_s: list[float] = field(default_factory=list)
+    wrapping_s: list[tuple[float, float]] = field(default_factory=list)
+    ready_in_s: list[float] = field(default_factory=list)
+    leaving: int = 0
+
+
+def agents_seen(roster: Roster, elsewhere: Set[str], now_s: float) -> AgentsSeen:
+    """
+    Agents who will take a further call, by what they do.
+
+    Whoever has asked to be not ready or logged out after the call does not come free, and whoever is leaving comes free
+    for nobody: counting them would start calls that nobody takes.
+
+    Args:
+        elsewhere: agents who count for other groups' pacing.
+    """
+    seen = AgentsSeen()
+    for agent_id, seat in roster.seats.items():
+        if agent_id in roster.left or agent_id in elsewhere or seat.wants in NO_FURTHER_CALL:
+            continue
+        if agent_id in roster.leaving:
+            if seat.state is AgentState.READY:
+                seen.idle_s.append(now_s - seat.since_s)
+                seen.leaving += 1
+            continue
+        if (ready_in_s := seat.ready_in_s(now_s)) is not None:
+            seen.ready_in_s.append(ready_in_s)
+            continue
+        match seat.state:
+            case AgentState.READY:
+                seen.idle_s.append(now_s - seat.since_s)
+            case AgentState.TALKING:
+                seen.talking_s.append(now_s - seat.since_s)
+            case AgentState.RESERVED:
+                seen.talking_s.append(0.0)
+            case AgentState.WRAP_UP:
+                seen.wrapping_s.append((seat.talked_s, now_s - seat.since_s))
+            case _:
+                pass
+    return seen
+
+
+def _ports_free(session: "Session", customers: int, now_s: float) -> int:
+    """Calls that the group's ports, its trunks and the telephony's legs still admit."""
+    group, sharing, weight = session.group, session.sharing, session.planner.sharing_weight
+    seats = session.roster.seats.values()
+    on_phone = sum(seat.state in ON_A_CALL for seat in seats)
+    logged_in = sum(seat.state is not AgentState.LOGGED_OUT for seat in seats)
+    # Every agent who may be needed keeps a leg in reserve.
+    kept = logged_in - on_phone + sharing.legs_kept_elsewhere(session, now_s)
+    legs_free = session.telephony.capacity - session.telephony.in_use - kept
+    return min(
+        group.num_of_channels - customers,
+        session.trunk_board.free_ports(group.trunks, group.dbid, weight, now_s),
+        sharing.legs.free(group.dbid, weight, sharing.legs.used + legs_free, now_s),
+    )
+
+
+def _starts_allowed(session: "Session", now_s: float) -> int:
+    """Calls that the per-second limits of the group and of its trunks admit now."""
+    group, weight = session.group, session.planner.sharing_weight
+    return min(
+        session.bucket.allowed(float(session.planner.option("dialing_rate_limit")), now_s),
+        session.trunk_board.starts_allowed(group.trunks, now_s, group.dbid, weight),
     )
 
 

@@ -2,10 +2,9 @@
 The agents of one agent group: who is ready, for how long, who waits for whom. Pure: time is passed in.
 
 States follow the T-Library (logged out, not ready, ready, after-call work) plus two of ours: reserved (the phone rings)
-and talking. The agent ready longest gets the person waiting longest.
+and talking. The agent ready longest gets the person waiting longest, over all agent groups that an agent is in.
 """
 
-from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -22,6 +21,13 @@ class AgentState(Enum):
 
 
 ON_A_CALL = frozenset({AgentState.RESERVED, AgentState.TALKING})
+NO_FURTHER_CALL = frozenset({AgentState.NOT_READY, AgentState.LOGGED_OUT})
+AT_WORK = frozenset({AgentState.READY, AgentState.RESERVED, AgentState.TALKING, AgentState.WRAP_UP})
+
+READY_TIME_GRACE_S = 10.0
+"""An announced instant (ReadyTime) that has passed by more than this is no longer believed: the agent counts by its
+state again. Nearly all conversations that outlast an announcement end within so long, or take a turn nobody announced.
+"""
 
 
 @dataclass(slots=True)
@@ -30,6 +36,7 @@ class AgentSeat:
     One agent. ``since_s`` is when the state began; ``talked_s`` the length of the last conversation.
 
     ``wants`` is the state to take once the call is over, when the agent asked for it during the call.
+    ``ready_at_s`` is the instant at which the agent has announced to be ready; it goes with the work it was said of.
     """
 
     agent_id: str
@@ -39,10 +46,13 @@ class AgentSeat:
     attempt_id: int | None = None
     talked_s: float = 0.0
     wants: AgentState | None = None
+    ready_at_s: float | None = None
     time_in: dict[AgentState, float] = field(default_factory=dict)
 
     def enter(self, state: AgentState, now_s: float) -> None:
         self.time_in[self.state] = self.time_in.get(self.state, 0.0) + max(0.0, now_s - self.since_s)
+        if (self.state, state) != (AgentState.TALKING, AgentState.WRAP_UP):
+            self.ready_at_s = None
         self.state, self.since_s = state, now_s
 
     def log_in(self, now_s: float) -> None:
@@ -55,48 +65,96 @@ class AgentSeat:
     def ask_for(self, state: AgentState, now_s: float) -> None:
         """Become ready, not ready or logged out: now, or when the call is over."""
         if self.state in ON_A_CALL:
-            self.wants = state
+            self.wants, self.ready_at_s = state, None
         elif self.state is not state:
             self.enter(state, now_s)
+
+    def announce(self, ready_in_s: float, now_s: float) -> None:
+        """ReadyTime: the agent will be ready so much later; means nothing of one who is, or is not logged in."""
+        if self.state not in (AgentState.READY, AgentState.LOGGED_OUT):
+            self.ready_at_s = now_s + ready_in_s
+
+    def ready_in_s(self, now_s: float) -> float | None:
+        """Seconds until the announced instant, 0 when it has just passed; None: nothing to go by."""
+        if self.ready_at_s is None or now_s - self.ready_at_s > READY_TIME_GRACE_S:
+            return None
+        return max(0.0, self.ready_at_s - now_s)
 
     def time_spent_s(self, state: AgentState, now_s: float) -> float:
         running = now_s - self.since_s if self.state is state else 0.0
         return self.time_in.get(state, 0.0) + running
 
 
-class Roster:
-    """Seats of one agent group and the queue of attempts whose person waits for an agent."""
+class WaitingLine:
+    """People who wait for an agent, of all agent groups, longest first: an agent of two groups serves one line."""
 
-    def __init__(self, seats: list[AgentSeat]) -> None:
-        self.seats: dict[str, AgentSeat] = {seat.agent_id: seat for seat in seats}
-        self._waiting: deque[int] = deque()
+    def __init__(self) -> None:
+        self._waiting: dict[int, Roster] = {}
 
-    # --- matching -----------------------------------------------------------------------------------------------
+    def __contains__(self, attempt_id: int) -> bool:
+        return attempt_id in self._waiting
 
-    def seek(self, attempt_id: int) -> None:
-        """Queue a person. The same attempt is never queued twice."""
-        if attempt_id in self._waiting:
-            raise InvariantError(f"attempt {attempt_id} already waits for an agent")
-        self._waiting.append(attempt_id)
+    def join(self, attempt_id: int, roster: "Roster") -> None:
+        self._waiting[attempt_id] = roster
 
-    def stop_seeking(self, attempt_id: int) -> None:
-        if attempt_id in self._waiting:
-            self._waiting.remove(attempt_id)
+    def leave(self, attempt_id: int) -> None:
+        self._waiting.pop(attempt_id, None)
+
+    def count(self, roster: "Roster") -> int:
+        return sum(of is roster for of in self._waiting.values())
 
     def match(self, now_s: float) -> list[tuple[int, AgentSeat]]:
-        """Pair people with agents, longest waiting with longest ready; the agents become reserved."""
+        """Pair people with agents of their group, longest waiting with longest ready; the agents become reserved."""
         pairs: list[tuple[int, AgentSeat]] = []
-        while self._waiting:
-            ready = [seat for seat in self.seats.values() if seat.state is AgentState.READY]
+        nobody: set[int] = set()
+        for attempt_id, roster in list(self._waiting.items()):
+            if id(roster) in nobody:
+                continue
+            ready = roster.available(AgentState.READY)
             if not ready:
-                break
-            seat = min(ready, key=lambda s: (s.since_s, s.agent_id))
-            attempt_id = self._waiting.popleft()
+                nobody.add(id(roster))
+                continue
+            # One who wants to go serves only whom nobody else can.
+            seat = min(ready, key=lambda s: (s.agent_id in roster.leaving, s.since_s, s.agent_id))
+            del self._waiting[attempt_id]
             seat.enter(AgentState.RESERVED, now_s)
             seat.attempt_id = attempt_id
             seat.wants = None
             pairs.append((attempt_id, seat))
         return pairs
+
+
+class Roster:
+    """
+    Seats of one agent group and the attempts whose person waits for one of them.
+
+    Attributes:
+        leaving: agents on their way out (Smart Logout), with the instant at which each asked: no call is started for
+            them, a call under way may still be theirs.
+        left: agents who have gone that way: they get no call of this agent group until they are ready again.
+    """
+
+    def __init__(self, seats: list[AgentSeat], line: WaitingLine | None = None) -> None:
+        """``line``: that of the other agent groups; None: a line of its own."""
+        self.seats: dict[str, AgentSeat] = {seat.agent_id: seat for seat in seats}
+        self.line = line if line is not None else WaitingLine()
+        self.leaving: dict[str, float] = {}
+        self.left: set[str] = set()
+
+    # --- matching -----------------------------------------------------------------------------------------------
+
+    def seek(self, attempt_id: int) -> None:
+        """Queue a person. The same attempt is never queued twice."""
+        if attempt_id in self.line:
+            raise InvariantError(f"attempt {attempt_id} already waits for an agent")
+        self.line.join(attempt_id, self)
+
+    def stop_seeking(self, attempt_id: int) -> None:
+        self.line.leave(attempt_id)
+
+    def match(self, now_s: float) -> list[tuple[int, AgentSeat]]:
+        """Pair people with agents, also those of other agent groups that share the line."""
+        return self.line.match(now_s)
 
     def reserve(self, agent_id: str, attempt_id: int, now_s: float) -> None:
         """An agent who makes a call from the desktop; in vain, it returns to the state it is in now."""
@@ -151,6 +209,26 @@ class Roster:
     def in_state(self, state: AgentState) -> list[AgentSeat]:
         return [seat for seat in self.seats.values() if seat.state is state]
 
+    def available(self, state: AgentState) -> list[AgentSeat]:
+        """Agents in a state, without those who have gone."""
+        return [seat for seat in self.seats.values() if seat.state is state and seat.agent_id not in self.left]
+
     @property
     def people_waiting(self) -> int:
-        return len(self._waiting)
+        return self.line.count(self)
+
+    # --- Smart Logout ---------------------------------------------------------------------------------------------
+
+    def leave_soon(self, agent_id: str, now_s: float) -> None:
+        """No call is started for the agent any more."""
+        self.leaving.setdefault(agent_id, now_s)
+
+    def leave(self, agent_id: str) -> None:
+        """The agent gets no call of this group any more."""
+        self.leaving.pop(agent_id, None)
+        self.left.add(agent_id)
+
+    def stay(self, agent_id: str) -> None:
+        """The agent has logged out for good, or is back: nothing of the way out is left."""
+        self.leaving.pop(agent_id, None)
+        self.left.discard(agent_id)

@@ -32,6 +32,7 @@ from ocsd.sessions.prevalidation import Prevalidation
 from ocsd.sessions.roster import AgentState, Roster
 from ocsd.sessions.score import Score
 from ocsd.sessions.settling import treat
+from ocsd.sessions.shared import Sharing
 from ocsd.sessions.supply import RecordSupply
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
 from ocsd.treatments.contract import Decision, Situation
@@ -75,6 +76,7 @@ class Session:
         gate: trio.Event,
         trunk_board: TrunkBoard,
         validator: Validator | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self.config = config
         self.group = group
@@ -89,6 +91,7 @@ class Session:
         self.roster = roster
         self.listener = listener
         self.trunk_board = trunk_board
+        self.sharing = sharing if sharing is not None else Sharing({group.group: roster})
         self._on_trunk: dict[int, str] = {}
         self._gate = gate
         self.held_back = False
@@ -277,7 +280,9 @@ class Session:
         return snapshot(self)
 
     async def _dial(self) -> None:
-        decision = self.decided = self.score.pacer.decide(self.snapshot())
+        seen = self.snapshot()
+        decision = self.decided = self.score.pacer.decide(seen)
+        self.sharing.decided(self, seen, decision)
         if decision.launch <= 0:
             return
         log.info(
@@ -296,7 +301,9 @@ class Session:
             self._changed.set()
 
     def context_for(self, attempt_id: int, chain: Chain) -> AttemptContext:
-        trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s())
+        weight = self.planner.sharing_weight
+        trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s(), self.group.dbid, weight)
+        self.sharing.legs.take(self.group.dbid)
         self._on_trunk[attempt_id] = trunk.name
         context = self.planner.context(attempt_id, chain, trunk)
         context.processing_at = self.prevalidation.asked_at(chain) or self.clock.utc()
@@ -305,7 +312,8 @@ class Session:
     def leave_trunk(self, attempt_id: int) -> None:
         """The customer's leg is gone (or never was); asked more than once per attempt."""
         if (name := self._on_trunk.pop(attempt_id, None)) is not None:
-            self.trunk_board.release(name)
+            self.trunk_board.release(name, self.group.dbid)
+            self.sharing.legs.release(self.group.dbid)
 
     def launch(self, task: AttemptTask) -> None:
         assert self._attempt_nursery is not None
@@ -429,9 +437,9 @@ class Session:
         self.roster.stop_seeking(task.context.attempt_id)
 
     def match_agents(self) -> None:
-        """Pair waiting people with ready agents; called whenever either changes."""
+        """Pair waiting people with ready agents, other groups' too; called whenever either changes."""
         for attempt_id, seat in self.roster.match(self.clock.now_s()):
-            self.attempts[attempt_id].post(AgentReserved(seat.agent_id))
+            self.sharing.task_of(self, attempt_id).post(AgentReserved(seat.agent_id))
 
     def agent_dn(self, agent_id: str) -> str:
         return self.roster.seats[agent_id].dn
@@ -450,7 +458,9 @@ class Session:
     def agent_released(self, task: AttemptTask) -> None:
         agent_id = task.machine.agent_id
         assert agent_id is not None
-        self.roster.wrap_up(agent_id, self.clock.now_s())
+        talked_s = self.roster.wrap_up(agent_id, self.clock.now_s())
+        if self.roster.seats[agent_id].state is AgentState.READY:
+            self.handled(talked_s, 0.0)  # asked to be ready during the call: no wrap-up follows that would be told
         self.listener.on_released(self, task, agent_id)
         self.match_agents()
 

@@ -5,10 +5,10 @@ A trunk's ``max_calls`` is a promise to the carrier, so it holds over all groups
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 
 from ocsd.config.objects import Trunk
+from ocsd.sessions.sharing import FairPlaces, FairStarts
 
 NO_LIMIT = 1_000_000
 
@@ -33,47 +33,67 @@ class StartBucket:
 
 
 class TrunkBoard:
-    """Who uses which trunk. `take` and `release` come in pairs."""
+    """
+    Who uses which trunk. `take` and `release` come in pairs.
+
+    ``group``: DBID of the campaign group that asks; places and starts for which several wait are divided by weight.
+    """
 
     def __init__(self, trunks: Iterable[Trunk], now_s: float) -> None:
         self._trunks = {trunk.name: trunk for trunk in trunks}
-        self._calls: Counter[str] = Counter()
         self._buckets = {name: StartBucket(now_s) for name in self._trunks}
+        self._places = {name: FairPlaces() for name in self._trunks}
+        self._starts = {name: FairStarts() for name in self._trunks}
         self._turn = 0
 
     def reconfigure(self, trunks: Iterable[Trunk]) -> None:
         """The same trunks with other limits."""
         self._trunks = {trunk.name: trunk for trunk in trunks}
 
-    def free_ports(self, names: Iterable[str]) -> int:
-        return sum(max(0, self._free(name)) for name in names)
+    def free_ports(self, names: Iterable[str], group: int = 0, weight: float = 1.0, now_s: float = 0.0) -> int:
+        return sum(
+            max(0, self._places[name].free(group, weight, self._trunks[name].max_calls, now_s)) for name in names
+        )
 
-    def starts_allowed(self, names: Iterable[str], now_s: float) -> int:
+    def starts_allowed(self, names: Iterable[str], now_s: float, group: int = 0, weight: float = 1.0) -> int:
         """Calls that may start now on these trunks together."""
-        allowed = (self._buckets[name].allowed(self._trunks[name].calls_per_second, now_s) for name in names)
+        allowed = (
+            self._allowed(name, now_s) if self._starts[name].may_start(group, weight, now_s) else 0 for name in names
+        )
         return min(NO_LIMIT, sum(allowed))
 
-    def take(self, names: tuple[str, ...], now_s: float) -> Trunk:
+    def want_ports(self, names: Iterable[str], group: int, weight: float, now_s: float) -> None:
+        """The group could have started more calls, had these trunks had ports for it."""
+        for name in names:
+            self._places[name].want(group, weight, now_s)
+
+    def want_starts(self, names: Iterable[str], group: int, weight: float, now_s: float) -> None:
+        """The group could have started more calls, had these trunks admitted them."""
+        for name in names:
+            self._starts[name].want(group, weight, now_s)
+
+    def take(self, names: tuple[str, ...], now_s: float, group: int = 0, weight: float = 1.0) -> Trunk:
         """Choose a trunk for one call and count it: one that may start it, with the most free ports; ties by turn."""
         self._turn += 1
         shift = self._turn % len(names)
         order = names[shift:] + names[:shift]
 
-        def rank(name: str) -> tuple[bool, int]:
-            may_start = self._buckets[name].allowed(self._trunks[name].calls_per_second, now_s) > 0
-            return may_start, self._free(name)
+        def rank(name: str) -> tuple[bool, int, int]:
+            free = self._places[name].free(group, weight, self._trunks[name].max_calls, now_s)
+            return self._allowed(name, now_s) > 0, free, self._trunks[name].max_calls - self._places[name].used
 
         best = max(order, key=rank)
-        self._calls[best] += 1
+        self._places[best].take(group)
+        self._starts[best].take(group, now_s)
         self._buckets[best].take()
         return self._trunks[best]
 
-    def release(self, name: str) -> None:
-        self._calls[name] -= 1
+    def release(self, name: str, group: int = 0) -> None:
+        self._places[name].release(group)
 
     def calls(self, name: str) -> int:
         """Calls in progress."""
-        return self._calls[name]
+        return self._places[name].used
 
-    def _free(self, name: str) -> int:
-        return self._trunks[name].max_calls - self._calls[name]
+    def _allowed(self, name: str, now_s: float) -> int:
+        return self._buckets[name].allowed(self._trunks[name].calls_per_second, now_s)

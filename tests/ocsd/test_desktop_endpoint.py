@@ -133,7 +133,7 @@ async def test_given_a_desktop_when_it_logs_in_works_and_leaves_then_the_service
         (b"\x00\x01", 101),
         ("[]", 101),
         ("{}", 101),
-        ('{"GSW_AGENT_REQ_TYPE": "LogOut"}', 101),
+        ('{"GSW_AGENT_REQ_TYPE": "PreviewRecordRequest"}', 101),
         ('{"GSW_AGENT_REQ_TYPE": "RecordProcessed"}', 102),
         (json.dumps(PROCESSED | {"GSW_CALL_RESULT": "x"}), 103),
     ],

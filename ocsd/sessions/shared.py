@@ -1,0 +1,153 @@
+"""The sessions that share agents, trunks and legs: who is in whose part, and who is held back by what others use."""
+
+from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING
+
+from ocsd.sessions.attempt_events import AttemptState
+from ocsd.sessions.roster import AT_WORK, NO_FURTHER_CALL, ON_A_CALL, AgentSeat, AgentState, Roster
+from ocsd.sessions.sharing import AgentParts, Claim, FairPlaces, overlapping
+from pacing import DialDecision, GroupSnapshot
+
+if TYPE_CHECKING:
+    from ocsd.sessions.attempt_task import AttemptTask
+    from ocsd.sessions.session import Session
+
+RECORDS_MEMORY_S = 5.0
+"""A group whose buffer is empty keeps its part for so long: the next portion may be under way."""
+LIMITED_MEMORY_S = 1.0
+"""A group that ports or call starts have just held back needs no more agents than its calls under way."""
+LEGS_PERIOD_S = 0.5
+"""How old the count of other groups' agents may be: it costs a look at each of them."""
+
+UNDER_WAY = frozenset(
+    {
+        AttemptState.DIALING,
+        AttemptState.ALERTING,
+        AttemptState.ANALYSING,
+        AttemptState.WAITING,
+        AttemptState.CONNECTING,
+    }
+)
+"""Calls whose person may still need an agent."""
+
+
+class Sharing:
+    """What the sessions of one daemon know of each other."""
+
+    def __init__(self, rosters: Mapping[str, Roster]) -> None:
+        self.legs = FairPlaces()
+        """Customers' legs of each campaign group."""
+        self._tied = overlapping({name: roster.seats for name, roster in rosters.items()})
+        self._sessions: dict[str, list[Session]] = {name: [] for name in rosters}
+        self._parts: dict[frozenset[str], AgentParts] = {}
+        self._legs_kept: dict[frozenset[str], int] = {}
+        self._legs_kept_at_s = 0.0
+        self._records_at_s: dict[int, float] = {}
+        self._limited_at_s: dict[int, float] = {}
+
+    def enter(self, session: "Session") -> None:
+        self._sessions[session.group.group].append(session)
+
+    def leave(self, session: "Session") -> None:
+        self._sessions[session.group.group].remove(session)
+
+    def task_of(self, session: "Session", attempt_id: int) -> "AttemptTask":
+        """An attempt whose person was waiting for one of the session's agents: its own, or another's."""
+        if (task := session.attempts.get(attempt_id)) is not None:
+            return task
+        for other in self._tied_to(session):
+            if (task := other.attempts.get(attempt_id)) is not None:
+                return task
+        raise KeyError(attempt_id)
+
+    def legs_kept_elsewhere(self, session: "Session", now_s: float) -> int:
+        """Legs for agents of other groups that dial: each may need one of the same telephony."""
+        tied = self._tied.get(session.group.group, frozenset())
+        if not self._legs_kept or now_s - self._legs_kept_at_s >= LEGS_PERIOD_S:
+            self._legs_kept = {names: self._off_the_phone(names) for names in set(self._tied.values())}
+            self._legs_kept_at_s = now_s
+        elsewhere = sum(self._legs_kept.values()) - self._legs_kept.get(tied, 0)
+        return elsewhere + (self._off_the_phone(tied, session.roster) if len(tied) > 1 else 0)
+
+    def _off_the_phone(self, names: Set[str], without: Roster | None = None) -> int:
+        """Agents of dialing groups who are logged in without a call, each counted once."""
+        dialing = [each.roster for name in names for each in self._sessions[name] if each.dials]
+        seats = {agent_id: seat for roster in dialing for agent_id, seat in roster.seats.items()}
+        own = without.seats if without is not None else {}
+        off = (seat.state not in ON_A_CALL and seat.state is not AgentState.LOGGED_OUT for seat in seats.values())
+        return sum(idle for agent_id, idle in zip(seats, off, strict=True) if agent_id not in own)
+
+    def in_others_parts(self, session: "Session", now_s: float) -> frozenset[str]:
+        """Agents of the session that count for other groups' pacing now."""
+        together = self._tied_to(session)
+        if len(together) < 2:
+            return frozenset()
+        users: dict[str, set[int]] = {}
+        alone: dict[int, int] = {}
+        for each in together:
+            for seat in each.roster.seats.values():
+                if may_take_calls(seat) and seat.agent_id not in each.roster.left:
+                    users.setdefault(seat.agent_id, set()).add(each.group.dbid)
+        for each in together:
+            staying = {agent_id for agent_id in each.roster.seats if agent_id not in each.roster.leaving}
+            for agent_id, groups in users.items():
+                if each.group.dbid in groups and len(groups) > 1 and agent_id not in staying:
+                    groups.discard(each.group.dbid)
+        for groups in users.values():
+            if len(groups) == 1:
+                (dbid,) = groups
+                alone[dbid] = alone.get(dbid, 0) + 1
+        claims = {each.group.dbid: self._claim(each, alone.get(each.group.dbid, 0), now_s) for each in together}
+        shared = {agent_id: groups for agent_id, groups in users.items() if len(groups) > 1}
+        parts = self._parts.setdefault(self._tied[session.group.group], AgentParts()).divide(shared, claims)
+        mine = session.group.dbid
+        return frozenset(
+            agent_id
+            for agent_id, groups in users.items()
+            if agent_id in session.roster.seats and (parts[agent_id] if agent_id in parts else min(groups)) != mine
+        )
+
+    def decided(self, session: "Session", snapshot: GroupSnapshot, decision: DialDecision) -> None:
+        """Remember what the group could use, and what held it back, for the others' parts."""
+        dbid, now_s = session.group.dbid, snapshot.now_s
+        if snapshot.records_ready > 0 and not (snapshot.legal is not None and snapshot.legal.stop):
+            self._records_at_s[dbid] = now_s
+        if decision.because not in ("ports", "start_rate"):
+            return
+        self._limited_at_s[dbid] = now_s
+        weight, trunks = session.planner.sharing_weight, session.group.trunks
+        if decision.because == "start_rate":
+            own_limit = session.bucket.allowed(float(session.planner.option("dialing_rate_limit")), now_s)
+            if own_limit > decision.launch:
+                session.trunk_board.want_starts(trunks, dbid, weight, now_s)
+        elif self.legs.of(dbid) + decision.launch < session.group.num_of_channels:
+            session.trunk_board.want_ports(trunks, dbid, weight, now_s)
+            self.legs.want(dbid, weight, now_s)
+
+    def _tied_to(self, session: "Session") -> "list[Session]":
+        names = self._tied.get(session.group.group, frozenset())
+        return [each for name in sorted(names) for each in self._sessions[name]]
+
+    def _claim(self, session: "Session", alone: int, now_s: float) -> Claim:
+        """
+        ``alone``: agents whom nobody else may use.
+
+        A group that has records and is not held back by ports can always use one more agent; another needs no more
+        than its calls.
+        """
+        dbid, weight = session.group.dbid, session.planner.sharing_weight
+        supplied = now_s - self._records_at_s.get(dbid, -RECORDS_MEMORY_S - 1.0) <= RECORDS_MEMORY_S
+        limited = now_s - self._limited_at_s.get(dbid, -LIMITED_MEMORY_S - 1.0) <= LIMITED_MEMORY_S
+        if session.dials and supplied and not limited:
+            return Claim(weight)
+        calls = sum(
+            task.machine.state in UNDER_WAY or (session.dials and task.machine.bridged)
+            for task in session.attempts.values()
+            if task.machine.designated_agent is None
+        )
+        return Claim(weight, float(max(0, calls - alone)))
+
+
+def may_take_calls(seat: AgentSeat) -> bool:
+    """The agent is at work, and has not asked to be not ready or logged out after this call."""
+    return seat.state in AT_WORK and seat.wants not in NO_FURTHER_CALL
