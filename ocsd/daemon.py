@@ -40,6 +40,7 @@ from ocsd.http.server import serve_http
 from ocsd.lists.embedded import EmbeddedPostgres, data_folder
 from ocsd.lists.migrate import migrate
 from ocsd.lists.outbox import Outbox
+from ocsd.lists.pacing_memory import load_learnt, save_learnt
 from ocsd.lists.pool import Database, connection_string
 from ocsd.lists.postgres import open_store
 from ocsd.lists.retention import Journal, kept_for
@@ -58,6 +59,7 @@ from ocsd.sessions.desks import Desks
 from ocsd.sessions.dnc_news import obey_news
 from ocsd.sessions.explaining import Explaining
 from ocsd.sessions.group import DialSettings
+from ocsd.sessions.pacing_keeping import JOURNAL_FOLDER, PacingKeeping
 from ocsd.sessions.record_control import RecordControl
 from ocsd.sessions.recovery import recover
 from ocsd.validation import open_validator
@@ -119,6 +121,19 @@ class DatabaseMemory:
             )
             for row in await load_sessions(self.database)
         }
+
+
+@dataclass(frozen=True, slots=True)
+class DatabasePacingMemory:
+    """PacingMemory in PostgreSQL."""
+
+    database: Database
+
+    async def save(self, dbid: int, state: str) -> None:
+        await save_learnt(self.database, dbid, state)
+
+    async def load(self, dbid: int) -> tuple[str, float] | None:
+        return await load_learnt(self.database, dbid)
 
 
 def run_folder(config: Configuration) -> Path:
@@ -291,6 +306,9 @@ async def serve(config: Configuration, config_path: Path) -> None:
                         media=media,
                         clock=clock,
                         validator=validator,
+                        keeping=PacingKeeping(
+                            DatabasePacingMemory(store.database), data_folder(config.data_dir) / JOURNAL_FOLDER
+                        ),
                     )
                     desks = Desks(config, campaigns, config.http.public_host or config.http.host)
                     with campaigns.nothing_dialed():

@@ -46,6 +46,7 @@ class TakesEffect(Enum):
 
 
 A: Final = frozenset({Level.APPLICATION})
+AC: Final = frozenset({Level.APPLICATION, Level.CAMPAIGN})
 ACG: Final = frozenset({Level.APPLICATION, Level.CAMPAIGN, Level.CAMPAIGN_GROUP})
 ACGL: Final = frozenset(Level)
 
@@ -253,11 +254,64 @@ HISTORY_RETENTION: Final = Option(
     "once a day. What attempt caps of the configured lists still count is kept in any case. 0: for ever.",
     unit="days", minimum=0, maximum=36_500, ours=True,
 )  # fmt: skip
+LEGAL_RULE: Final = Option(
+    "legal_rule", "campaign", AC, TakesEffect.IMMEDIATELY,
+    "The rule about abandoned calls that is kept over its whole window, restarts included (`ocsd guard presets` tells "
+    "each; docs/guard.md). campaign: the lowest max_overdial_rate of the campaign's groups, over successive periods of "
+    "30 days; none: no window is watched.",
+    choices=("campaign", "us-tsr", "us-tcpa", "strict-1", "uk", "uk-2010", "none"), ours=True,
+)  # fmt: skip
+LEGAL_LIMIT_RATE: Final = Option(
+    "legal_limit_rate", -1.0, AC, TakesEffect.IMMEDIATELY,
+    "Of the people who answer within the window, this share may be abandoned; 0: nobody; -1: as the rule says. It may "
+    "not be higher than the rule's.",
+    unit="percent", minimum=-1, maximum=99, ours=True,
+)  # fmt: skip
+LEGAL_WINDOW: Final = Option(
+    "legal_window", "rule", AC, TakesEffect.IMMEDIATELY,
+    "Kind of the window. successive: periods one after the other from the campaign's first answered person; calendar: "
+    "from midnight in legal_window_zone, whole days; rolling: whatever lies no further back; rule: as the rule says.",
+    choices=("rule", "successive", "calendar", "rolling"), ours=True,
+)  # fmt: skip
+LEGAL_WINDOW_DAYS: Final = Option(
+    "legal_window_days", 0.0, AC, TakesEffect.IMMEDIATELY,
+    "Length of the window, in quarters of an hour: 0.25 is six hours. 0: as the rule says.",
+    unit="days", minimum=0, maximum=366, ours=True,
+)  # fmt: skip
+LEGAL_WINDOW_ZONE: Final = Option(
+    "legal_window_zone", "", AC, TakesEffect.IMMEDIATELY,
+    "Time zone (IANA name) whose midnight begins a calendar window. Empty: as the rule says.",
+    maximum=64, ours=True,
+)  # fmt: skip
+LEGAL_CONFIDENCE: Final = Option(
+    "legal_confidence", 99.0, AC, TakesEffect.IMMEDIATELY,
+    "With this confidence what the guard leaves is not overrun: it sizes the reserve that is kept of the allowance and "
+    "the pace that is aimed at.",
+    unit="percent", minimum=50, maximum=99.999, ours=True,
+)  # fmt: skip
+LEGAL_HARD_STOP: Final = Option(
+    "legal_hard_stop", False, AC, TakesEffect.IMMEDIATELY,
+    "yes: from 1,000 people on, nothing at all is dialed while one more abandoned person would pass the limit, until "
+    "the window ends; no: calls start one for each free agent then, which wins the room back.",
+    ours=True,
+)  # fmt: skip
 MAX_OVERDIAL_RATE: Final = Option(
     "max_overdial_rate", 3.0, ACG, TakesEffect.IMMEDIATELY,
     "Hard bound on the share of answered people who find no agent, whatever goal the group optimizes for. 3 % is the "
     "safe harbour of 16 CFR 310.4(b)(4)(i).",
     unit="percent", minimum=0.1, maximum=100, ours=True,
+)  # fmt: skip
+PACING_JOURNAL: Final = Option(
+    "pacing-journal", True, ACG, TakesEffect.NEXT_LOAD,
+    "yes: every decision of the pacing is recorded in the data folder, under `pacing/` and the DBID of the campaign "
+    "group, for `ocsd pacing`. It holds times and counts, no telephone numbers and no names of agents.",
+    ours=True,
+)  # fmt: skip
+PACING_JOURNAL_SIZE: Final = Option(
+    "pacing-journal-size", 200, ACG, TakesEffect.NEXT_LOAD,
+    "How much of the disk the pacing journal of one campaign group may take; the oldest file goes first. An hour "
+    "takes about 1 MB with 50 agents and 4 MB with 300.",
+    unit="MB", minimum=1, maximum=1_000_000, ours=True,
 )  # fmt: skip
 RECORD_PROCESSED: Final = Option(
     "record_processed", False, ACGL, TakesEffect.NEXT_ATTEMPT,
@@ -415,7 +469,16 @@ _ALL: Final[tuple[AnyOption, ...]] = (
     HISTORY_RETENTION,
     HTTP_CONNECTION_POOL_SIZE,
     HTTP_RESPONSE_TIMEOUT,
+    LEGAL_CONFIDENCE,
+    LEGAL_HARD_STOP,
+    LEGAL_LIMIT_RATE,
+    LEGAL_RULE,
+    LEGAL_WINDOW,
+    LEGAL_WINDOW_DAYS,
+    LEGAL_WINDOW_ZONE,
     MAX_OVERDIAL_RATE,
+    PACING_JOURNAL,
+    PACING_JOURNAL_SIZE,
     PREDICTIVE_ALGORITHM,
     PREDICTIVE_CALLBACK,
     PREDICTIVE_HARD_LIMITS,

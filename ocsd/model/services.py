@@ -67,6 +67,10 @@ class CampaignService(Protocol):
         """Live figures: agents, calls, busy factor, overdial rate...; empty while the group is not loaded."""
         ...
 
+    def pacing(self, dbid: int) -> Mapping[str, object]:
+        """The last decision, predicted against actual, the last hour; empty while the group is not loaded."""
+        ...
+
 
 class DesktopConnection(Protocol):
     """One open WebSocket of a desktop, as the sessions see it."""

@@ -18,6 +18,7 @@ from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
 from ocsd.sessions.listener import SessionListener
+from ocsd.sessions.pacing_keeping import PacingKeeping
 from ocsd.sessions.patience import DATABASE_RETRY_S, through_outages
 from ocsd.sessions.roster import AgentSeat, Roster, WaitingLine
 from ocsd.sessions.session import Session
@@ -52,6 +53,7 @@ class Campaigns:
         media: Media,
         clock: Clock,
         validator: Validator | None = None,
+        keeping: PacingKeeping = PacingKeeping(),  # noqa: B008 - frozen
     ) -> None:
         self.config = config
         self.clock = clock
@@ -62,6 +64,7 @@ class Campaigns:
         self._telephony = telephony
         self._media = media
         self._validator = validator
+        self._keeping = keeping
         self.groups: dict[int, CampaignGroup] = {group.dbid: group for group in config.campaign_groups}
         self.sessions: dict[int, Session] = {}
         """The loaded ones, by DBID of their campaign group."""
@@ -119,6 +122,10 @@ class Campaigns:
         session = self.sessions.get(dbid)
         return session.statistics() if session is not None else {}
 
+    def pacing(self, dbid: int) -> Mapping[str, object]:
+        session = self.sessions.get(dbid)
+        return session.pacing.shown() if session is not None else {}
+
     @property
     def list_dbids(self) -> set[int]:
         return {calling_list.dbid for calling_list in self.config.calling_lists}
@@ -170,6 +177,8 @@ class Campaigns:
             gate=self.gate,
             trunk_board=self.trunk_board,
             validator=self._validator,
+            keeping=self._keeping,
+            learnt=await self._keeping.recall(group.dbid),
             sharing=self.sharing,
         )
         self.sessions[group.dbid] = session

@@ -5,6 +5,7 @@ from ocsd.sessions.attempt import AttemptMachine, AttemptState
 from ocsd.sessions.outcome import ended_as
 from ocsd.sessions.tally import Tally
 from pacing import Pacer
+from pacing.journal import Recorder
 
 RINGING = frozenset({AttemptState.DIALING, AttemptState.ALERTING})
 NEEDS_NO_AGENT = frozenset({AttemptState.AWAITING_BEEP, AttemptState.PLAYING, AttemptState.TRANSFERRED})
@@ -19,7 +20,7 @@ class Score:
     their agents do not wait for calls.
     """
 
-    def __init__(self, pacer: Pacer) -> None:
+    def __init__(self, pacer: Pacer | Recorder) -> None:
         self.pacer = pacer
         self.tally = Tally()
         self._state: dict[int, AttemptState] = {}

@@ -26,6 +26,7 @@ from ocsd.sessions.dialing import dial
 from ocsd.sessions.figures import snapshot, statistics
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
 from ocsd.sessions.listener import SessionListener
+from ocsd.sessions.pacing_keeping import PacingBook, PacingKeeping
 from ocsd.sessions.patience import through_outages
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.prevalidation import Prevalidation
@@ -37,7 +38,7 @@ from ocsd.sessions.supply import RecordSupply
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
 from ocsd.treatments.contract import Decision, Situation
 from ocsd.validation import Validator
-from pacing import DialDecision, GroupSnapshot, Pacer
+from pacing import DialDecision, GroupSnapshot
 from telephony.api import Media, Telephony
 
 log = structlog.get_logger()
@@ -77,6 +78,8 @@ class Session:
         trunk_board: TrunkBoard,
         validator: Validator | None = None,
         sharing: Sharing | None = None,
+        keeping: PacingKeeping = PacingKeeping(),  # noqa: B008 - frozen
+        learnt: tuple[str, float] | None = None,
     ) -> None:
         self.config = config
         self.group = group
@@ -115,7 +118,9 @@ class Session:
         patience_s = float(self.planner.option("call_wait_in_queue_timeout")) - CONNECTING_S
         self.decided: DialDecision | None = None
         """The pacing's last decision; None: it has not been asked yet."""
-        self.score = Score(Pacer(self.planner.target(settings), max_wait_s=min(10.0, max(0.0, patience_s))))
+        target, max_wait_s = self.planner.target(settings), min(10.0, max(0.0, patience_s))
+        self.pacing = PacingBook(config, group, target, max_wait_s, clock=clock, keeping=keeping, learnt=learnt)
+        self.score = Score(self.pacing.recorder)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -128,6 +133,7 @@ class Session:
                     nursery.start_soon(self._keep_filled)
                     nursery.start_soon(self._keep_dialing)
                     nursery.start_soon(self.prevalidation.run)
+                    nursery.start_soon(self.pacing.run)
                     task_status.started()
                     await self._closed.wait()
                     # Leaving the block waits for conversations that outlive a forced unload.
