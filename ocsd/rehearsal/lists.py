@@ -1,11 +1,14 @@
 """A copy of the group's calling lists in memory, and the store that rehearses on it."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from ocsd.config.objects import Configuration
+from ocsd.lists.caps import Call
 from ocsd.lists.gates import DIALED_TYPES
 from ocsd.lists.memory import MemoryListStore
 from ocsd.lists.memory_database import MemoryDatabase, MemoryRow, MemoryTable
@@ -21,19 +24,16 @@ class ListCopy:
     The rows of one calling list that can still be dialed.
 
     Attributes:
-        rows: whole chains. Where the list has an order of its own (its filter's ORDER BY), in that order, which record
-            ids then follow.
-        chains: of the whole list, of which ``rows`` are a part (`part`), when it is large.
+        rows: whole chains; where the list has an order of its own, in that order.
+        chains: of the whole list, of which ``rows`` are a part (``part``), when it is large.
+        ordered: the list's filter has an ORDER BY.
     """
 
     list_dbid: int
     rows: tuple[CallingRecord, ...]
     chains: int
     part: float = 1.0
-
-    @property
-    def sampled(self) -> bool:
-        return self.part < 1.0
+    ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,44 +41,80 @@ class ListCopies:
     """
     Everything that a rehearsal knows about the group's lists. One value serves any number of runs.
 
-    ``source``: where it comes from, in words; ``forbidden``: record ids on Do-Not-Call, by list DBID.
+    Attributes:
+        source: where it comes from, in words.
+        past: earlier calls that attempt caps of these lists count.
     """
 
     lists: tuple[ListCopy, ...]
     source: str
-    notes: tuple[str, ...] = ()
-    _tables: dict[str, MemoryTable] = field(default_factory=dict, repr=False)
+    past: tuple[Call, ...] = ()
+    _tables: dict[str, MemoryTable] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def chains(self) -> int:
         """Of all lists, in full."""
         return sum(copy.chains for copy in self.lists)
 
+    @property
+    def part(self) -> float:
+        """Share of the chains that is here."""
+        here = math.fsum(copy.chains * copy.part for copy in self.lists)
+        return here / self.chains if self.chains else 1.0
+
     def database(self, config: Configuration) -> MemoryDatabase:
         """A fresh database with these rows; ``config``: the same at each call, but for options and goals."""
         database = MemoryDatabase(config)
         for entry in config.calling_lists:
-            if entry.filter:  # the rows have passed it, and stand in its order
-                database.filters[entry.filter] = (_admitted, None)
+            if entry.filter:  # its SQL has chosen the rows
+                users = frozenset(other.dbid for other in config.calling_lists if other.filter == entry.filter)
+                database.filters[entry.filter] = (partial(_is_of, users), None)
         if not self._tables:
-            made: dict[str, MemoryTable] = {}
-            for copy in self.lists:
-                table = made.setdefault(database.table_name(copy.list_dbid), MemoryTable())
-                for record in copy.rows:
-                    table.insert(MemoryRow(record, RecordStatus.READY))
-            self._tables.update(made)
+            self._tables.update(_tables_of(database, self.lists))
         database.tables = {name: table.copy() for name, table in self._tables.items()}
+        for number, call in enumerate(self.past, 1):
+            _remember(database, call, -number)  # ids of the journal are positive
         return database
 
 
-def _admitted(_record: CallingRecord) -> bool:
-    return True
+def _is_of(list_dbids: frozenset[int], record: CallingRecord) -> bool:
+    return record.list_dbid in list_dbids
 
 
-def in_order(chains: Iterable[Sequence[CallingRecord]]) -> tuple[CallingRecord, ...]:
-    """The rows of chains in the order in which they are to be dialed, with record ids that say so."""
-    rows = (row for chain in chains for row in chain)
-    return tuple(replace(row, record_id=place) for place, row in enumerate(rows, 1))
+def _tables_of(database: MemoryDatabase, lists: Sequence[ListCopy]) -> dict[str, MemoryTable]:
+    by_table: dict[str, list[ListCopy]] = {}
+    for copy in lists:
+        by_table.setdefault(database.table_name(copy.list_dbid), []).append(copy)
+    tables: dict[str, MemoryTable] = {}
+    for name, copies in by_table.items():
+        table = tables[name] = MemoryTable()
+        # Claims go by record_id where nothing else says more: that is how an order of the list's own is kept.
+        renumbered = any(copy.ordered for copy in copies)
+        for number, record in enumerate((row for copy in copies for row in copy.rows), 1):
+            table.insert(MemoryRow(replace(record, record_id=number) if renumbered else record, RecordStatus.READY))
+    return tables
+
+
+def _remember(database: MemoryDatabase, call: Call, attempt_id: int) -> None:
+    """A call of the past, for attempt caps: neither open nor of any row."""
+    attempt = NewAttempt(
+        attempt_id=attempt_id,
+        guid="",
+        list_dbid=call.list_dbid,
+        record_id=0,
+        chain_id=0,
+        campaign_dbid=call.campaign_dbid,
+        campaign_group_dbid=0,
+        phone=call.phone,
+        leg_id="",
+        started_at=call.started_at,
+        customer_id=call.customer_id,
+        subject=call.subject,
+    )
+    table = ""
+    database.open_attempt(table, attempt)
+    database.mark_attempt(attempt_id, connected_at=call.connected_at)
+    database.journal.note(attempt)
 
 
 class RehearsalStore(MemoryListStore):
