@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pacing.sim.baselines import Progressive
+from pacing.sim.baselines import AdaptiveLevel, Erlang, ExpectedValue, FixedRatio, Progressive
+from pacing.sim.clairvoyant import Clairvoyant
 from pacing.sim.engine import Policy, pacer_for
+from pacing.sim.mpc import ModelPredictive
 from pacing.sim.scenarios import Scenario
 from pacing.types import Mode, PacingTarget
 
 ENGINE = "engine"
 FLOOR = "mpc"
 PROGRESSIVE = "progressive"
+_OTHERS = ("progressive", "sim.baselines")
 _PACER_CODE = ("control", "estimators", "limits", "pacer", "predictive", "progressive", "types")
 
 
@@ -30,11 +33,27 @@ class Contender:
     knob: tuple[float, float] | None = None
 
 
+def _patience_s(scenario: Scenario) -> float:
+    return max(0.0, scenario.max_wait_s - scenario.connect_s)
+
+
 CONTENDERS: dict[str, Contender] = {
-    PROGRESSIVE: Contender("progressive", lambda scenario, knob: Progressive(), ("progressive", "sim.baselines")),
+    PROGRESSIVE: Contender("progressive", lambda scenario, knob: Progressive(), _OTHERS),
+    "fixed-ratio": Contender("fixed ratio", lambda scenario, knob: FixedRatio(knob), _OTHERS, (1.0, 8.0)),
+    "erlang": Contender("Erlang", lambda scenario, knob: Erlang(knob, _patience_s(scenario)), _OTHERS, (0.0, 0.9)),
+    "expected-value": Contender("expected value", lambda scenario, knob: ExpectedValue(knob), _OTHERS, (0.0, 2.0)),
+    "adaptive-level": Contender(
+        "adaptive level", lambda scenario, knob: AdaptiveLevel(knob, scenario.duration_s), _OTHERS, (0.0, 0.1)
+    ),
+    FLOOR: Contender(
+        "MPC floor",
+        lambda scenario, knob: ModelPredictive(_patience_s(scenario)),
+        ("progressive", "sim.baselines", "sim.mpc"),
+    ),
     ENGINE: Contender(
         "**engine**",
         lambda scenario, knob: pacer_for(scenario, PacingTarget(Mode.PREDICTIVE)),
         _PACER_CODE,
     ),
+    "ceiling": Contender("clairvoyant ceiling", lambda scenario, knob: Clairvoyant(), (*_OTHERS, "sim.clairvoyant")),
 }
