@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from ocsd.lists import outbox
+from ocsd.lists import abandonment, outbox
 from ocsd.lists.arrays import array, int_array
 from ocsd.lists.caps import Caps, call_of, lock_called, past_calls
 from ocsd.lists.chains import Writing, change_chains, lock_claims
@@ -30,6 +30,7 @@ from ocsd.model.records import (
     FinishedAttempt,
     NewAttempt,
     OpenAttempt,
+    PersonFound,
     Refusal,
     Statement,
 )
@@ -253,12 +254,14 @@ def write_results(conn: Connection, owner: str, items: Sequence[Item]) -> list[b
     claimed or that has an open attempt.
     """
     done: set[int] = set()
+    people: list[tuple[int, PersonFound]] = []
     _write_marks(conn, [item for item in items if isinstance(item, Mark)])
     _write_corrections(conn, [item for item in items if isinstance(item, Correction)])
     for wave in _waves(
         (place, item) for place, item in enumerate(items) if isinstance(item, FinishedAttempt | Decided)
     ):
-        done.update(_write_wave(conn, owner, wave))
+        done.update(_write_wave(conn, owner, wave, people))
+    abandonment.add(conn, owner, people)
     return [not isinstance(item, FinishedAttempt | Decided) or place in done for place, item in enumerate(items)]
 
 
@@ -284,14 +287,15 @@ def _waves(items: Iterable[tuple[int, Ending]]) -> list[list[tuple[int, Ending]]
     return waves
 
 
-def _write_wave(conn: Connection, owner: str, wave: Places) -> set[int]:
-    """Places of the items that are written, now or by an earlier call."""
+def _write_wave(conn: Connection, owner: str, wave: Places, people: list[tuple[int, PersonFound]]) -> set[int]:
+    """Places of the items that are written, now or by an earlier call; ``people`` of calls that end now are added."""
     results = [(place, item) for place, item in wave if isinstance(item, FinishedAttempt)]
     decisions = [(place, item) for place, item in wave if isinstance(item, Decided)]
     ended = _end_attempts(conn, [item for _, item in results])
     by_table: dict[str, list[tuple[int, Ending, Writing]]] = defaultdict(list)
     for place, item in results:
         if (attempt := ended.get(item.attempt_id)) is not None:
+            people += [] if item.person is None else [(attempt.campaign_dbid, item.person)]
             by_table[attempt.table].append((place, item, _writing_of_result(item, attempt)))
     for place, decided in decisions:
         by_table[decided.table].append((place, decided, _writing_of_decision(decided.settlement)))

@@ -18,6 +18,7 @@ from ocsd.lists.tables import table_of
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import (
+    AbandonmentCounts,
     AddedRecord,
     CallingRecord,
     Chain,
@@ -171,6 +172,19 @@ class MemoryListStore:
     async def counts(self, list_dbid: int, now: datetime) -> ListCounts:
         await self._reach()
         return memory_claims.count_rows(self.database, list_dbid, now)
+
+    async def abandonment(
+        self, campaign_dbid: int, since: datetime, group_dbids: Sequence[int] = ()
+    ) -> AbandonmentCounts:
+        await self._reach()
+        others = {
+            (claim.owner, claim.campaign_group_dbid)
+            for claim in self.database.claims.values()
+            if claim.owner != self.owner
+            and claim.campaign_group_dbid in group_dbids
+            and claim.lease_until > self.database.now()
+        }
+        return self.database.journal.abandonment(campaign_dbid, since, len(others))
 
     async def next_attempt_ids(self, count: int) -> list[int]:
         await self._reach()

@@ -6,9 +6,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ocsd.config.objects import Configuration
+from ocsd.lists.abandonment import bucket_s
 from ocsd.lists.caps import Call, Caps
 from ocsd.lists.outbox import OutboxItem
-from ocsd.model.records import ChainSettlement, NewAttempt, Statement
+from ocsd.model.records import (
+    AbandonmentBucket,
+    AbandonmentCounts,
+    ChainSettlement,
+    NewAttempt,
+    PersonFound,
+    Statement,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class MemoryJournal:
     outbox: dict[int, MemoryItem] = field(default_factory=dict)
     _by_phone: dict[str, dict[int, NewAttempt]] = field(default_factory=lambda: defaultdict(dict))
     _by_customer: dict[str, dict[int, NewAttempt]] = field(default_factory=lambda: defaultdict(dict))
+    _people: dict[tuple[int, int], AbandonmentBucket] = field(default_factory=dict)
     _caps: tuple[Configuration, Caps] | None = None
 
     def caps(self, config: Configuration) -> Caps:
@@ -58,6 +67,23 @@ class MemoryJournal:
         self._by_phone[attempt.phone].setdefault(attempt.attempt_id, attempt)
         if attempt.customer_id is not None:
             self._by_customer[attempt.customer_id].setdefault(attempt.attempt_id, attempt)
+
+    def count_person(self, campaign_dbid: int, person: PersonFound) -> None:
+        """The twin of `abandonment.add`."""
+        key = campaign_dbid, bucket_s(person)
+        found = self._people.get(key, AbandonmentBucket(key[1], 0, 0, 0))
+        self._people[key] = AbandonmentBucket(
+            key[1], found.people + 1, found.abandoned + person.abandoned, found.late + person.late
+        )
+
+    def abandonment(self, campaign_dbid: int, since: datetime, others: int) -> AbandonmentCounts:
+        """See ListStore."""
+        found = sorted(
+            (bucket for (dbid, _), bucket in self._people.items() if dbid == campaign_dbid),
+            key=lambda bucket: bucket.start_s,
+        )
+        recent = tuple(bucket for bucket in found if bucket.start_s >= since.timestamp())
+        return AbandonmentCounts(found[0].start_s if found else None, recent, others)
 
     def attempts_to(self, calls: Iterable[Call]) -> Iterator[NewAttempt]:
         """Every attempt to the number or customer of one of ``calls``."""

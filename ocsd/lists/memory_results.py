@@ -115,6 +115,8 @@ def finish(db: MemoryDatabase, owner: str, finished: FinishedAttempt) -> bool:
         Writing.of_result(finished, campaign_dbid=attempt.open.campaign_dbid, dialed_s=_dialed_s(attempt, finished)),
     )
     _note(db, finished.statements, finished.requests)
+    if finished.person is not None:
+        db.journal.count_person(attempt.open.campaign_dbid, finished.person)
     return True
 
 

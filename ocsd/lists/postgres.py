@@ -20,7 +20,7 @@ import trio
 from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration
-from ocsd.lists import caps, claiming, counting, journal, reader, releasing, withdrawing
+from ocsd.lists import abandonment, caps, claiming, counting, journal, reader, releasing, withdrawing
 from ocsd.lists.adding import Answer, until_taken, write_records
 from ocsd.lists.batcher import Batcher
 from ocsd.lists.caps import Caps
@@ -35,6 +35,7 @@ from ocsd.lists.tables import table_of
 from ocsd.model.enums import RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import (
+    AbandonmentCounts,
     AddedRecord,
     CallingRecord,
     Chain,
@@ -300,6 +301,18 @@ class PostgresListStore:
         return await self.database.transaction(
             partial(counting.stats, config=self._config, calling_list=calling_list, now=now), read_only=True
         )
+
+    async def abandonment(
+        self, campaign_dbid: int, since: datetime, group_dbids: Sequence[int] = ()
+    ) -> AbandonmentCounts:
+        query = partial(
+            abandonment.counts,
+            campaign_dbid=campaign_dbid,
+            since=since,
+            group_dbids=tuple(group_dbids),
+            owner=self.owner,
+        )
+        return await self.database.transaction(query, read_only=True)
 
     async def next_attempt_ids(self, count: int) -> list[int]:
         async with self._id_lock:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from ocsd.model.enums import RecordType
 from ocsd.model.errors import OcsdError
 from ocsd.model.records import (
+    AbandonmentCounts,
     AddedRecord,
     CallingRecord,
     Chain,
@@ -196,6 +197,17 @@ class ListStore(Protocol):
         ...
 
     async def counts(self, list_dbid: int, now: datetime) -> ListCounts: ...
+
+    async def abandonment(
+        self, campaign_dbid: int, since: datetime, group_dbids: Sequence[int] = ()
+    ) -> AbandonmentCounts:
+        """
+        People of the campaign and those who got no agent, of all nodes, from the quarter of an hour ``since`` on.
+
+        A result and its person are committed together (`FinishedAttempt.person`). ``group_dbids``: the campaign's
+        groups; which of them others dial is told too.
+        """
+        ...
 
     async def next_attempt_ids(self, count: int) -> list[int]:
         """Reserve ids (blocks from a sequence; cheap)."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
+from typing import Final
 
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
 
@@ -316,6 +317,62 @@ class AttemptTimes:
     abandoned_at: datetime | None = None
 
 
+LATE_S: Final = 2.0
+"""An agent who comes later than this after the greeting counts as none (16 CFR 310.4(b)(1)(iv))."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonFound:
+    """A person who answered, as rules about abandoned calls count people.
+
+    Attributes:
+        at: end of the greeting, aware UTC.
+        wait_s: from then until an agent was on the line; None: none came, or the person did not wait.
+    """
+
+    at: datetime
+    wait_s: float | None
+
+    @property
+    def abandoned(self) -> bool:
+        return self.wait_s is None
+
+    @property
+    def late(self) -> bool:
+        """An agent came, but later than `LATE_S`."""
+        return self.wait_s is not None and self.wait_s > LATE_S
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonmentBucket:
+    """People of one campaign who answered in a quarter of an hour, of all nodes.
+
+    Attributes:
+        start_s: UTC second.
+        abandoned: to whom no agent came.
+        late: to whom one came later than `LATE_S`.
+    """
+
+    start_s: int
+    people: int
+    abandoned: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonmentCounts:
+    """What has been written about the people of a campaign.
+
+    Attributes:
+        started_s: the campaign's first quarter of an hour, UTC second; None: nobody has answered yet.
+        others: campaign groups of other daemons that hold chains of the campaign now.
+    """
+
+    started_s: int | None
+    buckets: tuple[AbandonmentBucket, ...]
+    others: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class FinishedAttempt:
     """Result of an attempt and what becomes of its chain; written in one transaction, idempotent by id.
@@ -329,6 +386,7 @@ class FinishedAttempt:
         count_attempt: False when no INVITE left (no port, for example).
         treatment_dbid: the treatment that was applied; None: none.
         because: why the chain becomes what it becomes, in words.
+        person: the person who answered and should have got an agent; None: nobody, or a machine, or nobody waited.
     """
 
     attempt_id: int
@@ -353,9 +411,13 @@ class FinishedAttempt:
     because: str = ""
     statements: tuple[Statement, ...] = ()
     requests: tuple[HttpRequest, ...] = ()
+    person: PersonFound | None = None
 
 
 __all__ = [
+    "LATE_S",
+    "AbandonmentBucket",
+    "AbandonmentCounts",
     "AddedRecord",
     "AttemptTimes",
     "CallResult",
@@ -368,6 +430,7 @@ __all__ = [
     "NewAttempt",
     "NewRecord",
     "OpenAttempt",
+    "PersonFound",
     "Portion",
     "Refusal",
     "Selector",

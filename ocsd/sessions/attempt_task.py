@@ -20,6 +20,7 @@ from ocsd.sessions.attempt import OUTLIVES_DAEMON, AttemptMachine
 from ocsd.sessions.attempt_context import AttemptContext, AttemptHost, DialPlan
 from ocsd.sessions.attempt_events import AttemptState, CallPlan, Do, Event
 from ocsd.sessions.clock import utc_of
+from ocsd.sessions.people import person_of
 from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg
 from telephony.api import (
     CallRefused,
@@ -498,6 +499,7 @@ def finished_attempt(
         because=because,
         statements=tuple(statements),
         requests=tuple(requests),
+        person=person_of(machine, task.host.clock),
     )
 
 

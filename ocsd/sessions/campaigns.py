@@ -17,6 +17,7 @@ from ocsd.model.errors import CampaignRequestError, StoreUnavailable
 from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
+from ocsd.sessions.guarding import CampaignGuard
 from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.pacing_keeping import PacingKeeping
 from ocsd.sessions.patience import DATABASE_RETRY_S, through_outages
@@ -80,6 +81,10 @@ class Campaigns:
             for group in config.agent_groups
         }
         self.sharing = Sharing(self.rosters)
+        self.guards = {
+            campaign.dbid: CampaignGuard(config, campaign.dbid, store, clock) for campaign in config.campaigns
+        }
+        """By DBID of the campaign, whose sessions share it."""
         self._versions: dict[int, int] = dict.fromkeys(self.groups, 0)
         self._unsaved: dict[int, tuple[GroupCampStatus, DialSettings]] = {}
         """Wanted states that the database has not taken yet."""
@@ -139,6 +144,8 @@ class Campaigns:
         self.config = config
         self.groups = {group.dbid: group for group in config.campaign_groups}
         self.trunk_board.reconfigure(config.trunks)
+        for guard in self.guards.values():
+            guard.reconfigure(config)
         for dbid, session in self.sessions.items():
             session.reconfigure(config, self.groups[dbid])
 
@@ -176,6 +183,7 @@ class Campaigns:
             listener=self.listener,
             gate=self.gate,
             trunk_board=self.trunk_board,
+            guard=self.guards[self.config.campaign(group.campaign).dbid],
             validator=self._validator,
             keeping=self._keeping,
             learnt=await self._keeping.recall(group.dbid),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 async def conclude(session: "Session", task: AttemptTask) -> None:
     """Write what the attempt came to and what becomes of its chain; go on with the chain when that is soon."""
     context, now = task.context, session.clock.utc()
+    session.guard.changed(context.attempt_id, task.machine)
+    session.guard.writing(context.attempt_id)
     live, ending = session.supply.live(context.chain), ending_of(task)
     if live is None:  # all of it was withdrawn, and the call ended before anybody told it
         ending = replace(ending, withdrawn=True)

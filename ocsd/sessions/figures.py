@@ -43,7 +43,13 @@ def snapshot(session: "Session") -> GroupSnapshot:
         agents_ready_in_s=tuple(agents.ready_in_s),
         agents_kept_back=min(session.planner.kept_back(session.settings), len(agents.idle_s)),
         agents_leaving=agents.leaving,
+        legal=session.guard.room(session.group.dbid, expected_abandoned(session), spends=session.dials),
     )
+
+
+def expected_abandoned(session: "Session") -> float:
+    """People whom the calls under way were expected to lose when the pacing decided last."""
+    return 0.0 if session.decided is None else session.decided.inputs.get("expected_abandoned", 0.0)
 
 
 @dataclass(slots=True)
@@ -144,5 +150,6 @@ def statistics(session: "Session") -> dict[str, float | int | None]:
         **{f"held_back_{gate.value}": session.supply.refused[gate] for gate in Gate},
     }
     figures |= session.prevalidation.statistics()
+    figures |= session.guard.figures()
     figures |= {f"result_{code}": count for code, count in sorted(session.score.tally.results.items())}
     return figures

@@ -35,6 +35,7 @@ from ocsd.sessions.attempt_events import Cancelled, PendingCallback, Withdrawn
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.outcome import result_of_failure, result_of_verdict
+from ocsd.sessions.people import person_left
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.session import Session
 from ocsd.sessions.settling import Ending, settle
@@ -208,6 +209,7 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
     connected = attempt.connected_at is not None or remains.agent_id is not None
     result: int
     result, interrupted = settled(connected, remains)
+    found = result
     if attempt.desktop_result is not None:
         result = attempt.desktop_result
     callback, treatment, owner = _asked(attempt)
@@ -244,6 +246,12 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
             because=decision.because,
             statements=decision.statements,
             requests=decision.requests,
+            person=person_left(
+                found,
+                connected=connected,
+                answered=attempt.answered_at is not None or (leg is not None and leg.answered_at_s is not None),
+                at=attempt.answered_at or campaigns.clock.utc(),
+            ),
         )
     )
     log.warning("attempt.settled", attempt_id=attempt.attempt_id, result=int(result), interrupted=interrupted)

@@ -25,6 +25,7 @@ from ocsd.sessions.desk_record import DeskRecord
 from ocsd.sessions.dialing import dial
 from ocsd.sessions.figures import snapshot, statistics
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
+from ocsd.sessions.guarding import CampaignGuard
 from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.pacing_keeping import PacingBook, PacingKeeping
 from ocsd.sessions.patience import through_outages
@@ -76,6 +77,7 @@ class Session:
         listener: SessionListener,
         gate: trio.Event,
         trunk_board: TrunkBoard,
+        guard: CampaignGuard,
         validator: Validator | None = None,
         sharing: Sharing | None = None,
         keeping: PacingKeeping = PacingKeeping(),  # noqa: B008 - frozen
@@ -94,6 +96,7 @@ class Session:
         self.roster = roster
         self.listener = listener
         self.trunk_board = trunk_board
+        self.guard = guard
         self.sharing = sharing if sharing is not None else Sharing({group.group: roster})
         self._on_trunk: dict[int, str] = {}
         self._gate = gate
@@ -133,6 +136,7 @@ class Session:
                     nursery.start_soon(self._keep_filled)
                     nursery.start_soon(self._keep_dialing)
                     nursery.start_soon(self.prevalidation.run)
+                    nursery.start_soon(self.guard.keep_read)
                     nursery.start_soon(self.pacing.run)
                     task_status.started()
                     await self._closed.wait()
@@ -493,6 +497,7 @@ class Session:
         attempt_id, machine = task.context.attempt_id, task.machine
         if not self.score.change(attempt_id, machine, self.clock.now_s()):
             return
+        self.guard.changed(attempt_id, machine)
         self._changed.set()
         if machine.state is AttemptState.WRAP_UP:
             self.leave_trunk(attempt_id)
@@ -503,6 +508,8 @@ class Session:
         self.leave_trunk(attempt_id)
         self.attempts.pop(attempt_id, None)
         self.score.finish(attempt_id, task.machine)
+        if task.closed.is_set():
+            self.guard.written(attempt_id)
         self._changed.set()
         self.wake()
 

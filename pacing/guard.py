@@ -1,0 +1,531 @@
+"""The guard over a legal abandonment window: how many people may still be abandoned, with stated confidence.
+
+Theory of operation
+-------------------
+A rule says: of the people who answer within a window, at most the share L may be abandoned. The ledger counts people
+and abandoned people by quarter of an hour. From both and the time follows the *room*: how many more people could be
+abandoned this instant without the window's ratio passing L.
+
+* Windows with a fixed end (successive periods from the campaign's start, calendar days): room = L N - A over the period
+  so far. Nobody knows whether the campaign goes on, so nothing is borrowed from people who may answer later: a person
+  is abandoned only when the ledger can bear it, and a campaign that ends at any instant ends within its limit.
+* Rolling windows: good days fall out of the window and must not leave it above the limit, so every suffix of the window
+  counts: in the people from s to now, for every s, at most L max(n, M) may be abandoned. M (`Rule.min_people`) is what
+  makes a ratio: without it the abandoned person himself is a window of 1 of 1. What holds for every suffix holds for
+  every window that will ever begin inside it, without looking into the future.
+
+From the room goes a *reserve*: one call per agent can lose people too (agents leave while it rings). One-to-one
+operation wins L of room with each person and loses bursts of people now and then: a risk process, and by Lundberg's
+inequality a reserve of ln(1 / (1 - confidence)) / theta is used up at any later time with at most the remaining
+probability, where theta solves (rate / burst) (exp(burst theta) - 1) = L theta. Rate and burst are what one-to-one
+operation has shown, with a prior. To it comes the upper quantile, beyond the mean, of what is lost of the calls under
+way (Poisson). What is left is shared by those who spend it.
+
+The pace is the largest share p of the people expected in the rest of the window (F) at which even the upper quantile of
+what is lost fits what is left of the budget: A + p F + z sqrt(p F) <= L (N + F). It is never above L.
+
+Sources: docs/guard.md. Cramer-Lundberg: Asmussen and Albrecher, "Ruin Probabilities", 2nd edition, chapter IV.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from enum import Enum
+from functools import lru_cache
+from statistics import NormalDist
+from types import MappingProxyType
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from pacing.types import LegalRoom
+
+BUCKET_S: Final = 900
+"""Quarters of an hour: every time zone's midnight is the beginning of one."""
+DAY_S: Final = 86_400
+RATE_MEMORY_S: Final = 7 * DAY_S
+"""The people to expect follow the last week, so that a weekend is in it."""
+LEAST_EXPECTED: Final = 1_000
+"""People whom the pace always looks ahead to: near a window's end the room, not the pace, is what binds."""
+PRIOR_PEOPLE: Final = 200.0
+PRIOR_ABANDONED: Final = 0.2
+"""One-to-one operation before anything is known of it: one person in a thousand, one at a time."""
+BURST_S: Final = 30.0
+"""Abandoned people no further apart than this belong together: a crowd of agents that left."""
+LARGEST_RESERVE: Final = 1_000.0
+HARD_STOP_PEOPLE: Final = 1_000
+"""A hard stop ends the dialing of the whole window, and in few people one is over the limit by chance."""
+
+
+class WindowKind(Enum):
+    SUCCESSIVE = "successive"
+    """Periods one after the other from the campaign's first answered person."""
+    CALENDAR = "calendar"
+    """Periods of whole days from midnight in the rule's zone."""
+    ROLLING = "rolling"
+    """At any instant, what lies no further back than the window's length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """
+    One law, policy or house rule about abandoned calls.
+
+    Attributes:
+        limit_ratio: of the people who answer, this share may be abandoned; 0: no allowance at all.
+        window_s: length of the window.
+        zone: IANA name; where a calendar window's midnight is.
+        denominator, clock_start: what counts, in words.
+        late_counts: a person whose agent came later than two seconds after the greeting counts as abandoned too.
+        since: since when the rule holds (or from when to when it did), in words.
+        min_people: of a rolling window: fewer people make no ratio; up to ``limit_ratio * min_people`` of them may be
+            abandoned.
+    """
+
+    name: str
+    title: str
+    limit_ratio: float
+    window: WindowKind
+    window_s: int
+    denominator: str
+    clock_start: str
+    source: str
+    since: str
+    zone: str = "UTC"
+    late_counts: bool = True
+    min_people: int = 1_000
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.limit_ratio < 1.0:
+            raise ValueError(f"limit_ratio must be in [0, 1), is {self.limit_ratio}")
+        if self.window_s < BUCKET_S or self.window_s % BUCKET_S:
+            raise ValueError(f"window_s must be a multiple of {BUCKET_S}, is {self.window_s}")
+        if self.window is WindowKind.CALENDAR and self.window_s % DAY_S:
+            raise ValueError("a calendar window has whole days")
+        if self.min_people < 1:
+            raise ValueError(f"min_people must be at least 1, is {self.min_people}")
+
+    @property
+    def no_allowance(self) -> bool:
+        return self.limit_ratio == 0.0
+
+
+_ANSWERED: Final = "calls of the campaign that a person answered (no machines, no fax, no calls without an answer)"
+_GREETING: Final = "end of the called person's greeting"
+
+PRESETS: Final = MappingProxyType(
+    {
+        rule.name: rule
+        for rule in (
+            Rule(
+                "campaign", "the campaign's own max_overdial_rate", 0.03, WindowKind.SUCCESSIVE, 30 * DAY_S, _ANSWERED,
+                _GREETING, "option max_overdial_rate of the campaign's groups (the lowest)", "whenever it is set",
+            ),
+            Rule(
+                "us-tsr", "United States, Telemarketing Sales Rule", 0.03, WindowKind.SUCCESSIVE, 30 * DAY_S, _ANSWERED,
+                _GREETING, "16 CFR 310.4(b)(1)(iv) and (b)(4)(i); 73 FR 51164", "since 1 October 2008",
+            ),
+            Rule(
+                "us-tcpa", "United States, rules under the Telephone Consumer Protection Act", 0.03,
+                WindowKind.SUCCESSIVE, 30 * DAY_S, _ANSWERED, _GREETING, "47 CFR 64.1200(a)(7); 77 FR 34233",
+                "since November 2012",
+            ),
+            Rule(
+                "strict-1", "1 %, as some regulators and clients ask", 0.01, WindowKind.ROLLING, 30 * DAY_S, _ANSWERED,
+                _GREETING, "California Public Utilities Commission, D.02-06-072 under Public Utilities Code 2875.5; "
+                "D.03-03-038 went back to 3 %", "in California 1 January to 13 March 2003, since then a house rule",
+                min_people=2_000,
+            ),
+            Rule(
+                "uk", "United Kingdom: no allowance", 0.0, WindowKind.CALENDAR, DAY_S, _ANSWERED,
+                "the call is picked up; an information message begins within two seconds",
+                "Ofcom, Persistent misuse: revised statement of policy, published 20 December 2016",
+                "since 1 March 2017", zone="Europe/London", late_counts=False,
+            ),
+            Rule(
+                "uk-2010", "United Kingdom, the former allowance of 3 % in 24 hours", 0.03, WindowKind.CALENDAR, DAY_S,
+                "live calls of the campaign (abandoned ones and those passed to an agent)",
+                "the call is picked up; an information message begins within two seconds",
+                "Ofcom, Revised statement of policy on the persistent misuse of an electronic communications network "
+                "or service, 1 October 2010", "until 28 February 2017", zone="Europe/London", late_counts=False,
+            ),
+        )
+    }
+)  # fmt: skip
+"""Rules by name; no legal advice. `docs/guard.md` says what each leaves open."""
+
+
+def with_changes(
+    rule: Rule,
+    *,
+    limit_ratio: float | None = None,
+    window_s: int | None = None,
+    window: WindowKind | None = None,
+    zone: str | None = None,
+) -> Rule:
+    """The rule with a stricter limit or another window; ValueError when they do not fit together."""
+    return replace(
+        rule,
+        limit_ratio=rule.limit_ratio if limit_ratio is None else limit_ratio,
+        window_s=rule.window_s if window_s is None else window_s,
+        window=rule.window if window is None else window,
+        zone=rule.zone if zone is None else zone,
+    )
+
+
+def bucket_of(at_s: float) -> int:
+    """UTC second at which the quarter of an hour begins that ``at_s`` is in."""
+    return int(at_s // BUCKET_S) * BUCKET_S
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """People who answered, and those of them who count as abandoned."""
+
+    people: int = 0
+    abandoned: int = 0
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(self.people + other.people, self.abandoned + other.abandoned)
+
+    @property
+    def ratio(self) -> float:
+        return self.abandoned / self.people if self.people else 0.0
+
+
+class Ledger:
+    """
+    People and abandoned people by quarter of an hour (UTC seconds), of one campaign.
+
+    ``started_s``: the campaign's first bucket, also when the buckets given begin later.
+    """
+
+    def __init__(self, buckets: Iterable[tuple[int, int, int]] = (), started_s: int | None = None) -> None:
+        self._counts: dict[int, Count] = {}
+        self._starts: list[int] = []
+        self.started_s = started_s
+        self._of_period: tuple[int, int, Count] | None = None
+        for start_s, people, abandoned in buckets:
+            self.add(start_s, people, abandoned)
+
+    def add(self, at_s: float, people: int, abandoned: int) -> None:
+        """Count at a time; negative numbers take back."""
+        start_s = bucket_of(at_s)
+        more = Count(people, abandoned)
+        before = self._counts.get(start_s)
+        if before is None:
+            self._starts.insert(bisect_left(self._starts, start_s), start_s)
+            before = Count()
+        self._counts[start_s] = before + more
+        if self.started_s is None or start_s < self.started_s:
+            self.started_s = start_s
+        if self._of_period is not None:
+            first_s, end_s, total = self._of_period
+            if first_s <= start_s < end_s:
+                self._of_period = first_s, end_s, total + more
+
+    def between(self, first_s: int, end_s: int) -> Count:
+        """The sum over the buckets that begin in [first_s, end_s)."""
+        if self._of_period is None or self._of_period[:2] != (first_s, end_s):
+            chosen = self._starts[bisect_left(self._starts, first_s) : bisect_left(self._starts, end_s)]
+            counts = [self._counts[start_s] for start_s in chosen]
+            total = Count(sum(count.people for count in counts), sum(count.abandoned for count in counts))
+            self._of_period = first_s, end_s, total
+        return self._of_period[2]
+
+    def buckets(self, first_s: float = -math.inf) -> list[tuple[int, int, int]]:
+        """(start, people, abandoned) from the bucket that ``first_s`` is in, in order."""
+        low = 0 if first_s == -math.inf else bisect_left(self._starts, bucket_of(first_s))
+        return [(s, self._counts[s].people, self._counts[s].abandoned) for s in self._starts[low:]]
+
+    def people_since(self, first_s: float) -> int:
+        low = bisect_right(self._starts, first_s)
+        return sum(self._counts[start_s].people for start_s in self._starts[low:])
+
+
+class OneToOneRecord:
+    """What calls that were started one for each agent have shown: people, lost ones, and how many are lost at a go."""
+
+    def __init__(self) -> None:
+        self.people = 0
+        self.abandoned = 0
+        self._bursts: deque[list[float]] = deque(maxlen=200)  # [last at_s, size]
+
+    def add(self, at_s: float, *, abandoned: bool) -> None:
+        self.people += 1
+        if not abandoned:
+            return
+        self.abandoned += 1
+        if self._bursts and at_s - self._bursts[-1][0] <= BURST_S:
+            self._bursts[-1][0] = at_s
+            self._bursts[-1][1] += 1.0
+        else:
+            self._bursts.append([at_s, 1.0])
+
+    @property
+    def loss_ratio(self) -> float:
+        return (self.abandoned + PRIOR_ABANDONED) / (self.people + PRIOR_PEOPLE)
+
+    @property
+    def burst(self) -> float:
+        """Mean size of the burst a lost person belongs to (size-biased: large ones are what empties a reserve)."""
+        sizes = [size for _, size in self._bursts]
+        return (1.0 + sum(size * size for size in sizes)) / (1.0 + sum(sizes))
+
+
+def lundberg_reserve(loss_ratio: float, burst: float, limit_ratio: float, confidence: float) -> float:
+    """
+    Room that one-to-one operation uses up, at any later time, with at most the probability 1 - ``confidence``.
+
+    Infinite when it loses as much as the limit allows or more: then no reserve lasts.
+    """
+    return _lundberg(round(loss_ratio, 5), round(burst, 2), limit_ratio, confidence)
+
+
+@lru_cache(maxsize=1024)
+def _lundberg(loss_ratio: float, burst: float, limit_ratio: float, confidence: float) -> float:
+    if loss_ratio <= 0.0:
+        return 0.0
+    if loss_ratio >= limit_ratio:
+        return math.inf
+    low, high = 0.0, 1.0
+    while _excess(high, loss_ratio, burst, limit_ratio) < 0.0:
+        low, high = high, 2.0 * high
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        if _excess(middle, loss_ratio, burst, limit_ratio) < 0.0:
+            low = middle
+        else:
+            high = middle
+    return math.log(1.0 / (1.0 - confidence)) / high
+
+
+def _excess(theta: float, loss_ratio: float, burst: float, limit_ratio: float) -> float:
+    return loss_ratio / burst * math.expm1(min(burst * theta, 700.0)) - limit_ratio * theta
+
+
+def beyond_mean(mean: float, confidence: float) -> float:
+    """The Poisson quantile of ``confidence`` less the mean: what calls under way may cost beyond what is expected."""
+    if mean <= 0.0:
+        return 0.0
+    if mean > 100.0:
+        return NormalDist().inv_cdf(confidence) * math.sqrt(mean)
+    term = total = math.exp(-mean)
+    quantile = 0
+    while total < confidence:
+        quantile += 1
+        term *= mean / quantile
+        total += term
+    return max(0.0, quantile - mean)
+
+
+def pace(limit_ratio: float, count: Count, expected_people: float, confidence: float) -> float:
+    """The share of ``expected_people`` that fits the budget even in its upper quantile, in 0..limit_ratio."""
+    budget = limit_ratio * (count.people + expected_people) - count.abandoned
+    if budget <= 0.0 or expected_people <= 0.0:
+        return 0.0
+    z = NormalDist().inv_cdf(confidence)
+    # p F + z sqrt(p F) = budget, solved for sqrt(p F).
+    root = 0.5 * (math.sqrt(z * z + 4.0 * budget) - z)
+    return min(limit_ratio, root * root / expected_people)
+
+
+class Phase(Enum):
+    OPEN = "open"
+    ONE_TO_ONE = "one_to_one"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """
+    What the guard says at one instant, with the figures that led there.
+
+    Attributes:
+        begins_s, ends_s: the window, UTC seconds; a rolling one ends now.
+        count: people and abandoned people in the window.
+        slack: L N - A of the tightest part of the window, before any reserve.
+        reserve: what is kept of it for losses of one-to-one operation and of calls under way.
+        expected_people: in the rest of the window, or in the next one of a rolling one.
+        changes_s: when time alone changes it next (the window ends, or its oldest bucket falls out); None: never.
+    """
+
+    rule: Rule
+    room: LegalRoom
+    phase: Phase
+    begins_s: int
+    ends_s: int
+    count: Count
+    slack: float
+    reserve: float
+    expected_people: float
+    changes_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """
+    A rule in force for a campaign.
+
+    Attributes:
+        confidence: that what the guard leaves is not overrun, 0.5..1 exclusive.
+        hard_stop: no call at all once another abandoned person would pass the limit.
+    """
+
+    rule: Rule
+    confidence: float = 0.99
+    hard_stop: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.confidence < 1.0:
+            raise ValueError(f"confidence must be in [0.5, 1), is {self.confidence}")
+
+    def state(
+        self,
+        ledger: Ledger,
+        now_s: float,
+        one_to_one: OneToOneRecord | None = None,
+        *,
+        abandoned_under_way: float = 0.0,
+        sharers: int = 1,
+    ) -> GuardState:
+        """
+        What is left at ``now_s`` (UTC seconds).
+
+        Args:
+            abandoned_under_way: people whom the calls under way of the whole campaign are expected to abandon. Only
+                what may come beyond that is kept here; who asks takes off the expectation for its own calls.
+            sharers: campaign groups, of all nodes, that spend the room at the same time.
+        """
+        rule, record = self.rule, one_to_one or OneToOneRecord()
+        begins_s, ends_s = self.window(ledger, now_s)
+        rolling = rule.window is WindowKind.ROLLING
+        count = ledger.between(begins_s, bucket_of(now_s) + BUCKET_S if rolling else ends_s)
+        slack = rolling_slack(ledger, begins_s, rule) if rolling else rule.limit_ratio * count.people - count.abandoned
+        expected = self._expected(ledger, now_s, rule.window_s if rolling else ends_s - now_s)
+        held = lundberg_reserve(record.loss_ratio, record.burst, rule.limit_ratio, self.confidence)
+        reserve = min(held, LARGEST_RESERVE) + beyond_mean(abandoned_under_way, self.confidence)
+        if rolling:
+            # The tightest suffix, as if it were all that was ever counted.
+            nearest = Count(rule.min_people, math.ceil(rule.limit_ratio * rule.min_people - slack))
+            pace_ratio = pace(rule.limit_ratio, nearest, min(expected, 4.0 * rule.min_people), self.confidence)
+        else:
+            pace_ratio = pace(rule.limit_ratio, count, expected, self.confidence)
+        allowed = (slack - reserve) / max(1, sharers)
+        phase = self._phase(count, slack, allowed, abandoned_under_way)
+        because = "" if phase is Phase.OPEN else self._because(phase, count, slack, reserve, held)
+        room = LegalRoom(pace_ratio, allowed, phase is Phase.STOPPED, because)
+        changes_s = begins_s + BUCKET_S + rule.window_s if rolling and count.people else None
+        return GuardState(
+            rule, room, phase, begins_s, ends_s, count, slack, reserve, expected, changes_s if rolling else ends_s
+        )
+
+    def _phase(self, count: Count, slack: float, allowed: float, under_way: float) -> Phase:
+        if self.hard_stop:
+            if self.rule.no_allowance and count.abandoned:
+                return Phase.STOPPED
+            if count.people >= HARD_STOP_PEOPLE and slack - under_way < 1.0:
+                return Phase.STOPPED
+        return Phase.OPEN if allowed >= 1.0 else Phase.ONE_TO_ONE
+
+    def _because(self, phase: Phase, count: Count, slack: float, reserve: float, held: float) -> str:
+        rule = self.rule
+        ratio = (
+            f"{count.abandoned} of {count.people} people abandoned ({count.ratio:.2%}), limit {rule.limit_ratio:.2%}"
+        )
+        if rule.no_allowance:
+            return f"{rule.name}: nobody may be abandoned; {ratio}"
+        if math.isinf(held):
+            return f"{rule.name}: {ratio}; even one call for each agent loses as many as the limit allows"
+        kept = f"room for {slack:.1f} more, {reserve:.1f} kept in reserve"
+        if phase is Phase.STOPPED:
+            return f"{rule.name}: {ratio}; {kept}: hard stop"
+        return f"{rule.name}: {ratio}; {kept}"
+
+    def window(self, ledger: Ledger, now_s: float) -> tuple[int, int]:
+        """Begin (inclusive) and end (exclusive) of the window that ``now_s`` is in, UTC seconds."""
+        rule, now = self.rule, bucket_of(now_s)
+        if rule.window is WindowKind.ROLLING:
+            return bucket_of(now_s - rule.window_s), now + BUCKET_S
+        if rule.window is WindowKind.CALENDAR:
+            return calendar_window(now_s, rule.window_s // DAY_S, rule.zone)
+        started_s = now if ledger.started_s is None else ledger.started_s
+        begins_s = started_s + (now - started_s) // rule.window_s * rule.window_s
+        return begins_s, begins_s + rule.window_s
+
+    def _expected(self, ledger: Ledger, now_s: float, rest_s: float) -> float:
+        if ledger.started_s is None:
+            return LEAST_EXPECTED
+        first_s = max(now_s - RATE_MEMORY_S, float(ledger.started_s - 1))
+        per_s = ledger.people_since(first_s) / max(now_s - first_s, DAY_S)
+        return max(LEAST_EXPECTED, per_s * rest_s)
+
+
+def calendar_window(now_s: float, days: int, zone: str) -> tuple[int, int]:
+    """The period of ``days`` whole days, counted from a Monday, from midnight in ``zone`` (a day may have 23 hours)."""
+    tz = ZoneInfo(zone)
+    today = datetime.fromtimestamp(now_s, UTC).astimezone(tz).date()
+    first = date.fromordinal((today.toordinal() - 1) // days * days + 1)
+    return _midnight_s(first, tz), _midnight_s(first + timedelta(days=days), tz)
+
+
+def _midnight_s(day: date, tz: ZoneInfo) -> int:
+    return bucket_of(datetime.combine(day, time(), tz).timestamp())
+
+
+def rolling_slack(ledger: Ledger, begins_s: int, rule: Rule) -> float:
+    """
+    The least L max(n, M) - a over every suffix of the window that begins in the bucket ``begins_s``.
+
+    A suffix may begin inside a bucket: all that were abandoned in that bucket count, and none of its people.
+    """
+    counted = ledger.buckets(begins_s)
+    if not counted:
+        return rule.limit_ratio * rule.min_people
+    people = np.array([entry[1] for entry in counted], dtype=np.float64)[::-1]
+    abandoned = np.array([entry[2] for entry in counted], dtype=np.float64)[::-1]
+    behind = np.cumsum(people) - people
+    return float(np.min(rule.limit_ratio * np.maximum(behind, rule.min_people) - np.cumsum(abandoned)))
+
+
+@dataclass(slots=True)
+class PhaseWatch:
+    """Tells when the guard has begun to bind, and when it has let go: with a margin, or it would tell all the time."""
+
+    phase: Phase = Phase.OPEN
+    _told: bool = field(default=False, init=False)
+
+    def change(self, state: GuardState) -> Phase | None:
+        """The new phase when it is one that should be told; None: nothing new."""
+        if state.phase is self.phase or (
+            self.phase is Phase.ONE_TO_ONE and state.phase is Phase.OPEN and state.room.abandoned_allowed < 2.0
+        ):
+            return None
+        self.phase = state.phase
+        return self.phase
+
+
+__all__ = [
+    "BUCKET_S",
+    "PRESETS",
+    "Count",
+    "Guard",
+    "GuardState",
+    "Ledger",
+    "OneToOneRecord",
+    "Phase",
+    "PhaseWatch",
+    "Rule",
+    "WindowKind",
+    "beyond_mean",
+    "bucket_of",
+    "calendar_window",
+    "lundberg_reserve",
+    "pace",
+    "rolling_slack",
+    "with_changes",
+]
