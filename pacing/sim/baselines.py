@@ -59,13 +59,14 @@ class Progressive(Baseline):
 
 
 class FixedRatio(Baseline):
-    """So many lines per agent who waits or talks, conversations included: the classic ratio dialer."""
+    """So many calls per ready agent."""
 
-    def __init__(self, lines_per_agent: float) -> None:
-        self._ratio = lines_per_agent
+    def __init__(self, calls_per_agent: float) -> None:
+        self._ratio = calls_per_agent
 
     def launches(self, snapshot: GroupSnapshot) -> float:
-        return lines_missing(snapshot, self._ratio)
+        ready = len(snapshot.agents_idle_s) - snapshot.people_waiting
+        return self._ratio * ready - len(snapshot.attempts_age_s) - len(snapshot.analysing_age_s)
 
 
 def lines_missing(snapshot: GroupSnapshot, lines_per_agent: float) -> float:
@@ -84,15 +85,15 @@ class AdaptiveLevel(Baseline):
     adaptive script.
 
     Args:
-        drop_limit_ratio: the limit set by the operator, and the knob.
+        most: the maximum level that the operator sets, and the knob.
         shift_s: seconds of the shift.
     """
 
     INTERVAL_S = 15.0
-    MOST = 10.0
+    DROP_LIMIT_RATIO = 0.03
 
-    def __init__(self, drop_limit_ratio: float, shift_s: float) -> None:
-        self._limit, self._shift_s = drop_limit_ratio, shift_s
+    def __init__(self, most: float, shift_s: float) -> None:
+        self._most, self._shift_s = most, shift_s
         self._level = 1.0
         self._samples: deque[float] = deque(maxlen=15)
         self._sampled_s = self._adapted_s = 0.0
@@ -118,9 +119,9 @@ class AdaptiveLevel(Baseline):
         agents = len(snapshot.agents_idle_s) + len(snapshot.agents_talking_s) + len(snapshot.agents_wrapping_s)
         difference = sum(self._samples) / len(self._samples) / max(agents, 1)
         level = self._level * (1.0 + difference)
-        if self._gone > self._limit * self._people:
+        if self._gone > self.DROP_LIMIT_RATIO * self._people:
             level *= max(self._shift_s - snapshot.now_s, 0.0) / 3600.0 / 10.0
-        self._level = min(max(level, 1.0), self.MOST)
+        self._level = min(max(level, 1.0), self._most)
 
 
 class HitRatioByCohort:

@@ -39,11 +39,11 @@ def _patience_s(scenario: Scenario) -> float:
 
 CONTENDERS: dict[str, Contender] = {
     PROGRESSIVE: Contender("progressive", lambda scenario, knob: Progressive(), _OTHERS),
-    "fixed-ratio": Contender("fixed ratio", lambda scenario, knob: FixedRatio(knob), _OTHERS, (1.0, 8.0)),
+    "fixed-ratio": Contender("fixed ratio", lambda scenario, knob: FixedRatio(knob), _OTHERS, (1.0, 60.0)),
     "erlang": Contender("Erlang", lambda scenario, knob: Erlang(knob, _patience_s(scenario)), _OTHERS, (0.0, 0.9)),
     "expected-value": Contender("expected value", lambda scenario, knob: ExpectedValue(knob), _OTHERS, (0.0, 2.0)),
     "adaptive-level": Contender(
-        "adaptive level", lambda scenario, knob: AdaptiveLevel(knob, scenario.duration_s), _OTHERS, (0.0, 0.1)
+        "adaptive level", lambda scenario, knob: AdaptiveLevel(knob, scenario.duration_s), _OTHERS, (1.0, 8.0)
     ),
     FLOOR: Contender(
         "MPC floor",

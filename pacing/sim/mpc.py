@@ -168,19 +168,16 @@ class _Normal:
     """P(D(u) <= 0) after so many launches, by the normal law."""
 
     def __init__(
-        self, spare: int, agents: Floats, needs: Floats, fresh: Floats, hit_error: Floats, relative: float
+        self, spare: int, agents: Floats, needs: Floats, fresh: Floats, ringing: Floats, hit_error: float
     ) -> None:
-        self._fresh, self._relative = fresh, relative
+        self._fresh, self._ringing, self._hit_error = fresh, ringing, hit_error
         self._mean = spare + agents.sum(axis=0) - needs.sum(axis=0)
         self._variance = (agents - agents * agents).sum(axis=0) + (needs - needs * needs).sum(axis=0)
 
     def after(self, launched: int, block: int) -> Floats:
         n = np.arange(launched, launched + block, dtype=np.float64)[:, None]
-        variance = (
-            self._variance
-            + n * (self._fresh - self._fresh**2)
-            + (self._hit_error + n * self._relative * self._fresh) ** 2
-        )
+        variance = self._variance + n * (self._fresh - self._fresh**2)
+        variance = variance + (self._hit_error * (self._ringing + n * self._fresh)) ** 2
         short: Floats = ndtr((0.5 - self._mean + n * self._fresh) / np.sqrt(variance + 1e-9))
         return short
 
