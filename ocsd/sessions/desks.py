@@ -1,6 +1,7 @@
 """The desktops: who is logged in on which connection, what they ask, what they are told."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -14,6 +15,7 @@ from ocsd.protocols import desktop_events as events
 from ocsd.protocols.add_record import AddRecord
 from ocsd.protocols.desktop_events import DesktopEvent, Message
 from ocsd.sessions import attempt as machine
+from ocsd.sessions.announcements import Announcements
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.attempt_task import AttemptTask
 from ocsd.sessions.callbacks import CallbackDelivery
@@ -51,6 +53,13 @@ class Desks:
         self.records.on_scheduled = self._scheduled_call
         self.records.on_cancelled = self._record_cancel
         self._requests = RecordRequests(config, campaigns, self.records)
+        self._announcements = Announcements(
+            campaigns,
+            self.records.in_hand,
+            self._shared_dbid,
+            tell=self._tell,
+            not_ready=partial(self._tell_not_ready, reason="left the campaign"),
+        )
         campaigns.start_soon(CallbackDelivery(campaigns, self.records).run)
         campaigns.listener = SessionListener(
             on_status=self._on_status,
@@ -97,6 +106,8 @@ class Desks:
                     self._release(connection, message)
                 case requests.CampaignStatusRequest():
                     self._campaign_status(connection, message)
+                case requests.ReadyTime() | requests.LogOut():
+                    self._announcements.received(message, self._agent(connection, None))
                 case requests.RequestMakeCall():
                     await self._make_call(connection, message)
                 case (
@@ -147,6 +158,7 @@ class Desks:
         self._agent_of[connection] = request.agent_id
         self._connection_of[request.agent_id] = connection
         seat.log_in(self._campaigns.clock.now_s())
+        self._announcements.back(request.agent_id)
         log.info("agent.logged_in", agent_id=request.agent_id)
         connection.send(events.agent_event(DesktopEvent.AGENT_LOGIN, request.agent_id, request.reference_id))
         for session in self._sessions_of(request.agent_id):
@@ -164,6 +176,7 @@ class Desks:
 
     def _log_out(self, agent_id: str) -> None:
         self._campaigns.seats[agent_id].ask_for(AgentState.LOGGED_OUT, self._campaigns.clock.now_s())
+        self._announcements.logged_out(agent_id)
         for session in self._sessions_of(agent_id):
             for task in session.attempts.values():
                 if task.machine.agent_id == agent_id:
@@ -180,6 +193,7 @@ class Desks:
             for session in sessions:
                 session.handled(seat.talked_s, now_s - seat.since_s)
         seat.ask_for(AgentState.READY, now_s)
+        self._announcements.back(agent_id)
         connection.send(events.agent_event(DesktopEvent.AGENT_READY, agent_id, request.reference_id))
         for session in sessions:
             session.agent_ready(agent_id)
@@ -193,6 +207,7 @@ class Desks:
 
     async def _make_call(self, connection: DesktopConnection, request: requests.RequestMakeCall) -> None:
         agent_id = self._agent(connection, request.agent_id)
+        self._announcements.refuse_gone(self.records.in_hand.find(request.record_handle).session, agent_id)
         session = await self._requests.make_call(request, agent_id)
         if (task := session.attempts.get(request.record_handle)) is not None:
             self._call(session, task, agent_id, DesktopEvent.DIALING, request.reference_id)
@@ -288,11 +303,16 @@ class Desks:
         self._call(session, task, agent_id, DesktopEvent.RELEASED)
 
     def _on_agent_changed(self, session: Session, agent_id: str) -> None:
-        connection = self._connection_of.get(agent_id)
-        if connection is not None and session.roster.seats[agent_id].state is AgentState.NOT_READY:
-            connection.send(
-                events.agent_event(DesktopEvent.AGENT_NOT_READY, agent_id, reason="the phone did not answer")
-            )
+        if session.roster.seats[agent_id].state is AgentState.NOT_READY:
+            self._tell_not_ready(agent_id, reason="the phone did not answer")
+
+    def _tell_not_ready(self, agent_id: str, reason: str) -> None:
+        self._tell(agent_id, events.agent_event(DesktopEvent.AGENT_NOT_READY, agent_id, reason=reason))
+
+    def _tell(self, agent_id: str, message: Mapping[str, object]) -> None:
+        """Send to an agent's desktop, if there is one."""
+        if (connection := self._connection_of.get(agent_id)) is not None:
+            connection.send(message)
 
     def _call(
         self,

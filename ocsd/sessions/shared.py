@@ -50,6 +50,8 @@ class Sharing:
 
     def leave(self, session: "Session") -> None:
         self._sessions[session.group.group].remove(session)
+        for attempt_id in session.attempts:  # of a session that failed: nobody else may be sent their people
+            session.roster.stop_seeking(attempt_id)
 
     def task_of(self, session: "Session", attempt_id: int) -> "AttemptTask":
         """An attempt whose person was waiting for one of the session's agents: its own, or another's."""
