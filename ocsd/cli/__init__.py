@@ -13,6 +13,7 @@ import typer
 
 import ocsd
 from ocsd.cli import control, dnc, history, lists, preflight, release, rules, why
+from ocsd.cli import pacing as pacing_commands
 from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED, OcsdGroup
 from ocsd.cli.output import JSON_OPTION, err, out, print_json
 from ocsd.log import configure_logging
@@ -33,6 +34,7 @@ app.add_typer(lists.app, name="list")
 app.add_typer(dnc.app, name="dnc")
 app.add_typer(rules.app, name="rules")
 app.add_typer(control.app, name="ctl")
+app.add_typer(pacing_commands.app, name="pacing")
 app.command(epilog=EXIT_CODES)(history.history)
 app.command("why", epilog=EXIT_CODES)(why.why)
 

@@ -265,6 +265,38 @@ def status(
         print_table(("", ""), [(name.replace("_", " "), value) for name, value in shown.items()])
 
 
+@app.command(epilog=EXIT_CODES)
+def pacing(group: Group, as_json: JSON_OPTION = False, url: Url = DEFAULT_URL) -> None:
+    """Tell the last pacing decision of a loaded group in words, and how predictions and reality compare.
+
+    With --json also every figure of the decision, and the last hour as columns for a plot.
+
+    \b
+    Example:
+      ocsd ctl pacing "Example@Example Agents"
+    """
+    with _client(url) as ocs:
+        found = ocs.pacing(ocs.dbid_of(group))
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        out(f"{group}: not loaded")
+        return
+    decision = found["decision"]
+    if decision is None:
+        out(f"{group}: no decision yet")
+        return
+    out(f"decision {decision['number']}, {decision['at']}")
+    for sentence in decision["words"]:
+        out(f"  {sentence}")
+    rows = [
+        (quantity, each["samples"], each["expected"], each["actual"], each["ratio"], each["ratio_error"])
+        for quantity, each in found["calibration"].items()
+    ]
+    print_table(("last hour", "samples", "expected", "happened", "ratio", "its error"), rows)
+
+
 def _state(found: Mapping[str, Any]) -> dict[str, str | int | None]:
     """State, mode and goal of a status object in words; a number that we do not know stays a number."""
     return {

@@ -227,6 +227,10 @@ def statistics(dbid: int) -> Call[dict[str, Any]]:
     return Call("GET", f"/campaigngroups/{dbid}?req=statistics", answers.json_object)
 
 
+def pacing(dbid: int) -> Call[dict[str, Any]]:
+    return Call("GET", f"/campaigngroups/{dbid}?req=pacing", answers.json_object)
+
+
 def health() -> Call[dict[str, Any]]:
     return Call("GET", "/health", answers.json_object)
 

@@ -277,6 +277,10 @@ class ControlClient:
         """Live figures of one campaign group; null means that a figure cannot be told yet."""
         return self.carry_out(calls.statistics(dbid))
 
+    def pacing(self, dbid: int) -> dict[str, Any]:
+        """The pacing of one campaign group: last decision, predicted against actual, the last hour; {}: not loaded."""
+        return self.carry_out(calls.pacing(dbid))
+
     def why_group(self, dbid: int) -> dict[str, Any]:
         """Why a campaign group dials or not: every gate with its inputs and verdict."""
         return self.carry_out(calls.why_group(dbid))

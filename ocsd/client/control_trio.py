@@ -218,6 +218,9 @@ class AsyncControlClient:
     async def statistics(self, dbid: int) -> dict[str, Any]:
         return await self.carry_out(calls.statistics(dbid))
 
+    async def pacing(self, dbid: int) -> dict[str, Any]:
+        return await self.carry_out(calls.pacing(dbid))
+
     async def why_group(self, dbid: int) -> dict[str, Any]:
         return await self.carry_out(calls.why_group(dbid))
 

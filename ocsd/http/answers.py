@@ -27,6 +27,7 @@ from ocsd.http.routes import (
     ShowHealth,
     Shown,
     ShowOpenApi,
+    ShowPacing,
     ShowPreflight,
     ShowStatistics,
     ShowWhy,
@@ -223,6 +224,8 @@ async def _carry_out(
             return _document(all_statuses_body(service.statuses(), application_dbid), request.if_none_match)
         case ShowStatistics(dbid):
             return _live(_finite(service.statistics(_configured(service, dbid).dbid)))
+        case ShowPacing(dbid):
+            return _live(service.pacing(_configured(service, dbid).dbid))
         case ShowGroupWhy(dbid):
             _configured(service, dbid)
             with _database_needed():

@@ -18,6 +18,7 @@ from typing import Final
 import ocsd
 from ocsd.explain.contract import Explanation, GroupExplanation, Preflight
 from ocsd.http import openapi_records
+from ocsd.http.openapi_pacing import pacing_schema
 from ocsd.http.openapi_parts import (
     NOT_RESERVED,
     Object,
@@ -133,6 +134,7 @@ def _campaign_group() -> Object:
         "anyOf": [
             ref("CampaignGroup"),
             ref("Statistics"),
+            ref("Pacing"),
             ref("GroupExplanation"),
         ],
     }
@@ -142,13 +144,16 @@ def _campaign_group() -> Object:
         "get": {
             "operationId": "showCampaignGroup",
             "tags": ["campaigngroups"],
-            "summary": "State of one campaign group; req=statistics: its live figures; req=why: what holds it back.",
+            "summary": (
+                "State of one campaign group; req=statistics: its live figures; req=pacing: its last pacing decision "
+                "and the last hour; req=why: what holds it back."
+            ),
             "parameters": [
                 {
                     "name": "req",
                     "in": "query",
                     "description": "Absent: the state (CampaignGroup).",
-                    "schema": {"type": "string", "enum": ["statistics", "why"]},
+                    "schema": {"type": "string", "enum": ["statistics", "pacing", "why"]},
                 }
             ],
             "responses": {
@@ -376,6 +381,7 @@ def _schemas() -> Object:
             "description": "Live figures by name; null: cannot be told yet.",
             "additionalProperties": {"type": ["number", "null"]},
         },
+        "Pacing": pacing_schema(),
         "Health": {
             "type": "object",
             "properties": {

@@ -6,6 +6,7 @@
 /campaigngroups/<dbid>?req=..      POST    Load, StartDialing, SetDialingMode, StopDialing, Unload, ForceUnload,
                                            Launch, Stage, Complete (in any case)
 .../<dbid>?req=statistics          GET     ours: live figures of one group as a JSON object
+.../<dbid>?req=pacing              GET     ours: the last pacing decision, prediction and the last hour
 .../<dbid>?req=why                 GET     ours: why a group dials or not, as a JSON object
 /records/<handle>?req=..           POST    requests of the desktop protocol; which each resource knows is a table of
 /phones/<number>?req=..                    `http_records`
@@ -62,6 +63,11 @@ class ShowStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowPacing:
+    dbid: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShowGroupWhy:
     dbid: int
 
@@ -98,7 +104,15 @@ class ShowOpenApi:
 
 
 Shown: TypeAlias = (
-    ShowGroup | ShowAllGroups | ShowStatistics | ShowGroupWhy | ShowPreflight | ShowWhy | ShowOpenApi | ShowHealth
+    ShowGroup
+    | ShowAllGroups
+    | ShowStatistics
+    | ShowPacing
+    | ShowGroupWhy
+    | ShowPreflight
+    | ShowWhy
+    | ShowOpenApi
+    | ShowHealth
 )
 Route: TypeAlias = ControlGroup | ControlRecords | Shown
 
@@ -272,9 +286,11 @@ def _show(dbid: int, query: list[tuple[str, str]]) -> Route:
         return ShowGroup(dbid)
     if req.lower() == "statistics":
         return ShowStatistics(dbid)
+    if req.lower() == "pacing":
+        return ShowPacing(dbid)
     if req.lower() == "why":
         return ShowGroupWhy(dbid)
-    raise _Incorrect(f"GET knows no req {printable(req)}, only statistics and why")
+    raise _Incorrect(f"GET knows no req {printable(req)}, only statistics, pacing and why")
 
 
 def _control(dbid: int, query: list[tuple[str, str]], content_type: str, body: bytes) -> ControlGroup:

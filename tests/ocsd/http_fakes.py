@@ -2,7 +2,8 @@
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from datetime import UTC, datetime
+from functools import cache, partial
 
 import trio
 
@@ -14,6 +15,9 @@ from ocsd.model.enums import CmError, DialMode, GroupCampStatus, GswError, Optim
 from ocsd.model.errors import CampaignRequestError, TargetNotFound
 from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
 from ocsd.protocols.http_records import HttpRecordRequest
+from ocsd.sessions.pacing_watch import PacingWatch
+from pacing.journal import Recorder
+from tests.pacing.journal_world import DEFAULT_TARGET, Group
 
 HANG_LIMIT_S = 20.0
 """Only catches hangs."""
@@ -30,6 +34,19 @@ LOADED = GroupStatus(
     switch_dbid=105,
     version=6,
 )
+
+
+@cache
+def pacing_figures() -> dict[str, object]:
+    """What a session with five agents shows after a minute."""
+    watch = PacingWatch()
+    recorder = Recorder(DEFAULT_TARGET, sink=watch.take)
+    group = Group(recorder, 5, seed=1)
+    group.run(60.0)
+    shown = watch.shown(DEFAULT_TARGET, group.now_s, datetime(2026, 3, 6, 15, 30, tzinfo=UTC))
+    return shown | {"journal": {"file": "20260306T152900-1.jsonl.gz", "entries_lost": 0}}
+
+
 FIGURES = {"agents_ready": 3, "busy_factor": 0.81, "overdial_rate": None, "hit_ratio": float("nan")}
 
 
@@ -112,6 +129,9 @@ class FakeCampaigns:
 
     def statistics(self, dbid: int) -> dict[str, float | int | None]:
         return FIGURES if dbid == LOADED.dbid else {}
+
+    def pacing(self, dbid: int) -> dict[str, object]:
+        return pacing_figures() if dbid == LOADED.dbid else {}
 
 
 @dataclass

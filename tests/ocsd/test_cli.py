@@ -54,13 +54,26 @@ def test_given_the_application_when_listed_then_every_documented_command_is_ther
     documented += ["rules", *(f"rules {name}" for name in ["list", "show", "when"])]
     dnc = ["import", "export", "check", "add", "remove", "list", "reread"]
     documented += ["dnc", *(f"dnc {name}" for name in dnc)]
-    controls = ["load", "start", "mode", "stop", "unload", "force-unload", "launch", "stage", "complete", "status"]
+    controls = [
+        "load",
+        "start",
+        "mode",
+        "stop",
+        "unload",
+        "force-unload",
+        "launch",
+        "stage",
+        "complete",
+        "status",
+        "pacing",
+    ]
     documented += [f"ctl {name}" for name in controls]
     records = ["processed", "update", "reject", "reschedule", "move-callback", "cancel", "do-not-call", "add"]
     documented += ["ctl record", *(f"ctl record 15 {name}" for name in records)]
     for about in ("phone +12125550123", "customer C-17"):
         documented += [f"ctl {about.split()[0]}", *(f"ctl {about} {name}" for name in ["cancel", "do-not-call"])]
     documented += ["why"]
+    documented += ["pacing", *(f"pacing {name}" for name in ["show", "replay", "calibration"])]
     documented += ["ctl list", *(f'ctl list "Example List" {name}' for name in ["add", "preflight", "why"])]
 
     assert {" ".join(path) for path in COMMANDS} == {"", *documented}
