@@ -32,6 +32,7 @@ from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.desks import Desks
 from ocsd.sessions.group import DialSettings
+from ocsd.sessions.pacing_keeping import PacingKeeping
 from ocsd.sessions.recovery import Recovered, recover
 from ocsd.sessions.roster import AgentState
 from ocsd.sessions.session import Session
@@ -195,6 +196,7 @@ class World:
     media: FakeMedia
     dnc: MemoryDoNotCall = field(default_factory=MemoryDoNotCall)
     validator: Validator | None = None
+    keeping: PacingKeeping = PacingKeeping()
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[Daemon]:
@@ -211,6 +213,7 @@ class World:
                 media=self.media,
                 clock=self.clock,
                 validator=self.validator,
+                keeping=self.keeping,
             )
             daemon = Daemon(self, campaigns, Desks(self.config, campaigns, "localhost"), store, nursery)
             with campaigns.nothing_dialed():
