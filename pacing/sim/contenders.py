@@ -43,7 +43,7 @@ CONTENDERS: dict[str, Contender] = {
     "erlang": Contender("Erlang", lambda scenario, knob: Erlang(knob, _patience_s(scenario)), _OTHERS, (0.0, 0.9)),
     "expected-value": Contender("expected value", lambda scenario, knob: ExpectedValue(knob), _OTHERS, (0.0, 2.0)),
     "adaptive-level": Contender(
-        "adaptive level", lambda scenario, knob: AdaptiveLevel(knob, scenario.duration_s), _OTHERS, (1.0, 8.0)
+        "adaptive level", lambda scenario, knob: AdaptiveLevel(knob, scenario.duration_s), _OTHERS, (-0.5, 0.0)
     ),
     FLOOR: Contender(
         "MPC floor",

@@ -19,7 +19,7 @@ from pacing.sim.scenarios import Scenario
 
 LIMIT_RATIO = 0.03
 _WORLD_CODE = ("sim.engine", "sim.draws", "sim.results", "sim.spread")
-_TUNING_STEPS = 9
+_TUNING_STEPS = 8
 _TUNING_AGENT_HOURS = 300.0
 BAR_CELLS = 30
 
