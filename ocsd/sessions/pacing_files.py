@@ -143,8 +143,9 @@ class JournalFiles:
             kept -= oldest.stat().st_size
             oldest.unlink()
         stem = utc.strftime("%Y%m%dT%H%M%S")
-        names = (f"{stem}-{number}{SUFFIX}" for number in range(1, 1_000_000))
-        self._path = next(path for name in names if not (path := self.folder / name).exists())
+        same = [path.name for path in files if path.name.startswith(stem)]
+        number = 1 + int(same[-1].removesuffix(SUFFIX).rpartition("-")[2]) if same else 1
+        self._path = self.folder / f"{stem}-{number:03}{SUFFIX}"
         self._bytes = 0
         return {
             **self._about,
