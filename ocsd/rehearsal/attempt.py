@@ -5,6 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
+import trio
+
 from ocsd.model.enums import CallResult
 from ocsd.rehearsal.clock import finish
 from ocsd.rehearsal.world import Course
@@ -47,6 +49,7 @@ class RehearsedAttempt(AttemptTask):
         self.context = context
         self.machine = machine
         machine.plan_of = partial(session.call_action, self)
+        self.closed = trio.Event()
         self.course = Course(math.inf)
         self.placed_s = math.inf
         """When the INVITE left."""
@@ -215,6 +218,7 @@ class RehearsedAttempt(AttemptTask):
                 session.agent_released(self)
             case Do.CLOSE_RECORD:
                 finish(session.settle(self))
+                self.closed.set()
             case _:
                 pass  # what is only heard, or only kept for a restart
 

@@ -13,7 +13,15 @@ from ocsd.lists.gates import DIALED_TYPES
 from ocsd.lists.memory import MemoryListStore
 from ocsd.lists.memory_database import MemoryDatabase, MemoryRow, MemoryTable
 from ocsd.model.enums import RecordStatus
-from ocsd.model.records import CallingRecord, ChainSettlement, FinishedAttempt, NewAttempt, Refusal
+from ocsd.model.records import (
+    AbandonmentBucket,
+    AbandonmentCounts,
+    CallingRecord,
+    ChainSettlement,
+    FinishedAttempt,
+    NewAttempt,
+    Refusal,
+)
 
 OPEN: Final = (RecordStatus.READY, RecordStatus.RETRIEVED)
 
@@ -44,11 +52,13 @@ class ListCopies:
     Attributes:
         source: where it comes from, in words.
         past: earlier calls that attempt caps of these lists count.
+        answered: people who answered calls of the campaign before, and whom of them nobody took.
     """
 
     lists: tuple[ListCopy, ...]
     source: str
     past: tuple[Call, ...] = ()
+    answered: tuple[AbandonmentBucket, ...] = ()
     _tables: dict[str, MemoryTable] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -120,8 +130,10 @@ def _remember(database: MemoryDatabase, call: Call, attempt_id: int) -> None:
 class RehearsalStore(MemoryListStore):
     """The store in memory without the checkpoints, and with an eye on how far the lists have got."""
 
-    def __init__(self, database: MemoryDatabase) -> None:
+    def __init__(self, database: MemoryDatabase, answered: Sequence[AbandonmentBucket] = ()) -> None:
+        """``answered``: as in `ListCopies`."""
         super().__init__(database, node="rehearsal")
+        self._answered = tuple(answered)
         self.owner = "rehearsal"  # the same in every run
         self.touched: set[tuple[int, int]] = set()
         """(list DBID, chain_id) of chains that were dialed."""
@@ -155,6 +167,15 @@ class RehearsalStore(MemoryListStore):
         if written and not settlement.change.goes_on:
             self._ended(settlement.list_dbid, settlement.chain_id)
         return written
+
+    async def abandonment(
+        self, campaign_dbid: int, since: datetime, group_dbids: Sequence[int] = ()
+    ) -> AbandonmentCounts:
+        found = await super().abandonment(campaign_dbid, since, group_dbids)
+        before = tuple(bucket for bucket in self._answered if bucket.start_s >= since.timestamp())
+        starts = [start_s for start_s in (self._answered[0].start_s if self._answered else None, found.started_s)
+                  if start_s is not None]  # fmt: skip
+        return replace(found, started_s=min(starts, default=None), buckets=before + found.buckets)
 
     async def mark_answered(self, attempt_id: int, answered_at: datetime) -> None:
         pass  # only start-up after a crash asks for it

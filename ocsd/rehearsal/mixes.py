@@ -33,7 +33,7 @@ enough, else the reference.
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -71,7 +71,7 @@ class MadeUpList:
 
     records: int = DEFAULT_RECORDS
     numbers_per_chain: tuple[float, ...] = (1.0,)
-    zones: Mapping[str, float] = MappingProxyType({})
+    zones: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

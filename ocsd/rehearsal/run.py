@@ -1,6 +1,7 @@
 """One rehearsal: one variant of a campaign group, one seed, so many hours of virtual time."""
 
 import gc
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from ocsd.rehearsal.session import Delays, RehearsedSession, Rhythm
 from ocsd.rehearsal.world import World
 from ocsd.sessions.group import DialSettings
 from ocsd.sessions.roster import AgentSeat, AgentState
+from pacing.guard import Phase
 
 DRAIN_S: Final = 120.0
 """After the end what is under way is followed for so long, so that no call is left out of the rates."""
@@ -61,6 +63,28 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """
+    What the guard over the legal window says at the end of a run.
+
+    Attributes:
+        rule, limit_ratio: in force for the campaign.
+        people, abandoned: in the window, those before the rehearsal included.
+        bound_ratio: share of the dialing during which the guard let calls start one to one only, or not at all.
+    """
+
+    rule: str
+    limit_ratio: float
+    people: int
+    abandoned: int
+    bound_ratio: float
+
+    @property
+    def kept(self) -> bool:
+        return self.abandoned <= self.limit_ratio * self.people
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """
     Attributes:
@@ -70,6 +94,7 @@ class Run:
         because: decisions to launch nothing or something, by binding reason, in calls started.
         exhausted_s: when the lists had nothing left to give; None: not before the end.
         left: chains that may still be dialed.
+        window: None: no legal window is watched.
         cpu_s: what the run has cost.
     """
 
@@ -84,15 +109,16 @@ class Run:
     decisions: int
     exhausted_s: float | None
     left: int
+    window: Window | None
     cpu_s: float
 
     @property
     def total(self) -> Stretch:
         """
-        Figures of the whole run. Agents' time is that of the dialing, as what follows is only drained; everything
-        counted in people includes those whom the last calls brought.
+        Figures of the whole run. Agents' time is that of the dialing: not of what follows, which is only drained, nor
+        of sitting before exhausted lists. Everything counted in people includes those whom the last calls brought.
         """
-        dialed, drained = stretch(self.samples[0], self.samples[-1]), stretch(self.samples[0], self.drained)
+        dialed, drained = stretch(self.samples[0], self.dialed), stretch(self.samples[0], self.drained)
         return replace(
             drained,
             until_s=dialed.until_s,
@@ -100,6 +126,12 @@ class Run:
             agent_wait_s=dialed.agent_wait_s,
             agents=dialed.agents,
         )
+
+    @property
+    def dialed(self) -> Sample:
+        """The totals when dialing was over: at the end, or when the lists were exhausted."""
+        end_s = self.exhausted_s if self.exhausted_s is not None else math.inf
+        return next((sample for sample in self.samples if sample.at_s >= end_s), self.samples[-1])
 
     @property
     def worst(self) -> Stretch | None:
@@ -116,7 +148,8 @@ class Run:
     def fingerprint(self) -> tuple[Any, ...]:
         """Everything that must be the same when the run is repeated."""
         return (self.samples, self.drained, self.waits_s, sorted(self.results.items()), sorted(self.because.items()),
-                sorted(self.held_back.items()), self.decisions, self.exhausted_s, self.left)  # fmt: skip
+                sorted(self.held_back.items()), self.decisions, self.exhausted_s, self.left,
+                self.window)  # fmt: skip
 
 
 def with_seats(config: Configuration, group: CampaignGroup, seats: int) -> list[AgentSeat]:
@@ -180,7 +213,7 @@ def _rehearse(
     clock = VirtualClock(scene.start)
     database = scene.lists.database(scene.config)
     database.now = clock.utc
-    store = RehearsalStore(database)
+    store = RehearsalStore(database, scene.lists.answered)
     seats = with_seats(scene.config, scene.group, variant.rota.seats)
     session = RehearsedSession(
         scene.config,
@@ -200,11 +233,12 @@ def _rehearse(
             session.at(at_s, partial(session.turn, seat, turn))
     session.start()
     samples = [sample(session)]
-    step = 0
+    step = bound = 0
     while clock.seconds < scene.duration_s:
         step += 1
         session.run_until(min(step * SAMPLE_S, scene.duration_s))
         samples.append(sample(session))
+        bound += _is_bound(session)
         if step % 60 == 0:
             gc.collect()
         if progress is not None:
@@ -226,8 +260,20 @@ def _rehearse(
         decisions=session.decisions,
         exhausted_s=session.exhausted_s,
         left=store.left(),
+        window=_window(session, bound / max(1, step)),
         cpu_s=time.process_time() - began_s,
     )
+
+
+def _is_bound(session: RehearsedSession) -> bool:
+    return session.guard.guard is not None and session.guard.state().phase is not Phase.OPEN
+
+
+def _window(session: RehearsedSession, bound_ratio: float) -> Window | None:
+    if session.guard.guard is None:
+        return None
+    state = session.guard.state()
+    return Window(state.rule.name, state.rule.limit_ratio, state.count.people, state.count.abandoned, bound_ratio)
 
 
 def sample(session: RehearsedSession) -> Sample:

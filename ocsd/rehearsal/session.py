@@ -31,6 +31,7 @@ from ocsd.sessions import attempt_events as machine_events
 from ocsd.sessions.attempt_events import AttemptState
 from ocsd.sessions.attempt_task import AttemptTask
 from ocsd.sessions.group import DialSettings, Effect, Step
+from ocsd.sessions.guarding import CampaignGuard
 from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.roster import AgentSeat, AgentState, Roster
 from ocsd.sessions.session import PACING_PERIOD_S, PACING_REST_S, REFILL_PERIOD_S, Session
@@ -67,6 +68,9 @@ class Rhythm:
 
 
 PACING_STEPS_PER_CALL: Final = 360.0
+
+GUARD_PERIOD_S: Final = 60.0
+"""Between two readings of the ledger."""
 
 
 def rhythm_for(handle_s: float) -> Rhythm:
@@ -144,6 +148,7 @@ class RehearsedSession(Session):
             listener=listener,
             gate=trio.Event(),
             trunk_board=TrunkBoard(config.trunks, clock.now_s()),
+            guard=CampaignGuard(config, config.campaign(group.campaign).dbid, store, clock),
         )
         self.clock: VirtualClock = clock
         self.store: RehearsalStore = store
@@ -174,8 +179,15 @@ class RehearsedSession(Session):
     def start(self) -> None:
         """Load, fill the buffer, and dial."""
         self.obey(Step(GroupCampStatus.RUNNING, (Effect.OPEN, Effect.START)))
+        self._read_ledger()
         self._fill()
         self._ask_at(self.clock.seconds)
+
+    def _read_ledger(self) -> None:
+        """`CampaignGuard.keep_read`, less often: nobody else spends, and what we spend ourselves it knows at once."""
+        if self.guard.guard is not None:
+            finish(self.guard.read())
+            self.after(GUARD_PERIOD_S, self._read_ledger)
 
     def stop(self) -> None:
         """Dial nothing more; calls under way go on."""
