@@ -4,17 +4,23 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pacing.sim.contenders import CONTENDERS, ENGINE, FLOOR
+from pacing.sim.engine import Policy, pacer_for, simulate_policy
 from pacing.sim.experiment import Laboratory, Progress, Run, Store
+from pacing.sim.goals import SETTLED_S, goal_table, jobs, run_goal_job, track
+from pacing.sim.plots import draw_run
 from pacing.sim.report import busy_table, detail_table
+from pacing.sim.results import WORST_WINDOW_MIN
 from pacing.sim.scenarios import SCENARIOS, TABLE_NAMES, Scenario, scenario_named
+from pacing.types import Goal, Mode, PacingTarget
 
-_COMMANDS = ("table",)
+_COMMANDS = ("table", "goals", "run")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -29,6 +35,18 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--policies", nargs="+", choices=list(CONTENDERS), default=None, metavar="NAME")
     table.add_argument("--out", type=Path, metavar="FILE", help="write the table as Markdown")
     table.add_argument("--json", type=Path, metavar="FILE", help="results, kept and used again by the same code")
+    goals = commands.add_parser("goals", help="how closely busy factor and wait time are kept")
+    _add_choice(goals)
+    goals.add_argument("--out", type=Path, metavar="FILE", help="write the table as Markdown")
+    run = commands.add_parser("run", help="one run, with a drawing if wanted")
+    run.add_argument("--scenario", type=_scenario, default="agents-25", metavar="NAME")
+    run.add_argument("--policy", choices=list(CONTENDERS), default=ENGINE)
+    run.add_argument("--knob", type=float, default=0.0, help="of a policy that has one")
+    run.add_argument("--seed", type=int, default=1)
+    run.add_argument("--hours", type=float, help="simulated hours (default: the scenario's)")
+    run.add_argument("--goal", choices=[goal.value for goal in Goal], default=Goal.OVERDIAL_RATE.value)
+    run.add_argument("--value", type=float, default=0.03, help="ratio, or seconds for the goal wait_time")
+    run.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as SVG or PNG")
     return parser
 
 
@@ -95,6 +113,50 @@ def _table(options: argparse.Namespace, command: str) -> int:
     return 0
 
 
+def _goals(options: argparse.Namespace, command: str) -> int:
+    scenarios, seeds = _chosen(options), range(1, options.seeds + 1)
+    wanted = {scenario.name: jobs(scenario, seeds) for scenario in scenarios}
+    progress = Progress(sum(len(by_goal) for by_goal in wanted.values()))
+    tracked = {}
+    with Laboratory(options.jobs) as laboratory:
+        for name, by_goal in wanted.items():
+            runs = {}
+            for goal, some in by_goal.items():
+                runs[goal] = list(laboratory.map(run_goal_job, some))
+                progress.step(f"{name} {goal[0].value} {goal[1]:g}")
+            tracked[name] = track(runs)
+    text = f"After the first {SETTLED_S / 60:.0f} minutes; {options.seeds} seeds.\n\n" + goal_table(tracked)
+    _say(text)
+    if options.out is not None:
+        options.out.write_text(_heading(command) + text, encoding="utf-8")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    scenario = scenario_named(options.scenario)
+    if options.hours:
+        scenario = replace(scenario, duration_s=options.hours * 3600.0)
+    target = PacingTarget(Mode.PREDICTIVE, Goal(options.goal), options.value)
+
+    def policy(found: Scenario) -> Policy:
+        if options.policy == ENGINE:
+            return pacer_for(found, target)
+        return CONTENDERS[options.policy].make(found, options.knob)
+
+    began_s = time.process_time()
+    result = simulate_policy(scenario, policy, options.seed)
+    _say(
+        f"{scenario.name}, {options.policy}, seed {options.seed}: busy {100 * result.busy_ratio:.1f} %, "
+        f"abandoned {100 * result.abandoned_ratio:.2f} % of {result.people} people "
+        f"(worst {WORST_WINDOW_MIN} min {100 * result.worst_window_ratio:.1f} %), "
+        f"agents wait {result.agent_wait_s:.1f} s, {result.attempts} calls, "
+        f"{(time.process_time() - began_s) / scenario.duration_s * 3600:.2f} CPU s per hour"
+    )
+    if options.plot is not None:
+        draw_run(result, f"{scenario.name}, {options.policy}, seed {options.seed}", options.plot)
+    return 0
+
+
 def _heading(command: str) -> str:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     day = datetime.now(UTC).date()
@@ -107,7 +169,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given and given[0] not in _COMMANDS and given[0] not in ("-h", "--help"):
         given.insert(0, "table")
     options = _parser().parse_args(given)
-    return _table(options, "python -m pacing.sim " + " ".join(given))
+    command = "python -m pacing.sim " + " ".join(given)
+    if options.command == "run":
+        return _run(options)
+    return _goals(options, command) if options.command == "goals" else _table(options, command)
 
 
 if __name__ == "__main__":

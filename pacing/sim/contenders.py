@@ -14,7 +14,6 @@ ENGINE = "engine"
 FLOOR = "mpc"
 PROGRESSIVE = "progressive"
 _OTHERS = ("progressive", "sim.baselines")
-_PACER_CODE = ("control", "estimators", "limits", "pacer", "predictive", "progressive", "types")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class Contender:
     Attributes:
         make: a policy for one group of a scenario, with a value of the knob.
         knob: range of the knob, from careful to bold; None: there is nothing to tune.
-        modules: of ``pacing``, whose code decides about its results.
+        modules: of ``pacing``, whose code decides about its results; those of the engine are found by its imports.
     """
 
     title: str
@@ -53,7 +52,7 @@ CONTENDERS: dict[str, Contender] = {
     ENGINE: Contender(
         "**engine**",
         lambda scenario, knob: pacer_for(scenario, PacingTarget(Mode.PREDICTIVE)),
-        _PACER_CODE,
+        (),
     ),
     "ceiling": Contender("clairvoyant ceiling", lambda scenario, knob: Clairvoyant(), (*_OTHERS, "sim.clairvoyant")),
 }

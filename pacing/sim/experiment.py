@@ -6,16 +6,19 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pacing.sim.contenders import CONTENDERS
+from pacing.sim.contenders import CONTENDERS, ENGINE
 from pacing.sim.engine import simulate_policy
 from pacing.sim.scenarios import Scenario
+
+_Item = TypeVar("_Item")
+_Found = TypeVar("_Found")
 
 LIMIT_RATIO = 0.03
 _WORLD_CODE = ("sim.engine", "sim.draws", "sim.results", "sim.spread")
@@ -95,12 +98,30 @@ class Progress:
 def fingerprint(scenario: Scenario, contender: str) -> str:
     """Changes with the scenario and with any code that decides about the result, not with comments and docstrings."""
     digest = hashlib.sha256(repr(scenario).encode())
-    for module in (*_WORLD_CODE, *CONTENDERS[contender].modules):
-        spec = find_spec(f"pacing.{module}")
-        if spec is None or spec.origin is None:
-            raise ValueError(f"no module pacing.{module}")
-        digest.update(_code(Path(spec.origin)).encode())
+    own = CONTENDERS[contender].modules
+    for module in (*_WORLD_CODE, *(_reached("pacer") if contender == ENGINE else own)):
+        digest.update(_code(_path(module)).encode())
     return digest.hexdigest()[:16]
+
+
+def _path(module: str) -> Path:
+    spec = find_spec(f"pacing.{module}")
+    if spec is None or spec.origin is None:
+        raise ValueError(f"no module pacing.{module}")
+    return Path(spec.origin)
+
+
+def _reached(module: str) -> list[str]:
+    """The module of ``pacing`` and those that it imports, and so on, in order of name."""
+    found, to_read = {module}, [module]
+    while to_read:
+        for node in ast.walk(ast.parse(_path(to_read.pop()).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("pacing."):
+                name = node.module.removeprefix("pacing.")
+                if name not in found:
+                    found.add(name)
+                    to_read.append(name)
+    return sorted(found)
 
 
 _code_of: dict[Path, str] = {}
@@ -165,9 +186,13 @@ class Laboratory:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
+    def map(self, work: Callable[[_Item], _Found], items: Sequence[_Item]) -> Iterator[_Found]:
+        """Results of a function of a module, in the order of ``items``."""
+        return map(work, items) if self._pool is None else self._pool.map(work, items)
+
     def runs(self, jobs: Sequence[Job]) -> Iterator[Run]:
         """Results in the order of ``jobs``."""
-        return map(run_job, jobs) if self._pool is None else self._pool.map(run_job, jobs)
+        return self.map(run_job, jobs)
 
     def tuned(self, scenario: Scenario, contender: str, seeds: Sequence[int]) -> float:
         """The boldest knob found by bisection that keeps all people of all seeds together within the limit."""
