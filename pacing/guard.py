@@ -12,14 +12,15 @@ abandoned this instant without the window's ratio passing L.
 * Rolling windows: good days fall out of the window and must not leave it above the limit, so every suffix of the window
   counts: in the people from s to now, for every s, at most L max(n, M) may be abandoned. M (`Rule.min_people`) is what
   makes a ratio: without it the abandoned person himself is a window of 1 of 1. What holds for every suffix holds for
-  every window that will ever begin inside it, without looking into the future.
+  every window that will ever begin inside it, without looking into the future. The window as a whole is not given M.
 
 From the room goes a *reserve*: one call per agent can lose people too (agents leave while it rings). One-to-one
 operation wins L of room with each person and loses bursts of people now and then: a risk process, and by Lundberg's
 inequality a reserve of ln(1 / (1 - confidence)) / theta is used up at any later time with at most the remaining
 probability, where theta solves (rate / burst) (exp(burst theta) - 1) = L theta. Rate and burst are what one-to-one
-operation has shown, with a prior. To it comes the upper quantile, beyond the mean, of what is lost of the calls under
-way (Poisson). What is left is shared by those who spend it.
+operation has shown, with a prior. The reserve is no smaller than half as much again as the largest excess a - L n of any
+quarter of an hour on record: such a quarter may come again, and the ledger still knows it after a restart. To it comes the upper quantile,
+beyond the mean, of what is lost of the calls under way (Poisson). What is left is shared by those who spend it.
 
 The pace is the largest share p of the people expected in the rest of the window (F) at which even the upper quantile of
 what is lost fits what is left of the budget: A + p F + z sqrt(p F) <= L (N + F). It is never above L.
@@ -57,6 +58,11 @@ PRIOR_ABANDONED: Final = 0.2
 BURST_S: Final = 30.0
 """Abandoned people no further apart than this belong together: a crowd of agents that left."""
 LARGEST_RESERVE: Final = 1_000.0
+EXCESS_TIMES: Final = 1.5
+"""The worst is still to come: of the largest excess so far, so many times is kept."""
+EXCESS_SHARE: Final = 0.25
+"""Of the whole window's budget, at most so much is kept for a quarter like the worst: one bad hour, an outage perhaps,
+must not keep the guard closed for weeks."""
 HARD_STOP_PEOPLE: Final = 1_000
 """A hard stop ends the dialing of the whole window, and in few people one is over the limit by chance."""
 
@@ -138,7 +144,7 @@ PRESETS: Final = MappingProxyType(
                 "strict-1", "1 %, as some regulators and clients ask", 0.01, WindowKind.ROLLING, 30 * DAY_S, _ANSWERED,
                 _GREETING, "California Public Utilities Commission, D.02-06-072 under Public Utilities Code 2875.5; "
                 "D.03-03-038 went back to 3 %", "in California 1 January to 13 March 2003, since then a house rule",
-                min_people=2_000,
+                min_people=5_000,
             ),
             Rule(
                 "uk", "United Kingdom: no allowance", 0.0, WindowKind.CALENDAR, DAY_S, _ANSWERED,
@@ -209,6 +215,7 @@ class Ledger:
         self._starts: list[int] = []
         self.started_s = started_s
         self._of_period: tuple[int, int, Count] | None = None
+        self._worst: tuple[int, float, float] | None = None
         for start_s, people, abandoned in buckets:
             self.add(start_s, people, abandoned)
 
@@ -241,6 +248,17 @@ class Ledger:
         """(start, people, abandoned) from the bucket that ``first_s`` is in, in order."""
         low = 0 if first_s == -math.inf else bisect_left(self._starts, bucket_of(first_s))
         return [(s, self._counts[s].people, self._counts[s].abandoned) for s in self._starts[low:]]
+
+    def largest_excess(self, limit_ratio: float, now_s: float) -> float:
+        """The largest a - L n of a quarter of an hour, over all that the ledger holds; 0 when none was above L."""
+        current_s = bucket_of(now_s)
+        if self._worst is None or self._worst[:2] != (current_s, limit_ratio):
+            worst = max(
+                (c.abandoned - limit_ratio * c.people for s, c in self._counts.items() if s != current_s), default=0.0
+            )
+            self._worst = current_s, limit_ratio, worst
+        current = self._counts.get(current_s, Count())
+        return max(0.0, self._worst[2], current.abandoned - limit_ratio * current.people)
 
     def people_since(self, first_s: float) -> int:
         low = bisect_right(self._starts, first_s)
@@ -405,10 +423,15 @@ class Guard:
         begins_s, ends_s = self.window(ledger, now_s)
         rolling = rule.window is WindowKind.ROLLING
         count = ledger.between(begins_s, bucket_of(now_s) + BUCKET_S if rolling else ends_s)
-        slack = rolling_slack(ledger, begins_s, rule) if rolling else rule.limit_ratio * count.people - count.abandoned
+        slack = rule.limit_ratio * count.people - count.abandoned
+        if rolling:
+            slack = min(slack, rolling_slack(ledger, begins_s, rule))
         expected = self._expected(ledger, now_s, rule.window_s if rolling else ends_s - now_s)
         held = lundberg_reserve(record.loss_ratio, record.burst, rule.limit_ratio, self.confidence)
-        reserve = min(held, LARGEST_RESERVE) + beyond_mean(abandoned_under_way, self.confidence)
+        excess = ledger.largest_excess(rule.limit_ratio, now_s)
+        budget = rule.limit_ratio * (rule.min_people if rolling else count.people + expected)
+        reserve = max(min(held, LARGEST_RESERVE), min(EXCESS_TIMES * excess, EXCESS_SHARE * budget))
+        reserve += beyond_mean(abandoned_under_way, self.confidence)
         if rolling:
             # The tightest suffix, as if it were all that was ever counted.
             nearest = Count(rule.min_people, math.ceil(rule.limit_ratio * rule.min_people - slack))
