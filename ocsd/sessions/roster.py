@@ -5,8 +5,10 @@ States follow the T-Library (logged out, not ready, ready, after-call work) plus
 and talking. The agent ready longest gets the person waiting longest, over all agent groups that an agent is in.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeAlias
 
 from ocsd.model.errors import InvariantError
 
@@ -85,37 +87,56 @@ class AgentSeat:
         return self.time_in.get(state, 0.0) + running
 
 
+Ranks: TypeAlias = Callable[[str], int | None]
+
+
 class WaitingLine:
-    """People who wait for an agent, of all agent groups, longest first: an agent of two groups serves one line."""
+    """
+    People who wait for an agent, of all agent groups, longest first: an agent of two groups serves one line.
+
+    Attributes:
+        ranks: for a person of a campaign group (DBID): how gladly an agent (login ID) is given to it now, lowest
+            first; None: not at all.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[int, Roster] = {}
+        self._waiting: dict[int, tuple[Roster, int]] = {}
+        self.ranks: Callable[[int], Ranks] = lambda group: lambda agent_id: 0
 
     def __contains__(self, attempt_id: int) -> bool:
         return attempt_id in self._waiting
 
-    def join(self, attempt_id: int, roster: "Roster") -> None:
-        self._waiting[attempt_id] = roster
+    def join(self, attempt_id: int, roster: "Roster", group: int) -> None:
+        self._waiting[attempt_id] = roster, group
 
     def leave(self, attempt_id: int) -> None:
         self._waiting.pop(attempt_id, None)
 
     def count(self, roster: "Roster") -> int:
-        return sum(of is roster for of in self._waiting.values())
+        return sum(of is roster for of, _ in self._waiting.values())
+
+    def count_of(self, group: int) -> int:
+        """People of one campaign group."""
+        return sum(of == group for _, of in self._waiting.values())
 
     def match(self, now_s: float) -> list[tuple[int, AgentSeat]]:
         """Pair people with agents of their group, longest waiting with longest ready; the agents become reserved."""
         pairs: list[tuple[int, AgentSeat]] = []
-        nobody: set[int] = set()
-        for attempt_id, roster in list(self._waiting.items()):
-            if id(roster) in nobody:
+        nobody: set[tuple[int, int]] = set()
+        for attempt_id, (roster, group) in list(self._waiting.items()):
+            if (id(roster), group) in nobody:
                 continue
-            ready = roster.available(AgentState.READY)
-            if not ready:
-                nobody.add(id(roster))
+            rank_of = self.ranks(group)
+            ranked = [
+                (agent_id in roster.leaving, rank, seat.since_s, agent_id)
+                for agent_id, seat in roster.ready()
+                if (rank := rank_of(agent_id)) is not None
+            ]
+            if not ranked:
+                nobody.add((id(roster), group))
                 continue
             # One who wants to go serves only whom nobody else can.
-            seat = min(ready, key=lambda s: (s.agent_id in roster.leaving, s.since_s, s.agent_id))
+            seat = roster.seats[min(ranked)[3]]
             del self._waiting[attempt_id]
             seat.enter(AgentState.RESERVED, now_s)
             seat.attempt_id = attempt_id
@@ -143,11 +164,11 @@ class Roster:
 
     # --- matching -----------------------------------------------------------------------------------------------
 
-    def seek(self, attempt_id: int) -> None:
-        """Queue a person. The same attempt is never queued twice."""
+    def seek(self, attempt_id: int, group: int = 0) -> None:
+        """Queue a person of a campaign group (DBID). The same attempt is never queued twice."""
         if attempt_id in self.line:
             raise InvariantError(f"attempt {attempt_id} already waits for an agent")
-        self.line.join(attempt_id, self)
+        self.line.join(attempt_id, self, group)
 
     def stop_seeking(self, attempt_id: int) -> None:
         self.line.leave(attempt_id)
@@ -209,9 +230,13 @@ class Roster:
     def in_state(self, state: AgentState) -> list[AgentSeat]:
         return [seat for seat in self.seats.values() if seat.state is state]
 
-    def available(self, state: AgentState) -> list[AgentSeat]:
-        """Agents in a state, without those who have gone."""
-        return [seat for seat in self.seats.values() if seat.state is state and seat.agent_id not in self.left]
+    def ready(self) -> list[tuple[str, AgentSeat]]:
+        """Agents who are ready, without those who have gone."""
+        return [
+            (agent_id, seat)
+            for agent_id, seat in self.seats.items()
+            if seat.state is AgentState.READY and agent_id not in self.left
+        ]
 
     @property
     def people_waiting(self) -> int:

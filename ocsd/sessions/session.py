@@ -440,7 +440,7 @@ class Session:
         )
 
     def seek_agent(self, task: AttemptTask) -> None:
-        self.roster.seek(task.context.attempt_id)
+        self.roster.seek(task.context.attempt_id, self.group.dbid)
         self.match_agents()
 
     def stop_seeking(self, task: AttemptTask) -> None:

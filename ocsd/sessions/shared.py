@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
+from ocsd.model.enums import DialMode
 from ocsd.sessions.attempt_events import AttemptState
-from ocsd.sessions.roster import AT_WORK, NO_FURTHER_CALL, ON_A_CALL, AgentSeat, AgentState, Roster
+from ocsd.sessions.roster import AT_WORK, NO_FURTHER_CALL, ON_A_CALL, AgentSeat, AgentState, Ranks, Roster
 from ocsd.sessions.sharing import AgentParts, Claim, FairPlaces, overlapping
 from pacing import DialDecision, GroupSnapshot
 
@@ -44,6 +45,8 @@ class Sharing:
         self._legs_kept_at_s = 0.0
         self._records_at_s: dict[int, float] = {}
         self._limited_at_s: dict[int, float] = {}
+        for roster in rosters.values():
+            roster.line.ranks = self._ranks
 
     def enter(self, session: "Session") -> None:
         self._sessions[session.group.group].append(session)
@@ -83,6 +86,7 @@ class Sharing:
         """Agents of the session that count for other groups' pacing now."""
         together = self._tied_to(session)
         if len(together) < 2:
+            self._parts.pop(self._tied.get(session.group.group, frozenset()), None)
             return frozenset()
         users: dict[str, set[int]] = {}
         alone: dict[int, int] = {}
@@ -108,6 +112,29 @@ class Sharing:
             for agent_id, groups in users.items()
             if agent_id in session.roster.seats and (parts[agent_id] if agent_id in parts else min(groups)) != mine
         )
+
+    def _ranks(self, group: int) -> Ranks:
+        """See `WaitingLine`: an agent of the group's own part, else one whom another part can spare, else nobody."""
+        spares: dict[int, bool] = {}
+
+        def rank(agent_id: str) -> int | None:
+            for parts in self._parts.values():
+                owner = parts.of(agent_id)
+                if owner is not None and owner != group:
+                    if owner not in spares:
+                        spares[owner] = self._can_spare(owner, parts)
+                    return 1 if spares[owner] else None
+            return 0
+
+        return rank
+
+    def _can_spare(self, owner: int, parts: AgentParts) -> bool:
+        """Whether more agents are ready in a part than its calls under way can ever need."""
+        session = next((s for each in self._sessions.values() for s in each if s.group.dbid == owner), None)
+        if session is None:
+            return True
+        ready = sum(parts.of(agent_id) in (owner, None) for agent_id, _ in session.roster.ready())
+        return ready > _under_way(session)
 
     def decided(self, session: "Session", snapshot: GroupSnapshot, decision: DialDecision) -> None:
         """Remember what the group could use, and what held it back, for the others' parts."""
@@ -138,18 +165,36 @@ class Sharing:
         than its calls.
         """
         dbid, weight = session.group.dbid, session.planner.sharing_weight
+        calls = _under_way(session)
+        least = max(0.0, calls * _people_ratio(session) - alone)
         supplied = now_s - self._records_at_s.get(dbid, -RECORDS_MEMORY_S - 1.0) <= RECORDS_MEMORY_S
         limited = now_s - self._limited_at_s.get(dbid, -LIMITED_MEMORY_S - 1.0) <= LIMITED_MEMORY_S
         if session.dials and supplied and not limited:
-            return Claim(weight)
-        calls = sum(
-            task.machine.state in UNDER_WAY or (session.dials and task.machine.bridged)
-            for task in session.attempts.values()
-            if task.machine.designated_agent is None
-        )
-        return Claim(weight, float(max(0, calls - alone)))
+            return Claim(weight, least=least)
+        bridged = sum(task.machine.bridged for task in session.attempts.values()) if session.dials else 0
+        return Claim(weight, max(least, float(max(0, calls + bridged - alone))), least)
 
 
 def may_take_calls(seat: AgentSeat) -> bool:
     """The agent is at work, and has not asked to be not ready or logged out after this call."""
     return seat.state in AT_WORK and seat.wants not in NO_FURTHER_CALL
+
+
+def _under_way(session: "Session") -> int:
+    """Calls of the pacing that may still need an agent."""
+    tasks = session.attempts.values()
+    return sum(task.machine.state in UNDER_WAY for task in tasks if task.machine.designated_agent is None)
+
+
+def _people_ratio(session: "Session") -> float:
+    """
+    Share of the calls that bring a person, at most 1.
+
+    In Progressive mode each call has an agent of its own. Two people that nobody has seen stand for what is not known
+    yet: a group that has only begun keeps an agent for each of its calls.
+    """
+    if session.settings.dial_mode is not DialMode.PREDICTIVE:
+        return 1.0
+    tally = session.score.tally
+    over = max(0, tally.attempts - _under_way(session))
+    return min(1.0, (tally.people + 2.0) / (over + 2.0))

@@ -6,10 +6,11 @@ need is the others'. Sources: Bertsekas and Gallager, "Data Networks", section 6
 "water filling".
 
 **Agents.** Two pacers that count the same agents would both call for them. So each agent at work belongs to exactly one
-of the groups that may use it, for their pacing: the pacer of that group counts it as ready or as coming free, the
-others do not see it. People are matched with agents over all groups (`roster.WaitingLine`): whoever waits longest gets
-the agent, whoever's part that is in. So a part is a promise to a pacer, not a fence: the groups together never count
-an agent twice, and together abandon no more than their pacers allow.
+of the groups that may use it: the pacer of that group counts it as ready or as coming free, the others do not see it.
+A part does not shrink below the people whom the group's calls under way may bring. Whoever of a group waits for an
+agent gets one of its own part; one of another part only while more are ready there than calls are under way for them
+(`roster.WaitingLine`). So nobody is abandoned because another group has dialed, and what each pacer keeps, all of them
+together keep.
 
 Pure: time is passed in.
 """
@@ -25,31 +26,48 @@ K = TypeVar("K", bound=int)
 WANT_LIFETIME_S = 1.0
 """A group that could not start a call for want of a place claims its part for so long; it asks several times a
 second."""
+BISECTIONS = 60
+"""Halvings of the water level: to the last digit of a float."""
 STARTS_MEMORY_S = 5.0
 """Starts of calls are compared over about so long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """``weight`` > 0; ``need`` is the most the group can use, infinite for one that could always use more."""
+    """
+    What one group may ask for.
+
+    Attributes:
+        weight: > 0, relative to the others'.
+        need: the most it can use; infinite for one that could always use more.
+        least: what it has promised to somebody, and gets before anybody's part is measured.
+    """
 
     weight: float
     need: float = math.inf
+    least: float = 0.0
 
 
 def fair_shares(total: float, claims: Mapping[K, Claim]) -> dict[K, float]:
-    """Divide ``total``: nobody gets more than it needs, nor less than its weighted part if it needs that."""
-    shares: dict[K, float] = {}
-    left, open_claims = total, dict(claims)
-    while open_claims:
-        per_weight = left / sum(claim.weight for claim in open_claims.values())
-        content = [who for who, claim in open_claims.items() if claim.need <= per_weight * claim.weight]
-        if not content:
-            return shares | {who: per_weight * claim.weight for who, claim in open_claims.items()}
-        for who in content:
-            shares[who] = open_claims.pop(who).need
-            left = max(0.0, left - shares[who])
-    return shares
+    """
+    Divide ``total``: nobody gets more than it needs, nor less than its weighted part if it needs that.
+
+    Promises come first, and are cut alike when there is not even enough for them.
+    """
+    promised = sum(claim.least for claim in claims.values())
+    if promised >= total:
+        return {who: claim.least * total / promised if promised else 0.0 for who, claim in claims.items()}
+
+    def at(level: float) -> dict[K, float]:
+        return {who: max(c.least, min(c.need, level * c.weight)) for who, c in claims.items()}
+
+    low, high = 0.0, total / min((claim.weight for claim in claims.values()), default=1.0)
+    if sum(at(high).values()) <= total:
+        return at(high)
+    for _ in range(BISECTIONS):
+        level = (low + high) / 2.0
+        low, high = (level, high) if sum(at(level).values()) <= total else (low, level)
+    return at(low)
 
 
 def whole_shares(total: int, claims: Mapping[K, Claim]) -> dict[K, int]:
@@ -70,6 +88,10 @@ class AgentParts:
 
     def __init__(self) -> None:
         self._of: dict[str, int] = {}
+
+    def of(self, agent_id: str) -> int | None:
+        """Whose part the agent was in at the last division; None: it was not shared, or not at work."""
+        return self._of.get(agent_id)
 
     def divide(self, agents: Mapping[str, Set[int]], claims: Mapping[int, Claim]) -> Mapping[str, int]:
         """

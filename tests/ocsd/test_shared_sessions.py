@@ -1,0 +1,212 @@
+"""Two campaign groups whose agent groups have the same members, in one daemon and in virtual time."""
+
+import trio
+
+from ocsd.model.enums import DialMode
+from ocsd.model.services import CampaignRequest, DialParameters
+from ocsd.protocols.desktop import RequestAgentReady
+from ocsd.sessions.dialing import dial
+from ocsd.sessions.roster import AgentState
+from ocsd.sessions.shared import UNDER_WAY
+from telephony.fake import CallScript
+from tests.ocsd.desk_world import CAMPAIGN_GROUP_DBID, TALKER, Daemon, number, world
+
+SECOND = 161
+ANSWERS = CallScript(ring_s=6.0, talk_s=40.0, verdict_s=1.0)
+RINGS_ON = CallScript(ring_s=15.0, talk_s=40.0, verdict_s=1.0)
+
+
+def second_group(agents: int, options: str = "") -> str:
+    members = ", ".join(f'"agent{n}"' for n in range(1, agents + 1))
+    return f"""
+[[agent_groups]]
+dbid = 235
+name = "Second Agents"
+agents = [{members}]
+
+[[table_accesses]]
+dbid = 171
+name = "Second Table"
+table = "second_list"
+format = "Demo Format"
+
+[[calling_lists]]
+dbid = 172
+name = "Second List"
+table_access = "Second Table"
+time_zone = "EST"
+daily_from = 0
+daily_till = 86400
+
+[[campaigns]]
+dbid = 160
+name = "Second"
+tenant = "Environment"
+lists = [{{ calling_list = "Second List" }}]
+
+[[campaign_groups]]
+dbid = {SECOND}
+name = "Second@Second Agents"
+campaign = "Second"
+group = "Second Agents"
+trunks = ["Simulated Carrier"]
+num_of_channels = 50
+{options}
+"""
+
+
+def fill(place, first: int, second: int) -> None:
+    """Records of both lists, with numbers from 1 and from 501."""
+    for record_id in range(1, first + 1):
+        place.add(record_id)
+    for record_id in range(501, 501 + second):
+        place.database.add_record(172, contact_info=number(record_id), record_id=record_id)
+
+
+async def start_both(daemon: Daemon, mode: DialMode = DialMode.PROGRESSIVE) -> None:
+    for dbid in (CAMPAIGN_GROUP_DBID, SECOND):
+        await daemon.campaigns.request(dbid, CampaignRequest.LAUNCH, DialParameters(dial_mode=mode))
+
+
+async def work(daemon: Daemon) -> None:
+    """Agents who finish each record and are ready again five seconds after their call."""
+    since: dict[str, float] = {}
+    while True:
+        for agent_id, desktop in daemon.desktops.items():
+            seat = daemon.campaigns.seats[agent_id]
+            if seat.state is not AgentState.WRAP_UP or trio.current_time() - seat.since_s < 5.0:
+                continue
+            last = desktop.last("EventReleased")["UserData"]
+            if since.get(agent_id) != seat.since_s:
+                since[agent_id] = seat.since_s
+                await desktop.gsw(
+                    "RecordProcessed",
+                    GSW_APPLICATION_ID=101,
+                    GSW_RECORD_HANDLE=last["GSW_RECORD_HANDLE"],
+                    GSW_CAMPAIGN_NAME=last["GSW_CAMPAIGN_NAME"],
+                    GSW_CALLING_LIST=last["GSW_CALLING_LIST"],
+                )
+                await daemon.desks.received(desktop, RequestAgentReady())
+        await trio.sleep(0.5)
+
+
+def under_way(daemon: Daemon, dbid: int) -> int:
+    return sum(task.machine.state in UNDER_WAY for task in daemon.campaigns.sessions[dbid].attempts.values())
+
+
+def numbers(first: int, last: int) -> list[str]:
+    return [number(record_id) for record_id in range(first, last + 1)]
+
+
+async def test_given_groups_with_the_same_agents_when_both_dial_one_to_one_then_each_agent_is_dialed_for_once(
+    tmp_path, autojump_clock
+):
+    scripts = dict.fromkeys([*numbers(1, 200), *numbers(501, 700)], ANSWERS)
+    async with world(tmp_path, scripts, more=second_group(6), agents=6) as place, place.daemon() as daemon:
+        fill(place, 200, 200)
+        for n in range(1, 7):
+            await daemon.log_in(f"agent{n}")
+        daemon.nursery.start_soon(work, daemon)
+        await start_both(daemon)
+        worst = 0
+        for _ in range(1200):
+            await trio.sleep(0.5)
+            ready = sum(seat.state is AgentState.READY for seat in daemon.campaigns.seats.values())
+            calls = under_way(daemon, CAMPAIGN_GROUP_DBID) + under_way(daemon, SECOND)
+            reserved = sum(seat.state is AgentState.RESERVED for seat in daemon.campaigns.seats.values())
+            worst = max(worst, calls - ready - reserved)
+
+        tallies = [daemon.campaigns.sessions[dbid].score.tally for dbid in (CAMPAIGN_GROUP_DBID, SECOND)]
+
+        assert worst <= 0
+        assert [tally.abandoned for tally in tallies] == [0, 0]
+        connected = [tally.connected for tally in tallies]
+        # 600 s of 6 agents, some 53 s for each call: all are used, and both groups alike.
+        assert sum(connected) >= 55
+        assert min(connected) >= 0.4 * sum(connected)
+
+
+async def test_given_a_group_without_records_when_the_other_dials_then_it_has_all_agents(tmp_path, autojump_clock):
+    scripts = dict.fromkeys(numbers(1, 50), RINGS_ON)
+    async with world(tmp_path, scripts, more=second_group(6), agents=6) as place, place.daemon() as daemon:
+        fill(place, 50, 0)
+        for n in range(1, 7):
+            await daemon.log_in(f"agent{n}")
+        await start_both(daemon)
+
+        await daemon.until(lambda: under_way(daemon, CAMPAIGN_GROUP_DBID) == 6)
+
+
+async def test_given_weights_when_both_groups_could_use_all_agents_then_the_parts_are_as_the_weights(
+    tmp_path, autojump_clock
+):
+    scripts = dict.fromkeys([*numbers(1, 50), *numbers(501, 550)], RINGS_ON)
+    more = second_group(9, "options = { sharing-weight = 2 }")
+    async with world(tmp_path, scripts, more=more, agents=9) as place, place.daemon() as daemon:
+        fill(place, 50, 50)
+        await start_both(daemon)
+        await trio.sleep(3)  # both have records by now
+        for n in range(1, 10):
+            await daemon.log_in(f"agent{n}", ready=False)
+        for desktop in daemon.desktops.values():
+            await daemon.desks.received(desktop, RequestAgentReady())
+
+        await daemon.until(lambda: under_way(daemon, SECOND) + under_way(daemon, CAMPAIGN_GROUP_DBID) == 9)
+
+        assert under_way(daemon, SECOND) == 6
+
+
+async def test_given_a_person_of_one_group_when_an_agent_comes_free_in_a_call_of_another_then_it_gets_the_person(
+    tmp_path, autojump_clock
+):
+    scripts = {
+        number(1): CallScript(ring_s=2.0, talk_s=4.0, verdict_s=0.5),
+        number(501): CallScript(ring_s=5.0, talk_s=30.0, verdict_s=0.5),
+    }
+    options = "options = { call_wait_in_queue_timeout = 30 }"
+    async with world(tmp_path, scripts, more=second_group(1, options), agents=1) as place, place.daemon() as daemon:
+        fill(place, 1, 1)
+        desktop = await daemon.log_in("agent1")
+        await daemon.campaigns.request(
+            CAMPAIGN_GROUP_DBID, CampaignRequest.LAUNCH, DialParameters(dial_mode=DialMode.PROGRESSIVE)
+        )
+        await daemon.until_talking("agent1")
+        await daemon.campaigns.request(SECOND, CampaignRequest.LAUNCH, DialParameters(dial_mode=DialMode.PREDICTIVE))
+        second = daemon.campaigns.sessions[SECOND]
+        await daemon.until(lambda: second.supply.buffered)
+        await dial(second, 1)
+        await daemon.until(lambda: second.roster.people_waiting == 1)
+        assert daemon.session.roster.people_waiting == 0
+
+        # The first group's call ends: nothing but its own events happens, and the second group's person is served.
+        await daemon.until(lambda: daemon.campaigns.seats["agent1"].state is AgentState.WRAP_UP)
+        await daemon.desks.received(desktop, RequestAgentReady())
+        await daemon.until_talking("agent1")
+
+        assert desktop.last("EventEstablished")["UserData"]["GSW_CAMPAIGN_NAME"] == "Second"
+
+
+async def test_given_a_stopped_group_with_calls_under_way_when_another_starts_then_its_people_are_served_first(
+    tmp_path, autojump_clock
+):
+    scripts = dict.fromkeys(numbers(1, 3), RINGS_ON) | dict.fromkeys(numbers(501, 520), TALKER)
+    async with world(tmp_path, scripts, more=second_group(3), agents=3) as place, place.daemon() as daemon:
+        fill(place, 3, 20)
+        for n in range(1, 4):
+            await daemon.log_in(f"agent{n}")
+        await daemon.campaigns.request(
+            CAMPAIGN_GROUP_DBID, CampaignRequest.LAUNCH, DialParameters(dial_mode=DialMode.PROGRESSIVE)
+        )
+        await daemon.until(lambda: under_way(daemon, CAMPAIGN_GROUP_DBID) == 3)
+        first = daemon.session
+        await daemon.request(CampaignRequest.STOP_DIALING)
+
+        await daemon.campaigns.request(SECOND, CampaignRequest.LAUNCH, DialParameters(dial_mode=DialMode.PROGRESSIVE))
+        second = daemon.campaigns.sessions[SECOND]
+        await daemon.until(lambda: first.score.tally.people == 3)
+        assert second.score.tally.attempts == 0
+        daemon.nursery.start_soon(work, daemon)
+        await daemon.until(lambda: second.score.tally.connected == 3)
+
+        assert (first.score.tally.connected, first.score.tally.abandoned) == (3, 0)
+        assert second.score.tally.abandoned == 0
