@@ -18,9 +18,10 @@ From the room goes a *reserve*: one call per agent can lose people too (agents l
 operation wins L of room with each person and loses bursts of people now and then: a risk process, and by Lundberg's
 inequality a reserve of ln(1 / (1 - confidence)) / theta is used up at any later time with at most the remaining
 probability, where theta solves (rate / burst) (exp(burst theta) - 1) = L theta. Rate and burst are what one-to-one
-operation has shown, with a prior. The reserve is no smaller than half as much again as the largest excess a - L n of any
-quarter of an hour on record: such a quarter may come again, and the ledger still knows it after a restart. To it comes the upper quantile,
-beyond the mean, of what is lost of the calls under way (Poisson). What is left is shared by those who spend it.
+operation has shown, with a prior. The reserve is no smaller than half as much again as the largest excess a - L n of
+any quarter of an hour on record: such a quarter may come again, and the ledger still knows it after a restart. To it
+comes the upper quantile, beyond the mean, of what is lost of the calls under way (Poisson). What is left is shared by
+those who spend it.
 
 The pace is the largest share p of the people expected in the rest of the window (F) at which even the upper quantile of
 what is lost fits what is left of the budget: A + p F + z sqrt(p F) <= L (N + F). It is never above L.
