@@ -1,15 +1,29 @@
 """The guard over a campaign's legal window, as its options ask for it."""
 
+from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ocsd.config import options as opt
 from ocsd.config.objects import Campaign, Configuration
 from ocsd.config.options import lookup
-from pacing.guard import BUCKET_S, DAY_S, PRESETS, Guard, WindowKind, with_changes
+from ocsd.model.records import AbandonmentBucket
+from pacing.guard import BUCKET_S, DAY_S, PRESETS, Guard, Ledger, Rule, WindowKind, with_changes
 
 OWN_RULE: Final = "campaign"
 """The rule whose limit is the campaign's ``max_overdial_rate``."""
+
+
+KEPT_OPEN: Final = timedelta(days=8)
+"""How much more than the window of the ledger is read: the people to expect are those of the last week."""
+
+
+def ledger_of(rule: Rule, buckets: Iterable[AbandonmentBucket], started_s: int | None) -> Ledger:
+    """The ledger as the rule counts."""
+    return Ledger(
+        ((b.start_s, b.people, b.abandoned + (b.late if rule.late_counts else 0)) for b in buckets), started_s
+    )
 
 
 def guard_of(configuration: Configuration, campaign: Campaign) -> Guard | None:

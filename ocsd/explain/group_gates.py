@@ -5,7 +5,7 @@ from typing import Final
 
 from ocsd.config.objects import CallingList, CampaignGroup, Configuration
 from ocsd.explain.contract import GateVerdict, Reach
-from ocsd.explain.live import Live, LiveGroup
+from ocsd.explain.live import LegalWindow, Live, LiveGroup
 from ocsd.model.enums import GroupCampStatus, RecordType
 
 BECAUSE: Final[Mapping[str, str]] = {
@@ -66,6 +66,8 @@ def group_gates(
     yield _agents(known, agent_id)
     if agent_id is None:
         yield _lines(known)
+        if known.legal is not None:
+            yield _legal(known.legal)
         yield _pacing(known)
     if calling_list is not None:
         yield _turn(config, group, known, calling_list, kind, ahead)
@@ -158,6 +160,17 @@ def _lines(group: LiveGroup) -> GateVerdict:
         return _verdict("lines", False, why, inputs, "none needed: within a second the next may start")
     free = f"{group.ports_free} ports free" if group.loaded else "not in use by this group"
     return _verdict("lines", True, f"{free} (calls on trunks: {trunks})", inputs)
+
+
+def _legal(legal: LegalWindow) -> GateVerdict:
+    """Closed only when nothing is dialed at all: one call for each agent is dialing too."""
+    return _verdict(
+        "legal_window",
+        not legal.stopped,
+        legal.why,
+        {"binds": legal.binds, **legal.inputs},
+        "wait for the end of the window (`ocsd guard`), or change legal_hard_stop",
+    )
 
 
 def _pacing(group: LiveGroup) -> GateVerdict:

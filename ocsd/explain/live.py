@@ -64,6 +64,23 @@ class LastDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class LegalWindow:
+    """
+    What the guard over the campaign's legal window leaves.
+
+    Attributes:
+        stopped: nothing is dialed.
+        binds: calls start one for each free agent, or not at all.
+        why: one sentence with the figures.
+    """
+
+    stopped: bool
+    binds: bool
+    why: str
+    inputs: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class LiveGroup:
     """
     One campaign group as the daemon has it.
@@ -78,6 +95,7 @@ class LiveGroup:
         shares: weight of each active list, by DBID.
         priorities: by record type; higher is dialed first.
         held_back: how often each gate of claimed chains has held one back since the group was loaded.
+        legal: None: no legal window is watched, or the group is not loaded.
     """
 
     dbid: int
@@ -97,6 +115,7 @@ class LiveGroup:
     shares: Mapping[int, int] = field(default_factory=dict)
     priorities: Mapping[RecordType, int] = field(default_factory=dict)
     held_back: Mapping[str, int] = field(default_factory=dict)
+    legal: LegalWindow | None = None
 
     @property
     def loaded(self) -> bool:

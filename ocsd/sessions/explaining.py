@@ -14,7 +14,7 @@ from ocsd.dnc.mapped import Registry
 from ocsd.explain.choice import in_force, queues
 from ocsd.explain.contract import Explanation, GroupExplanation, Preflight
 from ocsd.explain.facts import Connection, RecordFacts, Row, gather, list_named, with_ahead
-from ocsd.explain.live import LastDecision, Live, LiveGroup, Place, TrunkFacts, Whereabouts
+from ocsd.explain.live import LastDecision, LegalWindow, Live, LiveGroup, Place, TrunkFacts, Whereabouts
 from ocsd.explain.preflight import preflight
 from ocsd.explain.trunks import trunk_calls
 from ocsd.explain.why import explain, explain_group
@@ -23,7 +23,9 @@ from ocsd.model.errors import CampaignRequestError
 from ocsd.model.records import CallingRecord
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.figures import snapshot
+from ocsd.sessions.guarding import CampaignGuard
 from ocsd.sessions.session import Session
+from pacing.guard import Phase
 
 T = TypeVar("T")
 
@@ -187,6 +189,7 @@ class Explaining:
             shares=session.planner.shares(),
             priorities=session.planner.priorities(),
             held_back={gate.value: count for gate, count in session.supply.refused.items()},
+            legal=legal_window(session.guard),
         )
 
     def _whereabouts(self, key: tuple[int, int]) -> Whereabouts:
@@ -195,6 +198,23 @@ class Explaining:
             if (found := _in_session(session, key)) is not None:
                 return found
         return Whereabouts(Place.ELSEWHERE)
+
+
+def legal_window(guard: CampaignGuard) -> LegalWindow | None:
+    """What the campaign's guard says, for people."""
+    figures = guard.figures()
+    if not figures:
+        return None
+    state = guard.state()
+    count = state.count
+    why = state.room.because or (
+        f"{state.rule.name}: {count.abandoned} of {count.people} people abandoned ({count.ratio:.2%}), limit "
+        f"{state.rule.limit_ratio:.2%}; room for {state.room.abandoned_allowed:.1f} more"
+    )
+    binds = state.phase is not Phase.OPEN
+    if state.phase is Phase.ONE_TO_ONE:
+        why += "; calls start one for each free agent"
+    return LegalWindow(state.phase is Phase.STOPPED, binds, why, figures)
 
 
 def _in_session(session: Session, key: tuple[int, int]) -> Whereabouts | None:

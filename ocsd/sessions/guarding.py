@@ -10,7 +10,6 @@ an abandoned person counts in any case and a person who was served does not: for
 careful, never too lenient.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
@@ -19,7 +18,8 @@ from typing import Final
 import structlog
 import trio
 
-from ocsd.config.legal import guard_of
+from ocsd.config.legal import KEPT_OPEN as KEPT_OPEN
+from ocsd.config.legal import guard_of, ledger_of
 from ocsd.config.objects import Configuration
 from ocsd.lists.store import ListStore
 from ocsd.model.errors import StoreUnavailable
@@ -29,15 +29,12 @@ from ocsd.sessions.attempt_events import AttemptState
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.people import person_of
 from pacing import LegalRoom
-from pacing.guard import BUCKET_S, Guard, GuardState, Ledger, OneToOneRecord, Phase, PhaseWatch, Rule
+from pacing.guard import Guard, GuardState, Ledger, OneToOneRecord, Phase, PhaseWatch
 
 log = structlog.get_logger()
 
 READ_PERIOD_S: Final = 5.0
 """How often the ledger is read: what other nodes spend is known so late."""
-
-KEPT_OPEN: Final = timedelta(days=8)
-"""Read beyond the window: the rate of people to expect is that of the last week."""
 
 ONE_TO_ONE_AFTER_S: Final = 60.0
 """So long after the guard has closed, the calls that were started ahead of agents are over."""
@@ -62,13 +59,6 @@ class _Person:
     found: PersonFound
     written: _Written = _Written.NO
     doubtful: bool = False
-
-
-def ledger_of(rule: Rule, buckets: Iterable[AbandonmentBucket], started_s: int | None) -> Ledger:
-    """The ledger as the rule counts."""
-    return Ledger(
-        ((b.start_s, b.people, b.abandoned + (b.late if rule.late_counts else 0)) for b in buckets), started_s
-    )
 
 
 class CampaignGuard:
@@ -257,6 +247,3 @@ class CampaignGuard:
             "guard_stopped": int(state.phase is Phase.STOPPED),
             "guard_window_ends": state.ends_s,
         }
-
-
-__all__ = ["BUCKET_S", "CampaignGuard", "ledger_of"]
