@@ -1,5 +1,6 @@
 """Two campaign groups whose agent groups have the same members, in one daemon and in virtual time."""
 
+import pytest
 import trio
 
 from ocsd.model.enums import DialMode
@@ -10,6 +11,7 @@ from ocsd.sessions.roster import AgentState
 from ocsd.sessions.shared import UNDER_WAY
 from telephony.fake import CallScript
 from tests.ocsd.desk_world import CAMPAIGN_GROUP_DBID, TALKER, Daemon, number, world
+from tests.ocsd.shared_world import simulate
 
 SECOND = 161
 ANSWERS = CallScript(ring_s=6.0, talk_s=40.0, verdict_s=1.0)
@@ -210,3 +212,12 @@ async def test_given_a_stopped_group_with_calls_under_way_when_another_starts_th
 
         assert (first.score.tally.connected, first.score.tally.abandoned) == (3, 0)
         assert second.score.tally.abandoned == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_given_two_predictive_groups_when_they_share_agents_then_together_they_keep_the_limit_and_serve_alike(seed):
+    run = simulate(0.6, 24, (0.3, 0.15), parts=True, seed=seed)
+
+    assert run.abandoned_ratio <= 0.03
+    assert run.busy_ratio >= 0.7
+    assert min(run.connected.values()) >= 0.42 * run.connected.total()
