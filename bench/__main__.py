@@ -150,7 +150,12 @@ def media_rows(found: list[Mapping[str, Any]]) -> list[Row]:
 def pacing_rows(found: list[Mapping[str, Any]]) -> list[Row]:
     return [
         (
-            f"pacing decision, {case['mode']}, {case['agents']} agents",
+            f"pacing, {case['groups']} groups of {case['agents']} agents, decided every {case['period_s']} s",
+            f"{case['cpu_share']:.1%} of one core, {case['cpu_per_decision_ms']} CPU ms a decision",
+        )
+        if "groups" in case
+        else (
+            f"pacing decision, {case['mode']}, {case['agents']} agents, {case['attempts_in_flight']} attempts in flight",
             f"p50 {case['cpu_p50_ms']} p99 {case['cpu_p99_ms']} CPU ms",
         )
         for case in found
@@ -304,7 +309,7 @@ SECTIONS = (
     ),
     Section("preflight", (), ("--rows", "50000", "--registry", "1000000"), 900.0, preflight_rows),
     Section("media", ("--channels", "100", "300"), ("--channels", "100", "--seconds", "4"), 300.0, media_rows),
-    Section("pacing", (), ("--decisions", "50"), 120.0, pacing_rows),
+    Section("pacing", (), ("--decisions", "50", "--agents", "10", "100", "1000"), 600.0, pacing_rows),
     Section("dnc", (), ("--numbers", "5000000", "--rows", "200000", "--checks", "1000000"), 1200.0, dnc_rows),
     Section("cpa", (), ("--items", "100"), 300.0, cpa_rows, needs="espeak-ng"),
 )
