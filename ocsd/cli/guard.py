@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from ocsd.config.objects import Campaign, Configuration
     from pacing.guard import Guard, GuardState
 
-app = typer.Typer(
-    help="The guard over legal abandonment windows.", epilog=EXIT_CODES, rich_markup_mode=None, no_args_is_help=False
-)
+app = typer.Typer(epilog=EXIT_CODES, rich_markup_mode=None, no_args_is_help=False)
 
 WORDS: Final = {
     "open": "calls ahead of agents",
