@@ -155,7 +155,7 @@ def pacing_rows(found: list[Mapping[str, Any]]) -> list[Row]:
         )
         if "groups" in case
         else (
-            f"pacing decision, {case['mode']}, {case['agents']} agents, {case['attempts_in_flight']} attempts in flight",
+            f"pacing decision, {case['mode']}, {case['agents']} agents, {case['attempts_in_flight']} calls ringing",
             f"p50 {case['cpu_p50_ms']} p99 {case['cpu_p99_ms']} CPU ms",
         )
         for case in found
