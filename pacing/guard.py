@@ -449,11 +449,10 @@ class Guard:
         )
 
     def _phase(self, count: Count, slack: float, allowed: float, under_way: float) -> Phase:
-        if self.hard_stop:
-            if self.rule.no_allowance and count.abandoned:
-                return Phase.STOPPED
-            if count.people >= HARD_STOP_PEOPLE and slack - under_way < 1.0:
-                return Phase.STOPPED
+        if self.rule.no_allowance:
+            return Phase.STOPPED if self.hard_stop and count.abandoned else Phase.ONE_TO_ONE
+        if self.hard_stop and count.people >= HARD_STOP_PEOPLE and slack - under_way < 1.0:
+            return Phase.STOPPED
         return Phase.OPEN if allowed >= 1.0 else Phase.ONE_TO_ONE
 
     def _because(self, phase: Phase, count: Count, slack: float, reserve: float, held: float) -> str:
