@@ -21,6 +21,7 @@ from ocsd.http.routes import (
     ControlGroup,
     ControlRecords,
     RefusedRoute,
+    ReportInbound,
     ShowAllGroups,
     ShowGroup,
     ShowGroupWhy,
@@ -138,7 +139,9 @@ async def answer(request: HttpRequest, services: Services, application_dbid: int
     """Carry the request out; a failure of the service becomes 500 and the event ``http.request_failed``."""
     try:
         asked = route(request.method, request.target, request.content_type, request.body)
-        if isinstance(asked, ControlGroup | ControlRecords) and is_foreign(request.origin, request.host):
+        if isinstance(asked, ControlGroup | ControlRecords | ReportInbound) and is_foreign(
+            request.origin, request.host
+        ):
             return negative(HTTPStatus.FORBIDDEN, "the request comes from a web page of another host")
         if isinstance(asked, ControlRecords):
             return await _control_records(asked, services.records, application_dbid)
@@ -210,13 +213,16 @@ async def _explain(asked: ShowPreflight | ShowWhy, explainer: Explainer) -> Answ
 
 
 async def _carry_out(
-    asked: ControlGroup | Shown, request: HttpRequest, services: Services, application_dbid: int
+    asked: ControlGroup | ReportInbound | Shown, request: HttpRequest, services: Services, application_dbid: int
 ) -> Answer:
     service = services.campaigns
     match asked:
         case ControlGroup(dbid, campaign_request, parameters):
             _configured(service, dbid)
             await service.request(dbid, campaign_request, parameters)
+            return OK
+        case ReportInbound(agent_group_dbid, queued, ringing):
+            service.report_inbound(agent_group_dbid, queued, ringing)
             return OK
         case ShowGroup(dbid):
             return _document(group_status_body(_configured(service, dbid), application_dbid), request.if_none_match)

@@ -17,7 +17,7 @@ from typing import Final
 
 import ocsd
 from ocsd.explain.contract import Explanation, GroupExplanation, Preflight
-from ocsd.http import openapi_records
+from ocsd.http import openapi_records, routes
 from ocsd.http.openapi_pacing import pacing_schema
 from ocsd.http.openapi_parts import (
     NOT_RESERVED,
@@ -72,6 +72,7 @@ def document() -> dict[str, object]:
         "servers": [{"url": "/", "description": "The port that served this document."}],
         "tags": [
             {"name": "campaigngroups", "description": "Communication DN protocol: load, dial, unload."},
+            {"name": "agentgroups", "description": "Our own: calls that others bring to the same agents."},
             {"name": "records", "description": "Desktop protocol: a record that somebody works with, by its handle."},
             {"name": "phones", "description": "All records of a phone number."},
             {"name": "customer_ids", "description": "All records of a customer."},
@@ -101,6 +102,7 @@ def _paths() -> Object:
     return {
         "/campaigngroups": _all_groups(),
         "/campaigngroups/{dbid}": _campaign_group(),
+        "/agentgroups/{dbid}": _agent_group(),
         **paths,
         "/health": _health(),
         "/openapi.json": _own_document(),
@@ -174,6 +176,50 @@ def _campaign_group() -> Object:
             "responses": responses,
             "x-requests": {request.value: _campaign_request(request, warnings) for request in CampaignRequest},
         },
+    }
+
+
+def _agent_group() -> Object:
+    errors = {HTTPStatus.BAD_REQUEST: CmError.INVALID_PARAMETER, HTTPStatus.NOT_FOUND: CmError.GROUP_NOT_FOUND}
+    dbid = {"type": "integer", "minimum": 1, "maximum": MAX_INT}
+    summary = (
+        "Report the inbound calls of an agent group, to be repeated at least every 30 seconds: each takes an agent "
+        "before a person whom we have called."
+    )
+    request = {
+        "summary": summary,
+        "schema": ref("InboundCalls"),
+        "warnings": {str(status.value): [int(error)] for status, error in errors.items()},
+    }
+    return {
+        "parameters": [path_parameter("dbid", dbid, "DBID of the agent group.")],
+        "post": {
+            "operationId": "reportInboundCalls",
+            "tags": ["agentgroups"],
+            "summary": summary,
+            "parameters": [req(["InboundCalls"])],
+            "requestBody": body([ref("InboundCalls")], required=True),
+            "responses": {
+                "200": carried_out(),
+                "403": foreign(),
+                "500": _failed(),
+                **{str(status.value): _refused(status, [error]) for status, error in errors.items()},
+            },
+            "x-requests": {"InboundCalls": request},
+        },
+    }
+
+
+def _inbound_calls() -> Object:
+    number = {"type": "integer", "minimum": 0, "maximum": routes.MAX_INBOUND}
+    return {
+        "type": "object",
+        "properties": {
+            "queued": number | {"description": "Calls that wait for one of the agents."},
+            "ringing": number | {"description": "Calls that will need one of the agents within seconds."},
+        },
+        "required": ["queued", "ringing"],
+        "additionalProperties": False,
     }
 
 
@@ -382,6 +428,7 @@ def _schemas() -> Object:
             "additionalProperties": {"type": ["number", "null"]},
         },
         "Pacing": pacing_schema(),
+        "InboundCalls": _inbound_calls(),
         "Health": {
             "type": "object",
             "properties": {

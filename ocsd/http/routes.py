@@ -8,6 +8,7 @@
 .../<dbid>?req=statistics          GET     ours: live figures of one group as a JSON object
 .../<dbid>?req=pacing              GET     ours: the last pacing decision, prediction and the last hour
 .../<dbid>?req=why                 GET     ours: why a group dials or not, as a JSON object
+/agentgroups/<dbid>                POST    ours: req=InboundCalls, a report of calls for the same agents
 /records/<handle>?req=..           POST    requests of the desktop protocol; which each resource knows is a table of
 /phones/<number>?req=..                    `http_records`
 /customer_ids/<id>?req=..
@@ -37,7 +38,7 @@ from ocsd.model.errors import TargetNotFound
 from ocsd.model.services import CampaignRequest, DialParameters
 from ocsd.protocols.commdn import parse_dial_parameters
 from ocsd.protocols.http_records import Resource
-from ocsd.protocols.keyvalue import MAX_INT, MalformedObject, parse_object, printable
+from ocsd.protocols.keyvalue import MAX_INT, MalformedObject, integer, parse_object, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,15 @@ class ShowPacing:
 @dataclass(frozen=True, slots=True)
 class ShowGroupWhy:
     dbid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportInbound:
+    """Inbound calls for the agents of an agent group: waiting for one, and about to need one."""
+
+    agent_group_dbid: int
+    queued: int
+    ringing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +124,7 @@ Shown: TypeAlias = (
     | ShowOpenApi
     | ShowHealth
 )
-Route: TypeAlias = ControlGroup | ControlRecords | Shown
+Route: TypeAlias = ControlGroup | ControlRecords | ReportInbound | Shown
 
 
 class RefusedRoute(Exception):
@@ -184,6 +194,9 @@ def _route(method: str, target: str, content_type: str, body: bytes) -> Route:
             _allow(method, "GET, POST")
             dbid = _dbid(identifier)
             return _show(dbid, query) if method == "GET" else _control(dbid, query, content_type, body)
+        case ["agentgroups", identifier]:
+            _allow(method, "POST")
+            return _inbound(identifier, query, content_type, body)
         case ["openapi.json"]:
             _allow(method, "GET")
             return ShowOpenApi()
@@ -265,9 +278,9 @@ def _record_id(calling_list: str, identifier: str) -> int:
     return int(identifier)
 
 
-def _dbid(identifier: str) -> int:
+def _dbid(identifier: str, of: str = "a campaign group") -> int:
     if not _NUMBER.fullmatch(identifier) or not 1 <= int(identifier) <= MAX_INT:
-        raise _Incorrect(f"{printable(identifier)} is no DBID of a campaign group")
+        raise _Incorrect(f"{printable(identifier)} is no DBID of {of}")
     return int(identifier)
 
 
@@ -302,6 +315,29 @@ def _control(dbid: int, query: list[tuple[str, str]], content_type: str, body: b
         known = ", ".join(r.value for r in CampaignRequest)
         raise _Incorrect(f"unknown req {printable(req)}; campaigngroups knows {known}")
     return ControlGroup(dbid, request, parse_dial_parameters(request, _json_object(content_type, body)))
+
+
+MAX_INBOUND: Final = 100_000
+"""Calls that a report may tell of; more is a slip of a program."""
+
+
+def _inbound(identifier: str, query: list[tuple[str, str]], content_type: str, body: bytes) -> ReportInbound:
+    req = _req(query)
+    if req is None or req.lower() != "inboundcalls":
+        raise _Incorrect("agentgroups knows the req InboundCalls")
+    dbid = _dbid(identifier, "an agent group")
+    pairs = dict(_json_object(content_type, body))
+    found: list[int] = []
+    for name in ("queued", "ringing"):
+        if name not in pairs:
+            raise _Incorrect(f"{name} is missing")
+        number = integer(value := pairs.pop(name), digits=True)
+        if number is None or not 0 <= number <= MAX_INBOUND:
+            raise _Incorrect(f"{name} must be an integer, 0 to {MAX_INBOUND}, not {printable(value)}")
+        found.append(number)
+    for name in pairs:
+        raise _Incorrect(f"{printable(name)} is no attribute of InboundCalls")
+    return ReportInbound(dbid, *found)
 
 
 def _json_object(content_type: str, body: bytes) -> Mapping[str, object]:

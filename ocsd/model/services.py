@@ -71,6 +71,14 @@ class CampaignService(Protocol):
         """The last decision, predicted against actual, the last hour; empty while the group is not loaded."""
         ...
 
+    def report_inbound(self, agent_group_dbid: int, queued: int, ringing: int) -> None:
+        """
+        Inbound calls for an agent group, as of now: waiting for an agent, and about to need one.
+
+        CampaignRequestError when no such agent group is configured.
+        """
+        ...
+
 
 class DesktopConnection(Protocol):
     """One open WebSocket of a desktop, as the sessions see it."""

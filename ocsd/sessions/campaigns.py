@@ -77,7 +77,7 @@ class Campaigns:
         }
         line = WaitingLine()
         self.rosters: dict[str, Roster] = {
-            group.name: Roster([self.seats[login_id] for login_id in group.agents], line)
+            group.name: Roster([self.seats[login_id] for login_id in group.agents], line, group.name)
             for group in config.agent_groups
         }
         self.sharing = Sharing(self.rosters)
@@ -130,6 +130,15 @@ class Campaigns:
     def pacing(self, dbid: int) -> Mapping[str, object]:
         session = self.sessions.get(dbid)
         return session.pacing.shown() if session is not None else {}
+
+    def report_inbound(self, agent_group_dbid: int, queued: int, ringing: int) -> None:
+        name = next((group.name for group in self.config.agent_groups if group.dbid == agent_group_dbid), None)
+        if name is None:
+            raise CampaignRequestError(CmError.GROUP_NOT_FOUND, f"no agent group has DBID {agent_group_dbid}")
+        self.rosters[name].inbound.report(queued, ringing, self.clock.now_s())
+        for session in self.sessions.values():
+            if session.group.group == name:
+                session.wake()
 
     @property
     def list_dbids(self) -> set[int]:

@@ -28,6 +28,7 @@ def snapshot(session: "Session") -> GroupSnapshot:
             analysing.append(now_s - task.machine.marks["answered"])
         if state is not AttemptState.WRAP_UP:
             customers += 1
+    inbound_waiting, inbound_ringing = session.roster.inbound.current(now_s)
     agents = agents_seen(session.roster, session.sharing.in_others_parts(session, now_s), now_s)
     return GroupSnapshot(
         now_s=now_s,
@@ -41,6 +42,8 @@ def snapshot(session: "Session") -> GroupSnapshot:
         records_ready=session.prevalidation.dialable(session.supply.buffered),
         starts_allowed=_starts_allowed(session, now_s),
         agents_ready_in_s=tuple(agents.ready_in_s),
+        inbound_waiting=inbound_waiting,
+        inbound_ringing=inbound_ringing,
         agents_kept_back=min(session.planner.kept_back(session.settings), len(agents.idle_s)),
         agents_leaving=agents.leaving,
         legal=session.guard.room(session.group.dbid, expected_abandoned(session), spends=session.dials),
@@ -128,15 +131,19 @@ def statistics(session: "Session") -> dict[str, float | int | None]:
     """Live figures for GET ...?req=statistics and ``ocsd ctl status``."""
     now_s = session.clock.now_s()
     states = [task.machine.state for task in session.attempts.values()]
+    inbound_waiting, inbound_ringing = session.roster.inbound.current(now_s)
     figures: dict[str, float | int | None] = {
         "agents_logged_in": sum(s.state is not AgentState.LOGGED_OUT for s in session.roster.seats.values()),
         "agents_ready": len(session.roster.in_state(AgentState.READY)),
         "agents_reserved": len(session.roster.in_state(AgentState.RESERVED)),
         "agents_talking": len(session.roster.in_state(AgentState.TALKING)),
         "agents_wrap_up": len(session.roster.in_state(AgentState.WRAP_UP)),
+        "agents_leaving": len(session.roster.leaving),
         "calls_dialing": sum(s in (AttemptState.DIALING, AttemptState.ALERTING) for s in states),
         "calls_analysing": states.count(AttemptState.ANALYSING),
         "people_waiting": session.roster.people_waiting,
+        "inbound_waiting": inbound_waiting,
+        "inbound_ringing": inbound_ringing,
         "attempts": session.score.tally.attempts,
         "answered": session.score.tally.people,
         "connected": session.score.tally.connected,

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from ocsd.model.errors import InvariantError
+from ocsd.sessions.inbound import InboundCalls
 
 
 class AgentState(Enum):
@@ -153,14 +154,16 @@ class Roster:
         leaving: agents on their way out (Smart Logout), with the instant at which each asked: no call is started for
             them, a call under way may still be theirs.
         left: agents who have gone that way: they get no call of this agent group until they are ready again.
+        inbound: calls that others will bring to the same agents.
     """
 
-    def __init__(self, seats: list[AgentSeat], line: WaitingLine | None = None) -> None:
+    def __init__(self, seats: list[AgentSeat], line: WaitingLine | None = None, name: str = "") -> None:
         """``line``: that of the other agent groups; None: a line of its own."""
         self.seats: dict[str, AgentSeat] = {seat.agent_id: seat for seat in seats}
         self.line = line if line is not None else WaitingLine()
         self.leaving: dict[str, float] = {}
         self.left: set[str] = set()
+        self.inbound = InboundCalls(name)
 
     # --- matching -----------------------------------------------------------------------------------------------
 

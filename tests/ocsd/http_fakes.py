@@ -77,6 +77,7 @@ class FakeCampaigns:
         }
     )
     requests: list[tuple[int, CampaignRequest, DialParameters]] = field(default_factory=list)
+    inbound: list[tuple[int, int, int]] = field(default_factory=list)
     refuse: CmError | None = None
     fail: Exception | None = None
 
@@ -109,6 +110,13 @@ class FakeCampaigns:
                 self._change(dbid, GroupCampStatus.ACTIVE, DialParameters(group.dial_mode))
             case _:
                 self._change(dbid, GroupCampStatus.NOT_LOADED, DialParameters())
+
+    def report_inbound(self, agent_group_dbid: int, queued: int, ringing: int) -> None:
+        if self.fail is not None:
+            raise self.fail
+        if agent_group_dbid not in {group.group_dbid for group in self.groups.values()}:
+            raise CampaignRequestError(CmError.GROUP_NOT_FOUND, f"no agent group has DBID {agent_group_dbid}")
+        self.inbound.append((agent_group_dbid, queued, ringing))
 
     def _change(self, dbid: int, status: GroupCampStatus, parameters: DialParameters) -> None:
         group = self.groups[dbid]

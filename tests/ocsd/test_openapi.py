@@ -155,7 +155,7 @@ def sample(name: str, schema: Mapping[str, Any]) -> object:
 RECORD_POSTS = [
     Documented(path, req)
     for path, methods in PATHS.items()
-    if "post" in methods and not path.startswith("/campaigngroups")
+    if "post" in methods and not path.startswith(("/campaigngroups", "/agentgroups"))
     for req in methods["post"]["x-requests"]
 ]
 CAMPAIGN_POSTS = [Documented("/campaigngroups/{dbid}", request.value) for request in CampaignRequest]
@@ -385,7 +385,7 @@ def test_given_a_req_that_is_not_documented_when_sent_then_it_is_refused(port, p
     every = {req for methods in PATHS.values() for req in methods.get("post", {}).get("x-requests", ())}
     for req in (every - known) | {"", "Dance", None}:
         answer = port.send("POST", path, req)
-        expected = "10" if path.startswith("/campaigngroups") else "101"
+        expected = "10" if path.startswith(("/campaigngroups", "/agentgroups")) else "101"
         assert (answer.status_code, answer.headers["Warning"]) == (400, expected), req
     for req in known:
         answer = port.send("POST", path, req.upper())
@@ -433,6 +433,34 @@ def test_given_the_attributes_of_a_campaign_group_when_sent_then_they_are_taken_
         assert warning({**least, name: "x"}) == "10", name
     for name in {"GSW_CM_AttrDialMode", "GSW_CM_AttrOptimizeGoal", "GSW_AUTO_COMPLETION"} - properties.keys():
         assert warning({name: 1}) == "10"
+
+
+# --- agent groups -------------------------------------------------------------------------------------------------
+
+
+def test_given_reports_of_inbound_calls_when_sent_then_they_are_taken_and_answered_as_documented(port):
+    asked = Documented("/agentgroups/{dbid}", "InboundCalls")
+    highest = asked.attributes["queued"]["maximum"]
+
+    def status(body: object, path: str = "/agentgroups/234", **headers: str) -> int:
+        answer = port.send("POST", path, asked.req, body, **headers)
+        documented_answer(asked, answer)
+        return answer.status_code
+
+    assert asked.required == {"queued", "ringing"}
+    assert status({"queued": 3, "ringing": "2"}) == 200
+    assert status({"queued": 0, "ringing": highest}) == 200
+    assert port.served.campaigns.inbound == [(234, 3, 2), (234, 0, highest)]
+    for wrong in ({"queued": 1}, {}, {"queued": -1, "ringing": 0}, {"queued": 1, "ringing": highest + 1},
+                  {"queued": 1.5, "ringing": 0}, {"queued": True, "ringing": 0},
+                  {"queued": 1, "ringing": 0, "waiting": 5}):  # fmt: skip
+        assert status(wrong) == 400, wrong
+    assert status({"queued": 1, "ringing": 0}, "/agentgroups/9") == 404
+    assert status({"queued": 1, "ringing": 0}, "/agentgroups/x") == 400
+    assert status({"queued": 1, "ringing": 0}, Origin="http://evil.example") == 403
+    port.served.campaigns.fail = KeyError("ours")
+    assert status({"queued": 1, "ringing": 0}) == 500
+    assert len(port.served.campaigns.inbound) == 2
 
 
 # --- documents ----------------------------------------------------------------------------------------------------
