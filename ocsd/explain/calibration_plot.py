@@ -33,7 +33,7 @@ def plot(found: Sequence[Calibration], path: Path) -> None:
     plt = import_module("matplotlib.pyplot")
     # The same figures give the same file: no time of day in it, no random ids.
     with plt.rc_context({"svg.hashsalt": "ocsd", "svg.fonttype": "none"}):
-        figure, axes = plt.subplots(1, len(shown), figsize=(4.2 * len(shown), 4.2), squeeze=False)
+        figure, axes = plt.subplots(1, len(shown), figsize=(4.2 * len(shown), 4.6), squeeze=False)
         for axis, each in zip(axes[0], shown, strict=True):
             expected = [point.expected for point in each.points]
             actual = [point.actual for point in each.points]
@@ -43,7 +43,7 @@ def plot(found: Sequence[Calibration], path: Path) -> None:
             axis.errorbar(expected, actual, yerr=bands, color=ACTUAL, marker="o", capsize=3, label="happened, 95 %")
             axis.set_xlim(0.0, most)
             axis.set_ylim(0.0, most)
-            axis.set_title(f"{TITLES[each.quantity]}: {_ratio(each)}")
+            axis.set_title(f"{TITLES[each.quantity]}:\n{_ratio(each)}", fontsize=11)
             axis.set_xlabel("expected within the horizon")
         axes[0][0].set_ylabel("mean of what happened")
         axes[0][0].legend(loc="upper left")

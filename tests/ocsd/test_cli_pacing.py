@@ -143,7 +143,7 @@ def test_given_recordings_when_calibrated_then_table_json_and_drawing_have_the_s
     assert rows[1][:4] == ["people", str(people["samples"]), f"{round(people['expected'], 1):.4g}", str(people["actual"])]
     assert sum(point["samples"] for point in people["points"]) == people["samples"]
     text = " ".join(node.text or "" for node in ElementTree.parse(drawing).iter())
-    assert f"people answering: {people['ratio']:.2f}" in text
+    assert f"{people['ratio']:.2f} ± " in text
     before = drawing.read_bytes()
     invoke("pacing", "calibration", file, "--plot", drawing)
     assert drawing.read_bytes() == before  # the other file had nothing to add
