@@ -20,7 +20,7 @@ from pacing.sim.results import WORST_WINDOW_MIN
 from pacing.sim.scenarios import SCENARIOS, TABLE_NAMES, Scenario, scenario_named
 from pacing.types import Goal, Mode, PacingTarget
 
-_COMMANDS = ("table", "goals", "run")
+_COMMANDS = ("table", "goals", "run", "scenarios")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--goal", choices=[goal.value for goal in Goal], default=Goal.OVERDIAL_RATE.value)
     run.add_argument("--value", type=float, default=0.03, help="ratio, or seconds for the goal wait_time")
     run.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as SVG or PNG")
+    commands.add_parser("scenarios", help="the named worlds and what they are about")
     return parser
 
 
@@ -170,6 +171,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.insert(0, "table")
     options = _parser().parse_args(given)
     command = "python -m pacing.sim " + " ".join(given)
+    if options.command == "scenarios":
+        for scenario in SCENARIOS.values():
+            _say(f"{scenario.name:<20}{scenario.about}")
+        return 0
     if options.command == "run":
         return _run(options)
     return _goals(options, command) if options.command == "goals" else _table(options, command)

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -176,7 +177,8 @@ class Laboratory:
     def __init__(self, jobs: int) -> None:
         self._pool = (
             # Fresh interpreters: what a run computes must not depend on what this process has done before.
-            ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) if jobs > 1 else None
+            # They are nice: a laboratory takes every core, but waits for whoever else needs one.
+            ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), os.nice, (5,)) if jobs > 1 else None
         )
 
     def __enter__(self) -> "Laboratory":

@@ -1,6 +1,6 @@
 """Worlds to simulate: what a scenario is, the named ones, and random ones. Seconds and ratios throughout."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Scenario:
         hit_walk: (standard deviation, time constant in seconds) of a stationary AR(1) process that moves the logit of
             the hit ratio. hit_batches: (records, standard deviation): each so many records of the list share an
             offset of the logit.
-        staff: (share of the duration, share of ``agents`` on duty from then on). crowd_s: they come or go within so
+        staff: (share of the duration, share of ``agents`` on duty from then on), the first at 0; empty: all, always. crowd_s: they come or go within so
             many seconds. notice_s: agents tell so long ahead that they are going to leave (Smart Logout).
         break_every_s: mean time between breaks of an agent (0: none), of ``break_s`` each.
         ports: lines for everything. starts_per_s: calls that may start per second.
@@ -52,6 +52,7 @@ class Scenario:
             kept_back: ready agents whom outbound calls leave alone.
         group_hits: hit ratios of several groups that share all agents; pacing counts agent i for group i modulo n.
         decide_every_s: interval of decisions.
+        about: the story, for people.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Scenario:
     kept_back: int = 0
     group_hits: tuple[float, ...] = ()
     decide_every_s: float = 1.0
+    about: str = field(default="", repr=False, compare=False)
 
     @property
     def handling_s(self) -> float:
@@ -137,7 +139,7 @@ REFERENCE = (
     replace(_BASE, name="hit-10", agents=30, hit_ratio=0.10),
     replace(_BASE, name="handling-30s", talk=Spread(22.0, 0.8), wrap_up=Spread(8.0, 0.6)),
     replace(_BASE, name="hit-jumps", agents=30, hit_ratio=0.20, hit_steps=((0.5, 0.45),)),
-    replace(_BASE, name="breaks", agents=40, break_every_s=_HOUR_S, staff=((0.5, 0.5),)),
+    replace(_BASE, name="breaks", agents=40, break_every_s=_HOUR_S, staff=((0.0, 1.0), (0.5, 0.5))),
     replace(
         _BASE, name="long-rings", agents=30, ring=Spread(16.0, 0.45), machine_ring=Spread(25.0, 0.1), no_answer_s=38.0
     ),
@@ -171,7 +173,45 @@ FURTHER = (
     replace(_BASE, name="shared-agents", agents=45, group_hits=(0.10, 0.25, 0.45)),
 )
 
-SCENARIOS = {scenario.name: scenario for scenario in (*REFERENCE, *FURTHER, SHORT_RUN)}
+_ABOUT = {
+    "agents-5": "five agents, three calls in ten answered, three minutes of handling, four hours from a cold start",
+    "agents-10": "the same with 10 agents",
+    "agents-25": "the same with 25 agents: the base of all that follow",
+    "agents-50": "the same with 50 agents",
+    "agents-100": "the same with 100 agents",
+    "agents-300": "the same with 300 agents",
+    "hit-10": "one call in ten answered",
+    "handling-30s": "short calls: 22 s of talk, 8 s of wrap-up",
+    "hit-jumps": "from one day part to the next the hit ratio goes from 20 to 45 %",
+    "breaks": "ten minutes of break every hour, each agent at will; at half-time half the agents leave",
+    "long-rings": "people let it ring for 16 s, machines for 25 s, nobody is given up before 38 s",
+    "talk-cv-2": "talk times with twice the mean as standard deviation",
+    "few-lines": "70 lines for 40 agents, conversations included",
+    "agents-1000": "1,000 agents, two hours",
+    "hit-5": "one call in twenty answered",
+    "talk-pareto": "talk times with a tail that has hardly a variance (Pareto, index 2.05)",
+    "talk-cv-3": "lognormal talk times, three times the mean as standard deviation",
+    "shifts": "a day with early birds, lunch and part-timers, who come and go within two minutes; breaks",
+    "shifts-at-once": "the same crowds within five seconds, unforeseen",
+    "shifts-announced": "the same crowds, each agent telling a minute ahead",
+    "calls-per-second": "one call start per second for 60 agents, which is just not enough",
+    "hit-walk": "the logit of the hit ratio wanders: standard deviation 0.5, ten minutes of memory",
+    "hit-batches": "each 250 records of the list have a hit ratio of their own",
+    "analysis": "answers are analysed for 1.5 to 4 s, people and machines alike",
+    "analysis-errors": "besides, 6 % of the people are taken for machines, 8 % of the machines for people",
+    "cold-start-25": "the first hour of 25 agents",
+    "cold-start-100": "the first hour of 100 agents, 15 % of the calls answered",
+    "cold-start-300": "the first hour of 300 agents, 45 % of the calls answered, all idle at once",
+    "list-runs-out": "4,000 records and nine a minute more, for 30 agents who need twice as many",
+    "impatient": "people hang up after 1.5 s on average instead of waiting for two",
+    "blended": "the agents serve inbound calls as well, a quarter of their time; one is kept back for them",
+    "ready-hints": "long wrap-ups, of which eight in ten are announced to end at a time that is right within 30 %",
+    "shared-agents": "three groups with hit ratios of 10, 25 and 45 % share 45 agents",
+    "short-run": "two minutes of short calls, decided five times a second",
+}
+SCENARIOS = {
+    scenario.name: replace(scenario, about=_ABOUT[scenario.name]) for scenario in (*REFERENCE, *FURTHER, SHORT_RUN)
+}
 TABLE_NAMES = tuple(scenario.name for scenario in (*REFERENCE, *FURTHER))
 
 
