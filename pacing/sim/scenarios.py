@@ -41,8 +41,9 @@ class Scenario:
         hit_walk: (standard deviation, time constant in seconds) of a stationary AR(1) process that moves the logit of
             the hit ratio. hit_batches: (records, standard deviation): each so many records of the list share an
             offset of the logit.
-        staff: (share of the duration, share of ``agents`` on duty from then on), the first at 0; empty: all, always. crowd_s: they come or go within so
-            many seconds. notice_s: agents tell so long ahead that they are going to leave (Smart Logout).
+        staff: (share of the duration, share of ``agents`` on duty from then on), the first at 0; empty: all, always.
+            crowd_s: they come or go within so many seconds. notice_s: agents tell so long ahead that they are going
+            to leave (Smart Logout).
         break_every_s: mean time between breaks of an agent (0: none), of ``break_s`` each.
         ports: lines for everything. starts_per_s: calls that may start per second.
         records: records of the list; busy time counts until the last one is dialed. records_per_s: records that
