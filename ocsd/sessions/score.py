@@ -2,7 +2,7 @@
 
 from ocsd.model.enums import CallResult
 from ocsd.sessions.attempt import AttemptMachine, AttemptState
-from ocsd.sessions.outcome import ended_as
+from ocsd.sessions.outcome import ended_as, result_of_verdict
 from ocsd.sessions.tally import Tally
 from pacing import Pacer
 from pacing.journal import Recorder
@@ -27,10 +27,13 @@ class Score:
         self._people: set[int] = set()
         self._over: set[int] = set()
         """Whose end the pacing knows already."""
+        self._abandoned: set[int] = set()
 
     def begin(self, attempt_id: int, machine: AttemptMachine) -> None:
         """An attempt starts, or is adopted as it stands: a conversation was counted by the daemon before us."""
         self._state[attempt_id] = machine.state
+        if "abandoned" in machine.marks:
+            self._abandoned.add(attempt_id)
         if machine.person_at_s is not None:
             self._people.add(attempt_id)
             self.tally.people += not machine.bridged  # whose fate is still to be counted
@@ -54,10 +57,12 @@ class Score:
         over = machine.state is AttemptState.FINISHED
         if machine.state in NEEDS_NO_AGENT:
             self._ended_without_agent(attempt_id, machine, now_s)
-        elif machine.state is AttemptState.ANNOUNCING or (over and machine.result == CallResult.ABANDONED):
+        elif "abandoned" in machine.marks and attempt_id not in self._abandoned:
+            # Not by the result: an agent may write Abandoned about a conversation, or something else about this call.
+            self._abandoned.add(attempt_id)
             self.tally.abandoned += 1
             self.pacer.abandoned()
-        elif over and before is not AttemptState.ANNOUNCING and not machine.bridged:
+        elif over and attempt_id not in self._abandoned and not machine.bridged:
             self._ended_without_agent(attempt_id, machine, now_s)
         return True
 
@@ -67,9 +72,8 @@ class Score:
         self._over.add(attempt_id)
         if attempt_id in self._people:
             self.tally.people -= 1  # taken for a person first, and then it was a machine
-        result = machine.result if machine.result is not None else CallResult.STALE
         since_answer_s = now_s - machine.marks["answered"] if machine.answered else None
-        self.pacer.ended(now_s - machine.started_s, ended_as(result), since_answer_s)
+        self.pacer.ended(now_s - machine.started_s, ended_as(_found(machine)), since_answer_s)
 
     def bridged(self, wait_s: float) -> None:
         """A person got an agent ``wait_s`` after the end of the greeting."""
@@ -81,5 +85,14 @@ class Score:
         self._state.pop(attempt_id, None)
         self._people.discard(attempt_id)
         self._over.discard(attempt_id)
+        self._abandoned.discard(attempt_id)
         if machine.result is not None:
             self.tally.ended(machine.result)
+
+
+def _found(machine: AttemptMachine) -> int:
+    """What was found of the call itself, whatever somebody has written into its record meanwhile."""
+    if machine.said is not None:
+        heard = result_of_verdict(machine.verdict) if machine.verdict is not None else None
+        return heard if heard is not None else CallResult.REMOTE_RELEASE if machine.answered else CallResult.UNKNOWN
+    return machine.result if machine.result is not None else CallResult.STALE

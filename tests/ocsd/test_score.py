@@ -19,6 +19,7 @@ from ocsd.sessions.attempt import (
     Heard,
     Progress,
     PromptFinished,
+    RecordUpdated,
 )
 from ocsd.sessions.score import Score
 from pacing import Outcome
@@ -148,3 +149,43 @@ def test_given_a_designated_agents_call_when_scored_then_the_pacing_hears_nothin
 
     assert score.pacer.told == []
     assert score.tally.results == {CallResult.BUSY: 1}
+
+
+TALKED = (Answered(), PERSON, AgentReserved("a"), AgentAnswered())
+
+
+@pytest.mark.parametrize("said", [CallResult.ANSWERING_MACHINE, CallResult.ABANDONED, CallResult.FAX, CallResult.BUSY])
+def test_given_a_conversation_when_its_agent_corrects_the_result_then_the_pacing_still_knows_that_it_took_an_agent(
+    said,
+):
+    score = play(*TALKED, RecordUpdated(said), CustomerEnded(200))
+
+    assert score.pacer.told == ["answered", "person", "bridged"]
+    assert (score.tally.people, score.tally.connected, score.tally.abandoned) == (1, 1, 0)
+    assert score.tally.results == {said: 1}
+
+
+@pytest.mark.parametrize("said", [CallResult.ANSWER, CallResult.ABANDONED, CallResult.DO_NOT_CALL])
+def test_given_an_abandoned_person_when_somebody_corrects_the_result_then_it_is_told_once_all_the_same(said):
+    score = play(Answered(), PERSON, RecordUpdated(said), DeadlinePassed(), PromptFinished())
+
+    assert score.pacer.told == ["answered", "person", "abandoned"]
+    assert (score.tally.people, score.tally.abandoned) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        ((RecordUpdated(CallResult.ANSWER), Answered(), MACHINE), ["answered", (Outcome.MACHINE, True)]),
+        ((Answered(), RecordUpdated(CallResult.ANSWER), CustomerEnded(200)), ["answered", (Outcome.HUNG_UP, True)]),
+        ((Answered(), RecordUpdated(CallResult.ABANDONED), CustomerEnded(200)), ["answered", (Outcome.HUNG_UP, True)]),
+        ((RecordUpdated(CallResult.ABANDONED), CustomerEnded(486)), [(Outcome.FAILED, False)]),
+    ],
+)
+def test_given_a_result_set_over_http_while_the_call_goes_on_when_it_ends_then_the_pacing_hears_what_was_found(
+    events, told
+):
+    score = play(*events)
+
+    assert score.pacer.told == told
+    assert score.tally.abandoned == 0
