@@ -117,7 +117,8 @@ def _bounds(figures: Mapping[str, float]) -> str:
 
 def _legal(legal: LegalRoom) -> str:
     text = f"legal window: at most {100 * legal.pace_ratio:.2f} % of people from now on"
-    text += f", {legal.abandoned_allowed:.1f} more may be abandoned now"
+    more = f"{legal.abandoned_allowed:.1f} more" if legal.abandoned_allowed > 0.0 else "nobody"
+    text += f", {more} may be abandoned now"
     if legal.stop:
         text += ", no call may start"
     return f"{text} ({legal.because})" if legal.because else text

@@ -69,8 +69,8 @@ class JournalFiles:
 
     @property
     def file(self) -> str | None:
-        """Name of the file that is written now."""
-        return self._path.name if self._path is not None else None
+        """Name of the file that is written now; None: nothing is in it yet."""
+        return self._path.name if self._path is not None and self._bytes else None
 
     def take(self, entry: Recorded) -> None:
         """Queue one entry; never waits."""
