@@ -26,6 +26,11 @@ MESSAGE_S: Final = 20.0
 DROP_S: Final = 6.9
 """Length of the built-in drop announcement."""
 
+ONLY_HEARD: Final = frozenset(
+    {Do.MARK_ANSWERED, Do.BRIDGE_EARLY, Do.PLAY_RINGBACK_TO_AGENT, Do.PLAY_RINGBACK, Do.FINISH}
+)
+"""Commands that take no time, no agent and no port: what somebody hears, and what is kept for a restart."""
+
 _ANSWERED: Final = machine_events.Answered()
 _DEADLINE: Final = machine_events.DeadlinePassed()
 _PLAYED: Final = machine_events.PromptFinished()
@@ -220,7 +225,7 @@ class RehearsedAttempt(AttemptTask):
                 finish(session.settle(self))
                 self.closed.set()
             case _:
-                pass  # what is only heard, or only kept for a restart
+                pass  # `ONLY_HEARD`
 
     def _ring_second(self, answer: Event, delay_s: float) -> None:
         """An agent's phone, or a transfer's destination."""

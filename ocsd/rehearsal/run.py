@@ -13,7 +13,7 @@ from ocsd.config.objects import Agent, CampaignGroup, Configuration
 from ocsd.dnc.contract import DoNotCall
 from ocsd.dnc.memory import MemoryDoNotCall
 from ocsd.model.errors import ConfigError
-from ocsd.rehearsal.agents import Rota, Turn
+from ocsd.rehearsal.agents import Rota
 from ocsd.rehearsal.clock import VirtualClock
 from ocsd.rehearsal.figures import SAMPLE_S, Sample, Stretch, by, stretch, worst_window
 from ocsd.rehearsal.lists import ListCopies, RehearsalStore
@@ -227,8 +227,7 @@ def _rehearse(
         delays=scene.delays,
         rhythm=scene.rhythm,
     )
-    turns = variant.rota.turns(seed)
-    for at_s, seat, turn in turns:
+    for at_s, seat, turn in variant.rota.turns(seed):
         if at_s < scene.duration_s:
             session.at(at_s, partial(session.turn, seat, turn))
     session.start()
@@ -244,9 +243,7 @@ def _rehearse(
         if progress is not None:
             progress(clock.seconds / scene.duration_s)
     session.stop()
-    for at_s, seat, turn in turns:  # who has stayed until then goes home when the last call is over
-        if turn is Turn.GOES and at_s >= scene.duration_s:
-            session.at(scene.duration_s, partial(session.turn, seat, turn))
+    # Whoever has stayed until then stays for the people whom the last calls bring.
     session.run_until(scene.duration_s + DRAIN_S)
     return Run(
         variant=variant,

@@ -273,6 +273,8 @@ class RehearsedSession(Session):
         machine = task.machine
         if machine.person_at_s is not None:
             self.waits_s.append(self.clock.seconds - machine.person_at_s)
+        assert machine.agent_id is not None
+        task.course.talk_s, task.course.wrap_up_s = self._world.handling(task.course, machine.agent_id)
         self.after(task.course.talk_s, partial(task.handle, machine_events.ReleaseRequested()))
 
     def _released(self, _session: Session, task: AttemptTask, agent_id: str) -> None:

@@ -189,6 +189,10 @@ class World(Protocol):
         """
         ...
 
+    def handling(self, course: Course, agent_id: str) -> tuple[float, float]:
+        """Talk and wrap-up in seconds, once an agent has got the call; asked once per conversation."""
+        ...
+
 
 class MixWorld:
     """Calls drawn from a mix. The same seed gives the same course to the same call."""
@@ -268,6 +272,10 @@ class MixWorld:
             case Party.NO_ANSWER:
                 pass  # it rings until the dialer gives up
         return course
+
+    def handling(self, course: Course, agent_id: str) -> tuple[float, float]:
+        """All agents are alike: how long a call takes is the customer's."""
+        return course.talk_s, course.wrap_up_s
 
     def _draw(self, name: str) -> float:
         mu, sigma = self._spreads[name]
