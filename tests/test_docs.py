@@ -191,7 +191,7 @@ def _requests(text):
         yield method, url, body
 
 
-@pytest.mark.parametrize(("page", "at_least"), [("README.md", 3), ("docs/http.md", 8)])
+@pytest.mark.parametrize(("page", "at_least"), [("README.md", 3), ("docs/http.md", 8), ("docs/agents.md", 1)])
 def test_given_a_request_on_a_page_when_sent_then_the_port_understands_it(page, at_least):
     requests = list(_requests(PAGES[page]))
     assert len(requests) >= at_least
@@ -222,6 +222,7 @@ def test_given_the_resources_of_the_page_when_compared_then_they_are_those_of_th
 
     assert shown == {
         "campaigngroups": {request.value for request in CampaignRequest},
+        "agentgroups": {"InboundCalls"},
         **{resource.value: set(names) for resource, names in REQUESTS.items()},
     }
 
