@@ -5,7 +5,7 @@ every call in order, and now and then a checkpoint, from which a replay can star
 
     checkpoint  told told decided told decided ...  checkpoint  told decided ...
 
-At a checkpoint the recorder goes on with a pacer made from the very text of the recorded state. What the state leaves
+At a whole checkpoint the recorder goes on with a pacer made from the very text of the recorded state. What the state leaves
 out (caches, rounding of running sums) is thus the same in the run and in the replay. The price is what a restart costs:
 the time since the decision before is not measured.
 """
@@ -56,11 +56,12 @@ class Abridged:
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """
-    The pacer was replaced by one with the state ``text``.
+    The pacer was asked for its state, and with ``text`` replaced by one that has this state.
 
     Attributes:
         number: of the last decision before.
-        text: JSON of `Pacer.state`; None in a file where only ``digest`` was kept, for comparison.
+        text: JSON of `Pacer.state`; None where it was kept elsewhere: its digest is there to be compared, and asking
+            must be repeated because it may empty caches.
     """
 
     number: int
@@ -203,8 +204,8 @@ class Recorder:
 
     def _checkpoint(self, *, whole: bool) -> str:
         text = state_text(self._pacer)
-        self._pacer = restored(self._pacer.target, text, self._max_wait_s)
         if whole:
+            self._pacer = restored(self._pacer.target, text, self._max_wait_s)
             self._wanted = False
         digest = text_digest(text)
         self._say(Checkpoint(self.decisions, self._pacer.target, self._max_wait_s, digest, text if whole else None))

@@ -47,13 +47,9 @@ def replay(entries: Iterable[Entry]) -> Iterator[Replayed]:
         match entry:
             case Checkpoint():
                 if pacer is not None:
-                    text = state_text(pacer)
-                    yield Replayed(entry, None, _state_differences(text, entry))
-                elif entry.text is None:
-                    continue
-                else:
-                    text = entry.text
-                pacer = restored(entry.target, entry.text if entry.text is not None else text, entry.max_wait_s)
+                    yield Replayed(entry, None, _state_differences(state_text(pacer), entry))
+                if entry.text is not None:
+                    pacer = restored(entry.target, entry.text, entry.max_wait_s)
             case Told(method, arguments) if pacer is not None:
                 getattr(pacer, method)(*arguments)
             case Decided() if pacer is not None:

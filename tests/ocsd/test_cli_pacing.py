@@ -140,7 +140,12 @@ def test_given_recordings_when_calibrated_then_table_json_and_drawing_have_the_s
     assert [row[0] for row in rows[1:]] == [each["quantity"] for each in found] == ["people", "abandoned", "freed"]
     people = found[0]
     assert people["samples"] >= 7
-    assert rows[1][:4] == ["people", str(people["samples"]), f"{round(people['expected'], 1):.4g}", str(people["actual"])]
+    assert rows[1][:4] == [
+        "people",
+        str(people["samples"]),
+        f"{round(people['expected'], 1):.4g}",
+        str(people["actual"]),
+    ]
     assert sum(point["samples"] for point in people["points"]) == people["samples"]
     text = " ".join(node.text or "" for node in ElementTree.parse(drawing).iter())
     assert f"{people['ratio']:.2f} ± " in text

@@ -196,7 +196,7 @@ class World:
     media: FakeMedia
     dnc: MemoryDoNotCall = field(default_factory=MemoryDoNotCall)
     validator: Validator | None = None
-    keeping: PacingKeeping = PacingKeeping()
+    keeping: PacingKeeping = field(default_factory=PacingKeeping)
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[Daemon]:
