@@ -5,9 +5,9 @@ every call in order, and now and then a checkpoint, from which a replay can star
 
     checkpoint  told told decided told decided ...  checkpoint  told decided ...
 
-At a whole checkpoint the recorder goes on with a pacer made from the very text of the recorded state. What the state leaves
-out (caches, rounding of running sums) is thus the same in the run and in the replay. The price is what a restart costs:
-the time since the decision before is not measured.
+At a whole checkpoint the recorder goes on with a pacer made from the very text of the recorded state. What the state
+leaves out (caches, rounding of running sums) is thus the same in the run and in the replay. The price is what a restart
+costs: the time since the decision before is not measured.
 """
 
 import hashlib
