@@ -15,6 +15,8 @@ BECAUSE: Final[Mapping[str, str]] = {
     "risk": "as many as the overdial goal allows",
     "overdial_guard": "too many people got no agent in time: one call for each free agent until enough were answered",
     "short_window_guard": "too many people got no agent lately: one call for each free agent for a while",
+    "legal_guard": "the legal window has little room left: one call for each free agent",
+    "legal_stop": "the legal window has no room left: nothing is dialed",
     "ports": "no more ports or legs are free",
     "records": "no more records are in the buffer",
     "start_rate": "calls per second are used up",
