@@ -5,7 +5,8 @@ from typing import TypeAlias
 
 from ocsd.config import objects as o
 from ocsd.config.located import Located, Objects, valid
-from ocsd.config.options import MAX_OVERDIAL_RATE, PREDICTIVE_MIN_OVERDIAL_RATE, Option, OptionValue
+from ocsd.config.option import Option, OptionValue
+from ocsd.config.options import MAX_OVERDIAL_RATE, PREDICTIVE_MIN_OVERDIAL_RATE
 from ocsd.model.enums import OptimizeBy
 
 Holder: TypeAlias = tuple[Located, Mapping[str, OptionValue]]

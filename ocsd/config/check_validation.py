@@ -5,7 +5,8 @@ from typing import TypeAlias
 
 from ocsd.config import objects as o
 from ocsd.config.located import Located, Objects, valid
-from ocsd.config.options import PRE_DIAL_VALIDATION, VALIDATION_URI, AnyOption, OptionValue
+from ocsd.config.option import OptionValue
+from ocsd.config.options import PRE_DIAL_VALIDATION, VALIDATION_URI, AnyOption
 
 Holder: TypeAlias = tuple[Located, Mapping[str, OptionValue]]
 

@@ -26,7 +26,8 @@ from pydantic_core import ErrorDetails
 from ocsd.config import crosscheck
 from ocsd.config.located import Located
 from ocsd.config.objects import SQL_NAME, Configuration, StatDay, Treatment
-from ocsd.config.options import OPTIONS, Level, check_option, did_you_mean
+from ocsd.config.option import Level
+from ocsd.config.options import OPTIONS, check_option, did_you_mean
 from ocsd.model.errors import ConfigError
 from telephony.media.prompts import PromptError, PromptLibrary
 

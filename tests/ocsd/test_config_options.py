@@ -6,14 +6,15 @@ import pytest
 
 from ocsd.config import options as opt
 from ocsd.config.objects import Application, CallingList, Campaign, CampaignGroup, Configuration
-from ocsd.config.options import Level, Option, analysis_settings, check_option, lookup
+from ocsd.config.option import Level, Option, OptionValue
+from ocsd.config.options import analysis_settings, check_option, lookup
 from ocsd.config.options_page import page
 from ocsd.dnc.schedule import times_of_day
 
 PAGE = Path(__file__).parents[2] / "docs" / "options.md"
 
 
-def tree(**options: dict[str, opt.OptionValue]) -> tuple[Configuration, CampaignGroup, CallingList]:
+def tree(**options: dict[str, OptionValue]) -> tuple[Configuration, CampaignGroup, CallingList]:
     """A tree whose application, campaign, group and calling_list carry the options given."""
     group = CampaignGroup(
         dbid=1, name="C@G", campaign="C", group="G", trunks=("t",), options=options.get("group", {})
