@@ -34,8 +34,10 @@ from ocsd.sessions.group import DialSettings, Effect, Step
 from ocsd.sessions.guarding import CampaignGuard
 from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.roster import AgentSeat, AgentState, Roster
+from ocsd.sessions.score import Score
 from ocsd.sessions.session import PACING_PERIOD_S, PACING_REST_S, REFILL_PERIOD_S, Session
 from ocsd.sessions.trunks import TrunkBoard
+from pacing import Pacer
 from telephony.api import Media, Telephony
 
 
@@ -150,6 +152,8 @@ class RehearsedSession(Session):
             trunk_board=TrunkBoard(config.trunks, clock.now_s()),
             guard=CampaignGuard(config, config.campaign(group.campaign).dbid, store, clock),
         )
+        # Nobody will replay it: without the recorder around it, the pacer costs less.
+        self.score = Score(Pacer(self.pacing.recorder.target, self.pacing.recorder.max_wait_s))
         self.clock: VirtualClock = clock
         self.store: RehearsalStore = store
         self._seats = seats

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocsd.sessions.attempt import AttemptState
-from ocsd.sessions.roster import NO_FURTHER_CALL, ON_A_CALL, AgentState, Roster
+from ocsd.sessions.roster import NO_FURTHER_CALL, AgentState, Roster
 from ocsd.sessions.supply import Gate
 from pacing import GroupSnapshot
 
 if TYPE_CHECKING:
     from ocsd.sessions.session import Session
+
+
+READY, RESERVED, TALKING, WRAP_UP = AgentState.READY, AgentState.RESERVED, AgentState.TALKING, AgentState.WRAP_UP
 
 
 def snapshot(session: "Session") -> GroupSnapshot:
@@ -77,39 +80,39 @@ def agents_seen(roster: Roster, elsewhere: Set[str], now_s: float) -> AgentsSeen
         elsewhere: agents who count for other groups' pacing.
     """
     seen = AgentsSeen()
+    left, leaving = roster.left, roster.leaving
+    # Each decision looks at every agent: the order and the form of these questions is most of what that costs.
     for agent_id, seat in roster.seats.items():
-        if agent_id in roster.left or agent_id in elsewhere or seat.wants in NO_FURTHER_CALL:
+        state, since_s = seat.state, seat.since_s
+        if (seat.wants is not None and seat.wants in NO_FURTHER_CALL) or agent_id in left or agent_id in elsewhere:
             continue
-        if agent_id in roster.leaving:
-            if seat.state is AgentState.READY:
-                seen.idle_s.append(now_s - seat.since_s)
+        if agent_id in leaving:
+            if state is READY:
+                seen.idle_s.append(now_s - since_s)
                 seen.leaving += 1
-            continue
-        if (ready_in_s := seat.ready_in_s(now_s)) is not None:
+        elif seat.ready_at_s is not None and (ready_in_s := seat.ready_in_s(now_s)) is not None:
             seen.ready_in_s.append(ready_in_s)
-            continue
-        match seat.state:
-            case AgentState.READY:
-                seen.idle_s.append(now_s - seat.since_s)
-            case AgentState.TALKING:
-                seen.talking_s.append(now_s - seat.since_s)
-            case AgentState.RESERVED:
-                seen.talking_s.append(0.0)
-            case AgentState.WRAP_UP:
-                seen.wrapping_s.append((seat.talked_s, now_s - seat.since_s))
-            case _:
-                pass
+        elif state is TALKING:
+            seen.talking_s.append(now_s - since_s)
+        elif state is WRAP_UP:
+            seen.wrapping_s.append((seat.talked_s, now_s - since_s))
+        elif state is READY:
+            seen.idle_s.append(now_s - since_s)
+        elif state is RESERVED:
+            seen.talking_s.append(0.0)
     return seen
 
 
 def _ports_free(session: "Session", customers: int, now_s: float) -> int:
     """Calls that the group's ports, its trunks and the telephony's legs still admit."""
     group, sharing, weight = session.group, session.sharing, session.planner.sharing_weight
-    seats = session.roster.seats.values()
-    on_phone = sum(seat.state in ON_A_CALL for seat in seats)
-    logged_in = sum(seat.state is not AgentState.LOGGED_OUT for seat in seats)
     # Every agent who may be needed keeps a leg in reserve.
-    kept = logged_in - on_phone + sharing.legs_kept_elsewhere(session, now_s)
+    off_phone = 0
+    for seat in session.roster.seats.values():
+        state = seat.state
+        if state is not TALKING and state is not RESERVED and state is not AgentState.LOGGED_OUT:
+            off_phone += 1
+    kept = off_phone + sharing.legs_kept_elsewhere(session, now_s)
     legs_free = session.telephony.capacity - session.telephony.in_use - kept
     return min(
         group.num_of_channels - customers,

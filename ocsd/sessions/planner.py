@@ -55,17 +55,21 @@ class Planner:
         self._asked = {entry.record_type: entry for entry in priorities}
         self.group = group
         self.campaign: Campaign = config.campaign(group.campaign)
+        self._options: dict[tuple[str, int | None], str | int | float | bool] = {}
+        """What was looked up: a planner's configuration never changes, and a dozen options are asked for every call."""
+        self._rules: dict[int, AttemptRules] = {}
         self._hours: dict[int, Hours] = {}
         self._validation: dict[int, ValidationRules | None] = {}
         self.agent_from_uri = f"sip:ocsd@{config.telephony.sip_host}"
 
     def option(self, name: str, list_dbid: int | None = None) -> str | int | float | bool:
         """An option's value for one list, or for the group as a whole."""
-        calling_list = self.config.calling_list_by_dbid(list_dbid) if list_dbid is not None else None
-        value: str | int | float | bool = lookup(
-            self.config, name, campaign=self.campaign, group=self.group, calling_list=calling_list
-        )
-        return value
+        if (found := self._options.get((name, list_dbid))) is None:
+            calling_list = self.config.calling_list_by_dbid(list_dbid) if list_dbid is not None else None
+            found = self._options[name, list_dbid] = lookup(
+                self.config, name, campaign=self.campaign, group=self.group, calling_list=calling_list
+            )
+        return found
 
     def target(self, settings: DialSettings) -> PacingTarget:
         """The manual's parameters in the pacing's terms; the overdial goal never exceeds ``max_overdial_rate``."""
@@ -103,6 +107,11 @@ class Planner:
 
     def rules(self, list_dbid: int) -> AttemptRules:
         """Limits of an attempt on a record of this list."""
+        if (found := self._rules.get(list_dbid)) is None:
+            found = self._rules[list_dbid] = self._attempt_rules(list_dbid)
+        return found
+
+    def _attempt_rules(self, list_dbid: int) -> AttemptRules:
         return AttemptRules(
             no_answer_s=float(self.option("call_wait_connected_timeout", list_dbid)),
             timeguard_s=float(self.option("call_timeguard_timeout", list_dbid)) / 1000.0,
