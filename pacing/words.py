@@ -9,18 +9,17 @@ from typing import Final
 from pacing.types import DialDecision, Goal, LegalRoom, PacingTarget
 
 REASONS: Final[Mapping[str, str]] = {
-    "risk": "the next call would risk more than a single call may",
-    "one_to_one": "one call for each agent who is ready is no risk, and prediction asks for no more",
-    "learning": "too few outcomes are known to predict from, so one call for each agent who is ready",
-    "progressive": "so many calls for each agent who is ready, as asked",
-    "power": "so many calls at a time, as asked",
-    "overdial_guard": "the share of abandoned people would pass the bound, so one call for each agent who is ready",
-    "short_window_guard": "too many of the last people were abandoned, so one call for each agent who is ready",
-    "legal_guard": "the legal window has little room left, so one call for each agent who is ready",
-    "legal_stop": "the legal window has no room left, so no call at all",
-    "ports": "no more ports are free",
-    "records": "no more records are ready",
-    "start_rate": "the limit of call starts per second is reached",
+    "progressive": "as many as agents are free for",
+    "learning": "one call for each free agent until enough results are known to predict",
+    "one_to_one": "one call for each free agent",
+    "risk": "as many as the goal allows",
+    "overdial_guard": "too many people got no agent in time: one call for each free agent until enough were answered",
+    "short_window_guard": "too many people got no agent lately: one call for each free agent for a while",
+    "legal_guard": "the legal window has little room left: one call for each free agent",
+    "legal_stop": "the legal window has no room left: nothing is dialed",
+    "ports": "no more ports or legs are free",
+    "records": "no more records are in the buffer",
+    "start_rate": "calls per second are used up",
 }
 """By `DialDecision.because`; a reason that is not here is told as it is called."""
 

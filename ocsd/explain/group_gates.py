@@ -1,27 +1,13 @@
 """The gates of the campaign group that dials: in a campaign, loaded, running, agents, lines, pacing, its turn. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from ocsd.config.objects import CallingList, CampaignGroup, Configuration
 from ocsd.explain.contract import GateVerdict, Reach
 from ocsd.explain.live import LegalWindow, Live, LiveGroup
 from ocsd.model.enums import GroupCampStatus, RecordType
-
-BECAUSE: Final[Mapping[str, str]] = {
-    "progressive": "as many as agents are free for",
-    "learning": "one call for each free agent until enough results are known to predict",
-    "one_to_one": "one call for each free agent",
-    "risk": "as many as the overdial goal allows",
-    "overdial_guard": "too many people got no agent in time: one call for each free agent until enough were answered",
-    "short_window_guard": "too many people got no agent lately: one call for each free agent for a while",
-    "legal_guard": "the legal window has little room left: one call for each free agent",
-    "legal_stop": "the legal window has no room left: nothing is dialed",
-    "ports": "no more ports or legs are free",
-    "records": "no more records are in the buffer",
-    "start_rate": "calls per second are used up",
-}
-"""The pacing's reasons (`DialDecision.because`) in words."""
+from pacing.words import REASONS
 
 TAKES_CALLS: Final = frozenset({"ready", "reserved", "talking", "wrap_up"})
 """States of agents for whom calls are started, now or ahead of time."""
@@ -180,7 +166,7 @@ def _pacing(group: LiveGroup) -> GateVerdict:
     if decision is None:
         why = "the pacing has not been asked: the group is not dialing"
         return _verdict("pacing", False, why, {}, f'ocsd ctl start "{group.name}"')
-    words = BECAUSE.get(decision.because, decision.because)
+    words = REASONS.get(decision.because, decision.because)
     inputs = {"launch": decision.launch, "because": decision.because, "in_progress": group.in_progress}
     inputs |= dict(decision.inputs)
     why = f"last decision: {decision.launch} calls to start, {group.in_progress} in progress ({words})"

@@ -33,7 +33,7 @@ def test_given_a_wait_time_goal_and_a_stop_when_told_then_they_are_named():
     target = PacingTarget(Mode.PREDICTIVE, Goal.WAIT_TIME, 20.0)
     words = told(DialDecision(0, "legal_stop", 0.0, INPUTS), target, LegalRoom(0.0, 0.0, stop=True))
 
-    assert words[0] == "launched 0: the legal window has no room left, so no call at all"
+    assert words[0] == "launched 0: the legal window has no room left: nothing is dialed"
     assert any("they wait 4.2 s for a call (goal 20 s)" in sentence for sentence in words)
     assert words[-1].endswith("nobody may be abandoned now, no call may start")
 
