@@ -1,6 +1,6 @@
 """The gates of the campaign group that dials: in a campaign, loaded, running, agents, lines, pacing, its turn. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ocsd.config.objects import CallingList, CampaignGroup, Configuration
