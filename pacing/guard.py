@@ -19,9 +19,9 @@ operation wins L of room with each person and loses bursts of people now and the
 inequality a reserve of ln(1 / (1 - confidence)) / theta is used up at any later time with at most the remaining
 probability, where theta solves (rate / burst) (exp(burst theta) - 1) = L theta. Rate and burst are what one-to-one
 operation has shown, with a prior. The reserve is no smaller than half as much again as the largest excess a - L n of
-any quarter of an hour on record: such a quarter may come again, and the ledger still knows it after a restart. To it
-comes the upper quantile, beyond the mean, of what is lost of the calls under way (Poisson). What is left is shared by
-those who spend it.
+any hour on record: such an hour may come again, and the ledger still knows it after a restart. To it comes the upper
+quantile, beyond the mean, of what is lost of the calls under way (Poisson). What is left is shared by those who spend
+it.
 
 The pace is the largest share p of the people expected in the rest of the window (F) at which even the upper quantile of
 what is lost fits what is left of the budget: A + p F + z sqrt(p F) <= L (N + F). It is never above L.
@@ -59,10 +59,12 @@ PRIOR_ABANDONED: Final = 0.2
 BURST_S: Final = 30.0
 """Abandoned people no further apart than this belong together: a crowd of agents that left."""
 LARGEST_RESERVE: Final = 1_000.0
+EXCESS_BUCKETS: Final = 4
+"""The worst hour on record, or part of an hour, is what may come again ..."""
 EXCESS_TIMES: Final = 1.5
-"""The worst is still to come: of the largest excess so far, so many times is kept."""
+"""... and a worse one: so many times of it is kept."""
 EXCESS_SHARE: Final = 0.25
-"""Of the whole window's budget, at most so much is kept for a quarter like the worst: one bad hour, an outage perhaps,
+"""Of the whole window's budget, at most so much is kept for an hour like the worst: one bad day, an outage perhaps,
 must not keep the guard closed for weeks."""
 HARD_STOP_PEOPLE: Final = 1_000
 """A hard stop ends the dialing of the whole window, and in few people one is over the limit by chance."""
@@ -251,15 +253,21 @@ class Ledger:
         return [(s, self._counts[s].people, self._counts[s].abandoned) for s in self._starts[low:]]
 
     def largest_excess(self, limit_ratio: float, now_s: float) -> float:
-        """The largest a - L n of a quarter of an hour, over all that the ledger holds; 0 when none was above L."""
+        """The largest a - L n of up to an hour on end, over all that the ledger holds; 0 when none was above L."""
         current_s = bucket_of(now_s)
         if self._worst is None or self._worst[:2] != (current_s, limit_ratio):
-            worst = max(
-                (c.abandoned - limit_ratio * c.people for s, c in self._counts.items() if s != current_s), default=0.0
-            )
+            ends = (end_s for end_s in self._counts if end_s != current_s)
+            worst = max((self._excess_until(end_s, limit_ratio) for end_s in ends), default=0.0)
             self._worst = current_s, limit_ratio, worst
-        current = self._counts.get(current_s, Count())
-        return max(0.0, self._worst[2], current.abandoned - limit_ratio * current.people)
+        return max(self._worst[2], self._excess_until(current_s, limit_ratio))
+
+    def _excess_until(self, end_s: int, limit_ratio: float) -> float:
+        worst = total = 0.0
+        for start_s in range(end_s, end_s - EXCESS_BUCKETS * BUCKET_S, -BUCKET_S):
+            if (count := self._counts.get(start_s)) is not None:
+                total += count.abandoned - limit_ratio * count.people
+                worst = max(worst, total)
+        return worst
 
     def people_since(self, first_s: float) -> int:
         low = bisect_right(self._starts, first_s)
