@@ -70,7 +70,8 @@ def missed_result(record: CallingRecord) -> CallResult:
 
 
 def present_agents(session: Session) -> list[Agent]:
-    """Agents of the group with a desktop; one who leaves after the present call is not there for a new record."""
+    """Agents of the group with a desktop; one who leaves, or has left, is not there for a new record."""
+    leaving = {*session.roster.leaving, *session.roster.left}
     on_desk = [desk.agent_id for desk in session.on_desk.values()]
     return [
         Agent(
@@ -79,7 +80,9 @@ def present_agents(session: Session) -> list[Agent]:
             on_desk.count(seat.agent_id),
         )
         for seat in session.roster.seats.values()
-        if seat.state is not AgentState.LOGGED_OUT and seat.wants is not AgentState.LOGGED_OUT
+        if seat.state is not AgentState.LOGGED_OUT
+        and seat.wants is not AgentState.LOGGED_OUT
+        and seat.agent_id not in leaving
     ]
 
 

@@ -162,13 +162,17 @@ class Explaining:
         return {dbid: self._group(group) for dbid, group in self._campaigns.groups.items()}
 
     def _group(self, group: CampaignGroup) -> LiveGroup:
-        agents = {seat.agent_id: seat.state.value for seat in self._campaigns.rosters[group.group].seats.values()}
+        roster = self._campaigns.rosters[group.group]
+        agents = {seat.agent_id: seat.state.value for seat in roster.seats.values()}
+        agents |= dict.fromkeys(roster.left, "smartly_logged_out")
         limits = {trunk.name: trunk.max_calls for trunk in self._config.trunks}
         trunks = tuple(TrunkFacts(name, self._campaigns.trunk_board.calls(name), limits[name]) for name in group.trunks)
         session = self._campaigns.sessions.get(group.dbid)
         if session is None or session.status is GroupCampStatus.NOT_LOADED:
             stopping = not self._campaigns.gate.is_set()
             return LiveGroup(group.dbid, group.name, stopping=stopping, agents=agents, trunks=trunks)
+        for agent_id in session.sharing.in_others_parts(session, self._campaigns.clock.now_s()):
+            agents[agent_id] = "for_another_group"
         seen = snapshot(session)
         made = session.decided
         return LiveGroup(

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from ocsd.model.enums import DialMode
+from ocsd.model.enums import CallResult, DialMode
 from ocsd.model.services import CampaignRequest
 from ocsd.protocols.desktop import RequestAgentNotReady, RequestAgentReady
 from ocsd.sessions.roster import READY_TIME_GRACE_S, AgentState
@@ -264,3 +264,20 @@ async def test_given_an_agent_on_its_way_out_when_it_logs_out_then_nothing_more_
         place.add(2)
         await daemon.log_in("agent1")
         await daemon.until_talking("agent1")
+
+
+async def test_given_an_agent_on_its_way_out_when_its_callback_is_due_then_it_is_missed_as_of_one_who_logs_out(
+    tmp_path, autojump_clock
+):
+    async with world(tmp_path, {number(1): NEVER}) as place, place.daemon() as daemon:
+        place.add(1)
+        place.add_callback(2, 10.0, "agent1")
+        desktop = await daemon.log_in("agent1")
+        await predictive(daemon)
+        await daemon.until(lambda: place.dialed() == [number(1)])
+        await desktop.gsw("LogOut", **CAMPAIGN)
+
+        await trio.sleep(20)
+
+        assert not desktop.has("ScheduledCall")
+        assert place.state(2)[2] == CallResult.AGENT_CALLBACK_ERROR
