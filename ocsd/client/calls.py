@@ -259,6 +259,10 @@ def campaign(dbid: int, request: CampaignRequest, parameters: DialParameters) ->
     return _post(f"/campaigngroups/{dbid}", request.value, body)
 
 
+def inbound(agent_group_dbid: int, queued: int, ringing: int) -> Call[None]:
+    return _post(f"/agentgroups/{agent_group_dbid}", "InboundCalls", {"queued": queued, "ringing": ringing})
+
+
 # --- parts -------------------------------------------------------------------------------------------------------
 
 

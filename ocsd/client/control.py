@@ -285,6 +285,10 @@ class ControlClient:
         """Why a campaign group dials or not: every gate with its inputs and verdict."""
         return self.carry_out(calls.why_group(dbid))
 
+    def report_inbound(self, agent_group_dbid: int, queued: int, ringing: int) -> None:
+        """Tell of an agent group's inbound calls, waiting and about to need an agent; repeat it within 30 seconds."""
+        self.carry_out(calls.inbound(agent_group_dbid, queued, ringing))
+
     def dbid_of(self, group: str) -> int:
         """The DBID of a campaign group given by DBID or name; ConfigError when the daemon knows no such name."""
         if group.isascii() and group.isdigit():

@@ -224,6 +224,9 @@ class AsyncControlClient:
     async def why_group(self, dbid: int) -> dict[str, Any]:
         return await self.carry_out(calls.why_group(dbid))
 
+    async def report_inbound(self, agent_group_dbid: int, queued: int, ringing: int) -> None:
+        await self.carry_out(calls.inbound(agent_group_dbid, queued, ringing))
+
     async def dbid_of(self, group: str) -> int:
         if group.isascii() and group.isdigit():
             return int(group)

@@ -27,6 +27,7 @@ async def test_given_a_group_when_driven_through_its_life_then_every_request_arr
         shown = client.status(106)
         client.stop(106)
         client.unload(106)
+        client.report_inbound(234, queued=3, ringing=1)
         return shown, client.statuses(), client.statistics(115), client.health()
 
     async with http_server() as (service, connect):
@@ -35,6 +36,7 @@ async def test_given_a_group_when_driven_through_its_life_then_every_request_arr
     assert (shown["GSW_CM_AttrDialMode"], shown["GSW_CM_AttrGroupCampStatus"]) == (2, 5)
     assert list(statuses) == [group.name for group in service.groups.values()]
     assert statistics["busy_factor"] == 0.81
+    assert service.inbound == [(234, 3, 1)]
     assert health == {"status": "ok", "campaign_groups": {g.name: g.dbid for g in service.groups.values()}}
     assert service.requests == [
         (106, CampaignRequest.LOAD, DialParameters()),
