@@ -12,6 +12,7 @@ from typing import Any, Final
 from ocsd.config.objects import Agent, CampaignGroup, Configuration
 from ocsd.dnc.contract import DoNotCall
 from ocsd.dnc.memory import MemoryDoNotCall
+from ocsd.model.enums import DialMode
 from ocsd.model.errors import ConfigError
 from ocsd.rehearsal.agents import Rota
 from ocsd.rehearsal.clock import VirtualClock
@@ -225,7 +226,7 @@ def _rehearse(
         seats=seats,
         world=scene.world(seed),
         delays=scene.delays,
-        rhythm=scene.rhythm,
+        rhythm=scene.rhythm if variant.settings.dial_mode is DialMode.PREDICTIVE else scene.rhythm.finer(),
     )
     for at_s, seat, turn in variant.rota.turns(seed):
         if at_s < scene.duration_s:
@@ -238,8 +239,6 @@ def _rehearse(
         session.run_until(min(step * SAMPLE_S, scene.duration_s))
         samples.append(sample(session))
         bound += _is_bound(session)
-        if step % 60 == 0:
-            gc.collect()
         if progress is not None:
             progress(clock.seconds / scene.duration_s)
     session.stop()

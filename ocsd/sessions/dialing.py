@@ -10,7 +10,7 @@ from ocsd.lists.store import ClaimLost
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import Chain, Refusal
 from ocsd.sessions.attempt import AttemptMachine
-from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
+from ocsd.sessions.attempt_task import AttemptContext
 from ocsd.sessions.patience import through_outages
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def dial(session: "Session", count: int) -> None:
     session.score.tally.launched(len(started), now_s)
     for context in started:
         machine = AttemptMachine(session.planner.rules(context.record.list_dbid), now_s)
-        session.launch(AttemptTask(session, context, machine))
+        session.launch(session.new_attempt(context, machine))
 
 
 async def _begin(session: "Session", chains: list[Chain]) -> list[AttemptContext]:

@@ -14,7 +14,7 @@ from ocsd.model.enums import CallResult, GroupCampStatus
 from ocsd.model.errors import ConfigError, StoreUnavailable
 from ocsd.model.records import CallingRecord, Chain, ChainSettlement, OpenAttempt
 from ocsd.rules.contract import Hours
-from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptState, CallPlan, Forced
+from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptMachine, AttemptState, CallPlan, Forced
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.bell import Bell
 from ocsd.sessions.call_plan import call_plan
@@ -324,6 +324,10 @@ class Session:
         if (name := self._on_trunk.pop(attempt_id, None)) is not None:
             self.trunk_board.release(name, self.group.dbid)
             self.sharing.legs.release(self.group.dbid)
+
+    def new_attempt(self, context: AttemptContext, machine: AttemptMachine) -> AttemptTask:
+        """What carries out an attempt; a rehearsal has another one."""
+        return AttemptTask(self, context, machine)
 
     def launch(self, task: AttemptTask) -> None:
         assert self._attempt_nursery is not None
