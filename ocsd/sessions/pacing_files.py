@@ -63,7 +63,8 @@ class JournalFiles:
         self._encoder = Encoder()
         self._path: Path | None = None
         self._bytes = 0
-        self._gap = False
+        self._gap = 0
+        """Entries missing between what is in the file and the whole checkpoint that is awaited."""
         self.entries_lost = 0
         """Since the group was loaded."""
 
@@ -112,17 +113,19 @@ class JournalFiles:
     def _write_block(self, entries: list[Recorded], lost: int, utc: datetime, now_s: float) -> None:
         """In a thread, one at a time. ``lost``: entries dropped before these."""
         lines: list[str] = []
-        if lost:
-            self._gap = True
-        if lost and self._path is not None:
-            lines.append(self._encoder.line(Lost(lost)))
+        self._gap += lost
         for entry in entries:
-            whole = isinstance(entry, Checkpoint) and entry.text is not None
-            self._gap = self._gap and not whole
-            if whole and (self._path is None or self._bytes >= self.limit_bytes // FILES_KEPT):
-                self._append(lines)
-                lines = [self._encoder.line(Header(self._begin_file(utc, now_s)))]
-            if not self._gap and self._path is not None:
+            if isinstance(entry, Checkpoint) and entry.text is not None:
+                if self._gap:
+                    lines.append(self._encoder.line(Lost(self._gap)))
+                    self._gap = 0
+                if self._path is None or self._bytes >= self.limit_bytes // FILES_KEPT:
+                    self._append(lines)
+                    lines = [self._encoder.line(Header(self._begin_file(utc, now_s)))]
+            if self._gap:
+                self._gap += 1  # without what was dropped before it nobody could read it
+                self.entries_lost += 1
+            else:
                 lines.append(self._encoder.line(entry))
         self._append(lines)
 

@@ -28,12 +28,17 @@ class Site:
 
     def __init__(self, folder, limit_bytes=100_000_000, agents=5, every_s=600.0, **limits):
         self.folder = folder
-        self.recorder = Recorder(DEFAULT_TARGET, sink=lambda entry: self.files.take(entry), checkpoint_every_s=every_s)
+        self.recorder = Recorder(DEFAULT_TARGET, sink=self.take, checkpoint_every_s=every_s)
         self.group = Group(self.recorder, agents, seed=1)
         self.files = JournalFiles(
             folder, limit_bytes, {"campaign_group": "Demo", "dbid": 7}, utc=lambda: NOON,
             now_s=lambda: self.group.now_s, mend=self.recorder.want_checkpoint, **limits,
         )  # fmt: skip
+        self.taken = 0
+
+    def take(self, entry):
+        self.taken += 1
+        self.files.take(entry)
 
     async def run(self, seconds):
         """Dial for so long; then everything that is queued is written."""
@@ -123,6 +128,8 @@ async def test_given_a_full_queue_when_it_overflows_then_entries_are_dropped_and
     assert sum(entry.entries for entry in entries if isinstance(entry, Lost)) == site.files.entries_lost > 0
     found = decisions(entries)
     assert found[: len(recorded)] == recorded
+    passed_over = site.taken - sum(not isinstance(entry, Header | Lost) for entry in entries)
+    assert passed_over == site.files.entries_lost
     assert found[-1] == site.recorder.decisions > len(found)
     assert not any(each.differences for each in replay(entries))
 
