@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,6 +58,9 @@ class Run:
     @property
     def abandoned_ratio(self) -> float:
         return self.abandoned / self.people if self.people else 0.0
+
+
+_FIELDS = [field.name for field in fields(Run)]
 
 
 def run_job(job: Job) -> Run:
@@ -151,24 +154,27 @@ class Store:
         self._path = path
         self._found: dict[str, dict[str, Any]] = {}
         if path is not None and path.exists():
-            self._found = json.loads(path.read_text(encoding="utf-8"))["results"]
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["fields"] == _FIELDS:
+                self._found = kept["results"]
 
     def runs(self, scenario: Scenario, contender: str) -> dict[int, Run]:
         """By seed."""
         entry = self._found.get(f"{scenario.name}/{contender}")
         if entry is None or entry["fingerprint"] != fingerprint(scenario, contender):
             return {}
-        return {run["seed"]: Run(**run) for run in entry["runs"]}
+        return {run.seed: run for run in (Run(*values) for values in entry["runs"])}
 
     def keep(self, scenario: Scenario, contender: str, runs: Iterable[Run]) -> None:
         """Replace what is known about the pair and write the file."""
         self._found[f"{scenario.name}/{contender}"] = {
             "fingerprint": fingerprint(scenario, contender),
-            "runs": [asdict(run) for run in sorted(runs, key=lambda run: run.seed)],
+            "runs": [list(astuple(run)) for run in sorted(runs, key=lambda run: run.seed)],
         }
         if self._path is not None:
             rows = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(self._found.items())]
-            self._path.write_text('{"results": {\n' + ",\n".join(rows) + "\n}}\n", encoding="utf-8")
+            head = f'{{"fields": {json.dumps(_FIELDS)}, "results": {{\n'
+            self._path.write_text(head + ",\n".join(rows) + "\n}}\n", encoding="utf-8")
 
 
 class Laboratory:
