@@ -173,6 +173,7 @@ def demo(
             mode=mode.value,
             data_dir=data_dir,
             screenshot=screenshot,
+            rehearse=rehearse,
         )
     )
     raise typer.Exit(code)

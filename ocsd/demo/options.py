@@ -14,6 +14,7 @@ class DemoOptions:
         report: file for the JSON report.
         screenshot: file for a picture (SVG) of the live view, taken when most of the time is over.
         data_dir: keep everything here; None: a temporary folder, removed at the end.
+        rehearse: rehearse the same campaign too, and put both side by side.
     """
 
     seconds: int = 90
@@ -25,3 +26,4 @@ class DemoOptions:
     mode: str = "predictive"
     data_dir: Path | None = None
     screenshot: Path | None = None
+    rehearse: bool = False

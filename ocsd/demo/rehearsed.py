@@ -205,3 +205,18 @@ def rehearse_demo(options: DemoOptions, measured: Measured = MEASURED) -> Run:
     )
     variant = Variant("rehearsed", settings, Rota((Shift(0.0, duration_s, options.agents),)))
     return rehearse(scene, variant, options.seed)
+
+
+def told_of_rehearsal(run: Run) -> dict[str, float | int]:
+    """The figures that a demo's report has too, by the same names."""
+    total = run.total
+    return {
+        "attempts": total.attempts,
+        "answered": total.people,
+        "connected": total.connected,
+        "abandoned": total.abandoned,
+        "overdial_rate": round(total.overdial_ratio or 0.0, 5),
+        "busy_factor": round(total.busy_ratio or 0.0, 4),
+        "mean_wait_s": round(total.people_wait_s or 0.0, 3),
+        "cpu_s": round(run.cpu_s, 2),
+    }

@@ -23,6 +23,7 @@ from ocsd.config.objects import Configuration
 from ocsd.demo import report as reporting
 from ocsd.demo import view
 from ocsd.demo.options import DemoOptions
+from ocsd.demo.rehearsed import rehearse_demo, told_of_rehearsal
 from ocsd.demo.world import (
     CALLING_LIST,
     CAMPAIGN_GROUP_DBID,
@@ -296,9 +297,13 @@ class Demo:
         end(daemon)  # writes what a forced unload has left to be written
         attempts, statuses, results = attempts_and_statuses(config, dsn)
         report = self._report(records, attempts, statuses, results, figures, dialed_s, cpu)
+        if options.rehearse:
+            report["rehearsed"] = told_of_rehearsal(rehearse_demo(options))
         if options.report is not None:
             options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         self.console.print(view.summary(report))
+        if options.rehearse:
+            self.console.print(view.side_by_side(report, report["rehearsed"]))
         if options.report is not None:
             self.console.print(f"Report: {options.report}")
 

@@ -119,3 +119,21 @@ def summary(report: Mapping[str, Any]) -> RenderableType:
     grid = Table.grid(padding=(0, 4))
     grid.add_row(facts, results)
     return grid
+
+
+COMPARED = ("attempts", "answered", "connected", "abandoned")
+
+
+def side_by_side(report: Mapping[str, Any], rehearsed: Mapping[str, Any]) -> RenderableType:
+    """The demo as it went, and as its rehearsal went."""
+    table = Table(title="Rehearsed and real")
+    for heading in ("figure", "rehearsed", "real", "difference"):
+        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    for key in COMPARED:
+        table.add_row(key, str(rehearsed[key]), str(report[key]), f"{rehearsed[key] - report[key]:+d}")
+    for key, name in (("busy_factor", "busy factor"), ("overdial_rate", "overdial rate")):
+        both = [100.0 * figures[key] for figures in (rehearsed, report)]
+        table.add_row(name, *(f"{value:.2f} %" for value in both), f"{both[0] - both[1]:+.2f} points")
+    waits = [figures["mean_wait_s"] for figures in (rehearsed, report)]
+    table.add_row("mean wait", *(f"{value:.2f} s" for value in waits), f"{waits[0] - waits[1]:+.2f} s")
+    return table

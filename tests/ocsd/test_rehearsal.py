@@ -483,7 +483,7 @@ def test_given_every_command_of_the_machine_when_rehearsed_then_it_is_obeyed_or_
 def test_given_calls_of_three_minutes_when_the_rhythm_is_chosen_then_it_is_slower_and_short_calls_keep_the_daemons():
     from ocsd.sessions.session import PACING_PERIOD_S, PACING_REST_S
 
-    assert (rhythm_for(15.0).rest_s, rhythm_for(15.0).period_s) == (PACING_REST_S, PACING_PERIOD_S)
+    assert (rhythm_for(9.0).rest_s, rhythm_for(9.0).period_s) == (PACING_REST_S, PACING_PERIOD_S)
     assert rhythm_for(180.0).rest_s == 1.0
     assert rhythm_for(180.0).finer() == rehearsed.Rhythm(0.5, 0.5)
     assert rhythm_for(15.0).finer().period_s == PACING_PERIOD_S
