@@ -153,6 +153,9 @@ def demo(
     screenshot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Save a picture (SVG) of the live view here.")
     ] = None,
+    with_rehearsal: Annotated[
+        bool, typer.Option("--rehearse", help="Rehearse the same campaign in virtual time too, and compare.")
+    ] = False,
 ) -> None:
     """Run a whole simulated contact centre on this machine: carrier, called people, agents, and a campaign.
 
@@ -173,7 +176,7 @@ def demo(
             mode=mode.value,
             data_dir=data_dir,
             screenshot=screenshot,
-            rehearse=rehearse,
+            rehearse=with_rehearsal,
         )
     )
     raise typer.Exit(code)
