@@ -120,9 +120,11 @@ class CampaignGuard:
             self._people.pop(attempt_id, None)
         for person in self._people.values():
             person.doubtful = person.written is not _Written.NO
+        known = self._buckets, self._started_s
         self._buckets, self._started_s, self._others = counts.buckets, counts.started_s, counts.others
         self._read_s = self._clock.now_s()
-        self._rebuild()
+        if written or self._people or known != (self._buckets, self._started_s):
+            self._rebuild()
 
     def _rebuild(self) -> None:
         self._last = None
