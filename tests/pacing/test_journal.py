@@ -99,6 +99,17 @@ def test_given_a_run_when_replayed_from_its_lines_then_every_decision_is_the_sam
     assert any(entry.decision.because == "risk" for entry in entries if isinstance(entry, Decided))
 
 
+def test_given_checkpoints_every_few_seconds_when_dialing_then_nothing_that_was_learnt_is_lost_by_them():
+    often, group = recorded(12, 300.0, checkpoint_every_s=5.0)
+    _, undisturbed = recorded(12, 300.0, checkpoint_every_s=1e9)
+
+    reasons = [entry.decision.because for entry in often if isinstance(entry, Decided)]
+    learnt = reasons.index("risk")
+    assert "learning" in reasons[:learnt]
+    assert "learning" not in reasons[learnt:]
+    assert abs(group.people - undisturbed.people) < 0.15 * undisturbed.people
+
+
 def test_given_states_that_were_kept_elsewhere_when_replayed_then_they_are_taken_there_too():
     entries = []
     recorder = Recorder(DEFAULT_TARGET, sink=entries.append)
