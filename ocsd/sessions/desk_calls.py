@@ -11,7 +11,7 @@ from ocsd.sessions.attempt import AttemptMachine
 from ocsd.sessions.attempt_task import AttemptTask
 from ocsd.sessions.desk_record import DeskRecord
 from ocsd.sessions.dialing import write_begun
-from ocsd.sessions.figures import snapshot
+from ocsd.sessions.figures import port_left
 from ocsd.sessions.roster import ON_A_CALL, AgentState
 
 if TYPE_CHECKING:
@@ -64,5 +64,5 @@ def _check(session: "Session", chain: Chain, agent_id: str) -> None:
         raise DesktopRequestError(GswError.INVALID_REQUEST, f"agent {agent_id!r} is {seat.state.value}")
     if (why := session.why_closed(chain, session.clock.utc())) is not None:
         raise DesktopRequestError(GswError.INVALID_REQUEST, f"the record may not be dialed now: {why}")
-    if snapshot(session).ports_free < 1:
+    if not port_left(session):
         raise DesktopRequestError(GswError.INVALID_REQUEST, "no port is free")

@@ -106,19 +106,33 @@ def agents_seen(roster: Roster, elsewhere: Set[str], now_s: float) -> AgentsSeen
 def _ports_free(session: "Session", customers: int, now_s: float) -> int:
     """Calls that the group's ports, its trunks and the telephony's legs still admit."""
     group, sharing, weight = session.group, session.sharing, session.planner.sharing_weight
-    # Every agent who may be needed keeps a leg in reserve.
-    off_phone = 0
-    for seat in session.roster.seats.values():
-        state = seat.state
-        if state is not TALKING and state is not RESERVED and state is not AgentState.LOGGED_OUT:
-            off_phone += 1
-    kept = off_phone + sharing.legs_kept_elsewhere(session, now_s)
-    legs_free = session.telephony.capacity - session.telephony.in_use - kept
+    legs_free = _legs_free(session, now_s)
     return min(
         group.num_of_channels - customers,
         session.trunk_board.free_ports(group.trunks, group.dbid, weight, now_s),
         sharing.legs.free(group.dbid, weight, sharing.legs.used + legs_free, now_s),
     )
+
+
+def port_left(session: "Session") -> bool:
+    """Whether one more call is possible at all: an agent's own call does not queue for a part with the pacing's."""
+    customers = sum(task.machine.state is not AttemptState.WRAP_UP for task in session.attempts.values())
+    return (
+        customers < session.group.num_of_channels
+        and session.trunk_board.ports_left(session.group.trunks) > 0
+        and _legs_free(session, session.clock.now_s()) > 0
+    )
+
+
+def _legs_free(session: "Session", now_s: float) -> int:
+    """Legs for customers: every agent who may be needed keeps one in reserve."""
+    off_phone = 0
+    for seat in session.roster.seats.values():
+        state = seat.state
+        if state is not TALKING and state is not RESERVED and state is not AgentState.LOGGED_OUT:
+            off_phone += 1
+    kept = off_phone + session.sharing.legs_kept_elsewhere(session, now_s)
+    return session.telephony.capacity - session.telephony.in_use - kept
 
 
 def _starts_allowed(session: "Session", now_s: float) -> int:

@@ -50,7 +50,12 @@ class TrunkBoard:
         """The same trunks with other limits."""
         self._trunks = {trunk.name: trunk for trunk in trunks}
 
+    def ports_left(self, names: Iterable[str]) -> int:
+        """Calls that may be added on these trunks, whoever wants them."""
+        return sum(max(0, self._trunks[name].max_calls - self._places[name].used) for name in names)
+
     def free_ports(self, names: Iterable[str], group: int = 0, weight: float = 1.0, now_s: float = 0.0) -> int:
+        """Calls that the group may add on these trunks for its pacing."""
         return sum(
             max(0, self._places[name].free(group, weight, self._trunks[name].max_calls, now_s)) for name in names
         )

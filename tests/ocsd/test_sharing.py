@@ -174,6 +174,16 @@ def test_given_few_call_starts_when_two_groups_wait_for_them_then_they_have_them
     assert started[2] / started[1] == pytest.approx(3.0, rel=0.1)
 
 
+def test_given_a_group_beyond_its_part_when_an_agent_wants_to_call_then_the_ports_that_are_left_count():
+    board = TrunkBoard([Trunk(dbid=1, name="t", tenant="x", host="h", max_calls=10)], 0.0)
+    for _ in range(6):
+        board.take(("t",), 0.0, 1)
+    board.want_ports(("t",), 2, 1.0, 0.0)
+
+    assert (board.free_ports(("t",), 1, 1.0, 0.0), board.free_ports(("t",), 2, 1.0, 0.0)) == (0, 4)
+    assert board.ports_left(("t",)) == 4
+
+
 def test_given_one_group_alone_when_it_starts_calls_then_it_is_always_its_turn():
     starts = FairStarts()
     for second in range(10):
