@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from ocsd.config.legal import guard_of
@@ -453,3 +456,79 @@ async def test_given_a_hard_stop_when_asked_why_then_its_gate_is_closed(autojump
             assert gate.passed is False
             assert "40 of 1040 people abandoned (3.85%), limit 3.00%" in gate.why
             assert "legal_hard_stop" in gate.remedy
+
+
+# --- whatever the order -------------------------------------------------------------------------------------------
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["found", "writing", "commit", "written"]), st.integers(0, 5), st.booleans()),
+        st.tuples(st.sampled_from(["read", "kill"]), st.integers(0, 1), st.booleans()),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+@settings(max_examples=150, deadline=None)
+async def test_given_two_nodes_when_people_are_found_written_and_read_in_any_order_then_never_too_lenient(
+    steps,
+):
+    """Persons 0, 2, 4 are of node 0, the others of node 1. Each is settled, then written, as an attempt is."""
+    site = Site()
+    site.write(*people(200))
+    guards = [site.guard, site.new_guard()]
+    for guard in guards:
+        await guard.read()
+    progress: dict[int, str] = {}
+    lost_ones: dict[int, bool] = {}
+    committed: set[int] = set()
+    known: list[set[int]] = [set(), set()]
+    order = ["found", "writing", "commit", "written"]
+    for what, which, flag in steps:
+        if what == "read":
+            await guards[which].read()
+            known[which] |= committed
+        elif what == "kill":
+            guards[which] = site.new_guard()
+            await guards[which].read()
+            known[which] = set(committed)
+            for person in range(which, 6, 2):  # what was not written is lost with the daemon
+                if person in progress and person not in committed:
+                    progress[person] = "gone"
+                elif person in committed:
+                    progress[person] = "written"
+        else:
+            node, before = which % 2, progress.get(which)
+            if order.index(what) != (0 if before is None else order.index(before) + 1 if before in order else 9):
+                continue
+            progress[which] = what
+            if what == "found":
+                lost_ones[which] = flag
+                guards[node].changed(which, lost() if flag else bridged())
+                known[node].add(which)
+            elif what == "writing":
+                guards[node].writing(which)
+            elif what == "commit":
+                site.write(PersonFound(NOON, None if lost_ones[which] else 0.3))
+                committed.add(which)
+            else:
+                guards[node].written(which)
+        for node in (0, 1):
+            state = guards[node].state()
+            sure = known[node] & (set(lost_ones))
+            abandoned = sum(lost_ones[person] for person in sure)
+            assert state.count.abandoned >= abandoned
+            assert state.slack <= 0.03 * (200 + len(sure)) - abandoned + 1e-9
+    for person, step in progress.items():  # everything comes to its end
+        node = person % 2
+        if step in ("found", "writing"):
+            guards[node].writing(person)
+            site.write(PersonFound(NOON, None if lost_ones[person] else 0.3))
+            committed.add(person)
+        if step in ("found", "writing", "commit"):
+            guards[node].written(person)
+    for guard in guards:
+        await guard.read()
+        count = guard.state().count
+        assert (count.people, count.abandoned) == (200 + len(committed), sum(lost_ones[one] for one in committed))
