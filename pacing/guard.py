@@ -23,8 +23,8 @@ any hour on record: such an hour may come again, and the ledger still knows it a
 quantile, beyond the mean, of what is lost of the calls under way (Poisson). What is left is shared by those who spend
 it.
 
-The pace is the largest share p of the people expected in the rest of the window (F) at which even the upper quantile of
-what is lost fits what is left of the budget: A + p F + z sqrt(p F) <= L (N + F). It is never above L.
+The pace is the largest share p of the people expected in the rest of the window (F; M of a rolling one) at which even
+the upper quantile of what is lost fits the budget: p F + z sqrt(p F) <= L F + room - reserve. It is never above L.
 
 Sources: docs/guard.md. Cramer-Lundberg: Asmussen and Albrecher, "Ruin Probabilities", 2nd edition, chapter IV.
 """
@@ -350,9 +350,13 @@ def beyond_mean(mean: float, confidence: float) -> float:
     return max(0.0, quantile - mean)
 
 
-def pace(limit_ratio: float, count: Count, expected_people: float, confidence: float) -> float:
-    """The share of ``expected_people`` that fits the budget even in its upper quantile, in 0..limit_ratio."""
-    budget = limit_ratio * (count.people + expected_people) - count.abandoned
+def pace(limit_ratio: float, left: float, expected_people: float, confidence: float) -> float:
+    """
+    The share of ``expected_people`` that fits the budget even in its upper quantile, in 0..limit_ratio.
+
+    ``left``: what the people so far have left of their budget, or have overdrawn.
+    """
+    budget = limit_ratio * expected_people + left
     if budget <= 0.0 or expected_people <= 0.0:
         return 0.0
     z = NormalDist().inv_cdf(confidence)
@@ -441,12 +445,9 @@ class Guard:
         budget = rule.limit_ratio * (rule.min_people if rolling else count.people + expected)
         reserve = max(min(held, LARGEST_RESERVE), min(EXCESS_TIMES * excess, EXCESS_SHARE * budget))
         reserve += beyond_mean(abandoned_under_way, self.confidence)
-        if rolling:
-            # The tightest suffix, as if it were all that was ever counted.
-            nearest = Count(rule.min_people, math.ceil(rule.limit_ratio * rule.min_people - slack))
-            pace_ratio = pace(rule.limit_ratio, nearest, min(expected, 4.0 * rule.min_people), self.confidence)
-        else:
-            pace_ratio = pace(rule.limit_ratio, count, expected, self.confidence)
+        # A rolling window gives back what is lost now only as a whole, so it looks no further than its shortest part.
+        ahead = min(expected, float(rule.min_people)) if rolling else expected
+        pace_ratio = pace(rule.limit_ratio, slack - reserve, ahead, self.confidence)
         allowed = (slack - reserve) / max(1, sharers)
         phase = self._phase(count, slack, allowed, abandoned_under_way)
         because = "" if phase is Phase.OPEN else self._because(phase, count, slack, reserve, held)

@@ -216,13 +216,12 @@ def test_given_a_mean_when_asked_then_the_poisson_quantile_beyond_it_is_told(mea
 
 
 def test_given_a_budget_when_paced_then_even_the_upper_quantile_fits():
-    count, people, limit = Count(10_000, 310), 20_000.0, 0.03
-    chosen = pace(limit, count, people, 0.99)
+    people, limit = 20_000.0, 0.03
+    chosen = pace(limit, -10.0, people, 0.99)
     assert 0.02 < chosen < limit
-    budget = limit * (count.people + people) - count.abandoned
-    assert chosen * people + 2.3263 * math.sqrt(chosen * people) == pytest.approx(budget, rel=1e-3)
-    assert pace(limit, Count(10_000, 100), people, 0.99) == limit  # never above it, whatever was saved
-    assert pace(limit, Count(1000, 700), people, 0.99) == 0.0
+    assert chosen * people + 2.3263 * math.sqrt(chosen * people) == pytest.approx(limit * people - 10.0, rel=1e-3)
+    assert pace(limit, 200.0, people, 0.99) == limit  # never above it, whatever was saved
+    assert pace(limit, -limit * people, people, 0.99) == 0.0
 
 
 # --- invariants ------------------------------------------------------------------------------------------------------
