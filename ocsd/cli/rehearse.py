@@ -104,10 +104,13 @@ def rehearse(
       ocsd rehearse --group "Demo@Agents" --made-up 20000 --hit 25 --shift 0-4=30 --shift 2-8=30 --plot day.svg
     """
     from ocsd.rehearsal.compare import compare, variants_of
+    from ocsd.rehearsal.plotting import format_of
     from ocsd.rehearsal.report import Telling, told
     from ocsd.rehearsal.run import group_named
     from ocsd.rehearsal.staging import active_lists, assumptions, next_morning, scene_of, settings_of
 
+    if plot is not None:
+        format_of(plot)
     configure_logging("critical")  # what a session says in a rehearsal is for nobody's log
     configuration = _load(config)
     found = group_named(configuration, group)

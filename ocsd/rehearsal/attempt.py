@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 import trio
 
 from ocsd.model.enums import CallResult
+from ocsd.model.records import AttemptTimes
 from ocsd.rehearsal.clock import finish
 from ocsd.rehearsal.world import Course
 from ocsd.sessions import attempt_events as machine_events
@@ -127,6 +128,10 @@ class RehearsedAttempt(AttemptTask):
     def _gone(self) -> None:
         self._drop_customer()
         self.session.attempt_finished(self)
+
+    def times(self) -> AttemptTimes:
+        """The store in memory keeps no other."""
+        return AttemptTimes(dialing_at=self.session.clock.utc_at(self.machine.started_s))
 
     # --- the called side ----------------------------------------------------------------------------------------------
 

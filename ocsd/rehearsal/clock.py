@@ -24,9 +24,13 @@ class VirtualClock:
 
     def utc(self) -> datetime:
         if self._utc_of_s != self.seconds:
-            self._utc = self.start + timedelta(seconds=self.seconds)
+            self._utc = self.utc_at(self.seconds)
             self._utc_of_s = self.seconds
         return self._utc
+
+    def utc_at(self, at_s: float) -> datetime:
+        """The calendar time of a virtual instant."""
+        return self.start + timedelta(seconds=at_s)
 
 
 def finish(coroutine: Coroutine[Any, Any, T]) -> T:

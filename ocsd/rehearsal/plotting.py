@@ -12,8 +12,17 @@ from ocsd.rehearsal.figures import Stretch, stretch
 from ocsd.rehearsal.run import Run, Scene
 
 COLOURS: Final = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c")
+FORMATS: Final = ("svg", "png", "pdf")
 WINDOW_MIN: Final = 15
 """Each point is the figure of the quarter of an hour before it."""
+
+
+def format_of(path: Path) -> str:
+    """By the ending of the file; OcsdError names those that can be written."""
+    kind = path.suffix.removeprefix(".").lower() or "svg"
+    if kind not in FORMATS:
+        raise OcsdError(f"a plot can be written as .{', .'.join(FORMATS)}, not as .{kind}")
+    return kind
 
 
 def plot(outcomes: Sequence[Outcome], scene: Scene, path: Path) -> None:
@@ -29,9 +38,7 @@ def plot(outcomes: Sequence[Outcome], scene: Scene, path: Path) -> None:
     except ImportError:
         raise OcsdError("a plot needs matplotlib: pip install matplotlib") from None
     dates, plt = import_module("matplotlib.dates"), import_module("matplotlib.pyplot")
-    kind = path.suffix.removeprefix(".").lower() or "svg"
-    if kind not in ("svg", "png", "pdf"):
-        raise OcsdError(f"a plot can be written as .svg, .png or .pdf, not as .{kind}")
+    kind = format_of(path)
     # The same figures give the same file: no time of day in it, no random ids.
     with plt.rc_context({"svg.hashsalt": "ocsd", "svg.fonttype": "none"}):
         figure, axes = plt.subplots(5, 1, sharex=True, figsize=(9, 12), height_ratios=(3, 3, 2, 2, 3))
