@@ -148,9 +148,12 @@ async def test_given_shared_agents_when_asked_why_then_those_who_count_for_anoth
     scripts = dict.fromkeys([*numbers(1, 50), *numbers(501, 550)], RINGS_ON)
     async with world(tmp_path, scripts, more=second_group(4), agents=4) as place, place.daemon() as daemon:
         fill(place, 50, 50)
-        for n in range(1, 5):
-            await daemon.log_in(f"agent{n}")
         await start_both(daemon)
+        await trio.sleep(3)  # both have records by now
+        for n in range(1, 5):
+            await daemon.log_in(f"agent{n}", ready=False)
+        for desktop in daemon.desktops.values():
+            await daemon.desks.received(desktop, RequestAgentReady())
         await daemon.until(lambda: under_way(daemon, SECOND) == 2)
         explaining = Explaining(daemon.campaigns, cast(Database, None), place.dnc, "owner")
 
