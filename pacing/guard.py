@@ -460,7 +460,8 @@ class Guard:
     def _phase(self, count: Count, slack: float, allowed: float, under_way: float) -> Phase:
         if self.rule.no_allowance:
             return Phase.STOPPED if self.hard_stop and count.abandoned else Phase.ONE_TO_ONE
-        if self.hard_stop and count.people >= HARD_STOP_PEOPLE and slack - under_way < 1.0:
+        lost = under_way + beyond_mean(under_way, self.confidence)
+        if self.hard_stop and count.people >= HARD_STOP_PEOPLE and slack - lost < 1.0:
             return Phase.STOPPED
         return Phase.OPEN if allowed >= 1.0 else Phase.ONE_TO_ONE
 
