@@ -33,22 +33,22 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from functools import lru_cache
 from statistics import NormalDist
-from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pacing.rules import BUCKET_S, DAY_S, PRESETS, Rule, WindowKind, with_changes
 from pacing.types import LegalRoom
 
-BUCKET_S: Final = 900
-"""Quarters of an hour: every time zone's midnight is the beginning of one."""
-DAY_S: Final = 86_400
+FloatArray: TypeAlias = NDArray[np.float64]
+
 RATE_MEMORY_S: Final = 7 * DAY_S
 """The people to expect follow the last week, so that a weekend is in it."""
 LEAST_EXPECTED: Final = 1_000
@@ -68,122 +68,6 @@ EXCESS_SHARE: Final = 0.25
 must not keep the guard closed for weeks."""
 HARD_STOP_PEOPLE: Final = 1_000
 """A hard stop ends the dialing of the whole window, and in few people one is over the limit by chance."""
-
-
-class WindowKind(Enum):
-    SUCCESSIVE = "successive"
-    """Periods one after the other from the campaign's first answered person."""
-    CALENDAR = "calendar"
-    """Periods of whole days from midnight in the rule's zone."""
-    ROLLING = "rolling"
-    """At any instant, what lies no further back than the window's length."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """
-    One law, policy or house rule about abandoned calls.
-
-    Attributes:
-        limit_ratio: of the people who answer, this share may be abandoned; 0: no allowance at all.
-        window_s: length of the window.
-        zone: IANA name; where a calendar window's midnight is.
-        denominator, clock_start: what counts, in words.
-        late_counts: a person whose agent came later than two seconds after the greeting counts as abandoned too.
-        since: since when the rule holds (or from when to when it did), in words.
-        min_people: of a rolling window: fewer people make no ratio; up to ``limit_ratio * min_people`` of them may be
-            abandoned.
-    """
-
-    name: str
-    title: str
-    limit_ratio: float
-    window: WindowKind
-    window_s: int
-    denominator: str
-    clock_start: str
-    source: str
-    since: str
-    zone: str = "UTC"
-    late_counts: bool = True
-    min_people: int = 1_000
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.limit_ratio < 1.0:
-            raise ValueError(f"limit_ratio must be in [0, 1), is {self.limit_ratio}")
-        if self.window_s < BUCKET_S or self.window_s % BUCKET_S:
-            raise ValueError(f"window_s must be a multiple of {BUCKET_S}, is {self.window_s}")
-        if self.window is WindowKind.CALENDAR and self.window_s % DAY_S:
-            raise ValueError("a calendar window has whole days")
-        if self.min_people < 1:
-            raise ValueError(f"min_people must be at least 1, is {self.min_people}")
-
-    @property
-    def no_allowance(self) -> bool:
-        return self.limit_ratio == 0.0
-
-
-_ANSWERED: Final = "calls of the campaign that a person answered (no machines, no fax, no calls without an answer)"
-_GREETING: Final = "end of the called person's greeting"
-
-PRESETS: Final = MappingProxyType(
-    {
-        rule.name: rule
-        for rule in (
-            Rule(
-                "campaign", "the campaign's own max_overdial_rate", 0.03, WindowKind.SUCCESSIVE, 30 * DAY_S, _ANSWERED,
-                _GREETING, "option max_overdial_rate of the campaign's groups (the lowest)", "whenever it is set",
-            ),
-            Rule(
-                "us-tsr", "United States, Telemarketing Sales Rule", 0.03, WindowKind.SUCCESSIVE, 30 * DAY_S, _ANSWERED,
-                _GREETING, "16 CFR 310.4(b)(1)(iv) and (b)(4)(i); 73 FR 51164", "since 1 October 2008",
-            ),
-            Rule(
-                "us-tcpa", "United States, rules under the Telephone Consumer Protection Act", 0.03,
-                WindowKind.SUCCESSIVE, 30 * DAY_S, _ANSWERED, _GREETING, "47 CFR 64.1200(a)(7); 77 FR 34233",
-                "since November 2012",
-            ),
-            Rule(
-                "strict-1", "1 %, as some regulators and clients ask", 0.01, WindowKind.ROLLING, 30 * DAY_S, _ANSWERED,
-                _GREETING, "California Public Utilities Commission, D.02-06-072 under Public Utilities Code 2875.5; "
-                "D.03-03-038 went back to 3 %", "in California 1 January to 13 March 2003, since then a house rule",
-                min_people=5_000,
-            ),
-            Rule(
-                "uk", "United Kingdom: no allowance", 0.0, WindowKind.CALENDAR, DAY_S, _ANSWERED,
-                "the call is picked up; an information message begins within two seconds",
-                "Ofcom, Persistent misuse: revised statement of policy, published 20 December 2016",
-                "since 1 March 2017", zone="Europe/London", late_counts=False,
-            ),
-            Rule(
-                "uk-2010", "United Kingdom, the former allowance of 3 % in 24 hours", 0.03, WindowKind.CALENDAR, DAY_S,
-                "live calls of the campaign (abandoned ones and those passed to an agent)",
-                "the call is picked up; an information message begins within two seconds",
-                "Ofcom, Revised statement of policy on the persistent misuse of an electronic communications network "
-                "or service, 1 October 2010", "until 28 February 2017", zone="Europe/London", late_counts=False,
-            ),
-        )
-    }
-)  # fmt: skip
-"""Rules by name; no legal advice. `docs/guard.md` says what each leaves open."""
-
-
-def with_changes(
-    rule: Rule,
-    *,
-    limit_ratio: float | None = None,
-    window_s: int | None = None,
-    window: WindowKind | None = None,
-    zone: str | None = None,
-) -> Rule:
-    """The rule with a stricter limit or another window; ValueError when they do not fit together."""
-    return replace(
-        rule,
-        limit_ratio=rule.limit_ratio if limit_ratio is None else limit_ratio,
-        window_s=rule.window_s if window_s is None else window_s,
-        window=rule.window if window is None else window,
-        zone=rule.zone if zone is None else zone,
-    )
 
 
 def bucket_of(at_s: float) -> int:
@@ -219,6 +103,8 @@ class Ledger:
         self.started_s = started_s
         self._of_period: tuple[int, int, Count] | None = None
         self._worst: tuple[int, float, float] | None = None
+        self._older_changes = 0
+        self._series: tuple[tuple[int, int, int], FloatArray, FloatArray] | None = None
         for start_s, people, abandoned in buckets:
             self.add(start_s, people, abandoned)
 
@@ -231,6 +117,7 @@ class Ledger:
             self._starts.insert(bisect_left(self._starts, start_s), start_s)
             before = Count()
         self._counts[start_s] = before + more
+        self._older_changes += start_s != self._starts[-1]
         if self.started_s is None or start_s < self.started_s:
             self.started_s = start_s
         if self._of_period is not None:
@@ -251,6 +138,27 @@ class Ledger:
         """(start, people, abandoned) from the bucket that ``first_s`` is in, in order."""
         low = 0 if first_s == -math.inf else bisect_left(self._starts, bucket_of(first_s))
         return [(s, self._counts[s].people, self._counts[s].abandoned) for s in self._starts[low:]]
+
+    def series(self, first_s: int) -> tuple[FloatArray, FloatArray]:
+        """
+        People and abandoned people of the buckets from ``first_s`` on, newest first, (n_buckets,) float64.
+
+        To be read only, and only until the next call: just the newest bucket changes all the time.
+        """
+        if not self._starts or self._starts[-1] < first_s:
+            return np.zeros(0), np.zeros(0)
+        newest_s = self._starts[-1]
+        key = first_s, newest_s, self._older_changes
+        if self._series is None or self._series[0] != key:
+            counts = [self._counts[s] for s in reversed(self._starts[bisect_left(self._starts, first_s) :])]
+            self._series = (
+                key,
+                np.array([count.people for count in counts], dtype=np.float64),
+                np.array([count.abandoned for count in counts], dtype=np.float64),
+            )
+        _, people, abandoned = self._series
+        people[0], abandoned[0] = self._counts[newest_s].people, self._counts[newest_s].abandoned
+        return people, abandoned
 
     def largest_excess(self, limit_ratio: float, now_s: float) -> float:
         """The largest a - L n of up to an hour on end, over all that the ledger holds; 0 when none was above L."""
@@ -516,11 +424,9 @@ def rolling_slack(ledger: Ledger, begins_s: int, rule: Rule) -> float:
 
     A suffix may begin inside a bucket: all that were abandoned in that bucket count, and none of its people.
     """
-    counted = ledger.buckets(begins_s)
-    if not counted:
+    people, abandoned = ledger.series(begins_s)
+    if not people.size:
         return rule.limit_ratio * rule.min_people
-    people = np.array([entry[1] for entry in counted], dtype=np.float64)[::-1]
-    abandoned = np.array([entry[2] for entry in counted], dtype=np.float64)[::-1]
     behind = np.cumsum(people) - people
     return float(np.min(rule.limit_ratio * np.maximum(behind, rule.min_people) - np.cumsum(abandoned)))
 
@@ -544,6 +450,7 @@ class PhaseWatch:
 
 __all__ = [
     "BUCKET_S",
+    "DAY_S",
     "PRESETS",
     "Count",
     "Guard",
