@@ -1,46 +1,58 @@
 """Feedback around the prediction: theta, the risk a single call may carry, follows what really happens.
 
-* Overdial: after each answered person log theta += gain x (set point - abandoned), so that the abandon rate settles at
-  the set point whatever the bias of the model. Besides, theta shrinks with the room left under the limit, so that the
-  first abandoned people are spent only once enough answered ones have earned them.
+* Overdial: log theta = its first value + gain x excess, where excess sums (set point - abandoned) over answered people.
+  So the abandon rate settles at the set point whatever the bias of the model, and theta barely moves once it fits: a
+  theta that swings costs busy factor. Besides, theta shrinks while the last quarter of an hour comes near its own
+  limit; measured in standard deviations of a quarter at the set point, because in a large group chance needs no brake.
 * Busy factor, wait time: a second theta follows the measured error; the smaller of both applies, so the overdial
   bound is always on top. Below the smallest theta the same variable keeps agents waiting before they are dialed for:
   a busy factor under what one call per agent gives is reached that way.
 """
 
 import math
+from collections import deque
 from typing import Any
 
-from pacing.limits import AbandonmentCount, slack
-from pacing.types import Goal, GroupSnapshot, PacingTarget
+from pacing.types import Algorithm, Goal, GroupSnapshot, PacingTarget
 
-FEEDBACK_GAIN = 0.3
 SET_POINT = 0.97
 """Share of the limit that is aimed at: 2.9 % for 3 %."""
-FIRST_THETA_RATIO = 0.8
+FIRST_THETA_RATIO = 1.0
 """First theta as a share of the limit."""
-COMFORTABLE_SLACK = 1.5
-"""Abandoned people still allowed below which theta shrinks in a short run ..."""
-COMFORTABLE_SLACK_MOST = 6.0
-SLACK_PER_PERSON = 1.0 / 300.0
-"""... and how that reserve grows with the people answered. Bursts are larger in large groups, which get there soon;
-the reserve keeps the guard, which costs far more than the reserve, from closing."""
-TAPER = 1.5
-"""Logarithm by which theta is smaller without slack than with a comfortable one."""
+GAIN, GAIN_LEAST = 0.3, 0.08
+GAIN_PEOPLE = 300
+"""The gain falls with the root of the people answered beyond so many: the same excess weighs less and less."""
+EXCESS_MOST = 12.0
+"""People by which a run's excess counts at most: after an hour of ill luck the loop comes back within reason."""
+WINDOW_S = 900.0
+"""The quarter of an hour that has a limit of its own ..."""
+WINDOW_FACTOR = 2.0
+"""... of so many times the limit: 6 % for 3 %."""
+WINDOW_EXPECTED_LEAST = 2.0
+"""Abandoned people that a quarter must be expected to have for its limit to mean anything: some 20 agents."""
+WINDOW_NEAR, WINDOW_GAIN = 1.6, 1.5
+"""Standard deviations from the quarter's limit below which theta shrinks, and its logarithm by each missing one."""
 LOG_THETA_MIN, LOG_THETA_MAX = math.log(1e-4), math.log(0.5)
-GOAL_GAIN_PER_S = 0.05
-"""Growth of log theta per second and unit of error (busy factor: ratio; wait time: logarithm of measured/target)."""
 GOAL_MEMORY_S = 120.0
 """Measured busy factor and wait time average over this long: a few calls of each agent."""
+GOAL_GAIN = 12.0
+"""Log theta per unit of the recent error (busy factor: ratio; wait time: logarithm of measured/target) ..."""
+GOAL_GAIN_PER_S = 0.03
+"""... and per unit and second."""
+GOAL_STEER_LEAST = -30.0
 HOLD_S_PER_UNIT = 4.0
-LOG_STEER_MIN = LOG_THETA_MIN - 30.0
+LOG_STEER_MIN = LOG_THETA_MIN + GOAL_STEER_LEAST
 
 
 class ThetaControl:
     """Both feedback loops of one campaign group; owned by its pacer."""
 
     def __init__(self) -> None:
-        self._log_theta: float | None = None
+        self._excess = 0.0
+        self._people = 0
+        self._recent: deque[tuple[float, bool]] = deque()
+        self._recent_abandoned = 0
+        self._last: deque[bool] = deque(maxlen=1000)
         self._log_goal = math.log(0.02)
         self._busy_agent_s = 0.0
         self._agent_s = 0.0
@@ -49,25 +61,32 @@ class ThetaControl:
         self.overdial_binds = False
         """Whether the last :meth:`theta` came from the overdial bound rather than from the goal."""
 
-    def answered_person(self, count: AbandonmentCount, limit_ratio: float, *, abandoned: bool, governed: bool) -> None:
-        """Learn from one answered person, who is in ``count`` already.
+    # What happened ----------------------------------------------------------------------------------------------
+
+    def answered_person(self, limit_ratio: float, at_s: float, *, abandoned: bool, governed: bool) -> None:
+        """Learn from one answered person at ``at_s`` running seconds.
 
         ``governed``: theta is what bounded the launches. Otherwise (few ports, progressive mode, another goal) a good
         rate is no merit of theta, which must not grow unnoticed until it is let loose.
         """
-        # Theta grows only as far as there is a reserve, or it would grow until the taper below had no effect.
-        reserve = _clip(slack(count, limit_ratio) / comfortable_slack(count.people), 0.0, 1.0) if governed else 0.0
-        step = FEEDBACK_GAIN * (SET_POINT * limit_ratio * reserve - abandoned)
-        self._log_theta = _clip(self._overdial(limit_ratio) + step, LOG_THETA_MIN, LOG_THETA_MAX)
+        step = SET_POINT * limit_ratio - abandoned
+        if step < 0.0 or governed or self._excess < 0.0:
+            self._excess = _clip(self._excess + step, -EXCESS_MOST, EXCESS_MOST)
+        self._people += 1
+        self._recent.append((at_s, abandoned))
+        self._recent_abandoned += abandoned
+        self._last.append(abandoned)
 
     def bridged(self) -> None:
         self._bridged += 1.0
 
-    def elapse(self, seconds: float, before: GroupSnapshot, target: PacingTarget) -> None:
-        """Let ``seconds`` pass during which the group looked like ``before``."""
+    def elapse(self, seconds: float, now_s: float, before: GroupSnapshot, target: PacingTarget) -> None:
+        """Let ``seconds`` pass, until ``now_s`` running seconds, during which the group looked like ``before``."""
+        while self._recent and self._recent[0][0] < now_s - WINDOW_S:
+            self._recent_abandoned -= self._recent.popleft()[1]
         keep = math.exp(-seconds / GOAL_MEMORY_S)
         idle = len(before.agents_idle_s)
-        busy = len(before.agents_talking_s) + len(before.agents_wrapping_s)
+        busy = len(before.agents_talking_s) + len(before.agents_wrapping_s) + len(before.agents_ready_in_s)
         self._busy_agent_s = self._busy_agent_s * keep + busy * seconds
         self._agent_s = self._agent_s * keep + (idle + busy) * seconds
         self._idle_agent_s = self._idle_agent_s * keep + idle * seconds
@@ -92,16 +111,13 @@ class ThetaControl:
         """Recent mean seconds an agent waits for a call: idle agent time per bridged call (Little's law)."""
         return self._idle_agent_s / max(self._bridged, 0.5)
 
-    def theta(self, target: PacingTarget, count: AbandonmentCount, expected_abandoned: float) -> float:
-        """Risk bound of a single call now; ``expected_abandoned``: what the calls under way are expected to add."""
-        limit = overdial_limit(target)
-        comfortable = comfortable_slack(count.people)
-        missing = max(0.0, comfortable - slack(count, limit, expected_abandoned))
-        log_theta = self._overdial(limit) - TAPER * missing / comfortable
+    # What follows -----------------------------------------------------------------------------------------------
+
+    def theta(self, target: PacingTarget) -> float:
+        """Risk bound of a single call now."""
+        log_theta = self._overdial(overdial_limit(target), target)
         self.overdial_binds = target.goal is Goal.OVERDIAL_RATE or log_theta <= self._log_goal
-        if not self.overdial_binds:
-            log_theta = self._log_goal
-        return math.exp(max(log_theta, LOG_THETA_MIN))
+        return math.exp(max(log_theta if self.overdial_binds else self._log_goal, LOG_THETA_MIN))
 
     def hold_s(self, target: PacingTarget) -> float:
         """An idle agent is dialed for only after so many seconds; 0 unless a goal asks for less than one to one."""
@@ -109,14 +125,38 @@ class ThetaControl:
             return 0.0
         return HOLD_S_PER_UNIT * max(0.0, LOG_THETA_MIN - self._log_goal)
 
-    def _overdial(self, limit_ratio: float) -> float:
-        if self._log_theta is None:
-            return math.log(max(FIRST_THETA_RATIO * limit_ratio, 1e-4))
-        return self._log_theta
+    def window(self, limit_ratio: float) -> tuple[int, int, float]:
+        """People and abandoned people of the last quarter of an hour, and the logarithm taken off theta for them."""
+        people, abandoned = len(self._recent), self._recent_abandoned
+        expected = limit_ratio * people
+        if expected < WINDOW_EXPECTED_LEAST:
+            return people, abandoned, 0.0
+        room = (WINDOW_FACTOR * expected - abandoned) / math.sqrt(expected + 1.0)
+        return people, abandoned, WINDOW_GAIN * max(0.0, WINDOW_NEAR - room)
+
+    def _overdial(self, limit_ratio: float, target: PacingTarget | None = None) -> float:
+        gain = max(GAIN_LEAST, GAIN * math.sqrt(GAIN_PEOPLE / max(self._people, GAIN_PEOPLE)))
+        excess = self._excess
+        if target is not None and excess < 0.0 and self._below_minimum(target):
+            excess = 0.0
+        log_theta = math.log(max(FIRST_THETA_RATIO * limit_ratio, 1e-4)) + gain * excess
+        return _clip(log_theta - self.window(limit_ratio)[2], LOG_THETA_MIN, LOG_THETA_MAX)
+
+    def _below_minimum(self, target: PacingTarget) -> bool:
+        """Whether the last people were abandoned less often than the minimum that the overdial goal may fall to."""
+        if target.algorithm is not Algorithm.TIME_OPTIMIZED_ODR or target.goal is not Goal.OVERDIAL_RATE:
+            return False
+        calls = min(target.min_overdial_calls, len(self._last))
+        if not target.min_overdial_ratio or not calls:
+            return False
+        recent = sum(self._last[-place] for place in range(1, calls + 1))
+        return recent < target.min_overdial_ratio * calls
 
     def state(self) -> dict[str, Any]:
         return {
-            "log_theta": self._log_theta,
+            "excess": self._excess,
+            "people": self._people,
+            "last": [int(gone) for gone in self._last],
             "log_goal": self._log_goal,
             "busy_agent_s": self._busy_agent_s,
             "agent_s": self._agent_s,
@@ -124,16 +164,18 @@ class ThetaControl:
             "bridged": self._bridged,
         }
 
+    def recent(self, now_s: float) -> list[list[float]]:
+        """Ages (negative seconds) of the people of the last quarter of an hour, and whether they were abandoned."""
+        return [[at_s - now_s, int(gone)] for at_s, gone in self._recent]
+
     def load(self, state: dict[str, Any]) -> None:
-        self._log_theta = None if state["log_theta"] is None else float(state["log_theta"])
+        self._excess, self._people = float(state["excess"]), int(state["people"])
+        self._last = deque((bool(gone) for gone in state["last"]), maxlen=self._last.maxlen)
         self._log_goal = float(state["log_goal"])
         self._busy_agent_s, self._agent_s = float(state["busy_agent_s"]), float(state["agent_s"])
         self._idle_agent_s, self._bridged = float(state["idle_agent_s"]), float(state["bridged"])
-
-
-def comfortable_slack(people: int) -> float:
-    """Reserve of abandoned people still allowed at which theta is not reduced, after so many answered people."""
-    return _clip(people * SLACK_PER_PERSON, COMFORTABLE_SLACK, COMFORTABLE_SLACK_MOST)
+        self._recent = deque((float(at_s), bool(gone)) for at_s, gone in state["recent"])
+        self._recent_abandoned = sum(gone for _, gone in self._recent)
 
 
 def overdial_limit(target: PacingTarget) -> float:

@@ -7,7 +7,7 @@ Three effects would bias naive counts, and each has its remedy:
 
 * Quick outcomes come in first after a change of volume, so an outcome enters the hit ratio only a fixed lag after
   its *launch* (:class:`HitRatio`), and calls older than the lag that still ring count by their posterior.
-* Hit ratios drift; a fast average takes over from a slow one once they differ beyond chance.
+* Hit ratios drift; averages over few and many calls are weighted by how well they foretell.
 * Short talks end first, so the earliest durations are weighted by Kaplan and Meier's estimator with the talks still
   under way as censored observations (JASA 53, 1958) until enough talks have ended.
 """
@@ -30,9 +30,11 @@ AGE_BINS = 120
 HORIZON_STEPS = 56
 """The prediction covers 28 s: longer than nearly all rings, and what happens later can still be decided later."""
 SLOW_CALLS = 1500
-FAST_CALLS = 120
-JUMP_STANDARD_ERRORS = 4.0
-"""The fast average replaces the slow one at this distance: by chance less than once in ten thousand calls."""
+"""Calls over which ages at answer and at other endings are remembered."""
+HIT_MEMORIES: Floats = np.array([100.0, 400.0, 1600.0])
+HIT_PRIOR_WEIGHTS: Floats = np.array([0.1, 0.3, 0.6])
+HIT_CREDIT_KEPT = 1.0 - 1.0 / 150.0
+"""Of its credit an average keeps this from call to call: what it foretold 150 calls ago counts a third."""
 HANDLED_KEPT = 600
 """Pairs of talk and wrap-up time kept: about an hour of thirty agents, so shifts of the day are followed."""
 RESIDUAL_KNOTS = 48
@@ -44,15 +46,20 @@ CENSORED_UNTIL = 150
 class HitRatio:
     """Share of launched calls that are answered, counted by launch cohort.
 
+    Averages over the last 100, 400 and 1,600 calls or so each foretell every outcome; they are weighted by how well
+    they did of late. In a steady world the long one wins because it wavers least; when the ratio has moved, the short
+    one takes over within some thirty calls (a mixture of experts with discounted likelihoods: Herbster and Warmuth,
+    Machine Learning 32, 1998).
+
     ``prior_ratio`` counts as ``prior_calls`` calls. A high prior is the careful one: it launches less.
     """
 
     def __init__(self, prior_ratio: float = 0.5, prior_calls: float = 4.0) -> None:
         self.total = 0
         self._prior_calls = prior_calls
-        self._slow = prior_ratio
-        self._fast = prior_ratio
-        self._slow_n = prior_calls
+        self._means = np.full(len(HIT_MEMORIES), prior_ratio)
+        self._credit = np.zeros(len(HIT_MEMORIES))
+        """Logarithm of the discounted likelihood of the outcomes, by memory."""
         self._immature: list[tuple[float, int]] = []
 
     def observe(self, hit: bool, due_s: float) -> None:
@@ -66,13 +73,19 @@ class HitRatio:
 
     def _count(self, hit: int) -> None:
         self.total += 1
-        self._slow_n = min(self._slow_n + 1.0, SLOW_CALLS)
-        self._slow += (hit - self._slow) / self._slow_n
-        self._fast += (hit - self._fast) / min(self.total + self._prior_calls, FAST_CALLS)
-        if self.total > FAST_CALLS:
-            spread = max(self._slow * (1.0 - self._slow), 1e-4)
-            if abs(self._fast - self._slow) > JUMP_STANDARD_ERRORS * (spread / FAST_CALLS) ** 0.5:
-                self._slow, self._slow_n = self._fast, FAST_CALLS
+        foretold = np.clip(self._means if hit else 1.0 - self._means, 1e-3, 1.0)
+        self._credit = HIT_CREDIT_KEPT * self._credit + np.log(foretold)
+        self._means += (hit - self._means) / self._calls()
+
+    def _calls(self) -> Floats:
+        """How many calls each average stands for."""
+        calls: Floats = np.minimum(self.total + self._prior_calls, HIT_MEMORIES)
+        return calls
+
+    def _weights(self) -> Floats:
+        weights = HIT_PRIOR_WEIGHTS * np.exp(self._credit - self._credit.max())
+        shares: Floats = weights / weights.sum()
+        return shares
 
     def estimate(self, overdue: int = 0, overdue_hits: float = 0.0) -> tuple[float, float]:
         """Mean and standard error of the hit ratio.
@@ -81,23 +94,27 @@ class HitRatio:
         Their weight fades, because in the long run each of them has been counted when it ended.
         """
         counted = self.total + self._prior_calls
-        ratio = (self._slow * counted + overdue_hits) / (counted + overdue)
-        ratio = min(max(ratio, 1e-3), 1.0)
-        return ratio, (max(ratio * (1.0 - ratio), 1e-3) / self._slow_n) ** 0.5
+        shares = self._weights()
+        ratio = float(shares @ self._means)
+        spread = np.maximum(self._means * (1.0 - self._means), 1e-3) / self._calls() + (self._means - ratio) ** 2
+        ratio = (ratio * counted + overdue_hits) / (counted + overdue)
+        return min(max(ratio, 1e-3), 1.0), float(shares @ spread) ** 0.5
 
     def state(self, now_s: float) -> dict[str, Any]:
         return {
             "total": self.total,
-            "slow": self._slow,
-            "fast": self._fast,
-            "slow_n": self._slow_n,
+            "means": self._means.tolist(),
+            "credit": self._credit.tolist(),
             "immature": [[due_s - now_s, hit] for due_s, hit in sorted(self._immature)],
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over a :meth:`state`; running seconds start again at 0."""
         self.total = int(state["total"])
-        self._slow, self._fast, self._slow_n = float(state["slow"]), float(state["fast"]), float(state["slow_n"])
+        means, credit = np.asarray(state["means"], dtype=np.float64), np.asarray(state["credit"], dtype=np.float64)
+        if means.shape != self._means.shape or credit.shape != means.shape:
+            raise ValueError(f"hit ratio has {means.size} averages, expected {self._means.size}")
+        self._means, self._credit = means, credit
         self._immature = [(float(due_s), int(hit)) for due_s, hit in state["immature"]]
         heapq.heapify(self._immature)
 
@@ -179,9 +196,11 @@ class AnswerAnalysis:
         self._people = self._people * keep + people
         self._others = self._others * keep + others
 
-    @property
-    def person_ratio(self) -> float:
-        return self._people / (self._people + self._others)
+    def person_share(self) -> tuple[float, float]:
+        """Share of people among answered calls, and its standard error."""
+        whole = self._people + self._others
+        share = self._people / whole
+        return share, (max(share * (1.0 - share), 0.0) / whole) ** 0.5
 
     @property
     def count(self) -> int:
@@ -250,17 +269,28 @@ class ResidualLife:
             counted = np.bincount(row * (steps + 1) + bins, weights[by_stage][pair], len(knots) * (steps + 1))
             released = np.cumsum(counted.reshape(len(knots), steps + 1), axis=1)
         self._knots_s = knots
-        self._table: Floats = np.minimum((released + prior) / (at_risk + prior_weight + tail_weight), 1.0)
+        self.table: Floats = np.minimum((released + prior) / (at_risk + prior_weight + tail_weight), 1.0)
+        """P(over within h), float64 (knots, steps + 1)."""
 
-    def released(self, ages_s: Iterable[float]) -> Floats:
-        """Probabilities by horizon 0, STEP_S, ... for each age: float64 (n_ages, steps + 1)."""
+    def _between(self, ages_s: Iterable[float]) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
         ages = np.asarray(tuple(ages_s), dtype=np.float64)
         low = np.clip(np.searchsorted(self._knots_s, ages, side="right") - 1, 0, len(self._knots_s) - 1)
         high = np.minimum(low + 1, len(self._knots_s) - 1)
         gap = np.where(high > low, self._knots_s[high] - self._knots_s[low], 1.0)
-        share = np.clip((ages - self._knots_s[low]) / gap, 0.0, 1.0)[:, None]
-        rows: Floats = self._table[low] * (1.0 - share) + self._table[high] * share
+        return low, high, np.clip((ages - self._knots_s[low]) / gap, 0.0, 1.0)
+
+    def released(self, ages_s: Iterable[float]) -> Floats:
+        """Probabilities by horizon 0, STEP_S, ... for each age: float64 (n_ages, steps + 1)."""
+        low, high, share = self._between(ages_s)
+        rows: Floats = self.table[low] * (1.0 - share)[:, None] + self.table[high] * share[:, None]
         return rows
+
+    def counts(self, ages_s: Iterable[float]) -> Floats:
+        """How many of the ages are at each row of `table`, float64 (knots,), each split between two neighbours."""
+        low, high, share = self._between(ages_s)
+        size = len(self._knots_s)
+        counts: Floats = np.bincount(low, 1.0 - share, size) + np.bincount(high, share, size)
+        return counts
 
 
 class HandlingTimes:

@@ -12,9 +12,12 @@ No clock: time is what the snapshots say. The pacer is meant to be asked a few t
 happened. It is not thread-safe; one task owns it.
 """
 
-import math
+from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from typing import Any, Self
+
+import numpy as np
 
 from pacing.control import ThetaControl, overdial_limit
 from pacing.estimators import (
@@ -23,24 +26,34 @@ from pacing.estimators import (
     STEP_S,
     AgeHistogram,
     AnswerAnalysis,
+    Floats,
     HandlingTimes,
     HitRatio,
-    ResidualLife,
     answer_prior,
     ending_prior,
 )
-from pacing.limits import AbandonmentLedger, bounded, burst_risk, guard_reason, slack
-from pacing.predictive import CallTables, Prediction, call_tables, outlook, pending_answer_ratio
-from pacing.progressive import one_to_one_launches, progressive_launches
-from pacing.types import DialDecision, GroupSnapshot, Mode, PacingTarget
+from pacing.limits import BURST_RISK, AbandonmentCount, bounded, legal_reason
+from pacing.predictive import (
+    CallTables,
+    HitEstimate,
+    Prediction,
+    ReleaseTables,
+    call_tables,
+    outlook,
+    pending_answer_ratio,
+    release_tables,
+)
+from pacing.progressive import agents_to_dial_for, one_to_one_launches, progressive_launches
+from pacing.types import Algorithm, DialDecision, Goal, GroupSnapshot, Mode, PacingTarget
 
-LEARNING_OUTCOMES = 30
-"""Outcomes of whole launch cohorts before prediction is trusted; until then one call per agent."""
 LAG_QUANTILE = 0.9
 """An outcome counts once this share of answers would have come; the rest is estimated from the calls' ages."""
-MOST_AHEAD = 64
-"""Calls that one decision may launch ahead of idle agents; it bounds its run time, and the next decision is near."""
-STATE_VERSION = 1
+MOST_AHEAD = 4000
+"""Calls that one decision may launch; the next one is near."""
+TABLES_LAST_S = 0.5
+MIXED_LEAST = 0.05
+"""Share of people among the answers under which theirs cannot be told from the machines' by subtraction."""
+STATE_VERSION = 2
 
 
 class Outcome(Enum):
@@ -70,18 +83,20 @@ class Pacer:
         self._patience = int(max_wait_s / STEP_S)
         self._hits = HitRatio()
         self._answers = AgeHistogram(answer_prior())
+        self._other_answers = AgeHistogram(answer_prior())
         self._endings = AgeHistogram(ending_prior())
         self._analysis = AnswerAnalysis()
         self._handling = HandlingTimes()
-        self._ledger = AbandonmentLedger()
+        self._count = AbandonmentCount()
         self._control = ThetaControl()
         self._outcomes = dict.fromkeys(Outcome, 0)
         self._verdicts = 0
         self._theta_governs = False
         self._running_s = 0.0
         self._before: GroupSnapshot | None = None
-        self._tables: tuple[CallTables, ResidualLife, ResidualLife] | None = None
-        self._tables_at = (0, 0.0)
+        self._releases: tuple[ReleaseTables, ReleaseTables] | None = None
+        self._calls: CallTables | None = None
+        self._releases_at = self._calls_at = (0, 0.0)
 
     @property
     def target(self) -> PacingTarget:
@@ -107,6 +122,7 @@ class Pacer:
         self._outcomes[outcome] += 1
         if after_answer_s is not None:
             self._analysis.other(after_answer_s)
+            self._other_answers.add(max(0.0, age_s - after_answer_s))
             return
         self._endings.add(age_s)
         self._observe(hit=False, age_s=age_s)
@@ -140,10 +156,10 @@ class Pacer:
     def _person_settled(self, *, abandoned: bool) -> None:
         if not self._verdicts:
             self._analysis.person(0.0)
-        self._ledger.add(abandoned=abandoned)
+        self._count.add(abandoned=abandoned)
         self._control.answered_person(
-            self._ledger.count(),
             overdial_limit(self._target),
+            self._running_s,
             abandoned=abandoned,
             governed=self._theta_governs and self._control.overdial_binds,
         )
@@ -156,104 +172,173 @@ class Pacer:
     def decide(self, snapshot: GroupSnapshot) -> DialDecision:
         """How many calls to start now, why, what overdial rate to expect, and every figure that led there."""
         self._elapse(snapshot)
-        if self._target.mode is Mode.PROGRESSIVE:
-            self._theta_governs = False
-            wanted = progressive_launches(snapshot, self._target.lines_per_agent)
-            launch, bound = bounded(wanted, snapshot)
-            return DialDecision(launch, bound or "progressive", 0.0, self._inputs(snapshot) | {"wanted": wanted})
-        return self._predictive(snapshot)
+        if self._target.mode is Mode.PREDICTIVE:
+            return self._predictive(snapshot)
+        self._theta_governs = False
+        wanted, because = progressive_launches(snapshot, self._target.lines_per_agent), "progressive"
+        one_to_one = one_to_one_launches(snapshot)
+        if (legal := legal_reason(snapshot.legal, 0.0)) is not None:
+            wanted, because = (0, legal) if legal == "legal_stop" else min((wanted, because), (one_to_one, legal))
+        launch, bound = bounded(wanted, snapshot)
+        return DialDecision(launch, bound or because, 0.0, self._inputs(snapshot) | {"wanted": wanted})
 
     def _elapse(self, snapshot: GroupSnapshot) -> None:
         if self._before is not None:
             seconds = max(0.0, snapshot.now_s - self._before.now_s)
             self._running_s += seconds
-            self._control.elapse(seconds, self._before, self._target)
+            self._control.elapse(seconds, self._running_s, self._before, self._target)
         self._before = snapshot
         self._hits.advance(self._running_s)
 
     def _predictive(self, snapshot: GroupSnapshot) -> DialDecision:
-        tables, talk, wrap_up = self._current_tables(snapshot)
-        hit = self._hit_ratio(snapshot, tables)
-        person_ratio = self._analysis.person_ratio
-        count, limit = self._ledger.count(), overdial_limit(self._target)
-
-        hold_s = self._control.hold_s(self._target)
-        held = sum(idle_s < hold_s for idle_s in snapshot.agents_idle_s)
-        idle = len(snapshot.agents_idle_s) - held
-        view = outlook(snapshot, tables, talk, wrap_up, hit, person_ratio, self._patience, idle)
+        target = self._pace(snapshot)
+        limit = overdial_limit(target)
+        talk, wrap_up = self._current_releases(snapshot)
+        calls = self._current_calls(talk)
+        hit = self._hit_estimate(snapshot, calls)
+        small = self._small_group(snapshot)
+        hold_s = self._control.hold_s(target)
+        held = sum(idle_s < hold_s for idle_s in snapshot.agents_idle_s) if hold_s else 0
+        spare = agents_to_dial_for(snapshot) - held - snapshot.people_waiting
+        view = outlook(snapshot, calls, talk, wrap_up, hit, spare, exact=small, hints=small)
         prediction = Prediction(view)
-        people, abandoned = prediction.expected(0)
-        room = slack(count, limit, abandoned)
-        theta = self._control.theta(self._target, count, abandoned)
+        theta = self._control.theta(target)
 
-        most = bounded(1_000_000, snapshot)[0]
-        one_to_one = max(0, one_to_one_launches(snapshot) - held)
-        guard = guard_reason(count, limit, people, abandoned)
-        if self._hits.total < LEARNING_OUTCOMES:
-            wanted, because = one_to_one, "learning"
-        elif guard is not None:
-            wanted, because = one_to_one, guard
-        else:
-            allowed = max(0, math.floor(slack(count, limit)))
-            plan = prediction.plan(theta, min(most, MOST_AHEAD), burst_risk(count.people), allowed)
-            wanted, because = max((plan.launch, "risk"), (one_to_one, "one_to_one"), key=lambda choice: choice[0])
+        most = min(bounded(1_000_000, snapshot)[0], MOST_AHEAD)
+        wanted, because, plan = self._wanted(snapshot, target, prediction, theta, most, held)
         launch, bound = bounded(wanted, snapshot)
         if bound is None and because == "risk" and launch == most:
             bound = _tightest(snapshot)
         self._theta_governs = (bound or because) in ("risk", "one_to_one")
-        expected_people, expected_abandoned = prediction.expected(launch)
+        people, abandoned = prediction.expected(launch)
+        window_people, window_abandoned, window_brake = self._control.window(limit)
         inputs = self._inputs(snapshot) | {
             "wanted": wanted,
-            "hit_ratio": hit[0],
-            "hit_ratio_error": hit[1],
-            "person_ratio": person_ratio,
+            "planned": plan,
+            "hit_ratio": hit.ratio,
+            "hit_ratio_error": hit.relative_error * hit.ratio,
+            "person_ratio": hit.person_ratio,
             "theta": theta,
             "hold_s": hold_s,
             "held": held,
-            "slack": room,
             "spare_now": view.spare_now,
             "risk": prediction.risk(launch - 1) if launch else 0.0,
             "next_risk": prediction.risk(launch),
-            "expected_people": expected_people,
-            "expected_abandoned": expected_abandoned,
+            "expected_people": people,
+            "expected_abandoned": abandoned,
+            "expected_freed": view.freed,
+            "horizon_s": HORIZON_STEPS * STEP_S,
             "max_overdial_ratio": limit,
+            "window_people": window_people,
+            "window_abandoned": window_abandoned,
+            "window_brake": window_brake,
         }
-        ratio = expected_abandoned / expected_people if expected_people > 1e-9 else 0.0
+        ratio = abandoned / people if people > 1e-9 else 0.0
         return DialDecision(launch, bound or because, min(ratio, 1.0), inputs)
 
-    def _hit_ratio(self, snapshot: GroupSnapshot, tables: CallTables) -> tuple[float, float]:
+    def _wanted(
+        self,
+        snapshot: GroupSnapshot,
+        target: PacingTarget,
+        prediction: Prediction,
+        theta: float,
+        most: int,
+        held: int,
+    ) -> tuple[int, str, int]:
+        """Launches before the rooms are looked at, why, and how many the risk alone allows."""
+        one_to_one = max(0, one_to_one_launches(snapshot) - held)
+        if self._hits.total < target.history_length:
+            why = legal_reason(snapshot.legal, 0.0)
+            return (0, why, 0) if why == "legal_stop" else (one_to_one, why or "learning", 0)
+        if (why := legal_reason(snapshot.legal, prediction.expected(0)[1])) is not None:
+            return (0 if why == "legal_stop" else one_to_one), why, 0
+        if target.hard_limits and self._count.over(target.value if target.goal is Goal.OVERDIAL_RATE else 1.0):
+            return one_to_one, "hard_limit", 0
+        if self._waits_for_batch(snapshot):
+            return 0, "batch", 0
+        plan = prediction.launches(theta, most)
+        if plan <= one_to_one:
+            return one_to_one, ("one_to_one" if plan < one_to_one else "risk"), plan
+        if snapshot.legal is not None:
+            allowed = int(snapshot.legal.abandoned_allowed)
+            fitting = _most_within(one_to_one, plan, lambda n: prediction.shortfall(n, allowed) <= BURST_RISK)
+            if fitting < plan:
+                return fitting, "legal_guard", plan
+        return plan, "risk", plan
+
+    def _pace(self, snapshot: GroupSnapshot) -> PacingTarget:
+        """The target, with the overdial bound that the legal window asks for."""
+        legal = snapshot.legal
+        if legal is None or legal.pace_ratio >= self._target.max_overdial_ratio:
+            return self._target
+        return replace(self._target, max_overdial_ratio=max(legal.pace_ratio, 0.0))
+
+    def _small_group(self, snapshot: GroupSnapshot) -> bool:
+        """Whether single agents and announced times are looked at; the vendor's algorithms differ in that."""
+        match self._target.algorithm:
+            case Algorithm.CLASSICAL if self._target.goal is Goal.OVERDIAL_RATE:
+                return False
+            case Algorithm.SMALL_GROUP | Algorithm.ADVANCED_SMALL_GROUP if self._target.goal is Goal.OVERDIAL_RATE:
+                return _agents(snapshot) <= self._target.small_group_size
+            case _:
+                return True
+
+    def _waits_for_batch(self, snapshot: GroupSnapshot) -> bool:
+        """small_group: the next calls start only when all dialed ones have ended."""
+        return (
+            self._target.algorithm is Algorithm.SMALL_GROUP
+            and self._target.goal is Goal.OVERDIAL_RATE
+            and _agents(snapshot) <= self._target.small_group_size
+            and bool(snapshot.attempts_age_s or snapshot.analysing_age_s)
+        )
+
+    def _hit_estimate(self, snapshot: GroupSnapshot, tables: CallTables) -> HitEstimate:
+        person_ratio, person_error = self._analysis.person_share()
         lag_s = self._lag_s()
         overdue = tuple(age_s for age_s in snapshot.attempts_age_s if age_s >= lag_s)
-        if not overdue:
-            return self._hits.estimate()
-        guess = self._hits.estimate()[0]
-        for _ in range(3):  # the estimate is in its own posterior; three rounds settle it to well under one percent
-            hits = float(pending_answer_ratio(tables, overdue, guess).sum())
-            guess = self._hits.estimate(len(overdue), hits)[0]
-        return self._hits.estimate(len(overdue), hits)
+        ratio, error = self._hits.estimate()
+        if overdue:
+            for _ in range(3):  # the estimate is in its own posterior; three rounds settle it to well under one percent
+                hits = float(pending_answer_ratio(tables, overdue, HitEstimate(ratio, person_ratio, 0.0)).sum())
+                ratio, error = self._hits.estimate(len(overdue), hits)
+        relative = ((error / ratio) ** 2 + (person_error / person_ratio) ** 2) ** 0.5
+        return HitEstimate(ratio, person_ratio, relative)
 
-    def _current_tables(self, snapshot: GroupSnapshot) -> tuple[CallTables, ResidualLife, ResidualLife]:
-        events = self._answers.count + self._endings.count + self._analysis.count + 4 * self._handling.count
-        built_events, built_s = self._tables_at
-        # One percent of new evidence changes no decision; while little is known every second one may.
-        stale = events - built_events > min(events, SLOW_CALLS) // 100
-        if self._tables is None or (stale and self._running_s - built_s >= 0.5):
-            steps = HORIZON_STEPS + self._patience
-            talk, wrap_up = self._handling.tables(snapshot.agents_talking_s, steps)
-            calls = call_tables(
-                self._answers.density(),
+    def _current_releases(self, snapshot: GroupSnapshot) -> tuple[ReleaseTables, ReleaseTables]:
+        if self._releases is None or self._stale(self._handling.count, self._releases_at):
+            talk, wrap_up = self._handling.tables(snapshot.agents_talking_s, HORIZON_STEPS + self._patience)
+            self._releases = (release_tables(talk, self._patience), release_tables(wrap_up, self._patience))
+            self._releases_at = (self._handling.count, self._running_s)
+        return self._releases
+
+    def _current_calls(self, talk: ReleaseTables) -> CallTables:
+        events = self._answers.count + self._endings.count + self._analysis.count
+        if self._calls is None or self._stale(events, self._calls_at):
+            self._calls = call_tables(
+                self._people_answer(),
+                self._other_answers.density(),
                 self._endings.density(),
                 self._analysis.person_delay.density(),
                 self._analysis.other_delay.density(),
-                talk.released((0.0,))[0],
+                talk.life.released((0.0,))[0],
                 self._patience,
             )
-            self._tables = (calls, talk, wrap_up)
-            self._tables_at = (events, self._running_s)
-        return self._tables
+            self._calls_at = (events, self._running_s)
+        return self._calls
+
+    def _people_answer(self) -> Floats:
+        """Ages at which people answer: those of all answers less those of machines."""
+        share = self._analysis.person_share()[0]
+        people = np.maximum(self._answers.density() - (1.0 - share) * self._other_answers.density(), 0.0)
+        whole = float(people.sum())
+        return people / whole if whole > MIXED_LEAST else self._answers.density()
+
+    def _stale(self, events: int, built: tuple[int, float]) -> bool:
+        """One percent of new evidence changes no decision; while little is known every second one may."""
+        return events - built[0] > min(events, SLOW_CALLS) // 100 and self._running_s - built[1] >= TABLES_LAST_S
 
     def _inputs(self, snapshot: GroupSnapshot) -> dict[str, float]:
-        count = self._ledger.count()
+        count = self._count
         return {
             "now_s": snapshot.now_s,
             "idle": len(snapshot.agents_idle_s),
@@ -262,6 +347,11 @@ class Pacer:
             "ringing": len(snapshot.attempts_age_s),
             "analysing": len(snapshot.analysing_age_s),
             "people_waiting": snapshot.people_waiting,
+            "kept_back": snapshot.agents_kept_back,
+            "leaving": snapshot.agents_leaving,
+            "ready_soon": len(snapshot.agents_ready_in_s),
+            "inbound_waiting": snapshot.inbound_waiting,
+            "inbound_ringing": snapshot.inbound_ringing,
             "ports_free": snapshot.ports_free,
             "records_ready": snapshot.records_ready,
             "starts_allowed": snapshot.starts_allowed,
@@ -276,16 +366,17 @@ class Pacer:
 
     def state(self) -> dict[str, Any]:
         """Everything learnt as a plain dict (fit for JSON): after a restart :meth:`from_state` goes on with it."""
-        self._tables = None  # so that this pacer and its copy rebuild the same tables
+        self._releases = self._calls = None  # so that this pacer and its copy rebuild the same tables
         return {
             "version": STATE_VERSION,
             "hits": self._hits.state(self._running_s),
             "answers": self._answers.state(),
+            "other_answers": self._other_answers.state(),
             "endings": self._endings.state(),
             "analysis": self._analysis.state(),
             "handling": self._handling.state(),
-            "ledger": self._ledger.state(),
-            "control": self._control.state(),
+            "count": self._count.state(),
+            "control": self._control.state() | {"recent": self._control.recent(self._running_s)},
             "outcomes": {outcome.value: number for outcome, number in self._outcomes.items()},
             "verdicts": self._verdicts,
         }
@@ -298,10 +389,11 @@ class Pacer:
         pacer = cls(target, max_wait_s)
         pacer._hits.load(state["hits"])
         pacer._answers.load(state["answers"])
+        pacer._other_answers.load(state["other_answers"])
         pacer._endings.load(state["endings"])
         pacer._analysis.load(state["analysis"])
         pacer._handling.load(state["handling"])
-        pacer._ledger.load(state["ledger"])
+        pacer._count.load(state["count"])
         pacer._control.load(state["control"])
         pacer._outcomes = {outcome: int(state["outcomes"].get(outcome.value, 0)) for outcome in Outcome}
         pacer._verdicts = int(state["verdicts"])
@@ -315,6 +407,10 @@ def _checked(target: PacingTarget) -> PacingTarget:
         raise ValueError(f"the goal's value must be above 0, is {target.value}")
     if target.lines_per_agent <= 0.0:
         raise ValueError(f"lines_per_agent must be above 0, is {target.lines_per_agent}")
+    if not 0.0 <= target.min_overdial_ratio <= 1.0:
+        raise ValueError(f"min_overdial_ratio must be within 0..1, is {target.min_overdial_ratio}")
+    if target.history_length < 0:
+        raise ValueError(f"history_length must not be negative, is {target.history_length}")
     return target
 
 
@@ -325,3 +421,24 @@ def _tightest(snapshot: GroupSnapshot) -> str:
         "start_rate": snapshot.starts_allowed,
     }
     return min(rooms, key=lambda name: rooms[name])
+
+
+def _agents(snapshot: GroupSnapshot) -> int:
+    """Agents who work or wait."""
+    return (
+        len(snapshot.agents_idle_s)
+        + len(snapshot.agents_talking_s)
+        + len(snapshot.agents_wrapping_s)
+        + len(snapshot.agents_ready_in_s)
+    )
+
+
+def _most_within(low: int, high: int, fits: Callable[[int], bool]) -> int:
+    """The greatest n from ``low`` (which is taken for granted) to ``high`` that fits, given that more never fits."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -12,50 +12,90 @@ part of the call's term, so a call that is over by u no longer counts: with shor
 the horizon.
 
 P(D(u) <= 0) is exact (convolution) for up to :data:`EXACT_TERMS` agents and calls, and otherwise the normal
-approximation with continuity and skewness correction (Hong, Computational Statistics and Data Analysis 59, 2013).
-In both, not knowing the hit ratio widens the distribution: early decisions are careful by themselves.
+approximation with continuity and skewness correction (Hong, Computational Statistics and Data Analysis 59, 2013),
+from the first three moments. These are sums over single agents and calls, so agents and calls of one age bin are
+counted together, and a decision costs the same for ten agents and for ten thousand. In both, not knowing the hit ratio
+widens the distribution: early decisions are careful by themselves.
+
+That one threshold on the risk of a single call is all the control there is has a reason: for exponential times the
+best policy of the Markov decision process and the best threshold of this kind differ by 0.02 points of busy factor
+(docs/pacing.md).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from pacing.estimators import HORIZON_STEPS, STEP_S, Floats, ResidualLife
 from pacing.types import GroupSnapshot
 
 EXACT_TERMS = 24
+EXACT_SPARE = 8
+"""With more agents free than this, launches are many and the normal law is enough."""
 _QUADRATURE = ((-(3.0**0.5), 1.0 / 6.0), (0.0, 2.0 / 3.0), (3.0**0.5, 1.0 / 6.0))
 """Gauss-Hermite nodes (standard errors of the hit ratio) and weights: exact for moments up to the fifth."""
-_BLOCK = 4
-"""Launches whose risk is computed at once; a decision rarely launches more."""
-_FAR = 32
-"""Launches further ahead than this are no step of a plan but one per idle agent; the normal law is enough for them."""
-DEEPEST = 8
-"""Shortages of 0..DEEPEST people are told apart; a deeper one is nothing that any bound would allow."""
+CERTAIN_ERROR = 0.06
+"""Relative error of the hit ratio under which the exact distribution is not mixed over it."""
+_SKEW_SCALE = 1.0 / (6.0 * (2.0 * np.pi) ** 0.5)
+_DENSITY_SCALE = 1.0 / (2.0 * np.pi) ** 0.5
+_HORIZONS = HORIZON_STEPS + 1
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class CallTables:
     """What the estimates say about single calls; rows are age bins, columns horizons 0..HORIZON_STEPS.
 
-    ``need`` (ages, horizons): P(a person answered and needs an agent at the horizon | the call gets answered), joint
-    with not having been answered before the age, for a person ratio of 1; ``not_answered``/``not_ended`` (ages,):
-    P(age at answer/other ending is at least that | that kind). ``analysis_*``: the same from the answer on.
+    ``need`` (ages, horizons): P(a person answered and needs an agent at the horizon | a person answers), joint with
+    not having answered before the age; ``coming`` (ages,): joint with answering and being found within the horizon.
+    ``person_ahead``, ``other_ahead``, ``ending_ahead`` (ages,): P(age at the answer of a person, at that of a machine,
+    at another ending is at least that). ``analysis_*``: the same from the answer on.
     ``arrival`` (horizons,): when a fresh call brings its person, given that it does within the horizon.
     """
 
     need: Floats
-    not_answered: Floats
-    not_ended: Floats
+    coming: Floats
+    person_ahead: Floats
+    other_ahead: Floats
+    ending_ahead: Floats
     analysis_need: Floats
     person_pending: Floats
     other_pending: Floats
     arrival: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseTables:
+    """Residual lives with the moments of their Bernoulli variables, (knots, 3 x horizons), ``patience`` steps ahead."""
+
+    life: ResidualLife
+    patience: int
+    moments: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class HitEstimate:
+    """``ratio``: share of launched calls that are answered; ``person_ratio``: share of people among the answers.
+
+    ``relative_error``: standard error of their product over the product.
+    """
+
+    ratio: float
+    person_ratio: float
+    relative_error: float
+
+
 def call_tables(
-    answer: Floats, ending: Floats, person_delay: Floats, other_delay: Floats, released_fresh: Floats, patience: int
+    person: Floats,
+    other: Floats,
+    ending: Floats,
+    person_delay: Floats,
+    other_delay: Floats,
+    released_fresh: Floats,
+    patience: int,
 ) -> CallTables:
     """Tables from densities per bin; ``released_fresh``: P(handling over by h) of a talk that begins at h = 0.
 
@@ -67,17 +107,31 @@ def call_tables(
     holds = holds[patience : patience + steps + 1]
     after_answer = np.convolve(person_delay, holds)[: steps + 1]
     arrived = np.cumsum(np.pad(person_delay, (0, max(0, steps + 1 - len(person_delay)))))[: steps + 1]
-    coming = _by_age(answer, arrived)[0]
-    increments = np.diff(coming, prepend=0.0)
+    coming = _by_age(person, arrived)
+    increments = np.diff(coming[0], prepend=0.0)
     return CallTables(
-        need=_by_age(answer, after_answer),
-        not_answered=_at_least(answer),
-        not_ended=_at_least(ending),
+        need=_by_age(person, after_answer),
+        coming=coming[:, -1],
+        person_ahead=_at_least(person),
+        other_ahead=_at_least(other),
+        ending_ahead=_at_least(ending),
         analysis_need=_by_age(person_delay, holds),
         person_pending=_at_least(person_delay),
         other_pending=_at_least(other_delay),
         arrival=increments / max(float(increments.sum()), 1e-9),
     )
+
+
+def release_tables(life: ResidualLife, patience: int) -> ReleaseTables:
+    """Tables of agents who are free ``patience`` steps after each horizon."""
+    return ReleaseTables(life, patience, _moments(life.table[:, patience : patience + _HORIZONS]))
+
+
+def _moments(chances: Floats) -> Floats:
+    """Mean, variance and third central moment of Bernoulli variables, side by side: (rows, 3 x columns)."""
+    spread = chances * (1.0 - chances)
+    moments: Floats = np.concatenate([chances, spread, spread * (1.0 - 2.0 * chances)], axis=1)
+    return moments
 
 
 def _by_age(density: Floats, effect: Floats) -> Floats:
@@ -97,105 +151,203 @@ def _at_least(density: Floats) -> Floats:
     return np.minimum(survival, 1.0)
 
 
-def _rows(table: Floats, ages_s: tuple[float, ...]) -> Floats:
-    """Rows (or entries) of ``table`` at ages, linear between bins."""
-    position = np.minimum(np.asarray(ages_s) / STEP_S, len(table) - 1.0)
-    low = np.maximum(position.astype(np.int64), 0)
-    high = np.minimum(low + 1, len(table) - 1)
-    share = np.clip(position - low, 0.0, 1.0)
+def _bins(ages_s: tuple[float, ...], last: int) -> tuple[Ints, Floats]:
+    """For each age the bin at or below it and the share of the next one."""
+    position = np.clip(np.asarray(ages_s, dtype=np.float64) / STEP_S, 0.0, float(last))
+    low = np.minimum(position.astype(np.int64), last - 1)
+    return low, position - low
+
+
+def _counts(low: Ints, share: Floats, size: int) -> Floats:
+    """Ages as masses on the grid, each split between two neighbours, float64 (size,)."""
+    counts: Floats = np.bincount(low, 1.0 - share, size) + np.bincount(low + 1, share, size)
+    return counts
+
+
+def _rows(table: Floats, low: Ints, share: Floats) -> Floats:
     if table.ndim == 2:
         share = share[:, None]
-    rows: Floats = table[low] * (1.0 - share) + table[high] * share
+    rows: Floats = table[low] * (1.0 - share) + table[low + 1] * share
     return rows
 
 
-def pending_answer_ratio(tables: CallTables, ages_s: tuple[float, ...], hit_ratio: float) -> Floats:
+def _ringing_chances(tables: CallTables, hit: HitEstimate) -> tuple[Floats, Floats]:
+    """By age of a ringing call: P(it needs an agent at each horizon), P(it brings a person within the horizon)."""
+    people = hit.ratio * hit.person_ratio
+    pending = (
+        people * tables.person_ahead
+        + (hit.ratio - people) * tables.other_ahead
+        + (1.0 - hit.ratio) * tables.ending_ahead
+    )
+    factor = people / np.maximum(pending, 1e-9)
+    return np.minimum(tables.need * factor[:, None], 1.0), np.minimum(tables.coming * factor, 1.0)
+
+
+def _analysed_chances(tables: CallTables, person_ratio: float) -> Floats:
+    """By seconds since the answer: P(a call under analysis needs an agent at each horizon)."""
+    person = person_ratio * tables.person_pending
+    pending = person + (1.0 - person_ratio) * tables.other_pending
+    need = tables.analysis_need * (person_ratio / np.maximum(pending, 1e-9))[:, None]
+    # Older than any analysis seen: a verdict must be near; count it as a person at any moment.
+    need[pending < 1e-6] = person_ratio
+    return np.minimum(need, 1.0)
+
+
+def pending_answer_ratio(tables: CallTables, ages_s: tuple[float, ...], hit: HitEstimate) -> Floats:
     """P(a call that rings since each age will be answered), float64 (n,): the cure-model posterior."""
-    answered = hit_ratio * _rows(tables.not_answered, ages_s)
-    ended = (1.0 - hit_ratio) * _rows(tables.not_ended, ages_s)
+    low, share = _bins(ages_s, len(tables.person_ahead) - 1)
+    ahead = hit.person_ratio * tables.person_ahead + (1.0 - hit.person_ratio) * tables.other_ahead
+    answered = hit.ratio * _rows(ahead, low, share)
+    ended = (1.0 - hit.ratio) * _rows(tables.ending_ahead, low, share)
     ratio: Floats = answered / np.maximum(answered + ended, 1e-9)
     return ratio
 
 
-def needs_of_calls(tables: CallTables, ages_s: tuple[float, ...], hit_ratio: float, person_ratio: float) -> Floats:
-    """P(each ringing call needs an agent at each horizon), float64 (n, HORIZON_STEPS + 1)."""
-    if not ages_s:
-        return np.zeros((0, HORIZON_STEPS + 1))
-    pending = hit_ratio * _rows(tables.not_answered, ages_s) + (1.0 - hit_ratio) * _rows(tables.not_ended, ages_s)
-    need = hit_ratio * person_ratio * _rows(tables.need, ages_s) / np.maximum(pending, 1e-9)[:, None]
-    return np.minimum(need, 1.0)
+def announced(ready_in_s: tuple[float, ...], patience: int) -> Floats:
+    """P(an agent who announced to be ready in so many seconds is free by each horizon), (n, horizons).
 
-
-def needs_of_analysed(tables: CallTables, ages_s: tuple[float, ...], person_ratio: float) -> Floats:
-    """P(each answered call under analysis needs an agent at each horizon), float64 (n, HORIZON_STEPS + 1)."""
-    if not ages_s:
-        return np.zeros((0, HORIZON_STEPS + 1))
-    person = person_ratio * _rows(tables.person_pending, ages_s)
-    other = (1.0 - person_ratio) * _rows(tables.other_pending, ages_s)
-    need = person_ratio * _rows(tables.analysis_need, ages_s) / np.maximum(person + other, 1e-9)[:, None]
-    # Older than any analysis seen: a verdict must be near; count it as a person at any moment.
-    need[person + other < 1e-6] = person_ratio
-    return np.minimum(need, 1.0)
+    People guess roughly: from four fifths of the announced time, to a fifth and two seconds more, at even chances.
+    """
+    if not ready_in_s:
+        return np.zeros((0, _HORIZONS))
+    horizons_s = (np.arange(_HORIZONS) + patience) * STEP_S
+    after_s = np.asarray(ready_in_s, dtype=np.float64)[:, None]
+    chances: Floats = np.clip((horizons_s[None, :] - 0.8 * after_s) / (0.4 * after_s + 2.0), 0.0, 1.0)
+    return chances
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Everything about the group that the prediction needs; rows of ``released`` and ``needs`` are agents and calls.
+    """Everything about the group that the prediction needs.
 
-    ``ringing_rows`` of ``needs`` come first; they and fresh calls share the uncertain hit ratio.
+    ``mean``, ``variance``, ``third`` (horizons,): moments of D(u) without further launches. ``ringing`` (horizons,):
+    expected needs of calls that ring; they and fresh calls, each needing an agent with probability ``fresh``
+    (horizons,), share the uncertain hit ratio. ``released`` and ``needs`` (n, horizons) are the single agents and calls
+    when they are few, else None; of ``needs`` the first ``ringing_rows`` ring.
     """
 
     spare_now: int
-    released: Floats
-    needs: Floats
-    ringing_rows: int
+    mean: Floats
+    variance: Floats
+    third: Floats
+    ringing: Floats
     fresh: Floats
     arrival: Floats
     hit_relative_error: float
+    fresh_people: float = 0.0
+    people: float = 0.0
+    freed: float = 0.0
+    released: Floats | None = None
+    needs: Floats | None = None
+    ringing_rows: int = 0
+
+    @classmethod
+    def of_rows(
+        cls,
+        spare_now: int,
+        released: Floats,
+        needs: Floats,
+        ringing_rows: int,
+        fresh: Floats,
+        arrival: Floats,
+        hit_relative_error: float,
+    ) -> "Outlook":
+        """From P(free by each horizon) of each busy agent and P(needs an agent) of each call, (n, horizons) each."""
+        of_released, of_needs = _moments(released).sum(axis=0), _moments(needs).sum(axis=0)
+        n = _HORIZONS
+        few = len(released) + len(needs) <= EXACT_TERMS and spare_now <= EXACT_SPARE
+        return cls(
+            spare_now=spare_now,
+            mean=spare_now + of_released[:n] - of_needs[:n],
+            variance=of_released[n : 2 * n] + of_needs[n : 2 * n],
+            third=of_released[2 * n :] - of_needs[2 * n :],
+            ringing=needs[:ringing_rows].sum(axis=0),
+            fresh=fresh,
+            arrival=arrival,
+            hit_relative_error=hit_relative_error,
+            fresh_people=float(fresh.max()),
+            people=float(needs.max(axis=1).sum()) if len(needs) else 0.0,
+            freed=float(of_released[n - 1]),
+            released=released if few else None,
+            needs=needs if few else None,
+            ringing_rows=ringing_rows,
+        )
 
 
 def outlook(
     snapshot: GroupSnapshot,
     tables: CallTables,
-    talk: ResidualLife,
-    wrap_up: ResidualLife,
-    hit: tuple[float, float],
-    person_ratio: float,
-    patience: int,
-    idle: int,
+    talk: ReleaseTables,
+    wrap_up: ReleaseTables,
+    hit: HitEstimate,
+    spare_now: int,
+    *,
+    exact: bool = True,
+    hints: bool = True,
 ) -> Outlook:
-    """Prediction inputs for ``snapshot`` with ``idle`` agents counted as free (fewer than are, under some goals)."""
-    released = np.concatenate(
-        [
-            talk.released(snapshot.agents_talking_s),
-            wrap_up.released(wrapped for _, wrapped in snapshot.agents_wrapping_s),
-        ]
-    )[:, patience : patience + HORIZON_STEPS + 1]
-    ringing = needs_of_calls(tables, snapshot.attempts_age_s, hit[0], person_ratio)
-    analysed = needs_of_analysed(tables, snapshot.analysing_age_s, person_ratio)
-    return Outlook(
-        spare_now=idle - snapshot.people_waiting,
-        released=released,
-        needs=np.concatenate([ringing, analysed]),
-        ringing_rows=len(ringing),
-        fresh=needs_of_calls(tables, (0.0,), hit[0], person_ratio)[0],
-        arrival=tables.arrival,
-        hit_relative_error=hit[1] / hit[0],
-    )
+    """Prediction inputs for ``snapshot`` with ``spare_now`` agents counted as free beyond the people who wait.
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """``launch`` calls keep to the risk; ``risk``: of the last one launched (0 if none), ``next_risk``: of one more.
-
-    ``expected_people``/``expected_abandoned``: from all calls then under way, within the horizon.
+    ``exact``: whether single agents and calls are kept apart when they are few; ``hints``: whether announced times
+    are believed (else those agents count as in the middle of their wrap-up).
     """
-
-    launch: int
-    risk: float
-    next_risk: float
-    expected_people: float
-    expected_abandoned: float
+    n, patience = _HORIZONS, talk.patience
+    ringing_chances, coming = _ringing_chances(tables, hit)
+    wrapped_s = tuple(wrapped for _, wrapped in snapshot.agents_wrapping_s)
+    hinted = snapshot.agents_ready_in_s
+    if not hints:
+        wrapped_s, hinted = (*wrapped_s, *(0.0 for _ in hinted)), ()
+    agents = len(snapshot.agents_talking_s) + len(wrapped_s) + len(hinted)
+    calls = len(snapshot.attempts_age_s) + len(snapshot.analysing_age_s)
+    ring_low, ring_share = _bins(snapshot.attempts_age_s, len(ringing_chances) - 1)
+    ring_counts = _counts(ring_low, ring_share, len(ringing_chances))
+    analysed_chances = _analysed_chances(tables, hit.person_ratio) if snapshot.analysing_age_s else None
+    if analysed_chances is not None:
+        low, share = _bins(snapshot.analysing_age_s, len(analysed_chances) - 1)
+        analysed_counts = _counts(low, share, len(analysed_chances))
+        analysed_people = float(analysed_counts @ analysed_chances.max(axis=1))
+    else:
+        analysed_people = 0.0
+    people = float(ring_counts @ coming) + analysed_people
+    if exact and agents + calls <= EXACT_TERMS and spare_now <= EXACT_SPARE:
+        released = np.concatenate(
+            [
+                talk.life.released(snapshot.agents_talking_s)[:, patience : patience + n],
+                wrap_up.life.released(wrapped_s)[:, patience : patience + n],
+                announced(hinted, patience),
+            ]
+        )
+        needs = _rows(ringing_chances, ring_low, ring_share)
+        if analysed_chances is not None:
+            needs = np.concatenate([needs, _rows(analysed_chances, low, share)])
+        of_released, of_needs = _moments(released).sum(axis=0), _moments(needs).sum(axis=0)
+        of_ringing = needs[: len(ring_low)].sum(axis=0)
+        rows: tuple[Floats | None, Floats | None] = (released, needs)
+    else:
+        of_released = talk.life.counts(snapshot.agents_talking_s) @ talk.moments
+        of_released = of_released + wrap_up.life.counts(wrapped_s) @ wrap_up.moments
+        if hinted:
+            of_released = of_released + _moments(announced(hinted, patience)).sum(axis=0)
+        of_needs = ring_counts @ _moments(ringing_chances)
+        of_ringing = of_needs[:n]
+        if analysed_chances is not None:
+            of_needs = of_needs + analysed_counts @ _moments(analysed_chances)
+        rows = (None, None)
+    return Outlook(
+        spare_now=spare_now,
+        mean=spare_now + of_released[:n] - of_needs[:n],
+        variance=of_released[n : 2 * n] + of_needs[n : 2 * n],
+        third=of_released[2 * n :] - of_needs[2 * n :],
+        ringing=of_ringing,
+        fresh=ringing_chances[0],
+        arrival=tables.arrival,
+        hit_relative_error=hit.relative_error,
+        fresh_people=float(coming[0]),
+        people=people,
+        freed=float(of_released[n - 1 - patience]) if n > patience else 0.0,
+        released=rows[0],
+        needs=rows[1],
+        ringing_rows=len(ring_low),
+    )
 
 
 class Prediction:
@@ -203,140 +355,164 @@ class Prediction:
 
     def __init__(self, view: Outlook) -> None:
         self._view = view
-        exact = len(view.released) + len(view.needs) <= EXACT_TERMS
-        self._shortage: _ExactShortage | _NormalShortage = _ExactShortage(view) if exact else _NormalShortage(view)
-        self._block = 1 if exact else _BLOCK
-        self._short: list[Floats] = []
+        self._exact = _ExactShortage(view) if view.released is not None and view.needs is not None else None
 
-    def short(self, launched: int) -> Floats:
-        """P(D(u) <= -depth) after so many launches, float64 (DEEPEST + 1, HORIZON_STEPS + 1).
+    def short(self, launched: int, depth: int = 0) -> Floats:
+        """P(D(u) <= -depth) after so many launches, float64 (horizons,).
 
-        Row 0 is what one more person at u would meet; row n is a shortage that leaves n people without an agent.
+        Depth 0 is what one more person at u would meet; depth n is a shortage that leaves n people without an agent.
         """
-        if launched > len(self._short) + _FAR:
-            far: Floats = _NormalShortage(self._view).after(launched, 1)[0]
-            return far
-        while len(self._short) <= launched:
-            self._short.extend(self._shortage.after(len(self._short), self._block))
-        return self._short[launched]
+        if self._exact is not None and launched <= _ExactShortage.MOST:
+            return self._exact.short(launched, depth)
+        row: Floats = self._normal(np.array([float(launched)]), float(depth))[0]
+        return row
 
     def risk(self, launched: int) -> float:
         """Risk of one more call after so many launches."""
-        worst_later = np.maximum.accumulate(self.short(launched)[0, ::-1])[::-1]
-        return float(worst_later @ self._view.arrival)
+        return float(_harm(self.short(launched)) @ self._view.arrival)
 
-    def burst(self, launched: int, allowed: int) -> float:
-        """P(more than ``allowed`` people will be left without an agent at some horizon); 0 beyond DEEPEST."""
-        return float(self.short(launched)[allowed + 1].max()) if allowed < DEEPEST else 0.0
+    def shortfall(self, launched: int, more_than: int) -> float:
+        """P(more than so many people will be left without an agent at some horizon), the worst one counting."""
+        return float(self.short(launched, more_than + 1).max())
 
     def expected(self, launched: int) -> tuple[float, float]:
         """People whom all calls then under way will bring within the horizon, and how many of them find nobody."""
-        needs = self._view.needs.sum(axis=0) + launched * self._view.fresh
-        people = float(np.maximum(np.diff(needs, prepend=0.0), 0.0).sum())
-        # The mean of a count is the sum of the probabilities of its being at least 1, 2, ...; the worst horizon
-        # counts, because a shortage that has passed by then has already lost its people.
-        abandoned = float(self.short(launched)[1:].sum(axis=0).max())
-        return people, min(abandoned, people)
+        view = self._view
+        people = view.people + launched * view.fresh_people
+        # The worst horizon counts, because a shortage that has passed by then has already lost its people.
+        if self._exact is not None and launched <= _ExactShortage.MOST:
+            missing = float(self._exact.missing(launched).max())
+        else:
+            mean, deviation, _ = self._law(np.array([float(launched)]))
+            z = mean / deviation
+            density = _DENSITY_SCALE * np.exp(-0.5 * z * z)
+            missing = float((deviation * (density - z * ndtr(-z))).max())
+        return people, min(max(missing, 0.0), people)
 
-    def plan(self, theta: float, most: int, burst: float = 1.0, allowed: int = 0) -> Plan:
-        """Largest number of launches up to ``most`` whose every single risk is at or under ``theta``.
+    def launches(self, theta: float, most: int) -> int:
+        """Largest number of launches up to ``most`` whose every single risk is at or under ``theta``."""
+        if most <= 0:
+            return 0
+        launched = 0
+        if self._exact is not None:
+            upto = min(most, _ExactShortage.MOST)
+            while launched < upto and self.risk(launched) <= theta:
+                launched += 1
+            if launched < upto or launched == most:
+                return launched
+        width = 8
+        while launched < most:  # in strides that double: risk grows with each launch
+            ask = np.arange(launched, min(launched + width, most), max(1, width // 16), dtype=np.float64)
+            above = np.flatnonzero(_harm(self._normal(ask, 0.0)) @ self._view.arrival > theta)
+            if not above.size:
+                launched = min(launched + width, most)
+                width *= 2
+                continue
+            first = int(ask[above[0]])
+            if above[0] == 0:
+                return first
+            inside = np.arange(ask[above[0] - 1] + 1.0, first + 1.0)
+            within = np.flatnonzero(_harm(self._normal(inside, 0.0)) @ self._view.arrival > theta)
+            return int(inside[within[0]]) if within.size else first
+        return launched
 
-        Moreover P(more than ``allowed`` people left without an agent) after each stays at or under ``burst``.
-        """
-        launched, risk, next_risk = 0, 0.0, self.risk(0)
-        while launched < most and next_risk <= theta and self.burst(launched + 1, allowed) <= burst:
-            launched, risk = launched + 1, next_risk
-            next_risk = self.risk(launched)
-        return Plan(launched, risk, next_risk, *self.expected(launched))
-
-
-class _NormalShortage:
-    """P(D(u) <= -depth) by the refined normal approximation."""
-
-    _SKEW_SCALE = 1.0 / (6.0 * (2.0 * np.pi) ** 0.5)
-    _depths = np.arange(DEEPEST + 1, dtype=np.float64)[None, :, None]
-
-    def __init__(self, view: Outlook) -> None:
-        released, needs, fresh = view.released, view.needs, view.fresh
-        self._fresh = fresh
-        self._mean = view.spare_now + released.sum(axis=0) - needs.sum(axis=0)
-        released_spread = released * (1.0 - released)
-        needs_spread = needs * (1.0 - needs)
-        self._variance = released_spread.sum(axis=0) + needs_spread.sum(axis=0)
-        self._third = (released_spread * (1.0 - 2.0 * released)).sum(axis=0) - (needs_spread * (1.0 - 2.0 * needs)).sum(
-            axis=0
-        )
-        self._fresh_spread = fresh * (1.0 - fresh)
-        self._fresh_third = self._fresh_spread * (1.0 - 2.0 * fresh)
-        self._hit_error = view.hit_relative_error
-        self._ringing = needs[: view.ringing_rows].sum(axis=0)
-
-    def after(self, launched: int, block: int) -> Floats:
-        """P(D(u) <= -depth), float64 (block, DEEPEST + 1, horizons), for ``launched`` and more launches."""
-        count = np.arange(launched, launched + block, dtype=np.float64)[:, None]
-        mean = self._mean - count * self._fresh
-        from_hits = self._hit_error * (self._ringing + count * self._fresh)
-        variance = self._variance + count * self._fresh_spread + from_hits**2 + 1e-6
+    def _law(self, launched: Floats) -> tuple[Floats, Floats, Floats]:
+        """Mean, deviation and skewness of D(u) after each number of launches, (n, horizons) each."""
+        view, count = self._view, launched[:, None]
+        fresh_spread = view.fresh * (1.0 - view.fresh)
+        mean = view.mean - count * view.fresh
+        from_hits = view.hit_relative_error * (view.ringing + count * view.fresh)
+        variance = view.variance + count * fresh_spread + from_hits**2 + 1e-6
         deviation = np.sqrt(variance)
-        skewness = (self._third - count * self._fresh_third) / (deviation * variance)
-        x = (0.5 - self._depths - mean[:, None, :]) / deviation[:, None, :]
-        correction = skewness[:, None, :] * (1.0 - x * x) * np.exp(-0.5 * x * x) * self._SKEW_SCALE
+        skewness = (view.third - count * (fresh_spread * (1.0 - 2.0 * view.fresh))) / (deviation * variance)
+        return mean, deviation, skewness
+
+    def _normal(self, launched: Floats, depth: float) -> Floats:
+        mean, deviation, skewness = self._law(launched)
+        x = (0.5 - depth - mean) / deviation
+        correction = skewness * (1.0 - x * x) * np.exp(-0.5 * x * x) * _SKEW_SCALE
         # Clipped because the correction overshoots where hardly anything is random any more.
         short: Floats = np.clip(ndtr(x) + np.clip(correction, -0.1, 0.1), 0.0, 1.0)
         return short
 
 
+def _harm(short: Floats) -> Floats:
+    """The worst from each horizon on, along the last axis."""
+    worst: Floats = np.maximum.accumulate(short[..., ::-1], axis=-1)[..., ::-1]
+    return worst
+
+
 class _ExactShortage:
     """P(D(u) <= -depth) by convolution, mixed over three values of the hit ratio when it is still uncertain."""
 
+    MOST = 40
+    """Launches that are followed one by one."""
+
     def __init__(self, view: Outlook) -> None:
-        nodes = _QUADRATURE if view.hit_relative_error > 0.02 else ((0.0, 1.0),)
+        assert view.released is not None
+        assert view.needs is not None
+        nodes = _QUADRATURE if view.hit_relative_error > CERTAIN_ERROR else ((0.0, 1.0),)
         scale = np.array([max(1.0 + node * view.hit_relative_error, 0.05) for node, _ in nodes])[:, None]
-        self._weights = np.array([weight for _, weight in nodes])[:, None]
-        self._fresh = np.minimum(view.fresh[None, :] * scale, 1.0)
-        self._threshold = -view.spare_now
-        pmf = np.ones((len(nodes), HORIZON_STEPS + 1, 1))
-        for row in view.released:
-            pmf = _with_term(pmf, np.broadcast_to(row, self._fresh.shape))
+        self._weights = np.array([weight for _, weight in nodes])
+        self._spared = 1.0 - np.minimum(view.fresh[None, :] * scale, 1.0)
+        # X counts released agents and calls that need none: D = spare_now - calls + X.
+        self._threshold = len(view.needs) - view.spare_now
+        ones = np.ones_like(scale)
+        terms = [np.broadcast_to(row, self._spared.shape) for row in view.released]
         for index, row in enumerate(view.needs):
-            scaled = np.minimum(row * (scale if index < view.ringing_rows else np.ones_like(scale)), 1.0)
-            pmf = _without_term(pmf, scaled)
-            self._threshold += 1
+            terms.append(1.0 - np.minimum(row * (scale if index < view.ringing_rows else ones), 1.0))
+        pmf = np.zeros((len(terms) + 1, len(nodes), _HORIZONS))
+        pmf[0] = 1.0
+        for size, success in enumerate(terms, 1):
+            _convolve(pmf, size, success)
+        self._cumulative = [_cumulative(pmf, self._weights)]
         self._pmf = pmf
-        self._launched = 0
 
-    def after(self, launched: int, block: int) -> Floats:
-        # D = spare_now - calls + X, with X counting released agents and calls that need none: D <= -depth is
-        # X <= threshold - depth.
-        rows = []
-        for _ in range(block):
-            padded = np.zeros((*self._pmf.shape[:2], self._pmf.shape[2] + 1))
-            np.cumsum(self._pmf, axis=2, out=padded[:, :, 1:])
-            upto = np.clip(self._threshold + 1 - np.arange(DEEPEST + 1), 0, self._pmf.shape[2])
-            rows.append((padded[:, :, upto] * self._weights[:, :, None]).sum(axis=0).T)
-            self._pmf = _without_term(self._pmf, self._fresh)
-            self._threshold += 1
-        self._launched += block
-        short: Floats = np.clip(np.stack(rows), 0.0, 1.0)
-        return short
+    def _upto(self, launched: int) -> Floats:
+        """P(X <= x) with so many launches, (terms + 1, horizons)."""
+        while len(self._cumulative) <= launched:
+            grown = np.concatenate([self._pmf, np.zeros((1, *self._pmf.shape[1:]))])
+            _convolve(grown, len(grown) - 1, self._spared)
+            self._pmf = grown
+            self._cumulative.append(_cumulative(grown, self._weights))
+        return self._cumulative[launched]
+
+    def short(self, launched: int, depth: int) -> Floats:
+        upto = self._upto(launched)
+        most = self._threshold + launched - depth  # D <= -depth is X <= most
+        if most < 0:
+            return np.zeros(_HORIZONS)
+        row: Floats = upto[min(most, len(upto) - 1)]
+        return row
+
+    def missing(self, launched: int) -> Floats:
+        """Expected people without an agent at each horizon: the mean of a count sums P(at least 1, 2, ...)."""
+        upto = self._upto(launched)
+        most = min(self._threshold + launched, len(upto))
+        missing: Floats = upto[: max(most, 0)].sum(axis=0)
+        if self._threshold + launched > len(upto):
+            missing = missing + (self._threshold + launched - len(upto))
+        return missing
 
 
-def _with_term(pmf: Floats, success: Floats) -> Floats:
-    """Distribution of the sum after one more Bernoulli term; pmf (nodes, horizons, k), success (nodes, horizons)."""
-    grown = np.zeros((*pmf.shape[:2], pmf.shape[2] + 1))
-    grown[:, :, :-1] = pmf * (1.0 - success)[:, :, None]
-    grown[:, :, 1:] += pmf * success[:, :, None]
-    return grown
+def _convolve(pmf: Floats, size: int, success: Floats) -> None:
+    """One more Bernoulli term, in place; pmf (values, nodes, horizons) is filled up to ``size`` - 1."""
+    moved = pmf[:size] * success
+    pmf[:size] -= moved
+    pmf[1 : size + 1] += moved
 
 
-def _without_term(pmf: Floats, failure: Floats) -> Floats:
-    return _with_term(pmf, 1.0 - failure)
+def _cumulative(pmf: Floats, weights: Floats) -> Floats:
+    mixed = np.tensordot(pmf, weights, axes=(1, 0)) if len(weights) > 1 else pmf[:, 0, :]
+    cumulative: Floats = np.minimum(np.cumsum(mixed, axis=0), 1.0)
+    return cumulative
 
 
 def poisson_binomial(probabilities: Floats) -> Floats:
     """Distribution of the number of successes of independent trials, float64 (n + 1,), by convolution."""
-    pmf = np.ones((1, 1, 1))
-    for probability in probabilities:
-        pmf = _with_term(pmf, np.array([[float(probability)]]))
-    distribution: Floats = pmf[0, 0]
+    pmf = np.zeros((len(probabilities) + 1, 1, 1))
+    pmf[0] = 1.0
+    for size, probability in enumerate(probabilities, 1):
+        _convolve(pmf, size, np.array([[float(probability)]]))
+    distribution: Floats = pmf[:, 0, 0]
     return distribution

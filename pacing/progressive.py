@@ -5,6 +5,16 @@ import math
 from pacing.types import GroupSnapshot
 
 
+def agents_to_dial_for(snapshot: GroupSnapshot) -> int:
+    """Ready agents for whom calls may start: not those kept back for inbound calls, taken by them, or leaving.
+
+    Inbound calls that wait or come take agents first, those kept back before the others.
+    """
+    inbound = snapshot.inbound_waiting + snapshot.inbound_ringing
+    taken = max(inbound, snapshot.agents_kept_back)
+    return len(snapshot.agents_idle_s) - snapshot.agents_leaving - taken
+
+
 def progressive_launches(snapshot: GroupSnapshot, lines_per_agent: float) -> int:
     """floor(m x (ready - queued - ceil(dialed / m))), never below 0, with m = ``lines_per_agent`` > 0.
 
@@ -13,7 +23,7 @@ def progressive_launches(snapshot: GroupSnapshot, lines_per_agent: float) -> int
     """
     if lines_per_agent <= 0.0:
         raise ValueError(f"lines_per_agent must be above 0, is {lines_per_agent}")
-    ready = len(snapshot.agents_idle_s)
+    ready = agents_to_dial_for(snapshot)
     dialed = len(snapshot.attempts_age_s) + len(snapshot.analysing_age_s)
     # The tolerance keeps 0.7 x 10 from becoming 6 and 3 / 0.3 from becoming 11 by binary rounding.
     busy_lines = math.ceil(dialed / lines_per_agent - 1e-9)

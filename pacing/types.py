@@ -33,7 +33,7 @@ class PacingTarget:
     Attributes:
         max_overdial_ratio: bounds the share of answered people without an agent, whatever the goal.
         lines_per_agent: the progressive multiplier m.
-        algorithm: ``predictive_algorithm``. Busy factor and wait time use the classical rules whatever it says.
+        algorithm: ``predictive_algorithm``; it matters with an overdial rate as goal.
         history_length: outcomes of calls before predictions are trusted; until then one call per ready agent.
         small_group_size: the small-group algorithms apply up to so many agents who work or wait.
         min_overdial_ratio: under ``time_optimized_odr`` with an overdial goal, what the loop still aims at while it
