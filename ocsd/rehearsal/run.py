@@ -231,7 +231,7 @@ def _rehearse(
     for at_s, seat, turn in variant.rota.turns(seed):
         if at_s < scene.duration_s:
             session.at(at_s, partial(session.turn, seat, turn))
-    session.start()
+    session.at(0.0, session.start)  # once those who are there from the beginning are there
     samples = [sample(session)]
     step = bound = 0
     while clock.seconds < scene.duration_s:
