@@ -15,7 +15,7 @@ from pacing.types import PacingTarget
 
 ALL_S: Final = 3_600.0
 LASTING_S: Final = 14 * 86_400.0
-LASTING: Final = ("answers", "endings", "analysis", "handling")
+LASTING: Final = ("answers", "other_answers", "endings", "analysis", "handling")
 """Parts of `Pacer.state` that hold for weeks."""
 
 

@@ -13,8 +13,8 @@ REASONS: Final[Mapping[str, str]] = {
     "learning": "one call for each free agent until enough results are known to predict",
     "one_to_one": "one call for each free agent",
     "risk": "as many as the goal allows",
-    "overdial_guard": "too many people got no agent in time: one call for each free agent until enough were answered",
-    "short_window_guard": "too many people got no agent lately: one call for each free agent for a while",
+    "hard_limit": "the goal is exceeded and limits are hard: one call for each free agent until it is met again",
+    "batch": "the calls before must all have ended first, as in small groups by the option",
     "legal_guard": "the legal window has little room left: one call for each free agent",
     "legal_stop": "the legal window has no room left: nothing is dialed",
     "ports": "no more ports or legs are free",
@@ -95,6 +95,9 @@ def _measured(figures: Mapping[str, float], target: PacingTarget | None) -> str:
         texts.append(
             f"so far {figures['abandoned']:g} of {figures['people']:g} people abandoned ({share:.1f} %{bound})"
         )
+    if figures.get("window_people"):
+        lately = f"{figures['window_abandoned']:g} of {figures['window_people']:g}"
+        texts.append(f"in the last quarter of an hour {lately}")
     if "busy_factor" in figures:
         texts.append(f"agents busy {100 * figures['busy_factor']:.1f} %{_goal(target, Goal.BUSY_FACTOR)}")
     if "agent_wait_s" in figures:
