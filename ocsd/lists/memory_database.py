@@ -25,6 +25,8 @@ from ocsd.model.enums import CallResult, RecordStatus, RecordType
 from ocsd.model.errors import InvariantError
 from ocsd.model.records import CallingRecord, FinishedAttempt, NewAttempt, OpenAttempt
 
+_KEPT_OPEN: Final = tuple(name for name in NewAttempt.__dataclass_fields__ if name in OpenAttempt.__dataclass_fields__)
+
 Criteria = Callable[[CallingRecord], bool]
 SortKey = Callable[[CallingRecord], Any]
 
@@ -392,11 +394,7 @@ class MemoryDatabase:
         """Write an attempt without an end; one that is there already stays as it is (a repeated call)."""
         if attempt.attempt_id in self.attempts:
             return
-        values = {
-            name: getattr(attempt, name)
-            for name in NewAttempt.__dataclass_fields__
-            if name in OpenAttempt.__dataclass_fields__
-        }
+        values = {name: getattr(attempt, name) for name in _KEPT_OPEN}
         opened = OpenAttempt(**values, answered_at=None, connected_at=None, agent_id=None)
         self.attempts[attempt.attempt_id] = MemoryAttempt(table, attempt, opened)
         self._open_attempts.setdefault((table, attempt.chain_id), set()).add(attempt.attempt_id)

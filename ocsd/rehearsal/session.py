@@ -208,7 +208,7 @@ class RehearsedSession(Session):
     def _fill(self) -> None:
         if self.wants_records:
             finish(self._refill())
-            self.after(REFILL_PERIOD_S, self._fill)
+            self.after(max(REFILL_PERIOD_S, self.rhythm.period_s), self._fill)
 
     def wake(self) -> None:
         self._ask_at(max(self.clock.seconds, self._decided_s + self.rhythm.rest_s))

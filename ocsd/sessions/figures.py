@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ocsd.sessions.session import Session
 
 
+DIALING, ALERTING, ANALYSING = AttemptState.DIALING, AttemptState.ALERTING, AttemptState.ANALYSING
 READY, RESERVED, TALKING, WRAP_UP = AgentState.READY, AgentState.RESERVED, AgentState.TALKING, AgentState.WRAP_UP
 
 
@@ -22,13 +23,14 @@ def snapshot(session: "Session") -> GroupSnapshot:
     dialing, analysing = [], []
     customers = 0
     for task in session.attempts.values():
-        state = task.machine.state
-        if task.machine.designated_agent is not None:
+        machine = task.machine
+        state = machine.state
+        if machine.designated_agent is not None:
             pass  # whoever answers has an agent
-        elif state in (AttemptState.DIALING, AttemptState.ALERTING):
-            dialing.append(now_s - task.machine.started_s)
-        elif state is AttemptState.ANALYSING:
-            analysing.append(now_s - task.machine.marks["answered"])
+        elif state is ALERTING or state is DIALING:
+            dialing.append(now_s - machine.started_s)
+        elif state is ANALYSING:
+            analysing.append(now_s - machine.marks["answered"])
         if state is not AttemptState.WRAP_UP:
             customers += 1
     inbound_waiting, inbound_ringing = session.roster.inbound.current(now_s)

@@ -20,6 +20,7 @@ from ocsd.sessions.attempt import AttemptRules
 from ocsd.sessions.attempt_task import AttemptContext, DialPlan
 from ocsd.sessions.group import DialSettings
 from pacing import Algorithm, Goal, Mode, PacingTarget
+from telephony.contract import AnalysisSettings
 
 _GOALS: Final = {
     OptimizeBy.BUSY_FACTOR: Goal.BUSY_FACTOR,
@@ -58,6 +59,8 @@ class Planner:
         self._options: dict[tuple[str, int | None], str | int | float | bool] = {}
         """What was looked up: a planner's configuration never changes, and a dozen options are asked for every call."""
         self._rules: dict[int, AttemptRules] = {}
+        self._analyses: dict[str, AnalysisSettings] = {}
+        self._lists = {entry.dbid: entry for entry in config.calling_lists}
         self._hours: dict[int, Hours] = {}
         self._validation: dict[int, ValidationRules | None] = {}
         self.agent_from_uri = f"sip:ocsd@{config.telephony.sip_host}"
@@ -65,7 +68,7 @@ class Planner:
     def option(self, name: str, list_dbid: int | None = None) -> str | int | float | bool:
         """An option's value for one list, or for the group as a whole."""
         if (found := self._options.get((name, list_dbid))) is None:
-            calling_list = self.config.calling_list_by_dbid(list_dbid) if list_dbid is not None else None
+            calling_list = self._lists[list_dbid] if list_dbid is not None else None
             found = self._options[name, list_dbid] = lookup(
                 self.config, name, campaign=self.campaign, group=self.group, calling_list=calling_list
             )
@@ -142,9 +145,14 @@ class Planner:
             ),
             trunk=trunk.name,
             switch_dbid=trunk.dbid,
-            analysis=analysis_settings(self.config, self.group, trunk.tone_plan),
+            analysis=self._analysis(trunk.tone_plan),
             result_for_all=self.result_for_all(record.list_dbid),
         )
+
+    def _analysis(self, tone_plan: str) -> AnalysisSettings:
+        if (found := self._analyses.get(tone_plan)) is None:
+            found = self._analyses[tone_plan] = analysis_settings(self.config, self.group, tone_plan)
+        return found
 
     def new_attempts(self, contexts: Iterable[AttemptContext], now: datetime) -> list[NewAttempt]:
         """The rows that are written before the INVITEs leave."""
@@ -195,7 +203,7 @@ class Planner:
 
     def filter_text(self, list_dbid: int) -> tuple[str, str]:
         """The dialing filter of a list: criteria and order."""
-        name = self.config.calling_list_by_dbid(list_dbid).filter
+        name = self._lists[list_dbid].filter
         found = self.config.filter(name) if name else None
         return (found.criteria, found.order_by) if found is not None else ("", "")
 
@@ -268,27 +276,27 @@ class Planner:
         return float(self.option("treatment_sched_threshold", list_dbid)) * 60.0
 
     def max_attempts(self, list_dbid: int) -> int:
-        return self.config.calling_list_by_dbid(list_dbid).max_attempts
+        return self._lists[list_dbid].max_attempts
 
     def treatments(self, list_dbid: int) -> tuple[Treatment, ...]:
-        return self.config.treatments_of(self.config.calling_list_by_dbid(list_dbid))
+        return self.config.treatments_of(self._lists[list_dbid])
 
     def result_for_all(self, list_dbid: int) -> bool:
         """update_all_records: the result goes to every record of the chain."""
         return bool(self.option("update_all_records", list_dbid))
 
     def has_caps(self, list_dbid: int) -> bool:
-        return bool(self.config.calling_list_by_dbid(list_dbid).attempt_caps)
+        return bool(self._lists[list_dbid].attempt_caps)
 
     def hours(self, list_dbid: int) -> Hours:
         """When the list's records may be dialed."""
         if (found := self._hours.get(list_dbid)) is None:
-            found = self._hours[list_dbid] = ListHours(self.config, self.config.calling_list_by_dbid(list_dbid))
+            found = self._hours[list_dbid] = ListHours(self.config, self._lists[list_dbid])
         return found
 
     def zone(self, record: CallingRecord) -> tzinfo:
         """The record's time zone: its own, else its list's, else UTC."""
-        calling_list = self.config.calling_list_by_dbid(record.list_dbid)
+        calling_list = self._lists[record.list_dbid]
         by_dbid = {zone.dbid: zone.zone for zone in self.config.time_zones}
         name = by_dbid.get(record.tz_dbid) or by_dbid.get(time_zone_dbid(self.config, calling_list))
         return ZoneInfo(name) if name else UTC
@@ -298,14 +306,14 @@ class Planner:
         return str(value) if value not in (None, "") else None
 
     def customer_id(self, record: CallingRecord) -> str | None:
-        return self._field(record, self.config.calling_list_by_dbid(record.list_dbid).customer_id_field)
+        return self._field(record, self._lists[record.list_dbid].customer_id_field)
 
     def subject(self, record: CallingRecord) -> str | None:
-        return self._field(record, self.config.calling_list_by_dbid(record.list_dbid).subject_field)
+        return self._field(record, self._lists[record.list_dbid].subject_field)
 
     def disposition(self, record: CallingRecord, updates: Mapping[str, object]) -> str:
         """The disposition code that the agent has set for this call; what the row holds tells of an earlier one."""
-        name = self.config.calling_list_by_dbid(record.list_dbid).disposition_field
+        name = self._lists[record.list_dbid].disposition_field
         value = updates.get(name) if name else None
         return "" if value is None else str(value)
 

@@ -318,7 +318,7 @@ class RecordSupply:
             elif (refusal := capped.get((chain.list_dbid, record.record_id))) is not None:
                 refusals.append((place, refusal, Gate.CAPS))
             else:
-                return replace(left, position=place)
+                return left if place == left.position else replace(left, position=place)
         place, refusal, gate = min(refusals, key=lambda entry: _when(entry[1], now))
         await self.postpone(replace(left, position=place), refusal, gate)
         return None
