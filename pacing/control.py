@@ -22,8 +22,8 @@ FIRST_THETA_RATIO = 1.0
 GAIN, GAIN_LEAST = 0.3, 0.08
 GAIN_PEOPLE = 300
 """The gain falls with the root of the people answered beyond so many: the same excess weighs less and less."""
-EXCESS_MOST = 12.0
-"""People by which a run's excess counts at most: after an hour of ill luck the loop comes back within reason."""
+CREDIT_LOG_MOST = 0.8
+"""Log theta that may be gained from people saved up; what was abandoned too much is made up for in full."""
 WINDOW_S = 900.0
 """The quarter of an hour that has a limit of its own ..."""
 WINDOW_FACTOR = 2.0
@@ -71,7 +71,7 @@ class ThetaControl:
         """
         step = SET_POINT * limit_ratio - abandoned
         if step < 0.0 or governed or self._excess < 0.0:
-            self._excess = _clip(self._excess + step, -EXCESS_MOST, EXCESS_MOST)
+            self._excess = min(self._excess + step, CREDIT_LOG_MOST / self._gain())
         self._people += 1
         self._recent.append((at_s, abandoned))
         self._recent_abandoned += abandoned
@@ -135,12 +135,14 @@ class ThetaControl:
         return people, abandoned, WINDOW_GAIN * max(0.0, WINDOW_NEAR - room)
 
     def _overdial(self, limit_ratio: float, target: PacingTarget | None = None) -> float:
-        gain = max(GAIN_LEAST, GAIN * math.sqrt(GAIN_PEOPLE / max(self._people, GAIN_PEOPLE)))
         excess = self._excess
         if target is not None and excess < 0.0 and self._below_minimum(target):
             excess = 0.0
-        log_theta = math.log(max(FIRST_THETA_RATIO * limit_ratio, 1e-4)) + gain * excess
+        log_theta = math.log(max(FIRST_THETA_RATIO * limit_ratio, 1e-4)) + self._gain() * excess
         return _clip(log_theta - self.window(limit_ratio)[2], LOG_THETA_MIN, LOG_THETA_MAX)
+
+    def _gain(self) -> float:
+        return max(GAIN_LEAST, GAIN * math.sqrt(GAIN_PEOPLE / max(self._people, GAIN_PEOPLE)))
 
     def _below_minimum(self, target: PacingTarget) -> bool:
         """Whether the last people were abandoned less often than the minimum that the overdial goal may fall to."""

@@ -13,8 +13,9 @@ Three effects would bias naive counts, and each has its remedy:
 """
 
 import heapq
+import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,16 +32,19 @@ HORIZON_STEPS = 56
 """The prediction covers 28 s: longer than nearly all rings, and what happens later can still be decided later."""
 SLOW_CALLS = 1500
 """Calls over which ages at answer and at other endings are remembered."""
-HIT_MEMORIES: Floats = np.array([100.0, 400.0, 1600.0])
-HIT_PRIOR_WEIGHTS: Floats = np.array([0.1, 0.3, 0.6])
+HIT_MEMORIES = (100.0, 400.0, 1600.0)
+HIT_PRIOR_WEIGHTS = (0.1, 0.3, 0.6)
 HIT_CREDIT_KEPT = 1.0 - 1.0 / 150.0
 """Of its credit an average keeps this from call to call: what it foretold 150 calls ago counts a third."""
 HANDLED_KEPT = 600
 """Pairs of talk and wrap-up time kept: about an hour of thirty agents, so shifts of the day are followed."""
 RESIDUAL_KNOTS = 48
 """Ages in a residual-life table by quantile, and as many evenly spaced."""
-CENSORED_UNTIL = 150
-"""Handled calls after which the short ones that end first no longer distort the residual times noticeably."""
+CENSORED_UNTIL, CENSORED_TALKS = 150, 3
+"""Handled calls, in all and for each agent, after which the short ones that end first no longer distort the residual
+times noticeably. (In a crowd that began together, half the first talks end before the longer half has been seen.)"""
+TALKS_MOST = 1000
+"""Agents that count for this; it bounds the pairs kept, and the time to make a table of them."""
 
 
 class HitRatio:
@@ -57,10 +61,11 @@ class HitRatio:
     def __init__(self, prior_ratio: float = 0.5, prior_calls: float = 4.0) -> None:
         self.total = 0
         self._prior_calls = prior_calls
-        self._means = np.full(len(HIT_MEMORIES), prior_ratio)
-        self._credit = np.zeros(len(HIT_MEMORIES))
+        self._means = [prior_ratio] * len(HIT_MEMORIES)
+        self._credit = [0.0] * len(HIT_MEMORIES)
         """Logarithm of the discounted likelihood of the outcomes, by memory."""
         self._immature: list[tuple[float, int]] = []
+        self._known: tuple[float, float] | None = None
 
     def observe(self, hit: bool, due_s: float) -> None:
         """Note an outcome that counts from ``due_s`` on (launch plus lag, in the pacer's running seconds)."""
@@ -73,19 +78,30 @@ class HitRatio:
 
     def _count(self, hit: int) -> None:
         self.total += 1
-        foretold = np.clip(self._means if hit else 1.0 - self._means, 1e-3, 1.0)
-        self._credit = HIT_CREDIT_KEPT * self._credit + np.log(foretold)
-        self._means += (hit - self._means) / self._calls()
+        self._known = None
+        for place, mean in enumerate(self._means):
+            foretold = max(mean if hit else 1.0 - mean, 1e-3)
+            self._credit[place] = HIT_CREDIT_KEPT * self._credit[place] + math.log(foretold)
+            self._means[place] = mean + (hit - mean) / self._calls(place)
 
-    def _calls(self) -> Floats:
-        """How many calls each average stands for."""
-        calls: Floats = np.minimum(self.total + self._prior_calls, HIT_MEMORIES)
-        return calls
+    def _calls(self, place: int) -> float:
+        """How many calls an average stands for."""
+        return min(self.total + self._prior_calls, HIT_MEMORIES[place])
 
-    def _weights(self) -> Floats:
-        weights = HIT_PRIOR_WEIGHTS * np.exp(self._credit - self._credit.max())
-        shares: Floats = weights / weights.sum()
-        return shares
+    def _mixture(self) -> tuple[float, float]:
+        """Mean and variance over the averages, weighted by their credit."""
+        if self._known is None:
+            most = max(self._credit)
+            weights = [
+                prior * math.exp(credit - most) for prior, credit in zip(HIT_PRIOR_WEIGHTS, self._credit, strict=True)
+            ]
+            ratio = sum(weight * mean for weight, mean in zip(weights, self._means, strict=True)) / sum(weights)
+            spread = sum(
+                weight * (max(mean * (1.0 - mean), 1e-3) / self._calls(place) + (mean - ratio) ** 2)
+                for place, (weight, mean) in enumerate(zip(weights, self._means, strict=True))
+            )
+            self._known = ratio, spread / sum(weights)
+        return self._known
 
     def estimate(self, overdue: int = 0, overdue_hits: float = 0.0) -> tuple[float, float]:
         """Mean and standard error of the hit ratio.
@@ -94,27 +110,25 @@ class HitRatio:
         Their weight fades, because in the long run each of them has been counted when it ended.
         """
         counted = self.total + self._prior_calls
-        shares = self._weights()
-        ratio = float(shares @ self._means)
-        spread = np.maximum(self._means * (1.0 - self._means), 1e-3) / self._calls() + (self._means - ratio) ** 2
+        ratio, variance = self._mixture()
         ratio = (ratio * counted + overdue_hits) / (counted + overdue)
-        return min(max(ratio, 1e-3), 1.0), float(shares @ spread) ** 0.5
+        return min(max(ratio, 1e-3), 1.0), math.sqrt(variance)
 
     def state(self, now_s: float) -> dict[str, Any]:
         return {
             "total": self.total,
-            "means": self._means.tolist(),
-            "credit": self._credit.tolist(),
+            "means": list(self._means),
+            "credit": list(self._credit),
             "immature": [[due_s - now_s, hit] for due_s, hit in sorted(self._immature)],
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over a :meth:`state`; running seconds start again at 0."""
         self.total = int(state["total"])
-        means, credit = np.asarray(state["means"], dtype=np.float64), np.asarray(state["credit"], dtype=np.float64)
-        if means.shape != self._means.shape or credit.shape != means.shape:
-            raise ValueError(f"hit ratio has {means.size} averages, expected {self._means.size}")
-        self._means, self._credit = means, credit
+        means, credit = [float(x) for x in state["means"]], [float(x) for x in state["credit"]]
+        if len(means) != len(HIT_MEMORIES) or len(credit) != len(HIT_MEMORIES):
+            raise ValueError(f"hit ratio has {len(means)} averages, expected {len(HIT_MEMORIES)}")
+        self._means, self._credit, self._known = means, credit, None
         self._immature = [(float(due_s), int(hit)) for due_s, hit in state["immature"]]
         heapq.heapify(self._immature)
 
@@ -269,28 +283,29 @@ class ResidualLife:
             counted = np.bincount(row * (steps + 1) + bins, weights[by_stage][pair], len(knots) * (steps + 1))
             released = np.cumsum(counted.reshape(len(knots), steps + 1), axis=1)
         self._knots_s = knots
+        self._slopes = np.append(1.0 / np.diff(knots), 0.0)
         self.table: Floats = np.minimum((released + prior) / (at_risk + prior_weight + tail_weight), 1.0)
         """P(over within h), float64 (knots, steps + 1)."""
 
-    def _between(self, ages_s: Iterable[float]) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-        ages = np.asarray(tuple(ages_s), dtype=np.float64)
-        low = np.clip(np.searchsorted(self._knots_s, ages, side="right") - 1, 0, len(self._knots_s) - 1)
-        high = np.minimum(low + 1, len(self._knots_s) - 1)
-        gap = np.where(high > low, self._knots_s[high] - self._knots_s[low], 1.0)
-        return low, high, np.clip((ages - self._knots_s[low]) / gap, 0.0, 1.0)
+    def _between(self, ages_s: Sequence[float]) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+        ages = np.asarray(ages_s, dtype=np.float64)
+        last = len(self._knots_s) - 1
+        low = np.maximum(np.searchsorted(self._knots_s, ages, side="right") - 1, 0)
+        share = np.minimum(np.maximum((ages - self._knots_s[low]) * self._slopes[low], 0.0), 1.0)
+        return low, np.minimum(low + 1, last), share
 
-    def released(self, ages_s: Iterable[float]) -> Floats:
+    def released(self, ages_s: Sequence[float]) -> Floats:
         """Probabilities by horizon 0, STEP_S, ... for each age: float64 (n_ages, steps + 1)."""
         low, high, share = self._between(ages_s)
         rows: Floats = self.table[low] * (1.0 - share)[:, None] + self.table[high] * share[:, None]
         return rows
 
-    def counts(self, ages_s: Iterable[float]) -> Floats:
+    def counts(self, ages_s: Sequence[float]) -> Floats:
         """How many of the ages are at each row of `table`, float64 (knots,), each split between two neighbours."""
         low, high, share = self._between(ages_s)
         size = len(self._knots_s)
-        counts: Floats = np.bincount(low, 1.0 - share, size) + np.bincount(high, share, size)
-        return counts
+        both: Floats = np.bincount(np.concatenate([low, high]), np.concatenate([1.0 - share, share]), size)
+        return both
 
 
 class HandlingTimes:
@@ -301,12 +316,25 @@ class HandlingTimes:
     PRIOR_WRAP_S = 20.0
 
     def __init__(self) -> None:
-        self._pairs: deque[tuple[float, float]] = deque(maxlen=HANDLED_KEPT)
+        self._pairs: deque[tuple[float, float]] = deque()
+        self._most_talking = 0
         self.count = 0
 
     def add(self, talk_s: float, wrap_up_s: float) -> None:
         self._pairs.append((max(talk_s, 0.0), max(wrap_up_s, 0.0)))
         self.count += 1
+        if len(self._pairs) > max(HANDLED_KEPT, CENSORED_TALKS * self._most_talking):
+            self._pairs.popleft()
+
+    @property
+    def censored(self) -> bool:
+        """Whether too few talks have ended for those under way to be left out of account."""
+        return self.count < max(CENSORED_UNTIL, CENSORED_TALKS * self._most_talking)
+
+    @property
+    def relative_error(self) -> float:
+        """Standard error of the number of talks that end within a while, over that number: Poisson's."""
+        return float((len(self._pairs) + self.PRIOR_WEIGHT) ** -0.5)
 
     def mean_s(self) -> tuple[float, float]:
         """Mean talk and wrap-up seconds, priors included."""
@@ -321,8 +349,9 @@ class HandlingTimes:
         talk_s, wrap_s = pairs[:, 0], pairs[:, 1]
         talk_mean_s, wrap_mean_s = self.mean_s()
         weights, tail_weight = np.ones(len(pairs)), 0.0
-        if self.count < CENSORED_UNTIL:
-            under_way_s = np.asarray(tuple(talking_s), dtype=np.float64)
+        under_way_s = np.asarray(tuple(talking_s), dtype=np.float64)
+        self._most_talking = min(max(self._most_talking, len(under_way_s)), TALKS_MOST)
+        if self.censored:
             weights, tail_weight = kaplan_meier_weights(talk_s, under_way_s)
             # The time spent so far belongs to the mean as well (maximum likelihood of a censored exponential).
             talk_mean_s += float(under_way_s.sum()) / (len(pairs) + self.PRIOR_WEIGHT)
@@ -332,10 +361,15 @@ class HandlingTimes:
         return talk, wrap
 
     def state(self) -> dict[str, Any]:
-        return {"pairs": [list(pair) for pair in self._pairs], "count": self.count}
+        return {
+            "pairs": [list(pair) for pair in self._pairs],
+            "most_talking": self._most_talking,
+            "count": self.count,
+        }
 
     def load(self, state: dict[str, Any]) -> None:
-        self._pairs = deque(((float(t), float(w)) for t, w in state["pairs"]), maxlen=HANDLED_KEPT)
+        self._pairs = deque((float(t), float(w)) for t, w in state["pairs"])
+        self._most_talking = int(state["most_talking"])
         self.count = int(state["count"])
 
 

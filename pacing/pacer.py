@@ -38,19 +38,24 @@ from pacing.predictive import (
     HitEstimate,
     Prediction,
     ReleaseTables,
+    ahead_by_age,
     call_tables,
     outlook,
-    pending_answer_ratio,
     release_tables,
 )
 from pacing.progressive import agents_to_dial_for, one_to_one_launches, progressive_launches
 from pacing.types import Algorithm, DialDecision, Goal, GroupSnapshot, Mode, PacingTarget
 
-LAG_QUANTILE = 0.9
-"""An outcome counts once this share of answers would have come; the rest is estimated from the calls' ages."""
+LAG_QUANTILE = 0.97
+"""An outcome counts once this share of answers and of other endings would have come, so that whole cohorts count in the
+order of their launch; calls that ring on are estimated from their ages."""
+STARTING_S, STARTING_LAG_S = 60.0, 30.0
+"""So long after a cold start calls are taken to ring longer than was seen."""
 MOST_AHEAD = 4000
 """Calls that one decision may launch; the next one is near."""
 TABLES_LAST_S = 0.5
+CENSORED_LAST_S = 2.0
+"""While talks under way tell more than those that have ended, they are looked at this often."""
 MIXED_LEAST = 0.05
 """Share of people among the answers under which theirs cannot be told from the machines' by subtraction."""
 STATE_VERSION = 2
@@ -165,7 +170,9 @@ class Pacer:
         )
 
     def _lag_s(self) -> float:
-        return self._answers.quantile_s(LAG_QUANTILE)
+        """How long after its launch an outcome counts. Of the first calls only the quick answers are known at first."""
+        lag_s = max(self._answers.quantile_s(LAG_QUANTILE), self._endings.quantile_s(LAG_QUANTILE))
+        return lag_s if self._running_s > STARTING_S else max(lag_s, STARTING_LAG_S)
 
     # What to do -------------------------------------------------------------------------------------------------
 
@@ -200,7 +207,17 @@ class Pacer:
         hold_s = self._control.hold_s(target)
         held = sum(idle_s < hold_s for idle_s in snapshot.agents_idle_s) if hold_s else 0
         spare = agents_to_dial_for(snapshot) - held - snapshot.people_waiting
-        view = outlook(snapshot, calls, talk, wrap_up, hit, spare, exact=small, hints=small)
+        view = outlook(
+            snapshot,
+            calls,
+            talk,
+            wrap_up,
+            hit,
+            spare,
+            exact=small,
+            hints=small,
+            release_relative_error=self._handling.relative_error,
+        )
         prediction = Prediction(view)
         theta = self._control.theta(target)
 
@@ -250,7 +267,8 @@ class Pacer:
         if self._hits.total < target.history_length:
             why = legal_reason(snapshot.legal, 0.0)
             return (0, why, 0) if why == "legal_stop" else (one_to_one, why or "learning", 0)
-        if (why := legal_reason(snapshot.legal, prediction.expected(0)[1])) is not None:
+        expected = prediction.expected(0)[1] if snapshot.legal is not None else 0.0
+        if (why := legal_reason(snapshot.legal, expected)) is not None:
             return (0 if why == "legal_stop" else one_to_one), why, 0
         if target.hard_limits and self._count.over(target.value if target.goal is Goal.OVERDIAL_RATE else 1.0):
             return one_to_one, "hard_limit", 0
@@ -298,14 +316,17 @@ class Pacer:
         overdue = tuple(age_s for age_s in snapshot.attempts_age_s if age_s >= lag_s)
         ratio, error = self._hits.estimate()
         if overdue:
+            answered, ended = ahead_by_age(tables, overdue, person_ratio)
             for _ in range(3):  # the estimate is in its own posterior; three rounds settle it to well under one percent
-                hits = float(pending_answer_ratio(tables, overdue, HitEstimate(ratio, person_ratio, 0.0)).sum())
-                ratio, error = self._hits.estimate(len(overdue), hits)
+                hits = ratio * answered
+                expected = float((hits / np.maximum(hits + (1.0 - ratio) * ended, 1e-9)).sum())
+                ratio, error = self._hits.estimate(len(overdue), expected)
         relative = ((error / ratio) ** 2 + (person_error / person_ratio) ** 2) ** 0.5
         return HitEstimate(ratio, person_ratio, relative)
 
     def _current_releases(self, snapshot: GroupSnapshot) -> tuple[ReleaseTables, ReleaseTables]:
-        if self._releases is None or self._stale(self._handling.count, self._releases_at):
+        censored = self._handling.censored and self._running_s - self._releases_at[1] >= CENSORED_LAST_S
+        if self._releases is None or censored or self._stale(self._handling.count, self._releases_at):
             talk, wrap_up = self._handling.tables(snapshot.agents_talking_s, HORIZON_STEPS + self._patience)
             self._releases = (release_tables(talk, self._patience), release_tables(wrap_up, self._patience))
             self._releases_at = (self._handling.count, self._running_s)

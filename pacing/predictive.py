@@ -153,15 +153,15 @@ def _at_least(density: Floats) -> Floats:
 
 def _bins(ages_s: tuple[float, ...], last: int) -> tuple[Ints, Floats]:
     """For each age the bin at or below it and the share of the next one."""
-    position = np.clip(np.asarray(ages_s, dtype=np.float64) / STEP_S, 0.0, float(last))
+    position = np.minimum(np.maximum(np.asarray(ages_s, dtype=np.float64) / STEP_S, 0.0), float(last))
     low = np.minimum(position.astype(np.int64), last - 1)
     return low, position - low
 
 
 def _counts(low: Ints, share: Floats, size: int) -> Floats:
     """Ages as masses on the grid, each split between two neighbours, float64 (size,)."""
-    counts: Floats = np.bincount(low, 1.0 - share, size) + np.bincount(low + 1, share, size)
-    return counts
+    both: Floats = np.bincount(np.concatenate([low, low + 1]), np.concatenate([1.0 - share, share]), size)
+    return both
 
 
 def _rows(table: Floats, low: Ints, share: Floats) -> Floats:
@@ -195,12 +195,16 @@ def _analysed_chances(tables: CallTables, person_ratio: float) -> Floats:
 
 def pending_answer_ratio(tables: CallTables, ages_s: tuple[float, ...], hit: HitEstimate) -> Floats:
     """P(a call that rings since each age will be answered), float64 (n,): the cure-model posterior."""
-    low, share = _bins(ages_s, len(tables.person_ahead) - 1)
-    ahead = hit.person_ratio * tables.person_ahead + (1.0 - hit.person_ratio) * tables.other_ahead
-    answered = hit.ratio * _rows(ahead, low, share)
-    ended = (1.0 - hit.ratio) * _rows(tables.ending_ahead, low, share)
-    ratio: Floats = answered / np.maximum(answered + ended, 1e-9)
+    answered, ended = ahead_by_age(tables, ages_s, hit.person_ratio)
+    ratio: Floats = hit.ratio * answered / np.maximum(hit.ratio * answered + (1.0 - hit.ratio) * ended, 1e-9)
     return ratio
+
+
+def ahead_by_age(tables: CallTables, ages_s: tuple[float, ...], person_ratio: float) -> tuple[Floats, Floats]:
+    """For each age P(an answer comes that late | answered) and P(another ending comes that late | not answered)."""
+    low, share = _bins(ages_s, len(tables.person_ahead) - 1)
+    ahead = person_ratio * tables.person_ahead + (1.0 - person_ratio) * tables.other_ahead
+    return _rows(ahead, low, share), _rows(tables.ending_ahead, low, share)
 
 
 def announced(ready_in_s: tuple[float, ...], patience: int) -> Floats:
@@ -284,11 +288,13 @@ def outlook(
     *,
     exact: bool = True,
     hints: bool = True,
+    release_relative_error: float = 0.0,
 ) -> Outlook:
     """Prediction inputs for ``snapshot`` with ``spare_now`` agents counted as free beyond the people who wait.
 
     ``exact``: whether single agents and calls are kept apart when they are few; ``hints``: whether announced times
-    are believed (else those agents count as in the middle of their wrap-up).
+    are believed (else those agents count as at the beginning of their wrap-up). ``release_relative_error``: of the
+    expected number of agents who come free, from not knowing how long calls are handled.
     """
     n, patience = _HORIZONS, talk.patience
     ringing_chances, coming = _ringing_chances(tables, hit)
@@ -332,10 +338,11 @@ def outlook(
         if analysed_chances is not None:
             of_needs = of_needs + analysed_counts @ _moments(analysed_chances)
         rows = (None, None)
+    unsure = release_relative_error * of_released[:n]
     return Outlook(
         spare_now=spare_now,
         mean=spare_now + of_released[:n] - of_needs[:n],
-        variance=of_released[n : 2 * n] + of_needs[n : 2 * n],
+        variance=of_released[n : 2 * n] + of_needs[n : 2 * n] + unsure * unsure,
         third=of_released[2 * n :] - of_needs[2 * n :],
         ringing=of_ringing,
         fresh=ringing_chances[0],
@@ -356,6 +363,9 @@ class Prediction:
     def __init__(self, view: Outlook) -> None:
         self._view = view
         self._exact = _ExactShortage(view) if view.released is not None and view.needs is not None else None
+        self._fresh_spread = view.fresh * (1.0 - view.fresh)
+        self._fresh_third = self._fresh_spread * (1.0 - 2.0 * view.fresh)
+        self._risks: dict[int, float] = {}
 
     def short(self, launched: int, depth: int = 0) -> Floats:
         """P(D(u) <= -depth) after so many launches, float64 (horizons,).
@@ -369,7 +379,9 @@ class Prediction:
 
     def risk(self, launched: int) -> float:
         """Risk of one more call after so many launches."""
-        return float(_harm(self.short(launched)) @ self._view.arrival)
+        if (known := self._risks.get(launched)) is None:
+            known = self._risks[launched] = float(_harm(self.short(launched)) @ self._view.arrival)
+        return known
 
     def shortfall(self, launched: int, more_than: int) -> float:
         """P(more than so many people will be left without an agent at some horizon), the worst one counting."""
@@ -400,40 +412,45 @@ class Prediction:
                 launched += 1
             if launched < upto or launched == most:
                 return launched
-        width = 8
+        width = 4
         while launched < most:  # in strides that double: risk grows with each launch
-            ask = np.arange(launched, min(launched + width, most), max(1, width // 16), dtype=np.float64)
-            above = np.flatnonzero(_harm(self._normal(ask, 0.0)) @ self._view.arrival > theta)
-            if not above.size:
+            ask = list(range(launched, min(launched + width, most), max(1, width // 16)))
+            above = self._first_above(ask, theta)
+            if above is None:
                 launched = min(launched + width, most)
-                width *= 2
+                width *= 4
                 continue
-            first = int(ask[above[0]])
-            if above[0] == 0:
-                return first
-            inside = np.arange(ask[above[0] - 1] + 1.0, first + 1.0)
-            within = np.flatnonzero(_harm(self._normal(inside, 0.0)) @ self._view.arrival > theta)
-            return int(inside[within[0]]) if within.size else first
+            if above == 0:
+                return ask[0]
+            inside = list(range(ask[above - 1] + 1, ask[above] + 1))
+            within = self._first_above(inside, theta) if len(inside) > 1 else 0
+            return inside[within] if within is not None else ask[above]
         return launched
+
+    def _first_above(self, launched: list[int], theta: float) -> int | None:
+        """Place of the first of these numbers of launches after which one more has a risk above theta."""
+        risks = _harm(self._normal(np.array(launched, dtype=np.float64), 0.0)) @ self._view.arrival
+        self._risks.update(zip(launched, risks.tolist(), strict=True))
+        above = risks > theta
+        return int(above.argmax()) if above.any() else None
 
     def _law(self, launched: Floats) -> tuple[Floats, Floats, Floats]:
         """Mean, deviation and skewness of D(u) after each number of launches, (n, horizons) each."""
         view, count = self._view, launched[:, None]
-        fresh_spread = view.fresh * (1.0 - view.fresh)
         mean = view.mean - count * view.fresh
         from_hits = view.hit_relative_error * (view.ringing + count * view.fresh)
-        variance = view.variance + count * fresh_spread + from_hits**2 + 1e-6
+        variance = view.variance + count * self._fresh_spread + from_hits * from_hits + 1e-6
         deviation = np.sqrt(variance)
-        skewness = (view.third - count * (fresh_spread * (1.0 - 2.0 * view.fresh))) / (deviation * variance)
-        return mean, deviation, skewness
+        return mean, deviation, (view.third - count * self._fresh_third) / (deviation * variance)
 
     def _normal(self, launched: Floats, depth: float) -> Floats:
         mean, deviation, skewness = self._law(launched)
         x = (0.5 - depth - mean) / deviation
-        correction = skewness * (1.0 - x * x) * np.exp(-0.5 * x * x) * _SKEW_SCALE
-        # Clipped because the correction overshoots where hardly anything is random any more.
-        short: Floats = np.clip(ndtr(x) + np.clip(correction, -0.1, 0.1), 0.0, 1.0)
-        return short
+        squared = x * x
+        correction = skewness * (1.0 - squared) * np.exp(-0.5 * squared) * _SKEW_SCALE
+        # Bounded because the correction overshoots where hardly anything is random any more.
+        short: Floats = ndtr(x) + np.minimum(np.maximum(correction, -0.1), 0.1)
+        return np.minimum(np.maximum(short, 0.0), 1.0)
 
 
 def _harm(short: Floats) -> Floats:
