@@ -3,6 +3,7 @@
     python -m bench.rehearsal speed --agents 10 --agents 100 --agents 1000
     python -m bench.rehearsal demo --seeds 1 2 3 4 5 6 --seconds 120 --json demos.json --plot docs/rehearsal-demo.svg
     python -m bench.rehearsal demo --from demos.json --plot docs/rehearsal-demo.svg    # rehearse again, dial no more
+    python -m bench.rehearsal picture docs/rehearsal.svg
 
 ``speed`` counts CPU seconds of one core, decisions and everything else included, for the reference mix (hit ratio 30 %,
 talks of 150 s, wrap-up of 30 s). ``demo`` runs real demos (SIP, RTP, PostgreSQL, desktops) one after the other, each
@@ -20,18 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from ocsd.config.loader import load_configuration
-from ocsd.config.objects import Configuration
+from ocsd.config.objects import Configuration, Treatment
 from ocsd.demo import DemoOptions
 from ocsd.demo.rehearsed import rehearse_demo, told_of_rehearsal
 from ocsd.demo.world import CAMPAIGN_GROUP, write_configuration
 from ocsd.log import configure_logging
-from ocsd.model.enums import DialMode, OptimizeBy
-from ocsd.rehearsal.agents import Rota, Shift
+from ocsd.model.enums import CallResult, DialMode, OptimizeBy, RecordAction
+from ocsd.rehearsal.agents import Breaks, Rota, Shift
+from ocsd.rehearsal.compare import Outcome, compare, variants_of
 from ocsd.rehearsal.figures import interval
 from ocsd.rehearsal.mixes import MadeUpList
-from ocsd.rehearsal.run import Variant, group_named, rehearse
-from ocsd.rehearsal.staging import enough_chains, made_up_lists, scene_of
-from ocsd.rehearsal.world import REFERENCE
+from ocsd.rehearsal.plotting import plot
+from ocsd.rehearsal.report import table
+from ocsd.rehearsal.run import Scene, Variant, group_named, rehearse
+from ocsd.rehearsal.staging import enough_chains, made_up_lists, scene_of, settings_of
+from ocsd.rehearsal.world import REFERENCE, Mix, Party
 from ocsd.sessions.group import DialSettings
 
 START = datetime(2026, 3, 3, 15, 0, tzinfo=UTC)
@@ -164,6 +168,39 @@ def draw(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], path: Path) -> 
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
+DAY = Mix(
+    shares={Party.PERSON: 22.0, Party.MACHINE: 28.0, Party.NO_ANSWER: 38.0, Party.BUSY: 7.0, Party.SIT: 5.0},
+    by_hour=tuple(1.0 if hour < 9 else 0.75 if hour < 12 else 0.9 if hour < 17 else 1.35 for hour in range(24)),
+)
+"""People are at home in the evening."""
+
+
+def day(hours: float = 10.0) -> tuple[Scene, list[Outcome]]:
+    """A day of a list in two zones, redialed, with a second shift and breaks, under three goals."""
+    config = configuration(40)
+    redial = (
+        Treatment(dbid=1, name="busy", call_result=CallResult.BUSY, record_action=RecordAction.REDIAL,
+                  cycle_attempts=3, interval_min=15),
+        Treatment(dbid=2, name="nobody", call_result=CallResult.NO_ANSWER, record_action=RecordAction.RETRY_IN,
+                  interval_min=180),
+    )  # fmt: skip
+    people = config.calling_lists[0].model_copy(
+        update={"treatments": ("busy", "nobody"), "daily_from": 9 * 3600, "daily_till": 20 * 3600}
+    )
+    config = config.model_copy(update={"treatments": redial, "calling_lists": (people,)})
+    group = group_named(config, CAMPAIGN_GROUP)
+    lists = made_up_lists(config, group, MadeUpList(13_000, zones={"EST": 60.0, "PST": 40.0}), 1)
+    start = datetime(2026, 3, 3, 14, 0, tzinfo=UTC)  # 9:00 in New York
+    scene = scene_of(config, group, lists, DAY, start, 3600.0 * hours)
+    base = settings_of(config, group)
+
+    def rota(agents: int) -> Rota:
+        shifts = (Shift(0.0, 18_000.0, agents), Shift(14_400.0, 3600.0 * hours, agents))
+        return Rota(shifts, Breaks(600.0, 5400.0), login_spread_s=120.0)
+
+    return scene, compare(scene, variants_of(base, ("overdial=3", "busy=80", "progressive"), (20,), rota), (1,))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(dest="part", required=True)
@@ -178,8 +215,17 @@ def main() -> None:
     demo.add_argument("--json", type=Path, help="write the real demos' figures here, after each of them")
     demo.add_argument("--from", type=Path, dest="kept", help="figures of real demos that --json has kept")
     demo.add_argument("--plot", type=Path)
+    picture = parts.add_parser("picture")
+    picture.add_argument("path", type=Path)
     options = parser.parse_args()
     configure_logging("critical")
+    if options.part == "picture":
+        scene, outcomes = day()
+        plot(outcomes, scene, options.path)
+        headings, figures = table(outcomes)
+        for cells in (headings, *figures):
+            print(f"| {' | '.join(cells)} |")
+        return
     if options.part == "speed":
         rows = [measure_speed(agents, options.hours) for agents in options.agents or (10, 30, 100, 300, 1000)]
         print("| agents | attempts per hour | CPU s per hour | times faster than real | busy | overdial |")
