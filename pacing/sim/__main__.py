@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pacing.sim.contenders import CONTENDERS, ENGINE, FLOOR
+from pacing.sim.contenders import CONTENDERS, ENGINE, FLOOR, HELD
 from pacing.sim.engine import Policy, pacer_for, simulate_policy
 from pacing.sim.experiment import Laboratory, Progress, Run, Store
 from pacing.sim.goals import SETTLED_S, goal_table, jobs, run_goal_job, track
@@ -105,8 +105,11 @@ def _table(options: argparse.Namespace, command: str) -> int:
     hours_of = {scenario.name: scenario.duration_s / 3600.0 for scenario in scenarios}
     parts = [f"Busy % ± standard error over {options.seeds} seeds (abandoned %).\n", busy_table(results)]
     for policy in policies:
-        if policy in (ENGINE, FLOOR) or len(policies) == 1:
-            parts += [f"{CONTENDERS[policy].title.strip('*')}:\n", detail_table(results, policy, FLOOR, hours_of)]
+        if policy in (ENGINE, FLOOR, HELD) or len(policies) == 1:
+            parts += [
+                f"{CONTENDERS[policy].title.strip('*')}:\n",
+                detail_table(results, policy, HELD if HELD in policies else FLOOR, hours_of),
+            ]
     text = "\n".join(parts)
     _say(text)
     if options.out is not None:

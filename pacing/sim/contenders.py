@@ -1,17 +1,20 @@
 """Everything that competes in a table, by name."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from pacing.sim.baselines import AdaptiveLevel, Erlang, ExpectedValue, FixedRatio, Progressive
 from pacing.sim.clairvoyant import Clairvoyant
 from pacing.sim.engine import Policy, pacer_for
-from pacing.sim.mpc import ModelPredictive
+from pacing.sim.held import HeldModelPredictive
+from pacing.sim.mpc import SET_POINT, ModelPredictive
 from pacing.sim.scenarios import Scenario
 from pacing.types import Mode, PacingTarget
 
 ENGINE = "engine"
 FLOOR = "mpc"
+HELD = "mpc-held"
 PROGRESSIVE = "progressive"
 _OTHERS = ("progressive", "sim.baselines")
 
@@ -39,7 +42,9 @@ def _patience_s(scenario: Scenario) -> float:
 CONTENDERS: dict[str, Contender] = {
     PROGRESSIVE: Contender("progressive", lambda scenario, knob: Progressive(), _OTHERS),
     "fixed-ratio": Contender("fixed ratio", lambda scenario, knob: FixedRatio(knob), _OTHERS, (1.0, 60.0)),
-    "erlang": Contender("Erlang", lambda scenario, knob: Erlang(knob, _patience_s(scenario)), _OTHERS, (0.0, 0.9)),
+    "erlang": Contender(
+        "Erlang", lambda scenario, knob: Erlang(math.exp(knob), _patience_s(scenario)), _OTHERS, (-40.0, -0.1)
+    ),
     "expected-value": Contender("expected value", lambda scenario, knob: ExpectedValue(knob), _OTHERS, (0.0, 2.0)),
     "adaptive-level": Contender(
         "adaptive level", lambda scenario, knob: AdaptiveLevel(knob, scenario.duration_s), _OTHERS, (-0.5, 0.0)
@@ -48,6 +53,12 @@ CONTENDERS: dict[str, Contender] = {
         "MPC floor",
         lambda scenario, knob: ModelPredictive(_patience_s(scenario)),
         ("progressive", "sim.baselines", "sim.mpc"),
+    ),
+    HELD: Contender(
+        "MPC floor, held to 3 %",
+        lambda scenario, knob: HeldModelPredictive(_patience_s(scenario), knob),
+        ("progressive", "sim.baselines", "sim.mpc", "sim.held"),
+        (0.001, SET_POINT),
     ),
     ENGINE: Contender(
         "**engine**",

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pacing.sim.contenders import CONTENDERS, ENGINE
+from pacing.sim.contenders import CONTENDERS, ENGINE, FLOOR, HELD
 from pacing.sim.engine import simulate_policy
 from pacing.sim.scenarios import Scenario
 
@@ -225,6 +225,10 @@ class Laboratory:
 
     def results(self, scenario: Scenario, contender: str, seeds: Sequence[int], store: Store) -> list[Run]:
         """Runs of every seed, from the store as far as it has them."""
+        if contender == HELD:
+            floor = self.results(scenario, FLOOR, seeds, store)
+            if sum(run.abandoned for run in floor) <= LIMIT_RATIO * sum(run.people for run in floor):
+                return floor  # nothing to hold
         known = store.runs(scenario, contender)
         missing = [seed for seed in seeds if seed not in known]
         if missing:
