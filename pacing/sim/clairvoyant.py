@@ -33,9 +33,10 @@ class Clairvoyant(Baseline):
     def attach(self, world: World) -> None:
         self._world = world
         self._group = next(group for group in world.groups if group.policy is self)
+        # They go before people who already wait, so an agent is set aside for them that much earlier.
+        ahead_s = world.scenario.inbound_ring_s - world.scenario.max_wait_s
         self._inbound_calls = deque(
-            (arrives_s + world.scenario.inbound_ring_s, math.inf, talk_s, wrap_up_s)
-            for arrives_s, talk_s, wrap_up_s in world.inbound_to_come
+            (arrives_s + ahead_s, math.inf, talk_s, wrap_up_s) for arrives_s, talk_s, wrap_up_s in world.inbound_to_come
         )
 
     def launches(self, snapshot: GroupSnapshot) -> float:
@@ -74,7 +75,7 @@ class Clairvoyant(Baseline):
     def _inbound(self, world: World) -> list[_Coming]:
         """Inbound calls queued, ringing and to come; those take agents without any hurry."""
         found = [(queued_s, math.inf, talk_s, wrap_up_s) for queued_s, talk_s, wrap_up_s in world.inbound_waiting]
-        while self._inbound_calls and self._inbound_calls[0][0] <= world.now_s:
+        while self._inbound_calls and self._inbound_calls[0][0] + world.scenario.max_wait_s <= world.now_s:
             self._inbound_calls.popleft()
         found += takewhile(lambda call: call[0] <= world.now_s + LOOK_AHEAD_S, self._inbound_calls)
         return found
