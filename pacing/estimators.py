@@ -64,23 +64,27 @@ class HitRatio:
         self._means = [prior_ratio] * len(HIT_MEMORIES)
         self._credit = [0.0] * len(HIT_MEMORIES)
         """Logarithm of the discounted likelihood of the outcomes, by memory."""
-        self._immature: list[tuple[float, int]] = []
+        self._immature: list[tuple[float, float]] = []
         self._known: tuple[float, float] | None = None
 
-    def observe(self, hit: bool, due_s: float) -> None:
-        """Note an outcome that counts from ``due_s`` on (launch plus lag, in the pacer's running seconds)."""
-        heapq.heappush(self._immature, (due_s, int(hit)))
+    def observe(self, hit: float, due_s: float) -> None:
+        """Note an outcome that counts from ``due_s`` on (launch plus lag, in the pacer's running seconds).
+
+        ``hit``: 1 for an answered call, 0 for another; between them for one of which nobody will know, its chance.
+        """
+        heapq.heappush(self._immature, (due_s, float(hit)))
 
     def advance(self, now_s: float) -> None:
         """Count every outcome whose lag is over at ``now_s``."""
         while self._immature and self._immature[0][0] <= now_s:
             self._count(heapq.heappop(self._immature)[1])
 
-    def _count(self, hit: int) -> None:
+    def _count(self, hit: float) -> None:
         self.total += 1
         self._known = None
         for place, mean in enumerate(self._means):
-            foretold = max(mean if hit else 1.0 - mean, 1e-3)
+            # What nobody will know tells nothing about who foretells well.
+            foretold = max(mean if hit else 1.0 - mean, 1e-3) if hit in (0.0, 1.0) else 1.0
             self._credit[place] = HIT_CREDIT_KEPT * self._credit[place] + math.log(foretold)
             self._means[place] = mean + (hit - mean) / self._calls(place)
 
@@ -129,7 +133,7 @@ class HitRatio:
         if len(means) != len(HIT_MEMORIES) or len(credit) != len(HIT_MEMORIES):
             raise ValueError(f"hit ratio has {len(means)} averages, expected {len(HIT_MEMORIES)}")
         self._means, self._credit, self._known = means, credit, None
-        self._immature = [(float(due_s), int(hit)) for due_s, hit in state["immature"]]
+        self._immature = [(float(due_s), float(hit)) for due_s, hit in state["immature"]]
         heapq.heapify(self._immature)
 
 
@@ -143,8 +147,26 @@ class AgeHistogram:
 
     def add(self, age_s: float) -> None:
         self._mass *= self._keep
-        self._mass[min(max(int(age_s / STEP_S), 0), len(self._mass) - 1)] += 1.0
+        self._mass[self._bin(age_s)] += 1.0
         self.count += 1
+
+    def ahead(self, age_s: float) -> float:
+        """P(at this age or later)."""
+        return float(self._mass[self._bin(age_s) :].sum() / self._mass.sum())
+
+    def add_censored(self, age_s: float, weight: float) -> None:
+        """``weight`` of an observation of which is known only that it would have come at ``age_s`` or later.
+
+        It is spread over those ages as they are known by now, which is what the self-consistent estimate does with
+        censored observations (Efron, Fifth Berkeley Symposium, 1967).
+        """
+        first = self._bin(age_s)
+        later = self._mass[first:] / max(float(self._mass[first:].sum()), 1e-300)
+        self._mass *= self._keep**weight
+        self._mass[first:] += weight * later
+
+    def _bin(self, age_s: float) -> int:
+        return min(max(int(age_s / STEP_S), 0), len(self._mass) - 1)
 
     def density(self) -> Floats:
         """Probability per bin, float64 (bins,), sums to 1."""
@@ -205,8 +227,12 @@ class AnswerAnalysis:
         self._count(0.0, 1.0)
         self.other_delay.add(delay_s)
 
+    def unknown(self, people: float, others: float) -> None:
+        """A call that was given up would have been answered by a person, or by a machine, with these chances."""
+        self._count(people, others)
+
     def _count(self, people: float, others: float) -> None:
-        keep = 1.0 - 1.0 / self.MEMORY
+        keep = (1.0 - 1.0 / self.MEMORY) ** (people + others)
         self._people = self._people * keep + people
         self._others = self._others * keep + others
 
@@ -259,6 +285,7 @@ class ResidualLife:
             picks = np.linspace(0, stage_s.size - 1, min(stage_s.size, RESIDUAL_KNOTS)).astype(np.int64)
             even = np.linspace(0.0, ordered[-1], RESIDUAL_KNOTS)
             knots = np.unique(np.concatenate([even, ordered[picks]]))
+            knots = knots[np.append(True, np.diff(knots) > 1e-6)]  # apart enough to divide by the gaps
         else:
             knots = np.zeros(1)
         prior = prior_weight * -np.expm1(-horizons_s / prior_mean_s)
@@ -304,8 +331,8 @@ class ResidualLife:
         """How many of the ages are at each row of `table`, float64 (knots,), each split between two neighbours."""
         low, high, share = self._between(ages_s)
         size = len(self._knots_s)
-        both: Floats = np.bincount(np.concatenate([low, high]), np.concatenate([1.0 - share, share]), size)
-        return both
+        both = np.bincount(np.concatenate([low, high]), np.concatenate([1.0 - share, share]), size)
+        return both.astype(np.float64, copy=False)  # without any age numpy counts in integers
 
 
 class HandlingTimes:

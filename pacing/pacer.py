@@ -44,6 +44,7 @@ from pacing.predictive import (
     release_tables,
 )
 from pacing.progressive import agents_to_dial_for, one_to_one_launches, progressive_launches
+from pacing.release import calls_to_release
 from pacing.types import Algorithm, DialDecision, Goal, GroupSnapshot, Mode, PacingTarget
 
 LAG_QUANTILE = 0.97
@@ -70,6 +71,8 @@ class Outcome(Enum):
     MACHINE = "machine"
     FAX = "fax"
     HUNG_UP = "hung_up"
+    RELEASED = "released"
+    """Given up by a decision's ``release``: whether it would have been answered nobody knows."""
 
 
 class Pacer:
@@ -125,6 +128,9 @@ class Pacer:
         seconds from answer to the verdict, for example of a machine.
         """
         self._outcomes[outcome] += 1
+        if outcome is Outcome.RELEASED:
+            self._gave_up(age_s)
+            return
         if after_answer_s is not None:
             self._analysis.other(after_answer_s)
             self._other_answers.add(max(0.0, age_s - after_answer_s))
@@ -155,7 +161,19 @@ class Pacer:
         """An agent finished a call: seconds talked, seconds of after-call work."""
         self._handling.add(talk_s, wrap_up_s)
 
-    def _observe(self, *, hit: bool, age_s: float) -> None:
+    def _gave_up(self, age_s: float) -> None:
+        """Learn from a call that was given up, as far as one can: it counts by what it would have come to."""
+        ratio, share = self._hits.estimate()[0], self._analysis.person_share()[0]
+        answered, ended = self._answers.ahead(age_s), self._endings.ahead(age_s)
+        hit = ratio * answered / max(ratio * answered + (1.0 - ratio) * ended, 1e-9)
+        machine = hit * min((1.0 - share) * self._other_answers.ahead(age_s) / max(answered, 1e-9), 1.0)
+        self._answers.add_censored(age_s, hit)
+        self._other_answers.add_censored(age_s, machine)
+        self._endings.add_censored(age_s, 1.0 - hit)
+        self._analysis.unknown(hit - machine, machine)
+        self._observe(hit=hit, age_s=age_s)
+
+    def _observe(self, *, hit: float, age_s: float) -> None:
         self._hits.observe(hit, self._running_s + max(0.0, self._lag_s() - age_s))
 
     def _person_settled(self, *, abandoned: bool) -> None:
@@ -227,6 +245,10 @@ class Pacer:
         if bound is None and because == "risk" and launch == most:
             bound = _tightest(snapshot)
         self._theta_governs = (bound or because) in ("risk", "one_to_one")
+        release: tuple[int, ...] = ()
+        if launch == 0 and target.least_ring_s is not None:
+            release, view = calls_to_release(snapshot, view, calls, hit, target.least_ring_s)
+            prediction = Prediction(view) if release else prediction
         people, abandoned = prediction.expected(launch)
         window_people, window_abandoned, window_brake = self._control.window(limit)
         inputs = self._inputs(snapshot) | {
@@ -251,7 +273,7 @@ class Pacer:
             "window_brake": window_brake,
         }
         ratio = abandoned / people if people > 1e-9 else 0.0
-        return DialDecision(launch, bound or because, min(ratio, 1.0), inputs)
+        return DialDecision(launch, bound or because, min(ratio, 1.0), inputs, release)
 
     def _wanted(
         self,
@@ -430,6 +452,8 @@ def _checked(target: PacingTarget) -> PacingTarget:
         raise ValueError(f"lines_per_agent must be above 0, is {target.lines_per_agent}")
     if not 0.0 <= target.min_overdial_ratio <= 1.0:
         raise ValueError(f"min_overdial_ratio must be within 0..1, is {target.min_overdial_ratio}")
+    if target.least_ring_s is not None and not 0.0 <= target.least_ring_s < float("inf"):
+        raise ValueError(f"least_ring_s must not be negative, is {target.least_ring_s}")
     if target.history_length < 0:
         raise ValueError(f"history_length must not be negative, is {target.history_length}")
     return target

@@ -160,8 +160,8 @@ def _bins(ages_s: tuple[float, ...], last: int) -> tuple[Ints, Floats]:
 
 def _counts(low: Ints, share: Floats, size: int) -> Floats:
     """Ages as masses on the grid, each split between two neighbours, float64 (size,)."""
-    both: Floats = np.bincount(np.concatenate([low, low + 1]), np.concatenate([1.0 - share, share]), size)
-    return both
+    both = np.bincount(np.concatenate([low, low + 1]), np.concatenate([1.0 - share, share]), size)
+    return both.astype(np.float64, copy=False)  # without any age numpy counts in integers
 
 
 def _rows(table: Floats, low: Ints, share: Floats) -> Floats:
@@ -181,6 +181,13 @@ def _ringing_chances(tables: CallTables, hit: HitEstimate) -> tuple[Floats, Floa
     )
     factor = people / np.maximum(pending, 1e-9)
     return np.minimum(tables.need * factor[:, None], 1.0), np.minimum(tables.coming * factor, 1.0)
+
+
+def single_calls(tables: CallTables, hit: HitEstimate, ages_s: tuple[float, ...]) -> tuple[Floats, Floats]:
+    """For each ringing call of that age: P(it needs an agent) at each horizon, P(it brings a person within it)."""
+    chances, coming = _ringing_chances(tables, hit)
+    low, share = _bins(ages_s, len(chances) - 1)
+    return _rows(chances, low, share), _rows(coming, low, share)
 
 
 def _analysed_chances(tables: CallTables, person_ratio: float) -> Floats:

@@ -39,6 +39,8 @@ class PacingTarget:
         min_overdial_ratio: under ``time_optimized_odr`` with an overdial goal, what the loop still aims at while it
             makes up for an excess, over the last ``min_overdial_calls`` answered people. The guards stay above it.
         hard_limits: calls start one to one from the moment the goal is exceeded until it is met again.
+        least_ring_s: calls that have rung so long may be given up when nobody will be free to talk to whoever answers
+            (see :mod:`pacing.release`); None: no call is ever given up.
     """
 
     mode: Mode
@@ -52,6 +54,7 @@ class PacingTarget:
     min_overdial_ratio: float = 0.0
     min_overdial_calls: int = 100
     hard_limits: bool = False
+    least_ring_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class GroupSnapshot:
         inbound_ringing: inbound calls that will need one of these agents within seconds.
         agents_kept_back: ready agents held back for inbound calls; they stay in ``agents_idle_s``.
         legal: what the guard leaves; None: no legal window is watched.
+        attempts_rung_s: for each attempt of ``attempts_age_s``, in its order, seconds since it began to ring, 0 when it
+            does not ring yet; () when unknown, and then no call is given up.
 
     Agents who will take no further call (asked to log out, or to be not ready) are in none of the tuples; one who still
     takes a call that comes until then is in ``agents_idle_s`` and in ``agents_leaving``.
@@ -115,6 +120,7 @@ class GroupSnapshot:
     agents_kept_back: int = 0
     agents_leaving: int = 0
     legal: LegalRoom | None = None
+    attempts_rung_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +130,13 @@ class DialDecision:
     Among ``inputs`` of a predictive decision: ``expected_people``, ``expected_abandoned`` and ``expected_freed``: the
     people whom all calls then under way will bring within ``horizon_s`` from now, those of them who find nobody, and
     the busy agents who come free, for calibration against what then happens.
+
+    ``release``: places in the snapshot's ``attempts_age_s`` of calls to give up, longest ring first. Each one that ends
+    so is told to the pacer as ``ended(age, Outcome.RELEASED)``.
     """
 
     launch: int
     because: str
     predicted_overdial_ratio: float
     inputs: dict[str, float] = field(default_factory=dict)
+    release: tuple[int, ...] = ()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pacing.sim.contenders import CONTENDERS, ENGINE, FLOOR, HELD
+from pacing.sim.contenders import CONTENDERS, ENGINE, FLOOR, HELD, RELEASING
 from pacing.sim.engine import Policy, pacer_for, simulate_policy
 from pacing.sim.experiment import Laboratory, Progress, Run, Store
 from pacing.sim.goals import SETTLED_S, goal_table, jobs, run_goal_job, track
@@ -91,7 +91,7 @@ def _say(text: str) -> None:
 
 def _table(options: argparse.Namespace, command: str) -> int:
     scenarios = _chosen(options)
-    policies = options.policies or list(CONTENDERS)
+    policies = options.policies or [name for name in CONTENDERS if name != RELEASING]
     store = Store(options.json)
     seeds = range(1, options.seeds + 1)
     progress = Progress(len(scenarios) * len(policies))

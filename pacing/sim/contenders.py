@@ -13,6 +13,9 @@ from pacing.sim.scenarios import Scenario
 from pacing.types import Mode, PacingTarget
 
 ENGINE = "engine"
+RELEASING = "engine+release"
+LEAST_RING_S = 15.0
+"""Rung so long, a call may be given up: 16 CFR 310.4(b)(4)(ii)."""
 FLOOR = "mpc"
 HELD = "mpc-held"
 PROGRESSIVE = "progressive"
@@ -63,6 +66,11 @@ CONTENDERS: dict[str, Contender] = {
     ENGINE: Contender(
         "**engine**",
         lambda scenario, knob: pacer_for(scenario, PacingTarget(Mode.PREDICTIVE)),
+        (),
+    ),
+    RELEASING: Contender(
+        "engine, giving up calls",
+        lambda scenario, knob: pacer_for(scenario, PacingTarget(Mode.PREDICTIVE, least_ring_s=LEAST_RING_S)),
         (),
     ),
     "ceiling": Contender("clairvoyant ceiling", lambda scenario, knob: Clairvoyant(), (*_OTHERS, "sim.clairvoyant")),

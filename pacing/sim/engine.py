@@ -106,7 +106,7 @@ class World:
         self._staffed, self._staffed_area = 0, 0.0
         self._busy, self._busy_area = 0, 0.0
         self._counted_until_s = scenario.duration_s
-        self.attempts = self.decisions = self.people = self.gone = self.bridged = self.lost_people = 0
+        self.attempts = self.decisions = self.people = self.gone = self.bridged = self.lost_people = self.released = 0
         self.waited_s = 0.0
         self.inbound_taken, self.inbound_waited_s = 0, 0.0
         self._minutes: list[Minute] = []
@@ -215,6 +215,10 @@ class World:
         for group in self.groups if len(self.groups) == 1 else self._in_turn():
             snapshot = self.snapshot(group)
             decision = group.policy.decide(snapshot)
+            if decision.release:
+                ringing = list(group.ringing)
+                for place in decision.release:
+                    self._release(ringing[place])
             for _number in range(decision.launch):
                 self._launch(group)
             if self.decided is not None:
@@ -271,6 +275,7 @@ class World:
             min(self.scenario.kept_back, len(self.idle)),
             leaving,
             None if self.legal is None else self.legal(now_s),
+            tuple([max(0.0, now_s - since_s - call.draw.setup_s) for call, since_s in group.ringing.items()]),
         )
 
     # Calls ------------------------------------------------------------------------------------------------------
@@ -299,12 +304,22 @@ class World:
         group.ringing[call] = self.now_s
         self.at(call.rings_until_s, self._answer if call.answers else self._fail, call)
 
+    def _release(self, call: Call) -> None:
+        """Given up while it rang: what was in store for it does not happen."""
+        del call.group.ringing[call]
+        self.released += 1
+        call.group.policy.ended(self.now_s - call.launched_s, Outcome.RELEASED)
+
     def _fail(self, call: Call) -> None:
+        if call not in call.group.ringing:
+            return  # given up
         del call.group.ringing[call]
         call.group.policy.ended(self.now_s - call.launched_s, Outcome.FAILED)
 
     def _answer(self, call: Call) -> None:
         group = call.group
+        if call not in group.ringing:
+            return  # given up
         del group.ringing[call]
         group.policy.answered(self.now_s - call.launched_s)
         if not self.scenario.analysed:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pacing.sim.contenders import CONTENDERS, ENGINE, FLOOR, HELD
+from pacing.sim.contenders import CONTENDERS, ENGINE, FLOOR, HELD, RELEASING
 from pacing.sim.engine import simulate_policy
 from pacing.sim.scenarios import Scenario
 
@@ -103,7 +103,7 @@ def fingerprint(scenario: Scenario, contender: str) -> str:
     """Changes with the scenario and with any code that decides about the result, not with comments and docstrings."""
     digest = hashlib.sha256(repr(scenario).encode())
     own = CONTENDERS[contender].modules
-    for module in (*_WORLD_CODE, *(_reached("pacer") if contender == ENGINE else own)):
+    for module in (*_WORLD_CODE, *(_reached("pacer") if contender in (ENGINE, RELEASING) else own)):
         digest.update(_code(_path(module)).encode())
     return digest.hexdigest()[:16]
 
