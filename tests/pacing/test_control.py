@@ -1,89 +1,231 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacing import Goal, Mode, PacingTarget
-from pacing.control import LOG_THETA_MAX, LOG_THETA_MIN, ThetaControl, comfortable_slack, overdial_limit
-from pacing.limits import AbandonmentCount
+from pacing import Algorithm, Goal, Mode, PacingTarget
+from pacing.control import (
+    CREDIT_LOG_MOST,
+    GAIN,
+    GAIN_LEAST,
+    GAIN_PEOPLE,
+    LOG_THETA_MAX,
+    LOG_THETA_MIN,
+    SET_POINT,
+    WINDOW_S,
+    ThetaControl,
+    overdial_limit,
+)
 from tests.pacing.worlds import PREDICTIVE, snapshot
 
-RICH = AbandonmentCount(1000, 0, 100, 0)
+LIMIT = 0.03
+NOTHING = snapshot()
 
 
-def test_given_a_reserve_when_an_abandoned_person_then_it_outweighs_thirty_served_ones():
-    control = ThetaControl()
-    before = control.theta(PREDICTIVE, RICH, 0.0)
-    control.answered_person(RICH, 0.03, abandoned=True, governed=True)
-    after_loss = control.theta(PREDICTIVE, RICH, 0.0)
-    for _ in range(33):
-        control.answered_person(RICH, 0.03, abandoned=False, governed=True)
+def told(outcomes, control=None, limit=LIMIT, at_s=0.0, governed=True):
+    control = control or ThetaControl()
+    for abandoned in outcomes:
+        control.answered_person(limit, at_s, abandoned=bool(abandoned), governed=governed)
+    return control
 
-    assert math.log(after_loss / before) == pytest.approx(0.3 * (0.0291 - 1))
-    assert control.theta(PREDICTIVE, RICH, 0.0) == pytest.approx(before, rel=0.02)
+
+def log_theta(control, target=PREDICTIVE):
+    return math.log(control.theta(target))
+
+
+def test_given_nobody_answered_when_asked_then_theta_is_the_limit():
+    assert ThetaControl().theta(PREDICTIVE) == pytest.approx(0.03)
+    assert ThetaControl().theta(replace(PREDICTIVE, max_overdial_ratio=0.01)) == pytest.approx(0.01)
+
+
+def test_given_an_abandoned_person_when_told_then_it_outweighs_thirty_served_ones():
+    control = told([True])
+    lost = log_theta(control)
+    told([False] * 33, control)
+
+    assert lost - math.log(LIMIT) == pytest.approx(GAIN * (SET_POINT * LIMIT - 1))
+    assert log_theta(control) == pytest.approx(math.log(LIMIT), abs=0.02)
+
+
+def test_given_the_set_point_when_it_is_met_for_long_then_theta_is_where_it_began():
+    control = told(([True] + [False] * 33) * 300)
+
+    assert 300 / (34 * 300) == pytest.approx(SET_POINT * LIMIT, rel=0.02)
+    assert log_theta(control) == pytest.approx(math.log(LIMIT), abs=0.5)
+
+
+def test_given_people_saved_up_when_told_then_the_credit_is_bounded_and_the_debt_is_not():
+    credit = log_theta(told([False] * 290)) - math.log(LIMIT)
+    debt = log_theta(told([True] * 3 + [False] * 30)) - math.log(LIMIT)
+
+    assert credit == pytest.approx(CREDIT_LOG_MOST)
+    assert log_theta(told([False] * 5000)) - math.log(LIMIT) < CREDIT_LOG_MOST + 1e-9
+    assert debt == pytest.approx(GAIN * (33 * SET_POINT * LIMIT - 3))
+
+
+def test_given_many_people_when_one_more_is_lost_then_it_weighs_less_than_at_first():
+    def weight(people):
+        control = told(([True] + [False] * 33) * (people // 34))
+        before = log_theta(control)
+        return before - log_theta(told([True], control))
+
+    assert weight(0) == pytest.approx(GAIN * (1 - SET_POINT * LIMIT))
+    weights = [weight(people) for people in (0, 4 * GAIN_PEOPLE, 16 * GAIN_PEOPLE, 40 * GAIN_PEOPLE)]
+    assert weights == sorted(weights, reverse=True)
+    assert weights[1] == pytest.approx(weights[0] / 2, rel=0.1)
+    assert weights[3] == pytest.approx(GAIN_LEAST, rel=0.1)
 
 
 def test_given_launches_bounded_by_something_else_when_all_are_served_then_theta_does_not_wind_up():
-    control = ThetaControl()
-    before = control.theta(PREDICTIVE, RICH, 0.0)
-    for _ in range(1000):
-        control.answered_person(RICH, 0.03, abandoned=False, governed=False)
-
-    assert control.theta(PREDICTIVE, RICH, 0.0) == before
+    assert ThetaControl().theta(PREDICTIVE) == told([False] * 1000, governed=False).theta(PREDICTIVE)
 
 
-def test_given_nobody_answered_when_asked_then_theta_starts_well_under_the_limit():
-    assert ThetaControl().theta(PREDICTIVE, AbandonmentCount(0, 0, 0, 0), 0.0) < 0.01
+def test_given_a_debt_when_something_else_bounds_the_launches_then_it_is_still_paid_back_but_no_further():
+    control = told([True])
+    told([False] * 1000, control, governed=False)
+
+    assert math.log(LIMIT) <= log_theta(control) <= math.log(LIMIT) + GAIN * SET_POINT * LIMIT
 
 
-@given(st.integers(0, 2000), st.integers(0, 60), st.floats(0.0, 5.0), st.floats(0.0, 5.0))
-def test_given_more_expected_losses_when_asked_then_theta_never_grows(people, abandoned, one, other):
-    count = AbandonmentCount(people, abandoned, 0, 0)
-    few, many = sorted((one, other))
+@given(st.lists(st.booleans(), max_size=300), st.sampled_from([0.001, 0.01, 0.03, 0.2, 1.0]))
+def test_given_any_history_when_asked_then_theta_stays_within_its_bounds(history, limit):
+    control = told(history, limit=limit)
 
-    assert ThetaControl().theta(PREDICTIVE, count, many) <= ThetaControl().theta(PREDICTIVE, count, few)
-
-
-@given(st.lists(st.booleans(), max_size=300))
-def test_given_any_history_when_asked_then_theta_stays_within_its_bounds(history):
-    control = ThetaControl()
-    for abandoned in history:
-        control.answered_person(RICH, 0.03, abandoned=abandoned, governed=True)
-
-    theta = control.theta(PREDICTIVE, RICH, 0.0)
+    theta = control.theta(PacingTarget(Mode.PREDICTIVE, value=limit, max_overdial_ratio=limit))
     assert math.exp(LOG_THETA_MIN) * 0.999 <= theta <= math.exp(LOG_THETA_MAX) * 1.001
+
+
+# The quarter of an hour ---------------------------------------------------------------------------------------------
+
+
+def test_given_a_quarter_of_an_hour_near_its_own_limit_when_asked_then_theta_shrinks_the_more_the_nearer():
+    def brake(abandoned):
+        return told([True] * abandoned + [False] * (400 - abandoned)).window(LIMIT)[2]
+
+    assert brake(12) == 0.0  # at the limit, which chance alone reaches in every other quarter
+    brakes = [brake(abandoned) for abandoned in range(12, 30)]
+    assert brakes == sorted(brakes)
+    assert brakes[-1] > 2.0
+    # At twice the limit of 12 nothing is left: the whole distance of 1.6 standard deviations is missing.
+    assert brake(24) == pytest.approx(1.5 * 1.6)
+
+
+def test_given_a_brake_when_theta_is_asked_then_it_is_shrunk_by_just_that():
+    control = told(([True] + [False] * 17) * 22)
+    braked = log_theta(control)
+    brake = control.window(LIMIT)[2]
+    control.elapse(1.0, WINDOW_S + 1.0, NOTHING, PREDICTIVE)
+
+    assert control.window(LIMIT) == (0, 0, 0.0)
+    assert 0.0 < brake == pytest.approx(log_theta(control) - braked)
+
+
+def test_given_a_small_group_when_a_quarter_of_an_hour_is_bad_then_its_limit_means_nothing():
+    assert told([True] * 3 + [False] * 57).window(LIMIT) == (60, 3, 0.0)
+
+
+def test_given_people_over_time_when_the_quarter_has_passed_then_they_are_forgotten():
+    control = told([True, False], at_s=10.0)
+    told([True], control, at_s=500.0)
+    control.elapse(1.0, 10.0 + WINDOW_S, NOTHING, PREDICTIVE)
+    assert control.window(LIMIT)[:2] == (3, 2)
+    control.elapse(1.0, 10.5 + WINDOW_S, NOTHING, PREDICTIVE)
+
+    assert control.window(LIMIT)[:2] == (1, 1)
+    assert control.recent(1000.0) == [[-500.0, 1]]
+
+
+# The least overdial rate aimed at ------------------------------------------------------------------------------------
+
+MINIMUM = PacingTarget(Mode.PREDICTIVE, min_overdial_ratio=0.01, min_overdial_calls=100)
+
+
+def test_given_a_debt_when_the_last_people_were_below_the_minimum_then_theta_is_no_longer_held_down():
+    control = told([True] * 6 + [False] * 100)
+    control.elapse(1.0, WINDOW_S + 1.0, NOTHING, MINIMUM)  # no brake
+
+    assert control.theta(MINIMUM) == pytest.approx(LIMIT)
+    assert control.theta(PREDICTIVE) < LIMIT / 2
+    assert control.theta(replace(MINIMUM, min_overdial_calls=106)) == control.theta(PREDICTIVE)
+
+
+def test_given_a_debt_when_the_last_people_reach_the_minimum_then_it_is_paid_back():
+    control = told([True] * 6 + [False] * 98 + [True])  # one of the last hundred: no longer below 1 %
+
+    assert control.theta(MINIMUM) == control.theta(PREDICTIVE)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"algorithm": Algorithm.CLASSICAL},
+        {"algorithm": Algorithm.SMALL_GROUP},
+        {"algorithm": Algorithm.ADVANCED_SMALL_GROUP},
+        {"goal": Goal.BUSY_FACTOR, "value": 0.9},
+    ],
+)
+def test_given_another_algorithm_or_goal_when_there_is_a_minimum_then_it_does_not_apply(other):
+    control = told([True] * 6 + [False] * 100)
+    target = replace(MINIMUM, **other)
+
+    assert control._overdial(LIMIT, target) == control._overdial(LIMIT, replace(target, min_overdial_ratio=0.0))
+
+
+# The other goals -----------------------------------------------------------------------------------------------------
 
 
 def test_given_idle_agents_when_the_goal_is_busy_then_theta_rises_to_the_overdial_bound_and_no_further():
     control = ThetaControl()
-    target = PacingTarget(Mode.PREDICTIVE, Goal.BUSY_FACTOR, 0.9, 0.03)
-    control.elapse(600.0, snapshot(idle=10), target)
+    control.elapse(600.0, 600.0, snapshot(idle=10), PacingTarget(Mode.PREDICTIVE, Goal.BUSY_FACTOR, 0.9))
 
     assert control.busy_factor() == 0.0
-    assert control.theta(target, RICH, 0.0) == ThetaControl().theta(PREDICTIVE, RICH, 0.0)
+    assert control.theta(PacingTarget(Mode.PREDICTIVE, Goal.BUSY_FACTOR, 0.9)) == ThetaControl().theta(PREDICTIVE)
+    assert control.overdial_binds
 
 
 def test_given_busier_than_asked_when_steered_then_agents_are_held_back():
     control = ThetaControl()
     target = PacingTarget(Mode.PREDICTIVE, Goal.BUSY_FACTOR, 0.5, 0.03)
-    for _ in range(60):
-        control.elapse(10.0, snapshot(talking=[5.0] * 10), target)
+    for step in range(60):
+        control.elapse(10.0, 10.0 * step, snapshot(talking=[5.0] * 10), target)
 
-    assert control.theta(target, RICH, 0.0) == pytest.approx(1e-4)
-    assert control.hold_s(target) > 10.0
-    assert control.hold_s(PREDICTIVE) == 0.0
+    assert control.theta(target) == pytest.approx(math.exp(LOG_THETA_MIN))
+    assert not control.overdial_binds
+    assert control.hold_s(target, 180.0) > 10.0
+    assert control.hold_s(target, 360.0) == pytest.approx(2 * control.hold_s(target, 180.0))
+    assert control.hold_s(PREDICTIVE, 180.0) == 0.0
+
+
+def test_given_a_short_wait_asked_for_when_agents_are_held_then_by_no_more_than_parts_of_it():
+    control = ThetaControl()
+    target = PacingTarget(Mode.PREDICTIVE, Goal.WAIT_TIME, 2.0, 0.03)
+    for step in range(600):
+        control.elapse(1.0, float(step), snapshot(talking=[5.0] * 10), target)
+        control.bridged()
+
+    assert 0.0 < control.hold_s(target, 600.0) == control.hold_s(target, 6000.0)
 
 
 def test_given_idle_time_and_calls_when_wait_is_measured_then_by_littles_law():
     control = ThetaControl()
-    for _ in range(2000):
-        control.elapse(1.0, snapshot(idle=6, talking=[1.0] * 4), PREDICTIVE)
-        if _ % 2:
+    for second in range(2000):
+        control.elapse(1.0, float(second), snapshot(idle=6, talking=[1.0] * 4), PREDICTIVE)
+        if second % 2:
             control.bridged()
 
     assert control.wait_s() == pytest.approx(12.0, rel=0.02)
     assert control.busy_factor() == pytest.approx(0.4)
+
+
+def test_given_agents_who_wrap_up_or_announced_to_be_ready_when_measured_then_they_are_busy():
+    control = ThetaControl()
+    control.elapse(
+        10.0, 10.0, snapshot(idle=1, talking=[1.0], wrapping=[(5.0, 1.0)], agents_ready_in_s=(3.0,)), PREDICTIVE
+    )
+
+    assert control.busy_factor() == pytest.approx(0.75)
 
 
 def test_given_waits_too_long_or_short_when_steered_then_theta_follows():
@@ -91,10 +233,10 @@ def test_given_waits_too_long_or_short_when_steered_then_theta_follows():
     thetas = []
     for idle in (2, 20):
         control = ThetaControl()
-        for _ in range(100):
-            control.elapse(1.0, snapshot(idle=idle, talking=[1.0] * 20), target)
+        for second in range(100):
+            control.elapse(1.0, float(second), snapshot(idle=idle, talking=[1.0] * 20), target)
             control.bridged()
-        thetas.append(control.theta(target, RICH, 0.0))
+        thetas.append(control.theta(target))
 
     assert thetas[0] < 0.001
     assert thetas[1] > 0.01
@@ -107,8 +249,17 @@ def test_given_goals_when_limited_then_the_overdial_bound_is_always_on_top():
     assert overdial_limit(PacingTarget(Mode.PREDICTIVE, Goal.WAIT_TIME, 8.0, 0.02)) == 0.02
 
 
-@given(st.integers(0, 50_000), st.integers(0, 50_000))
-def test_given_more_people_when_reserve_then_never_smaller(one, other):
-    low, high = sorted((one, other))
+@given(st.lists(st.booleans(), max_size=200), st.lists(st.booleans(), max_size=50), st.floats(0.0, 2000.0))
+def test_given_any_history_when_loaded_from_state_then_it_goes_on_alike(history, later, at_s):
+    control = told(history, at_s=at_s)
+    target = PacingTarget(Mode.PREDICTIVE, Goal.BUSY_FACTOR, 0.7)
+    control.elapse(7.0, at_s, snapshot(idle=2, talking=[3.0] * 5), target)
+    copy = ThetaControl()
+    copy.load(control.state() | {"recent": control.recent(at_s)})
+    for each in (control, copy):
+        told(later, each, at_s=at_s + 1.0 if each is control else 1.0)
 
-    assert 0.0 < comfortable_slack(low) <= comfortable_slack(high)
+    for asked in (target, PREDICTIVE, MINIMUM):
+        assert copy.theta(asked) == control.theta(asked)
+        assert copy.hold_s(asked, 100.0) == control.hold_s(asked, 100.0)
+    assert copy.window(LIMIT) == control.window(LIMIT)
