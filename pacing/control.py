@@ -35,12 +35,15 @@ WINDOW_NEAR, WINDOW_GAIN = 1.6, 1.5
 LOG_THETA_MIN, LOG_THETA_MAX = math.log(1e-4), math.log(0.5)
 GOAL_MEMORY_S = 120.0
 """Measured busy factor and wait time average over this long: a few calls of each agent."""
-GOAL_GAIN = 12.0
+GOAL_GAIN = 8.0
 """Log theta per unit of the recent error (busy factor: ratio; wait time: logarithm of measured/target) ..."""
-GOAL_GAIN_PER_S = 0.03
-"""... and per unit and second."""
+GOAL_GAIN_PER_S = {Goal.BUSY_FACTOR: 0.15, Goal.WAIT_TIME: 0.03}
+"""... and per unit and second: an error is halved within some ten minutes, as a handled call lasts some minutes."""
 GOAL_STEER_LEAST = -30.0
-HOLD_S_PER_UNIT = 4.0
+HOLD_RATIO = 0.02
+"""Below the smallest theta each unit of the logarithm makes agents wait this share of a call's handling time longer:
+about two points of busy factor; or this share of the wait that is the goal."""
+HOLD_WAIT_RATIO = 0.08
 LOG_STEER_MIN = LOG_THETA_MIN + GOAL_STEER_LEAST
 
 
@@ -53,7 +56,7 @@ class ThetaControl:
         self._recent: deque[tuple[float, bool]] = deque()
         self._recent_abandoned = 0
         self._last: deque[bool] = deque(maxlen=1000)
-        self._log_goal = math.log(0.02)
+        self._log_goal = self._log_steer = math.log(0.02)
         self._busy_agent_s = 0.0
         self._agent_s = 0.0
         self._idle_agent_s = 0.0
@@ -96,7 +99,9 @@ class ThetaControl:
         error = self._error(target)
         # No further than the overdial bound lets it act, or it could not come back in time.
         most = min(self._overdial(target.max_overdial_ratio) + 0.5, LOG_THETA_MAX)
-        self._log_goal = _clip(self._log_goal + GOAL_GAIN_PER_S * seconds * error, LOG_STEER_MIN, most)
+        step = GOAL_GAIN_PER_S[target.goal] * seconds * error
+        self._log_goal = _clip(self._log_goal + step, LOG_STEER_MIN, most)
+        self._log_steer = _clip(self._log_goal + GOAL_GAIN * error, LOG_STEER_MIN, LOG_THETA_MAX)
 
     def _error(self, target: PacingTarget) -> float:
         if target.goal is Goal.BUSY_FACTOR:
@@ -116,14 +121,18 @@ class ThetaControl:
     def theta(self, target: PacingTarget) -> float:
         """Risk bound of a single call now."""
         log_theta = self._overdial(overdial_limit(target), target)
-        self.overdial_binds = target.goal is Goal.OVERDIAL_RATE or log_theta <= self._log_goal
-        return math.exp(max(log_theta if self.overdial_binds else self._log_goal, LOG_THETA_MIN))
+        self.overdial_binds = target.goal is Goal.OVERDIAL_RATE or log_theta <= self._log_steer
+        return math.exp(max(log_theta if self.overdial_binds else self._log_steer, LOG_THETA_MIN))
 
-    def hold_s(self, target: PacingTarget) -> float:
-        """An idle agent is dialed for only after so many seconds; 0 unless a goal asks for less than one to one."""
+    def hold_s(self, target: PacingTarget, handling_s: float) -> float:
+        """An idle agent is dialed for only after so many seconds; 0 unless a goal asks for less than one to one.
+
+        ``handling_s``: mean seconds of talk and wrap-up.
+        """
         if target.goal is Goal.OVERDIAL_RATE:
             return 0.0
-        return HOLD_S_PER_UNIT * max(0.0, LOG_THETA_MIN - self._log_goal)
+        unit_s = HOLD_RATIO * handling_s if target.goal is Goal.BUSY_FACTOR else HOLD_WAIT_RATIO * target.value
+        return unit_s * max(0.0, LOG_THETA_MIN - self._log_steer)
 
     def window(self, limit_ratio: float) -> tuple[int, int, float]:
         """People and abandoned people of the last quarter of an hour, and the logarithm taken off theta for them."""
@@ -160,6 +169,7 @@ class ThetaControl:
             "people": self._people,
             "last": [int(gone) for gone in self._last],
             "log_goal": self._log_goal,
+            "log_steer": self._log_steer,
             "busy_agent_s": self._busy_agent_s,
             "agent_s": self._agent_s,
             "idle_agent_s": self._idle_agent_s,
@@ -173,7 +183,7 @@ class ThetaControl:
     def load(self, state: dict[str, Any]) -> None:
         self._excess, self._people = float(state["excess"]), int(state["people"])
         self._last = deque((bool(gone) for gone in state["last"]), maxlen=self._last.maxlen)
-        self._log_goal = float(state["log_goal"])
+        self._log_goal, self._log_steer = float(state["log_goal"]), float(state["log_steer"])
         self._busy_agent_s, self._agent_s = float(state["busy_agent_s"]), float(state["agent_s"])
         self._idle_agent_s, self._bridged = float(state["idle_agent_s"]), float(state["bridged"])
         self._recent = deque((float(at_s), bool(gone)) for at_s, gone in state["recent"])

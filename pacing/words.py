@@ -13,6 +13,8 @@ REASONS: Final[Mapping[str, str]] = {
     "learning": "one call for each free agent until enough results are known to predict",
     "one_to_one": "one call for each free agent",
     "risk": "as many as the goal allows",
+    "goal": "as many as the busy factor or wait time asked for needs",
+    "overdial_bound": "as many as the overdial bound allows, which is fewer than the goal asks for",
     "hard_limit": "the goal is exceeded and limits are hard: one call for each free agent until it is met again",
     "batch": "the calls before must all have ended first, as in small groups by the option",
     "legal_guard": "the legal window has little room left: one call for each free agent",
