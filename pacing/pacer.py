@@ -222,7 +222,7 @@ class Pacer:
         calls = self._current_calls(talk)
         hit = self._hit_estimate(snapshot, calls)
         small = self._small_group(snapshot)
-        hold_s = self._control.hold_s(target)
+        hold_s = self._control.hold_s(target, sum(self._handling.mean_s()))
         held = sum(idle_s < hold_s for idle_s in snapshot.agents_idle_s) if hold_s else 0
         spare = agents_to_dial_for(snapshot) - held - snapshot.people_waiting
         view = outlook(
@@ -245,6 +245,8 @@ class Pacer:
         if bound is None and because == "risk" and launch == most:
             bound = _tightest(snapshot)
         self._theta_governs = (bound or because) in ("risk", "one_to_one")
+        if because == "risk" and target.goal is not Goal.OVERDIAL_RATE:
+            because = "overdial_bound" if self._control.overdial_binds else "goal"
         release: tuple[int, ...] = ()
         if launch == 0 and target.least_ring_s is not None:
             release, view = calls_to_release(snapshot, view, calls, hit, target.least_ring_s)
