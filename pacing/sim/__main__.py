@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pacing.sim.contenders import CONTENDERS, ENGINE, FLOOR, HELD, RELEASING
 from pacing.sim.engine import Policy, pacer_for, simulate_policy
-from pacing.sim.experiment import Laboratory, Progress, Run, Store
+from pacing.sim.experiment import Laboratory, Progress, Run, Store, kept_runs
 from pacing.sim.goals import SETTLED_S, goal_table, jobs, run_goal_job, track
 from pacing.sim.plots import draw_run
 from pacing.sim.report import busy_table, detail_table
@@ -35,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--policies", nargs="+", choices=list(CONTENDERS), default=None, metavar="NAME")
     table.add_argument("--out", type=Path, metavar="FILE", help="write the table as Markdown")
     table.add_argument("--json", type=Path, metavar="FILE", help="results, kept and used again by the same code")
+    table.add_argument(
+        "--kept", action="store_true", help="run nothing: show what the file of --json holds, also of earlier code"
+    )
     goals = commands.add_parser("goals", help="how closely busy factor and wait time are kept")
     _add_choice(goals)
     goals.add_argument("--out", type=Path, metavar="FILE", help="write the table as Markdown")
@@ -92,10 +95,15 @@ def _say(text: str) -> None:
 def _table(options: argparse.Namespace, command: str) -> int:
     scenarios = _chosen(options)
     policies = options.policies or [name for name in CONTENDERS if name != RELEASING]
-    store = Store(options.json)
+    store = Store(options.json, options.kept)
     seeds = range(1, options.seeds + 1)
     progress = Progress(len(scenarios) * len(policies))
     results: dict[str, dict[str, list[Run]]] = {}
+    if options.kept:
+        scenarios = [one for one in scenarios if all(kept_runs(one, name, seeds, store) for name in policies)]
+        if not scenarios:
+            _say(f"{options.json or 'nothing'} holds no scenario with every policy and seed asked for")
+            return 1
     with Laboratory(options.jobs) as laboratory:
         for scenario in scenarios:
             row = results[scenario.name] = {}
@@ -104,6 +112,8 @@ def _table(options: argparse.Namespace, command: str) -> int:
                 progress.step(f"{scenario.name} {policy}")
     hours_of = {scenario.name: scenario.duration_s / 3600.0 for scenario in scenarios}
     parts = [f"Busy % ± standard error over {options.seeds} seeds (abandoned %).\n", busy_table(results)]
+    if store.older:
+        parts.insert(1, f"Kept from runs of earlier code: {', '.join(sorted(store.older))}.\n")
     for policy in policies:
         if policy in (ENGINE, FLOOR, HELD) or len(policies) == 1:
             parts += [

@@ -147,11 +147,12 @@ def _code(path: Path) -> str:
 class Store:
     """Results by scenario and contender, in a JSON file; only those of the present code count.
 
-    ``path`` None: in memory only.
+    ``path`` None: in memory only. ``whatever_code``: results of earlier code count as well; ``older`` names them.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, whatever_code: bool = False) -> None:
+        self._path, self._whatever_code = path, whatever_code
+        self.older: set[str] = set()
         self._found: dict[str, dict[str, Any]] = {}
         if path is not None and path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
@@ -161,8 +162,12 @@ class Store:
     def runs(self, scenario: Scenario, contender: str) -> dict[int, Run]:
         """By seed."""
         entry = self._found.get(f"{scenario.name}/{contender}")
-        if entry is None or entry["fingerprint"] != fingerprint(scenario, contender):
+        if entry is None:
             return {}
+        if entry["fingerprint"] != fingerprint(scenario, contender):
+            if not self._whatever_code:
+                return {}
+            self.older.add(contender)
         return {run.seed: run for run in (Run(*values) for values in entry["runs"])}
 
     def keep(self, scenario: Scenario, contender: str, runs: Iterable[Run]) -> None:
@@ -175,6 +180,16 @@ class Store:
             rows = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(self._found.items())]
             head = f'{{"fields": {json.dumps(_FIELDS)}, "results": {{\n'
             self._path.write_text(head + ",\n".join(rows) + "\n}}\n", encoding="utf-8")
+
+
+def kept_runs(scenario: Scenario, contender: str, seeds: Sequence[int], store: Store) -> list[Run] | None:
+    """The runs of every seed, or None when the store lacks one. A floor within the limit has nothing to be held to."""
+    if contender == HELD:
+        floor = kept_runs(scenario, FLOOR, seeds, store)
+        if floor is not None and sum(run.abandoned for run in floor) <= LIMIT_RATIO * sum(run.people for run in floor):
+            return floor
+    known = store.runs(scenario, contender)
+    return [known[seed] for seed in seeds] if set(seeds) <= set(known) else None
 
 
 class Laboratory:
@@ -225,10 +240,12 @@ class Laboratory:
 
     def results(self, scenario: Scenario, contender: str, seeds: Sequence[int], store: Store) -> list[Run]:
         """Runs of every seed, from the store as far as it has them."""
-        if contender == HELD:
-            floor = self.results(scenario, FLOOR, seeds, store)
-            if sum(run.abandoned for run in floor) <= LIMIT_RATIO * sum(run.people for run in floor):
-                return floor  # nothing to hold
+        found = kept_runs(scenario, contender, seeds, store)
+        if found is None and contender == HELD:
+            self.results(scenario, FLOOR, seeds, store)
+            found = kept_runs(scenario, contender, seeds, store)
+        if found is not None:
+            return found
         known = store.runs(scenario, contender)
         missing = [seed for seed in seeds if seed not in known]
         if missing:

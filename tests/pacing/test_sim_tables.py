@@ -8,7 +8,7 @@ import pytest
 from pacing.sim import SCENARIOS, Scenario
 from pacing.sim import experiment as experiments
 from pacing.sim.__main__ import main
-from pacing.sim.experiment import Job, Laboratory, Run, Store, fingerprint, run_job
+from pacing.sim.experiment import Job, Laboratory, Run, Store, fingerprint, kept_runs, run_job
 from pacing.sim.goals import GoalRun, goal_table, track
 from pacing.sim.report import abandoned_ratio, against, busy_table, cell, detail_table, figure
 from pacing.sim.results import Minute, RunResult, worst_window_ratio
@@ -68,6 +68,33 @@ def test_given_the_engine_when_its_modules_are_looked_for_then_all_that_it_impor
 
     assert {"pacer", "types", "limits"} <= set(reached)
     assert not any(name.startswith("sim") for name in reached)
+
+
+def test_given_a_floor_when_within_the_limit_then_it_is_its_own_held_one_and_otherwise_another():
+    store = Store(None)
+    store.keep(QUICK, "mpc", [_of(1, 0.9), _of(2, 0.9)])
+    assert kept_runs(QUICK, "mpc-held", [1, 2], store) == [_of(1, 0.9), _of(2, 0.9)]
+    assert kept_runs(QUICK, "mpc-held", [1, 2, 3], store) is None
+
+    store.keep(QUICK, "mpc", [_of(1, 0.9, abandoned=4), _of(2, 0.9, abandoned=4)])
+    assert kept_runs(QUICK, "mpc-held", [1, 2], store) is None
+    store.keep(QUICK, "mpc-held", [_of(1, 0.8), _of(2, 0.8)])
+    assert kept_runs(QUICK, "mpc-held", [1, 2], store) == [_of(1, 0.8), _of(2, 0.8)]
+
+
+def test_given_a_table_of_kept_results_when_shown_then_nothing_runs_and_earlier_code_is_told(capsys, tmp_path):
+    path = tmp_path / "kept.json"
+    store = Store(path)
+    for name in ("agents-5", "agents-10"):
+        store.keep(SCENARIOS[name], "progressive", [_of(1, 0.7)])
+    path.write_text(path.read_text().replace(fingerprint(SCENARIOS["agents-5"], "progressive"), "of last week"))
+
+    shown = ["table", "--kept", "--json", str(path), "--seeds", "1", "--policies", "progressive", "--jobs", "1"]
+    assert main(shown) == 0
+    out = capsys.readouterr().out
+    assert "Kept from runs of earlier code: progressive." in out
+    assert [line.split("|")[1].strip() for line in out.splitlines() if "| 70.0 (" in line] == ["agents-5", "agents-10"]
+    assert main([*shown, "--scenarios", "agents-25"]) == 1
 
 
 def test_given_a_knob_when_tuned_then_within_the_limit_and_not_far_below():
