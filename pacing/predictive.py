@@ -419,20 +419,21 @@ class Prediction:
                 launched += 1
             if launched < upto or launched == most:
                 return launched
-        width = 4
-        while launched < most:  # in strides that double: risk grows with each launch
+        width, within = 4, launched
+        while launched < most:  # in strides that grow: so does the risk with each launch
             ask = list(range(launched, min(launched + width, most), max(1, width // 16)))
             above = self._first_above(ask, theta)
-            if above is None:
-                launched = min(launched + width, most)
-                width *= 4
-                continue
-            if above == 0:
-                return ask[0]
-            inside = list(range(ask[above - 1] + 1, ask[above] + 1))
-            within = self._first_above(inside, theta) if len(inside) > 1 else 0
-            return inside[within] if within is not None else ask[above]
-        return launched
+            if above is not None:
+                within = ask[above - 1] + 1 if above else within
+                return self._first_between(within, ask[above], theta)
+            within, launched = ask[-1] + 1, min(launched + width, most)
+            width *= 4
+        return self._first_between(within, most, theta)
+
+    def _first_between(self, within: int, above: int, theta: float) -> int:
+        """The first number of launches from ``within`` on after which one more has a risk above theta, or ``above``."""
+        place = self._first_above(list(range(within, above)), theta) if above > within else None
+        return above if place is None else within + place
 
     def _first_above(self, launched: list[int], theta: float) -> int | None:
         """Place of the first of these numbers of launches after which one more has a risk above theta."""
