@@ -336,7 +336,7 @@ def run(config, *more):
         )  # fmt: skip
 
 
-SMALL = ("--made-up", 400, "--hours", 0.1, "--talk-s", 20, "--wrap-up-s", 5, "--start", "2026-03-03T17:00")
+SMALL = ("--made-up", 400, "--hours", 0.06, "--talk-s", 20, "--wrap-up-s", 5, "--start", "2026-03-03T17:00")
 
 
 def test_given_no_database_when_rehearsed_then_it_says_how_to_do_without(site):
@@ -358,7 +358,7 @@ def test_given_made_up_records_when_rehearsed_then_figures_and_inputs_are_told_f
     ]  # fmt: skip
     figures = told["variants"][3]["figures"]
     assert figures["abandoned"]["mean"] == 0.0
-    assert figures["attempts"]["mean"] > 20
+    assert figures["attempts"]["mean"] > 15
     assert sum(told["variants"][3]["calls_by_result"].values()) == figures["attempts"]["mean"]
     assert told["inputs"]["mix"]["talk"] == {"value": {"mean_s": 20.0, "cv": 0.8}, "source": "--talk-s"}
     assert told["inputs"]["mix"]["person_ring"]["source"] == "assumed"
@@ -472,8 +472,8 @@ def test_given_a_database_when_rehearsed_then_its_list_is_used_and_left_alone(tm
 
 def test_given_shifts_and_breaks_when_rehearsed_then_agents_come_and_go(site):
     result = run(
-        site, "--made-up", 900, "--hours", 0.4, "--talk-s", 20, "--wrap-up-s", 5, "--start", "2026-03-03T17:00",
-        "--shift", "0-0.2=6", "--shift", "0.2-0.4=3", "--breaks", "1/5", "--json",
+        site, "--made-up", 900, "--hours", 0.2, "--talk-s", 20, "--wrap-up-s", 5, "--start", "2026-03-03T17:00",
+        "--shift", "0-0.1=6", "--shift", "0.1-0.2=3", "--breaks", "0.5/2.5", "--json",
     )  # fmt: skip
 
     assert result.exit_code == 0, result.stderr
