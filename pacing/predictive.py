@@ -234,7 +234,8 @@ class Outlook:
     ``mean``, ``variance``, ``third`` (horizons,): moments of D(u) without further launches. ``ringing`` (horizons,):
     expected needs of calls that ring; they and fresh calls, each needing an agent with probability ``fresh``
     (horizons,), share the uncertain hit ratio. ``released`` and ``needs`` (n, horizons) are the single agents and calls
-    when they are few, else None; of ``needs`` the first ``ringing_rows`` ring.
+    when they are few, else None; of ``needs`` the first ``ringing_rows`` ring. ``free_by`` (horizons,): expected number
+    of busy agents who come free by each horizon, patience included; ``freed``: by the last one, without.
     """
 
     spare_now: int
@@ -244,45 +245,14 @@ class Outlook:
     ringing: Floats
     fresh: Floats
     arrival: Floats
+    free_by: Floats
     hit_relative_error: float
-    fresh_people: float = 0.0
-    people: float = 0.0
-    freed: float = 0.0
+    fresh_people: float
+    people: float
+    freed: float
     released: Floats | None = None
     needs: Floats | None = None
     ringing_rows: int = 0
-
-    @classmethod
-    def of_rows(
-        cls,
-        spare_now: int,
-        released: Floats,
-        needs: Floats,
-        ringing_rows: int,
-        fresh: Floats,
-        arrival: Floats,
-        hit_relative_error: float,
-    ) -> "Outlook":
-        """From P(free by each horizon) of each busy agent and P(needs an agent) of each call, (n, horizons) each."""
-        of_released, of_needs = _moments(released).sum(axis=0), _moments(needs).sum(axis=0)
-        n = _HORIZONS
-        few = len(released) + len(needs) <= EXACT_TERMS and spare_now <= EXACT_SPARE
-        return cls(
-            spare_now=spare_now,
-            mean=spare_now + of_released[:n] - of_needs[:n],
-            variance=of_released[n : 2 * n] + of_needs[n : 2 * n],
-            third=of_released[2 * n :] - of_needs[2 * n :],
-            ringing=needs[:ringing_rows].sum(axis=0),
-            fresh=fresh,
-            arrival=arrival,
-            hit_relative_error=hit_relative_error,
-            fresh_people=float(fresh.max()),
-            people=float(needs.max(axis=1).sum()) if len(needs) else 0.0,
-            freed=float(of_released[n - 1]),
-            released=released if few else None,
-            needs=needs if few else None,
-            ringing_rows=ringing_rows,
-        )
 
 
 def outlook(
@@ -354,6 +324,7 @@ def outlook(
         ringing=of_ringing,
         fresh=ringing_chances[0],
         arrival=tables.arrival,
+        free_by=of_released[:n],
         hit_relative_error=hit.relative_error,
         fresh_people=float(coming[0]),
         people=people,
@@ -395,18 +366,26 @@ class Prediction:
         return float(self.short(launched, more_than + 1).max())
 
     def expected(self, launched: int) -> tuple[float, float]:
-        """People whom all calls then under way will bring within the horizon, and how many of them find nobody."""
+        """People whom all calls then under way will bring within the horizon, and how many find nobody.
+
+        People are lost at an instant by as much as the shortage E[(-D)+] grows, and by those to whom, in a shortage, an
+        agent who comes free goes too late: one shortage after the other counts, not only the worst one.
+        """
         view = self._view
         people = view.people + launched * view.fresh_people
-        # The worst horizon counts, because a shortage that has passed by then has already lost its people.
+        missing, short = self._missing(launched), self.short(launched, 1)
+        too_late = np.diff(view.free_by) * (short[1:] + short[:-1]) / 2.0
+        lost = float(missing[0] + np.maximum(np.diff(missing) + too_late, 0.0).sum())
+        return people, min(lost, people + max(-view.spare_now, 0))
+
+    def _missing(self, launched: int) -> Floats:
+        """Expected people without an agent at each horizon, E[(-D(u))+], float64 (horizons,)."""
         if self._exact is not None and launched <= _ExactShortage.MOST:
-            missing = float(self._exact.missing(launched).max())
-        else:
-            mean, deviation, _ = self._law(np.array([float(launched)]))
-            z = mean / deviation
-            density = _DENSITY_SCALE * np.exp(-0.5 * z * z)
-            missing = float((deviation * (density - z * ndtr(-z))).max())
-        return people, min(max(missing, 0.0), people)
+            return self._exact.missing(launched)
+        mean, deviation, _ = self._law(np.array([float(launched)]))
+        z = mean[0] / deviation[0]
+        missing: Floats = deviation[0] * (_DENSITY_SCALE * np.exp(-0.5 * z * z) - z * ndtr(-z))
+        return np.maximum(missing, 0.0)
 
     def launches(self, theta: float, most: int) -> int:
         """Largest number of launches up to ``most`` whose every single risk is at or under ``theta``."""
