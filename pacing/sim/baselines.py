@@ -9,7 +9,6 @@ import math
 from collections import deque
 
 from pacing.pacer import Outcome
-from pacing.progressive import one_to_one_launches
 from pacing.types import DialDecision, GroupSnapshot
 
 SLOW_CALLS, FAST_CALLS = 1500.0, 120.0
@@ -49,6 +48,12 @@ class Baseline:
     def decide(self, snapshot: GroupSnapshot) -> DialDecision:
         room = min(snapshot.ports_free, snapshot.records_ready, snapshot.starts_allowed)
         return DialDecision(max(0, min(math.floor(self.launches(snapshot) + 1e-9), room)), type(self).__name__, 0.0)
+
+
+def one_to_one_launches(snapshot: GroupSnapshot) -> int:
+    """One call per ready agent, by the formula that vendors publish; it knows of no inbound calls and no leave."""
+    dialed = len(snapshot.attempts_age_s) + len(snapshot.analysing_age_s)
+    return max(0, len(snapshot.agents_idle_s) - snapshot.people_waiting - dialed)
 
 
 class Progressive(Baseline):

@@ -19,7 +19,7 @@ LEAST_RING_S = 15.0
 FLOOR = "mpc"
 HELD = "mpc-held"
 PROGRESSIVE = "progressive"
-_OTHERS = ("progressive", "sim.baselines")
+_OTHERS = ("sim.baselines",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ CONTENDERS: dict[str, Contender] = {
     FLOOR: Contender(
         "MPC floor",
         lambda scenario, knob: ModelPredictive(_patience_s(scenario)),
-        ("progressive", "sim.baselines", "sim.mpc"),
+        (*_OTHERS, "sim.mpc"),
     ),
     HELD: Contender(
         "MPC floor, held to 3 %",
         lambda scenario, knob: HeldModelPredictive(_patience_s(scenario), knob),
-        ("progressive", "sim.baselines", "sim.mpc", "sim.held"),
+        (*_OTHERS, "sim.mpc", "sim.held"),
         (0.001, SET_POINT),
     ),
     ENGINE: Contender(
