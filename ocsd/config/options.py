@@ -110,6 +110,13 @@ PREDICTIVE_HARD_LIMITS: Final = Option(
     "yes: from the moment the goal is exceeded until it is met again, no call is started ahead of a ready agent; no: "
     "the excess is made up for over time.",
 )  # fmt: skip
+PREDICTIVE_LEAST_RING: Final = Option(
+    "predictive-least-ring", 0.0, ACG, TakesEffect.IMMEDIATELY,
+    "How long a call must have rung before Predictive mode may give it up as No Answer because nobody would be free to "
+    "talk to whoever answers; 0: it never does. 15 keeps agents busier at the same overdial rate, at the price of some "
+    "more calls. No value from 1 to 14: a phone must ring for 15 s or four times (16 CFR 310.4(b)(4)(ii)).",
+    unit="s", minimum=0, maximum=180, ours=True,
+)  # fmt: skip
 PROGRESSIVE_BLENDING_RESERVED_AGENTS: Final = Option(
     "progressive_blending_reserved_agents", 0, ACG, TakesEffect.IMMEDIATELY,
     "Ready agents for whom Progressive mode starts no call, so that inbound calls find one. A called person who waits "
@@ -357,6 +364,7 @@ _ALL: Final[tuple[AnyOption, ...]] = (
     PREDICTIVE_ALGORITHM,
     PREDICTIVE_CALLBACK,
     PREDICTIVE_HARD_LIMITS,
+    PREDICTIVE_LEAST_RING,
     PREDICTIVE_MIN_OVERDIAL_RATE,
     PREDICTIVE_MIN_OVERDIAL_RATE_CALLS,
     PRE_DIAL_VALIDATION,

@@ -63,6 +63,7 @@ from ocsd.sessions.attempt_events import (
     Do,
     Event,
     Forced,
+    GivenUp,
     Heard,
     NotPlaced,
     PendingCallback,
@@ -102,7 +103,7 @@ class AttemptMachine(AttemptSteps):
             return ()  # late news of a call that is over
         match event:
             case Progress():
-                return self._progress(event)
+                return self._progress(event, now_s)
             case Answered(at_s):
                 return self._answered(at_s if at_s is not None else now_s, now_s)
             case Heard():
@@ -127,6 +128,8 @@ class AttemptMachine(AttemptSteps):
                 return self._deadline(now_s) if now_s >= self.deadline_s else ()
             case ReleaseRequested():
                 return self._release_requested(now_s)
+            case GivenUp():
+                return self._let_go(now_s)
             case RecordUpdated(call_result):
                 self.correct(call_result)
                 return ()
@@ -147,9 +150,11 @@ class AttemptMachine(AttemptSteps):
 
     # --- before the answer --------------------------------------------------------------------------------------
 
-    def _progress(self, event: Progress) -> tuple[Do, ...]:
+    def _progress(self, event: Progress, now_s: float) -> tuple[Do, ...]:
         if self.state not in RINGING:
             return ()
+        if event.rings:
+            self.marks.setdefault("alerting", now_s)
         first = self.state is AttemptState.DIALING
         self.state = AttemptState.ALERTING
         if self.designated_agent is not None:
@@ -174,6 +179,13 @@ class AttemptMachine(AttemptSteps):
         self.deadline_s = now_s + self.rules.timeguard_s + SAFETY_MARGIN_S
         return (Do.MARK_ANSWERED, Do.START_ANALYSIS)
 
+    def _let_go(self, now_s: float) -> tuple[Do, ...]:
+        """As at the ring limit. An answer that came first, or comes while the far end is told, is treated as there."""
+        if self.state not in RINGING or self.designated_agent is not None:
+            return ()
+        self.let_go = True
+        return self.close(CallResult.NO_ANSWER, now_s, Do.HANG_UP_CUSTOMER)
+
     def _not_placed(self, result: CallResult, useless: bool, now_s: float) -> tuple[Do, ...]:
         if self.state is not AttemptState.DIALING:
             raise InvariantError(f"NotPlaced in {self.state.name}")
@@ -191,6 +203,8 @@ class AttemptMachine(AttemptSteps):
         if event.kind is VerdictKind.BEEP and self.state is AttemptState.AWAITING_BEEP:
             return self.play(now_s)
         result = result_of_verdict(event.kind)
+        if event.kind is VerdictKind.RINGBACK and self.state in RINGING:
+            self.marks.setdefault("alerting", now_s)  # a network that tells by its tone only
         if result is None or self.designated_agent is not None:
             return ()
         if not event.connected:
@@ -489,6 +503,7 @@ __all__ = [
     "Do",
     "Event",
     "Forced",
+    "GivenUp",
     "Heard",
     "NotPlaced",
     "PendingCallback",

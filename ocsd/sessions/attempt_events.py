@@ -118,9 +118,10 @@ class AttemptRules:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A provisional response; ``has_media`` when it carried an address to listen to."""
+    """A provisional response; ``has_media`` when it carried an address to listen to, ``rings`` when it was 180."""
 
     has_media: bool
+    rings: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,11 @@ class ReleaseRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUp:
+    """The pacing gives the call up: it has rung long enough, and nobody would be free for whoever answers."""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordUpdated:
     """UpdateCallCompletionStats: a corrected result, or None when only fields changed."""
 
@@ -250,6 +256,7 @@ Event = (
     | PromptFinished
     | DeadlinePassed
     | ReleaseRequested
+    | GivenUp
     | RecordUpdated
     | RecordProcessed
     | AgentGone

@@ -45,8 +45,9 @@ class AttemptSteps:
         processed: the desktop is done with the record while the people still talk; it is closed with the call, so that
             a restart in between finds the attempt open and adopts the conversation.
         said: the result that a desktop or an application has set; whatever the call comes to, it is the attempt's.
-        marks: monotonic times of what happened, by audit name (answered, cpd_completed, agent_answered, released...).
+        marks: monotonic times of what happened, by audit name (alerting, answered, cpd_completed, released...).
         person_at_s: start of the wait for an agent (of a person: the legal wait), None when nobody waits for one.
+        let_go: given up by the pacing while it rang.
         adopted: taken over from an earlier run of the daemon, which may have acknowledged a RecordProcessed that is not
             on disk: a record that its desktop never mentions again is closed as what it is, not as Stale.
     """
@@ -71,6 +72,7 @@ class AttemptSteps:
     said: int | None = None
     count_attempt: bool = True
     adopted: bool = False
+    let_go: bool = False
     person_at_s: float | None = None
     analysing_early: bool = False
     agent_hears_network: bool = False

@@ -51,6 +51,9 @@ LEG_END_LIMIT_S = 4.0
 EVENT_QUEUE = 64
 """Bound of an attempt's event queue; legs and channels send a handful of events each."""
 
+RINGS = 180
+"""RFC 3261 21.1.2. Other provisional responses do not say whether a phone rings."""
+
 AGENT_EVENTS = LegEvents(machine_events.AgentAnswered(), machine_events.AgentEnded(), machine_events.AgentEnded())
 DESTINATION_EVENTS = LegEvents(
     machine_events.DestinationAnswered(),
@@ -234,7 +237,7 @@ class AttemptTask:
                 case LegProgress():
                     if event.remote_rtp_port and self.channel is not None:
                         await self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port)
-                    self.post(machine_events.Progress(has_media=bool(event.remote_rtp_port)))
+                    self.post(machine_events.Progress(bool(event.remote_rtp_port), event.sip_status == RINGS))
                 case LegAnswered():
                     if self.channel is not None:
                         await self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port)
@@ -494,7 +497,7 @@ def finished_attempt(
         interrupted=machine.interrupted,
         count_attempt=machine.count_attempt,
         updates=context.updates,
-        evidence=context.evidence,
+        evidence=context.evidence | ({"given_up_by": "pacing"} if machine.let_go else {}),
         treatment_dbid=treatment_dbid,
         because=because,
         statements=tuple(statements),

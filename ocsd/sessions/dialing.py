@@ -1,6 +1,6 @@
 """A session dials: the pacing says how many, the supply which, and no INVITE leaves before its attempt is on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,8 +9,9 @@ import structlog
 from ocsd.lists.store import ClaimLost
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import Chain, Refusal
-from ocsd.sessions.attempt import AttemptMachine
+from ocsd.sessions.attempt import AttemptMachine, GivenUp
 from ocsd.sessions.attempt_task import AttemptContext
+from ocsd.sessions.figures import ringing
 from ocsd.sessions.patience import through_outages
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ async def dial(session: "Session", count: int) -> None:
     for context in started:
         machine = AttemptMachine(session.planner.rules(context.record.list_dbid), now_s)
         session.launch(session.new_attempt(context, machine))
+
+
+def give_up(session: "Session", places: Sequence[int]) -> None:
+    """Hang up on calls that have rung long enough, by their places in the snapshot just decided upon."""
+    rings = ringing(session)
+    for place in places:
+        rings[place].post(GivenUp())
+    log.info("pacing.gave_up", calls=len(places))
 
 
 async def _begin(session: "Session", chains: list[Chain]) -> list[AttemptContext]:

@@ -10,6 +10,7 @@ from ocsd.sessions.supply import Gate
 from pacing import GroupSnapshot
 
 if TYPE_CHECKING:
+    from ocsd.sessions.attempt_task import AttemptTask
     from ocsd.sessions.session import Session
 
 
@@ -20,7 +21,8 @@ READY, RESERVED, TALKING, WRAP_UP = AgentState.READY, AgentState.RESERVED, Agent
 def snapshot(session: "Session") -> GroupSnapshot:
     """The group as the pacing sees it now."""
     now_s = session.clock.now_s()
-    dialing, analysing = [], []
+    dialing, analysing, rung = [], [], []
+    gives_up = session.score.pacer.target.least_ring_s is not None
     customers = 0
     for task in session.attempts.values():
         machine = task.machine
@@ -29,6 +31,8 @@ def snapshot(session: "Session") -> GroupSnapshot:
             pass  # whoever answers has an agent
         elif state is ALERTING or state is DIALING:
             dialing.append(now_s - machine.started_s)
+            if gives_up:
+                rung.append(now_s - machine.marks.get("alerting", now_s))
         elif state is ANALYSING:
             analysing.append(now_s - machine.marks["answered"])
         if state is not AttemptState.WRAP_UP:
@@ -52,7 +56,17 @@ def snapshot(session: "Session") -> GroupSnapshot:
         agents_kept_back=min(session.planner.kept_back(session.settings), len(agents.idle_s)),
         agents_leaving=agents.leaving,
         legal=session.guard.room(session.group.dbid, expected_abandoned(session), spends=session.dials),
+        attempts_rung_s=tuple(rung),
     )
+
+
+def ringing(session: "Session") -> list["AttemptTask"]:
+    """The attempts of the snapshot's ``attempts_age_s``, in its order, as long as nothing has happened since."""
+    return [
+        task
+        for task in session.attempts.values()
+        if task.machine.designated_agent is None and task.machine.state in (DIALING, ALERTING)
+    ]
 
 
 def expected_abandoned(session: "Session") -> float:
@@ -167,6 +181,7 @@ def statistics(session: "Session") -> dict[str, float | int | None]:
         "answered": session.score.tally.people,
         "connected": session.score.tally.connected,
         "abandoned": session.score.tally.abandoned,
+        "calls_given_up": session.score.tally.let_go,
         "overdial_rate": session.score.tally.overdial_ratio,
         "busy_factor": session.score.tally.busy_ratio(session.roster, now_s),
         "mean_wait_s": session.score.tally.mean_wait_s,

@@ -96,6 +96,7 @@ class Planner:
             min_overdial_ratio=min(least, value) if goal is Goal.OVERDIAL_RATE else least,
             min_overdial_calls=int(self.option("predictive_min_overdial_rate_calls")),
             hard_limits=bool(self.option("predictive_hard_limits")),
+            least_ring_s=float(self.option("predictive-least-ring")) or None,
         )
 
     def kept_back(self, settings: DialSettings) -> int:

@@ -4,7 +4,7 @@ from ocsd.model.enums import CallResult
 from ocsd.sessions.attempt import AttemptMachine, AttemptState
 from ocsd.sessions.outcome import ended_as, result_of_verdict
 from ocsd.sessions.tally import Tally
-from pacing import Pacer
+from pacing import Outcome, Pacer
 from pacing.journal import Recorder
 
 RINGING = frozenset({AttemptState.DIALING, AttemptState.ALERTING})
@@ -73,7 +73,9 @@ class Score:
         if attempt_id in self._people:
             self.tally.people -= 1  # taken for a person first, and then it was a machine
         since_answer_s = now_s - machine.marks["answered"] if machine.answered else None
-        self.pacer.ended(now_s - machine.started_s, ended_as(_found(machine)), since_answer_s)
+        self.tally.let_go += machine.let_go
+        outcome = Outcome.RELEASED if machine.let_go else ended_as(_found(machine))
+        self.pacer.ended(now_s - machine.started_s, outcome, since_answer_s)
 
     def bridged(self, wait_s: float) -> None:
         """A person got an agent ``wait_s`` after the end of the greeting."""

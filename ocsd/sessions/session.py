@@ -22,7 +22,7 @@ from ocsd.sessions.clock import Clock
 from ocsd.sessions.concluding import conclude
 from ocsd.sessions.desk_calls import call_from_desk
 from ocsd.sessions.desk_record import DeskRecord
-from ocsd.sessions.dialing import dial
+from ocsd.sessions.dialing import dial, give_up
 from ocsd.sessions.figures import snapshot, statistics
 from ocsd.sessions.group import DialSettings, Effect, GroupEvent, Step, step_event
 from ocsd.sessions.guarding import CampaignGuard
@@ -293,6 +293,8 @@ class Session:
         seen = self.snapshot()
         decision = self.decided = self.score.pacer.decide(seen)
         self.sharing.decided(self, seen, decision)
+        if decision.release:
+            give_up(self, decision.release)
         if decision.launch <= 0:
             return
         log.info(

@@ -14,7 +14,8 @@ class Tally:
     Counts since dialing was started.
 
     ``people``: calls on which a person was found. ``abandoned``: people who got no agent (results Abandoned and
-    Dropped): the overdial rate is abandoned / people (manual: OverdialRate).
+    Dropped): the overdial rate is abandoned / people (manual: OverdialRate). ``let_go``: calls that the pacing gave up
+    while they rang.
     """
 
     attempts: int = 0
@@ -22,6 +23,7 @@ class Tally:
     people: int = 0
     connected: int = 0
     abandoned: int = 0
+    let_go: int = 0
     wait_total_s: float = 0.0
     results: Counter[int] = field(default_factory=Counter)
     started_s: float | None = None
