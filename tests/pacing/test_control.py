@@ -52,7 +52,7 @@ def test_given_an_abandoned_person_when_told_then_it_outweighs_thirty_served_one
 def test_given_the_set_point_when_it_is_met_for_long_then_theta_is_where_it_began():
     control = told(([True] + [False] * 33) * 300)
 
-    assert 300 / (34 * 300) == pytest.approx(SET_POINT * LIMIT, rel=0.02)
+    assert pytest.approx(SET_POINT * LIMIT, rel=0.02) == 300 / (34 * 300)
     assert log_theta(control) == pytest.approx(math.log(LIMIT), abs=0.5)
 
 
