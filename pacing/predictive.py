@@ -22,6 +22,7 @@ best policy of the Markov decision process and the best threshold of this kind d
 (docs/pacing.md).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,10 @@ _QUADRATURE = ((-(3.0**0.5), 1.0 / 6.0), (0.0, 2.0 / 3.0), (3.0**0.5, 1.0 / 6.0)
 CERTAIN_ERROR = 0.06
 """Relative error of the hit ratio under which the exact distribution is not mixed over it."""
 _SKEW_SCALE = 1.0 / (6.0 * (2.0 * np.pi) ** 0.5)
-_DENSITY_SCALE = 1.0 / (2.0 * np.pi) ** 0.5
+_DENSITY_SCALE = 1.0 / math.sqrt(2.0 * math.pi)
+_ROOT_HALF = math.sqrt(0.5)
+WALKED_ABOVE = 0.01
+"""Expected people lost below which one estimate of them is as good as another."""
 _HORIZONS = HORIZON_STEPS + 1
 
 Ints = NDArray[np.int64]
@@ -369,23 +373,47 @@ class Prediction:
         """People whom all calls then under way will bring within the horizon, and how many find nobody.
 
         People are lost at an instant by as much as the shortage E[(-D)+] grows, and by those to whom, in a shortage, an
-        agent who comes free goes too late: one shortage after the other counts, not only the worst one.
+        agent who comes free goes too late: one shortage after the other counts, not only the worst one. Where a crowd
+        is short for long that is too many, because whoever is lost no longer needs an agent; see :meth:`_walked`.
         """
-        view = self._view
-        people = view.people + launched * view.fresh_people
-        missing, short = self._missing(launched), self.short(launched, 1)
+        view, n = self._view, float(launched)
+        people, waiting = view.people + n * view.fresh_people, max(-view.spare_now, 0)
+        short = self.short(launched, 1)
         too_late = np.diff(view.free_by) * (short[1:] + short[:-1]) / 2.0
+        exact = self._exact is not None and launched <= _ExactShortage.MOST
+        if exact and self._exact is not None:
+            missing = self._exact.missing(launched)
+        else:
+            mean, deviation, _ = (row[0] for row in self._law(np.array([n])))
+            z = mean / deviation
+            missing = np.maximum(deviation * (_DENSITY_SCALE * np.exp(-0.5 * z * z) - z * ndtr(-z)), 0.0)
         lost = float(missing[0] + np.maximum(np.diff(missing) + too_late, 0.0).sum())
-        return people, min(lost, people + max(-view.spare_now, 0))
+        if not exact and lost > WALKED_ABOVE:
+            lost = min(lost, self._walked(mean, deviation))
+        return people, min(lost, people + waiting)
 
-    def _missing(self, launched: int) -> Floats:
-        """Expected people without an agent at each horizon, E[(-D(u))+], float64 (horizons,)."""
-        if self._exact is not None and launched <= _ExactShortage.MOST:
-            return self._exact.missing(launched)
-        mean, deviation, _ = self._law(np.array([float(launched)]))
-        z = mean[0] / deviation[0]
-        missing: Floats = deviation[0] * (_DENSITY_SCALE * np.exp(-0.5 * z * z) - z * ndtr(-z))
-        return np.maximum(missing, 0.0)
+    def _walked(self, mean: Floats, deviation: Floats) -> float:
+        """People lost when the agents to spare walk from horizon to horizon by independent normal steps.
+
+        Below zero the walk is set back to zero, which is somebody lost; what is left is taken as normal again.
+        """
+        steps = np.diff(mean, prepend=0.0).tolist()
+        squares = deviation * deviation
+        spreads = np.maximum(np.diff(squares, prepend=0.0), 0.0).tolist()
+        spare = spread = lost = 0.0
+        for step, more in zip(steps, spreads, strict=True):
+            spare, spread = spare + step, spread + more
+            root = math.sqrt(spread) + 1e-9
+            z = spare / root
+            if z > 6.0:
+                continue
+            density = root * math.exp(-0.5 * z * z) * _DENSITY_SCALE
+            above = 0.5 * math.erfc(-z * _ROOT_HALF)
+            missing = density - spare * (1.0 - above)
+            left = spare + missing
+            spread = max((spare * spare + spread) * above + spare * density - left * left, 0.0)
+            spare, lost = left, lost + missing
+        return lost
 
     def launches(self, theta: float, most: int) -> int:
         """Largest number of launches up to ``most`` whose every single risk is at or under ``theta``."""

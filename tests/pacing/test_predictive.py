@@ -205,7 +205,7 @@ def test_given_any_group_when_launches_then_the_first_whose_risk_is_above_theta(
     assert Prediction(view).launches(theta, most) == _simple_loop(Prediction(view), theta, most)
 
 
-@pytest.mark.parametrize("spare", [10, 60, 83, 300, 900])
+@pytest.mark.parametrize("spare", [10, 33, 60, 115, 300, 900])
 def test_given_hundreds_of_launches_when_counted_in_strides_then_none_is_left_out(spare):
     view = _view(spare, [], [], fresh=0.3, exact=False)
     found = Prediction(view).launches(0.03, 4000)
@@ -319,10 +319,35 @@ def test_given_a_world_of_chance_when_expected_then_as_many_are_lost_as_in_it(sp
         list(zip(when_needed, chances_needed, strict=True)),
         random,
     )
-    worst = Prediction(view)._missing(0).max()
+    worst = sum(Prediction(view).short(0, depth) for depth in range(1, 1 + calls)).max()
     expected = Prediction(view).expected(0)[1]
     assert abs(expected - truth) < 0.35 * truth + 0.02
     assert worst < expected
+
+
+def test_given_a_crowd_that_is_short_for_long_when_expected_then_the_lost_no_longer_count_as_needing_an_agent():
+    random, steps = np.random.default_rng(12), np.arange(HORIZONS)
+    rates_free, rates_needed = np.full(HORIZONS, 3.0), np.full(HORIZONS, 3.0)
+    free_by, need = np.cumsum(rates_free) - 3.0, np.cumsum(rates_needed) - 3.0
+    # Poisson streams: a short start, then as many come free as are needed.
+    view = replace(
+        _view(-10, [], [], exact=False),
+        mean=-10 + free_by - need,
+        variance=free_by + need + 1e-3,
+        third=free_by - need,
+        free_by=free_by,
+        people=float(need[-1]),
+    )
+    lost = []
+    for _ in range(4000):
+        spare, gone = 0, 10
+        for step in random.poisson(3.0, len(steps) - 1) - random.poisson(3.0, len(steps) - 1):
+            spare += step
+            gone += max(-spare, 0)
+            spare = max(spare, 0)
+        lost.append(gone)
+
+    assert Prediction(view).expected(0)[1] == pytest.approx(np.mean(lost), rel=0.1)
 
 
 @settings(max_examples=60, deadline=None)
