@@ -301,6 +301,7 @@ def test_given_the_legal_window_is_used_up_when_rehearsed_then_the_guard_is_hear
     assert run.window.people == 1000 + run.total.people
     assert not run.window.kept
     assert run.window.bound_ratio > 0.9
+    assert run.total.abandoned <= 1
 
 
 def test_given_a_machine_that_is_to_hear_a_message_when_rehearsed_then_no_agent_gets_it():
