@@ -30,15 +30,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from pacing.estimators import HORIZON_STEPS, STEP_S, Floats, ResidualLife
+from pacing.exact import ExactShortage
 from pacing.types import GroupSnapshot
 
 EXACT_TERMS = 24
 EXACT_SPARE = 8
 """With more agents free than this, launches are many and the normal law is enough."""
-_QUADRATURE = ((-(3.0**0.5), 1.0 / 6.0), (0.0, 2.0 / 3.0), (3.0**0.5, 1.0 / 6.0))
-"""Gauss-Hermite nodes (standard errors of the hit ratio) and weights: exact for moments up to the fifth."""
-CERTAIN_ERROR = 0.06
-"""Relative error of the hit ratio under which the exact distribution is not mixed over it."""
 _SKEW_SCALE = 1.0 / (6.0 * (2.0 * np.pi) ** 0.5)
 _DENSITY_SCALE = 1.0 / math.sqrt(2.0 * math.pi)
 _ROOT_HALF = math.sqrt(0.5)
@@ -344,7 +341,11 @@ class Prediction:
 
     def __init__(self, view: Outlook) -> None:
         self._view = view
-        self._exact = _ExactShortage(view) if view.released is not None and view.needs is not None else None
+        self._exact: ExactShortage | None = None
+        if view.released is not None and view.needs is not None:
+            self._exact = ExactShortage(
+                view.spare_now, view.released, view.needs, view.ringing_rows, view.fresh, view.hit_relative_error
+            )
         self._fresh_spread = view.fresh * (1.0 - view.fresh)
         self._fresh_third = self._fresh_spread * (1.0 - 2.0 * view.fresh)
         self._risks: dict[int, float] = {}
@@ -354,7 +355,7 @@ class Prediction:
 
         Depth 0 is what one more person at u would meet; depth n is a shortage that leaves n people without an agent.
         """
-        if self._exact is not None and launched <= _ExactShortage.MOST:
+        if self._exact is not None and launched <= ExactShortage.MOST:
             return self._exact.short(launched, depth)
         row: Floats = self._normal(np.array([float(launched)]), float(depth))[0]
         return row
@@ -380,7 +381,7 @@ class Prediction:
         people, waiting = view.people + n * view.fresh_people, max(-view.spare_now, 0)
         short = self.short(launched, 1)
         too_late = np.diff(view.free_by) * (short[1:] + short[:-1]) / 2.0
-        exact = self._exact is not None and launched <= _ExactShortage.MOST
+        exact = self._exact is not None and launched <= ExactShortage.MOST
         if exact and self._exact is not None:
             missing = self._exact.missing(launched)
         else:
@@ -421,7 +422,7 @@ class Prediction:
             return 0
         launched = 0
         if self._exact is not None:
-            upto = min(most, _ExactShortage.MOST)
+            upto = min(most, ExactShortage.MOST)
             while launched < upto and self.risk(launched) <= theta:
                 launched += 1
             if launched < upto or launched == most:
@@ -472,79 +473,3 @@ def _harm(short: Floats) -> Floats:
     """The worst from each horizon on, along the last axis."""
     worst: Floats = np.maximum.accumulate(short[..., ::-1], axis=-1)[..., ::-1]
     return worst
-
-
-class _ExactShortage:
-    """P(D(u) <= -depth) by convolution, mixed over three values of the hit ratio when it is still uncertain."""
-
-    MOST = 40
-    """Launches that are followed one by one."""
-
-    def __init__(self, view: Outlook) -> None:
-        assert view.released is not None
-        assert view.needs is not None
-        nodes = _QUADRATURE if view.hit_relative_error > CERTAIN_ERROR else ((0.0, 1.0),)
-        scale = np.array([max(1.0 + node * view.hit_relative_error, 0.05) for node, _ in nodes])[:, None]
-        self._weights = np.array([weight for _, weight in nodes])
-        self._spared = 1.0 - np.minimum(view.fresh[None, :] * scale, 1.0)
-        # X counts released agents and calls that need none: D = spare_now - calls + X.
-        self._threshold = len(view.needs) - view.spare_now
-        ones = np.ones_like(scale)
-        terms = [np.broadcast_to(row, self._spared.shape) for row in view.released]
-        for index, row in enumerate(view.needs):
-            terms.append(1.0 - np.minimum(row * (scale if index < view.ringing_rows else ones), 1.0))
-        pmf = np.zeros((len(terms) + 1, len(nodes), _HORIZONS))
-        pmf[0] = 1.0
-        for size, success in enumerate(terms, 1):
-            _convolve(pmf, size, success)
-        self._cumulative = [_cumulative(pmf, self._weights)]
-        self._pmf = pmf
-
-    def _upto(self, launched: int) -> Floats:
-        """P(X <= x) with so many launches, (terms + 1, horizons)."""
-        while len(self._cumulative) <= launched:
-            grown = np.concatenate([self._pmf, np.zeros((1, *self._pmf.shape[1:]))])
-            _convolve(grown, len(grown) - 1, self._spared)
-            self._pmf = grown
-            self._cumulative.append(_cumulative(grown, self._weights))
-        return self._cumulative[launched]
-
-    def short(self, launched: int, depth: int) -> Floats:
-        upto = self._upto(launched)
-        most = self._threshold + launched - depth  # D <= -depth is X <= most
-        if most < 0:
-            return np.zeros(_HORIZONS)
-        row: Floats = upto[min(most, len(upto) - 1)]
-        return row
-
-    def missing(self, launched: int) -> Floats:
-        """Expected people without an agent at each horizon: the mean of a count sums P(at least 1, 2, ...)."""
-        upto = self._upto(launched)
-        most = min(self._threshold + launched, len(upto))
-        missing: Floats = upto[: max(most, 0)].sum(axis=0)
-        if self._threshold + launched > len(upto):
-            missing = missing + (self._threshold + launched - len(upto))
-        return missing
-
-
-def _convolve(pmf: Floats, size: int, success: Floats) -> None:
-    """One more Bernoulli term, in place; pmf (values, nodes, horizons) is filled up to ``size`` - 1."""
-    moved = pmf[:size] * success
-    pmf[:size] -= moved
-    pmf[1 : size + 1] += moved
-
-
-def _cumulative(pmf: Floats, weights: Floats) -> Floats:
-    mixed = np.tensordot(pmf, weights, axes=(1, 0)) if len(weights) > 1 else pmf[:, 0, :]
-    cumulative: Floats = np.minimum(np.cumsum(mixed, axis=0), 1.0)
-    return cumulative
-
-
-def poisson_binomial(probabilities: Floats) -> Floats:
-    """Distribution of the number of successes of independent trials, float64 (n + 1,), by convolution."""
-    pmf = np.zeros((len(probabilities) + 1, 1, 1))
-    pmf[0] = 1.0
-    for size, probability in enumerate(probabilities, 1):
-        _convolve(pmf, size, np.array([[float(probability)]]))
-    distribution: Floats = pmf[:, 0, 0]
-    return distribution

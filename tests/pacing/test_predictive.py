@@ -15,6 +15,7 @@ from pacing.estimators import (
     ending_prior,
     lognormal_mass,
 )
+from pacing.exact import poisson_binomial
 from pacing.predictive import (
     EXACT_SPARE,
     EXACT_TERMS,
@@ -25,7 +26,6 @@ from pacing.predictive import (
     call_tables,
     outlook,
     pending_answer_ratio,
-    poisson_binomial,
     release_tables,
 )
 from tests.pacing.worlds import snapshot
