@@ -101,6 +101,8 @@ class Pacer:
         self._verdicts = 0
         self._theta_governs = False
         self._running_s = 0.0
+        self._earlier_s = 0.0
+        """Running seconds before the last restart."""
         self._before: GroupSnapshot | None = None
         self._releases: tuple[ReleaseTables, ReleaseTables] | None = None
         self._calls: CallTables | None = None
@@ -190,7 +192,7 @@ class Pacer:
     def _lag_s(self) -> float:
         """How long after its launch an outcome counts. Of the first calls only the quick answers are known at first."""
         lag_s = max(self._answers.quantile_s(LAG_QUANTILE), self._endings.quantile_s(LAG_QUANTILE))
-        return lag_s if self._running_s > STARTING_S else max(lag_s, STARTING_LAG_S)
+        return lag_s if self._earlier_s + self._running_s > STARTING_S else max(lag_s, STARTING_LAG_S)
 
     # What to do -------------------------------------------------------------------------------------------------
 
@@ -239,10 +241,11 @@ class Pacer:
         prediction = Prediction(view)
         theta = self._control.theta(target)
 
-        most = min(bounded(1_000_000, snapshot)[0], MOST_AHEAD)
+        room = bounded(1_000_000, snapshot)[0]
+        most = min(room, MOST_AHEAD)
         wanted, because, plan = self._wanted(snapshot, target, prediction, theta, most, held)
         launch, bound = bounded(wanted, snapshot)
-        if bound is None and because == "risk" and launch == most:
+        if bound is None and because == "risk" and launch == room:
             bound = _tightest(snapshot)
         self._theta_governs = (bound or because) in ("risk", "one_to_one")
         if because == "risk" and target.goal is not Goal.OVERDIAL_RATE:
@@ -414,6 +417,7 @@ class Pacer:
         self._releases = self._calls = None  # so that this pacer and its copy rebuild the same tables
         return {
             "version": STATE_VERSION,
+            "ran_s": self._earlier_s + self._running_s,
             "hits": self._hits.state(self._running_s),
             "answers": self._answers.state(),
             "other_answers": self._other_answers.state(),
@@ -432,6 +436,7 @@ class Pacer:
         if state.get("version") != STATE_VERSION:
             raise ValueError(f"pacer state has version {state.get('version')!r}, expected {STATE_VERSION}")
         pacer = cls(target, max_wait_s)
+        pacer._earlier_s = float(state["ran_s"])
         pacer._hits.load(state["hits"])
         pacer._answers.load(state["answers"])
         pacer._other_answers.load(state["other_answers"])
