@@ -71,12 +71,12 @@ class Rhythm:
             raise ValueError("the pacing's rest must be more than 0 and no longer than its period")
 
     def finer(self) -> "Rhythm":
-        """Twice as fast, but no faster than the daemon's."""
-        rest_s = max(min(self.rest_s, PACING_REST_S), self.rest_s / 2.0)
-        return Rhythm(max(rest_s, min(self.period_s, max(PACING_PERIOD_S, self.period_s / 2.0))), rest_s)
+        """Three times as fast, but no faster than the daemon's."""
+        rest_s = max(min(self.rest_s, PACING_REST_S), self.rest_s / 3.0)
+        return Rhythm(max(rest_s, min(self.period_s, max(PACING_PERIOD_S, self.period_s / 3.0))), rest_s)
 
 
-PACING_STEPS_PER_CALL: Final = 180.0
+PACING_STEPS_PER_CALL: Final = 120.0
 
 GUARD_PERIOD_S: Final = 60.0
 """Between two readings of the ledger."""
@@ -84,10 +84,10 @@ GUARD_PERIOD_S: Final = 60.0
 
 def rhythm_for(handle_s: float) -> Rhythm:
     """
-    The daemon's rhythm, or a slower one where calls are long: a 180th of the time an agent spends on a call.
+    The daemon's rhythm, or a slower one where calls are long: a 120th of the time an agent spends on a call.
 
     Asking is most of what a rehearsal costs. A predictive pacing starts its calls ahead of need anyway; in progressive
-    mode an agent waits for the next question, so there it is asked twice as often (`Rhythm.finer`).
+    mode an agent waits for the next question, so there it is asked three times as often (`Rhythm.finer`).
     """
     rest_s = max(PACING_REST_S, handle_s / PACING_STEPS_PER_CALL)
     return Rhythm(max(PACING_PERIOD_S, rest_s), rest_s)

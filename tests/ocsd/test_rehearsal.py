@@ -483,8 +483,8 @@ def test_given_every_command_of_the_machine_when_rehearsed_then_it_is_obeyed_or_
 def test_given_calls_of_three_minutes_when_the_rhythm_is_chosen_then_it_is_slower_and_short_calls_keep_the_daemons():
     from ocsd.sessions.session import PACING_PERIOD_S, PACING_REST_S
 
-    assert (rhythm_for(9.0).rest_s, rhythm_for(9.0).period_s) == (PACING_REST_S, PACING_PERIOD_S)
-    assert rhythm_for(180.0).rest_s == 1.0
+    assert (rhythm_for(6.0).rest_s, rhythm_for(6.0).period_s) == (PACING_REST_S, PACING_PERIOD_S)
+    assert rhythm_for(180.0).rest_s == 1.5
     assert rhythm_for(180.0).finer() == rehearsed.Rhythm(0.5, 0.5)
     assert rhythm_for(15.0).finer().period_s == PACING_PERIOD_S
 
@@ -495,7 +495,7 @@ def test_given_a_slower_rhythm_when_rehearsed_in_progressive_mode_then_agents_wa
 
     fast, slow = (
         rehearse(replace(at, rhythm=rehearsed.Rhythm(*both)), variant(20, PROGRESSIVE, minutes=30), 1).total
-        for both in ((0.2, 0.05), (1.0, 1.0))  # the slower one becomes (0.5, 0.5)
+        for both in ((0.2, 0.05), (1.5, 1.5))  # the slower one becomes (0.5, 0.5)
     )
 
     assert fast.busy_ratio - 0.03 < slow.busy_ratio < fast.busy_ratio + 0.01
