@@ -100,16 +100,19 @@ def _table(options: argparse.Namespace, command: str) -> int:
     progress = Progress(len(scenarios) * len(policies))
     results: dict[str, dict[str, list[Run]]] = {}
     if options.kept:
-        scenarios = [one for one in scenarios if all(kept_runs(one, name, seeds, store) for name in policies)]
-        if not scenarios:
-            _say(f"{options.json or 'nothing'} holds no scenario with every policy and seed asked for")
-            return 1
-    with Laboratory(options.jobs) as laboratory:
         for scenario in scenarios:
-            row = results[scenario.name] = {}
-            for policy in policies:
-                row[policy] = laboratory.results(scenario, policy, seeds, store)
-                progress.step(f"{scenario.name} {policy}")
+            results[scenario.name] = {name: kept_runs(scenario, name, seeds, store) or [] for name in policies}
+        results = {name: row for name, row in results.items() if any(row.values())}
+        if not results:
+            _say(f"{options.json or 'nothing'} holds no scenario with all the seeds asked for")
+            return 1
+    else:
+        with Laboratory(options.jobs) as laboratory:
+            for scenario in scenarios:
+                row = results[scenario.name] = {}
+                for policy in policies:
+                    row[policy] = laboratory.results(scenario, policy, seeds, store)
+                    progress.step(f"{scenario.name} {policy}")
     hours_of = {scenario.name: scenario.duration_s / 3600.0 for scenario in scenarios}
     parts = [f"Busy % ± standard error over {options.seeds} seeds (abandoned %).\n", busy_table(results)]
     if store.older:

@@ -36,6 +36,8 @@ def is_over(runs: Sequence[Run]) -> bool:
 
 def cell(runs: Sequence[Run]) -> str:
     """Busy %, its standard error, abandoned %; with a warning when that is above the limit."""
+    if not runs:
+        return "–"  # not run yet
     busy = figure([100.0 * run.busy_ratio for run in runs])
     gone = abandoned_ratio(runs)
     mark = " **over**" if is_over(runs) else ""
@@ -76,9 +78,11 @@ def detail_table(results: Results, contender: str, floor: str, hours_of: Mapping
     gains = []
     for scenario, row in results.items():
         runs = row[contender]
+        if not runs:
+            continue
         busy = figure([100.0 * run.busy_ratio for run in runs])
         gain = ""
-        if floor in row and floor != contender:
+        if row.get(floor) and floor != contender:
             gained = against(runs, row[floor])
             gains.append(gained.mean)
             gain = f"{gained.mean:+.2f} ±{gained.error:.2f}"
