@@ -51,6 +51,7 @@ class Abridged:
     launch: int
     because: str
     digest: str
+    release: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ def decision_digest(decision: DialDecision) -> str:
     """Of every bit of the decision, its inputs included."""
     inputs = [(name, float(value)) for name, value in decision.inputs.items()]
     whole = (decision.launch, decision.because, float(decision.predicted_overdial_ratio), inputs)
-    return text_digest(repr(whole))
+    given_up = tuple(int(place) for place in decision.release)
+    return text_digest(repr((*whole, given_up) if given_up else whole))
 
 
 class Recorder:

@@ -96,9 +96,11 @@ class Encoder:
                 )
 
     def _outcome(self, now_s: float, decision: DialDecision | Abridged) -> dict[str, Any]:
-        if isinstance(decision, Abridged):
-            return {"launch": decision.launch, "because": decision.because, "digest": decision.digest}
         about: dict[str, Any] = {"launch": decision.launch, "because": decision.because}
+        if decision.release:
+            about["release"] = [int(place) for place in decision.release]
+        if isinstance(decision, Abridged):
+            return about | {"digest": decision.digest}
         if self._full_s is not None and now_s - self._full_s < self._full_every_s:
             return about | {"digest": decision_digest(decision)}
         self._full_s = now_s
@@ -185,9 +187,10 @@ def _checkpoint(found: dict[str, Any], digest: str, text: str | None) -> Checkpo
 
 
 def _made(found: dict[str, Any]) -> DialDecision | Abridged:
+    release = tuple(found.get("release", ()))
     if "inputs" in found:
-        return DialDecision(found["launch"], found["because"], found["ratio"], found["inputs"])
-    return Abridged(found["launch"], found["because"], found["digest"])
+        return DialDecision(found["launch"], found["because"], found["ratio"], found["inputs"], release)
+    return Abridged(found["launch"], found["because"], found["digest"], release)
 
 
 def _told(method: str, arguments: list[Any]) -> Told:

@@ -22,7 +22,8 @@ NEAR_STEPS = 8
 """The next four seconds. Later there is time to give up later, and agents come free of whom nothing is known yet."""
 SHORTAGE_MOST = 0.2
 """Calls are given up above this. A call that is launched may carry a risk of some 0.03; one that is under way was paid
-for, and has a good part of its answer behind it: half and double this threshold gave less (docs/pacing.md)."""
+for, and has a good part of its answer behind it. Half and nearly double this gain the same within what chance allows,
+but half of it gives up more calls for that."""
 
 
 def calls_to_release(

@@ -72,6 +72,8 @@ def differences(recorded: DialDecision | Abridged, repeated: DialDecision) -> tu
         found.append(
             f"launched {recorded.launch} ({recorded.because}), now {repeated.launch} ({repeated.because})",
         )
+    if tuple(recorded.release) != tuple(repeated.release):
+        found.append(f"gave up {list(recorded.release)}, now {list(repeated.release)}")
     if isinstance(recorded, Abridged):
         if recorded.digest != decision_digest(repeated) and not found:
             found.append("launch and reason are the same, inputs or prediction are not; the recording has their digest")

@@ -46,7 +46,9 @@ def reason(decision: DialDecision) -> str:
 
 
 def _launched(decision: DialDecision) -> str:
-    return f"launched {decision.launch}: {reason(decision)}"
+    gave_up = len(decision.release)
+    calls = "" if not gave_up else f"; gave up {gave_up} that rang, as nobody would be free"
+    return f"launched {decision.launch}: {reason(decision)}{calls}"
 
 
 def _group(figures: Mapping[str, float]) -> str:

@@ -6,12 +6,13 @@ from ocsd.model.enums import DialMode, OptimizeBy
 from ocsd.sessions.group import DialSettings
 from ocsd.sessions.planner import Planner
 from pacing import Algorithm, Goal, Mode, PacingTarget
-from tests.ocsd.test_config_loader import VALID, problems_of, read
+from tests.ocsd.test_config_loader import VALID, problems_of, problems_or_none, read
 
 ALL = (
     'predictive_algorithm = "advanced_small_group", small_group_size = 12, history_length = "80", '
     "predictive_min_overdial_rate = 0.5, predictive_min_overdial_rate_calls = 200, predictive_hard_limits = true, "
-    "progressive_blending_reserved_agents = 2, max_overdial_rate = 4, progressive_dial_factor = 1.5"
+    "predictive-least-ring = 18, progressive_blending_reserved_agents = 2, max_overdial_rate = 4, "
+    "progressive_dial_factor = 1.5"
 )
 ODR = DialSettings(DialMode.PREDICTIVE, OptimizeBy.OVERDIAL_RATE, 3)
 
@@ -43,6 +44,7 @@ def test_given_options_at_any_level_when_a_target_is_made_then_each_is_in_it(lev
         min_overdial_ratio=0.005,
         min_overdial_calls=200,
         hard_limits=True,
+        least_ring_s=18.0,
     )
 
 
@@ -99,3 +101,12 @@ def test_given_a_floor_above_the_goal_when_read_then_it_is_refused_where_it_stan
 @pytest.mark.parametrize("option", ['predictive_algorithm = "fast"', "history_length = -1", "small_group_size = 1.5"])
 def test_given_a_value_that_no_algorithm_understands_when_read_then_it_is_refused(option):
     assert len(problems_of(with_options(group=option))) == 1
+
+
+@pytest.mark.parametrize(("ring_s", "right"), [(0, True), (15, True), (14.9, False), (1, False)])
+@pytest.mark.parametrize("level", ["application", "campaign", "group"])
+def test_given_a_least_ring_when_checked_then_it_is_off_or_as_long_as_the_law_demands(level, ring_s, right):
+    found = problems_or_none(with_options(**{level: f"predictive-least-ring = {ring_s}"}))
+
+    assert (found == []) is right
+    assert right or "at least 15 s" in found[0]

@@ -16,6 +16,7 @@ from ocsd.sessions.attempt import (
     DeadlinePassed,
     DestinationAnswered,
     DestinationEnded,
+    GivenUp,
     Heard,
     Progress,
     PromptFinished,
@@ -70,6 +71,8 @@ def play(*events, action=None, designated=None):
     ("events", "told"),
     [
         ((Progress(has_media=False), CustomerEnded(486)), [(Outcome.BUSY, False)]),
+        ((Progress(has_media=False), GivenUp()), [(Outcome.RELEASED, False)]),
+        ((Progress(has_media=False), Answered(), GivenUp(), CustomerEnded(200)), ["answered", (Outcome.HUNG_UP, True)]),
         ((Answered(), Heard(VerdictKind.MACHINE, connected=True)), ["answered", (Outcome.MACHINE, True)]),
         ((Answered(), CustomerEnded(200)), ["answered", (Outcome.HUNG_UP, True)]),
         (
@@ -92,6 +95,12 @@ def test_given_a_person_who_was_a_machine_when_scored_then_nobody_was_reached():
     tally = play(Answered(), PERSON, Heard(VerdictKind.MACHINE, connected=True)).tally
 
     assert (tally.people, tally.abandoned, tally.results[CallResult.ANSWERING_MACHINE]) == (0, 0, 1)
+
+
+def test_given_a_call_that_the_pacing_gave_up_when_scored_then_it_is_a_no_answer_of_its_own_kind():
+    tally = play(Progress(has_media=False), GivenUp()).tally
+
+    assert (tally.let_go, tally.results[CallResult.NO_ANSWER]) == (1, 1)
 
 
 def test_given_an_abandoned_person_when_scored_then_the_overdial_ratio_shows_it():

@@ -32,6 +32,7 @@ snapshots = st.builds(
     inbound_ringing=st.integers(0, 2),
     agents_kept_back=st.integers(0, 2),
     agents_leaving=st.integers(0, 2),
+    attempts_rung_s=short,
     legal=st.none() | st.builds(LegalRoom, ages, ages, st.booleans(), st.text(max_size=10)),
 )
 targets = st.builds(
@@ -40,6 +41,7 @@ targets = st.builds(
     goal=st.sampled_from(Goal),
     value=st.floats(0.01, 1.0),
     max_overdial_ratio=st.floats(0.0, 0.1),
+    least_ring_s=st.none() | st.floats(0.0, 30.0),
 )
 events = st.one_of(
     st.tuples(st.just("answered"), ages),
