@@ -225,7 +225,7 @@ def test_given_a_state_of_another_version_when_restored_then_refused():
     ],
 )
 def test_given_an_impossible_target_when_set_then_refused(target):
-    with pytest.raises(ValueError, match="must (not )?be"):
+    with pytest.raises(ValueError, match=r"must (not )?be"):
         Pacer(PREDICTIVE).set_target(target)
 
 
