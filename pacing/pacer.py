@@ -252,7 +252,7 @@ class Pacer:
             because = "overdial_bound" if self._control.overdial_binds else "goal"
         release: tuple[int, ...] = ()
         if launch == 0 and target.least_ring_s is not None:
-            release, view = calls_to_release(snapshot, view, calls, hit, target.least_ring_s)
+            release, view = calls_to_release(snapshot, view, prediction, calls, hit, target.least_ring_s)
             prediction = Prediction(view) if release else prediction
         people, abandoned = prediction.expected(launch)
         window_people, window_abandoned, window_brake = self._control.window(limit)

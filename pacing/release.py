@@ -27,18 +27,23 @@ but half of it gives up more calls for that."""
 
 
 def calls_to_release(
-    snapshot: GroupSnapshot, view: Outlook, tables: CallTables, hit: HitEstimate, least_ring_s: float
+    snapshot: GroupSnapshot,
+    view: Outlook,
+    prediction: Prediction,
+    tables: CallTables,
+    hit: HitEstimate,
+    least_ring_s: float,
 ) -> tuple[tuple[int, ...], Outlook]:
     """Places in ``snapshot.attempts_age_s`` of calls to give up, longest ring first, and the outlook without them.
 
     Args:
-        view: the outlook of this snapshot.
+        view: the outlook of this snapshot, ``prediction`` what follows from it.
         least_ring_s: how long a call must have rung, in seconds; no other one is given up.
     """
     rung_s = np.asarray(snapshot.attempts_rung_s, dtype=np.float64)
     if len(rung_s) != len(snapshot.attempts_age_s) or not (rung_s >= least_ring_s).any():
         return (), view
-    if _shortage(view) <= SHORTAGE_MOST:
+    if _shortage(prediction) <= SHORTAGE_MOST:
         return (), view
     order = np.argsort(-rung_s, kind="stable")
     order = order[: int((rung_s >= least_ring_s).sum())]
@@ -49,14 +54,14 @@ def calls_to_release(
     # Few calls: one by one, each time by the exact distribution.
     for count in range(1, len(order) + 1):
         left = _without(view, needs[:count], coming[:count], order[:count])
-        if _shortage(left) <= SHORTAGE_MOST:
+        if _shortage(Prediction(left)) <= SHORTAGE_MOST:
             break
     return tuple(order[:count].tolist()), left
 
 
-def _shortage(view: Outlook) -> float:
+def _shortage(prediction: Prediction) -> float:
     """Chance that one more person who answers within the next seconds gets nobody, the mean over them."""
-    return float(Prediction(view).short(0)[1 : NEAR_STEPS + 1].mean())
+    return float(prediction.short(0)[1 : NEAR_STEPS + 1].mean())
 
 
 def _fewest(view: Outlook, needs: Floats) -> int:
