@@ -18,6 +18,7 @@ from pacing.replay import replay
 from pacing.sim import SCENARIOS
 from pacing.sim.contenders import CONTENDERS, LEAST_RING_S, RELEASING
 from pacing.sim.engine import World
+from pacing.words import told
 from tests.pacing.worlds import PREDICTIVE, snapshot, snapshots, trained
 
 SETUP_S = 2.0
@@ -105,6 +106,13 @@ def test_given_calls_that_are_given_up_when_decided_then_what_is_expected_is_wit
 
     assert released.inputs["expected_people"] < kept.inputs["expected_people"]
     assert released.inputs["expected_abandoned"] < kept.inputs["expected_abandoned"]
+
+
+def test_given_calls_that_are_given_up_when_told_in_words_then_they_are_mentioned():
+    decision = pacer().decide(ringing(FEW))
+
+    assert f"gave up {len(decision.release)} that rang" in told(decision)[0]
+    assert "gave up" not in told(replace(decision, release=()))[0]
 
 
 @pytest.mark.parametrize("least_ring_s", [-1.0, float("inf"), float("nan")])
