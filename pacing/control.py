@@ -1,7 +1,7 @@
 """Feedback around the prediction: theta, the risk a single call may carry, follows what really happens.
 
-* Overdial: log theta = its first value + gain x excess, where excess sums (set point - abandoned) over answered people.
-  So the abandon rate settles at the set point whatever the bias of the model, and theta barely moves once it fits: a
+* Overdial: log theta = its first value + gain x excess + a slow sum of the excess, where excess sums
+  (set point - abandoned) over answered people. So the abandon rate settles at the set point whatever the bias of the model, and theta barely moves once it fits: a
   theta that swings costs busy factor. Besides, theta shrinks while the last quarter of an hour comes near its own
   limit; measured in standard deviations of a quarter at the set point, because in a large group chance needs no brake.
 * Busy factor, wait time: a second theta follows the measured error; the smaller of both applies, so the overdial
@@ -22,6 +22,11 @@ FIRST_THETA_RATIO = 1.0
 GAIN, GAIN_LEAST = 0.3, 0.08
 GAIN_PEOPLE = 300
 """The gain falls with the root of the people answered beyond so many: the same excess weighs less and less."""
+BIAS_GAIN = 0.0001
+"""Log theta per answered person and unit of excess: what the model gets wrong for good is learnt, so that no excess has
+to stay for theta to stay where it belongs ..."""
+BIAS_MOST = 3.0
+"""... up to this much."""
 CREDIT_LOG_MOST = 0.8
 """Log theta that may be gained from people saved up; what was abandoned too much is made up for in full."""
 WINDOW_S = 900.0
@@ -51,7 +56,7 @@ class ThetaControl:
     """Both feedback loops of one campaign group; owned by its pacer."""
 
     def __init__(self) -> None:
-        self._excess = 0.0
+        self._excess = self._bias = 0.0
         self._people = 0
         self._recent: deque[tuple[float, bool]] = deque()
         self._recent_abandoned = 0
@@ -75,6 +80,7 @@ class ThetaControl:
         step = SET_POINT * limit_ratio - abandoned
         if step < 0.0 or governed or self._excess < 0.0:
             self._excess = min(self._excess + step, CREDIT_LOG_MOST / self._gain())
+            self._bias = _clip(self._bias + BIAS_GAIN * self._excess, -BIAS_MOST, CREDIT_LOG_MOST)
         self._people += 1
         self._recent.append((at_s, abandoned))
         self._recent_abandoned += abandoned
@@ -147,7 +153,7 @@ class ThetaControl:
         excess = self._excess
         if target is not None and excess < 0.0 and self._below_minimum(target):
             excess = 0.0
-        log_theta = math.log(max(FIRST_THETA_RATIO * limit_ratio, 1e-4)) + self._gain() * excess
+        log_theta = math.log(max(FIRST_THETA_RATIO * limit_ratio, 1e-4)) + self._gain() * excess + self._bias
         return _clip(log_theta - self.window(limit_ratio)[2], LOG_THETA_MIN, LOG_THETA_MAX)
 
     def _gain(self) -> float:
@@ -166,6 +172,7 @@ class ThetaControl:
     def state(self) -> dict[str, Any]:
         return {
             "excess": self._excess,
+            "bias": self._bias,
             "people": self._people,
             "last": [int(gone) for gone in self._last],
             "log_goal": self._log_goal,
@@ -181,7 +188,8 @@ class ThetaControl:
         return [[at_s - now_s, int(gone)] for at_s, gone in self._recent]
 
     def load(self, state: dict[str, Any]) -> None:
-        self._excess, self._people = float(state["excess"]), int(state["people"])
+        self._excess, self._bias = float(state["excess"]), float(state["bias"])
+        self._people = int(state["people"])
         self._last = deque((bool(gone) for gone in state["last"]), maxlen=self._last.maxlen)
         self._log_goal, self._log_steer = float(state["log_goal"]), float(state["log_steer"])
         self._busy_agent_s, self._agent_s = float(state["busy_agent_s"]), float(state["agent_s"])

@@ -36,10 +36,13 @@ HIT_MEMORIES = (100.0, 400.0, 1600.0)
 HIT_PRIOR_WEIGHTS = (0.1, 0.3, 0.6)
 HIT_CREDIT_KEPT = 1.0 - 1.0 / 150.0
 """Of its credit an average keeps this from call to call: what it foretold 150 calls ago counts a third."""
+HIT_SWITCH_SHARE = 0.2
+"""Weight that no credit can take away: the next records of a list may be of another kind than the last hundred."""
 HANDLED_KEPT = 600
 """Pairs of talk and wrap-up time kept: about an hour of thirty agents, so shifts of the day are followed."""
 RESIDUAL_KNOTS = 48
 """Ages in a residual-life table by quantile, and as many evenly spaced."""
+LEAST_PERSON_SHARE = 1e-4
 CENSORED_UNTIL, CENSORED_TALKS = 150, 3
 """Handled calls, in all and for each agent, after which the short ones that end first no longer distort the residual
 times noticeably. (In a crowd that began together, half the first talks end before the longer half has been seen.)"""
@@ -96,8 +99,12 @@ class HitRatio:
         """Mean and variance over the averages, weighted by their credit."""
         if self._known is None:
             most = max(self._credit)
-            weights = [
+            shares = [
                 prior * math.exp(credit - most) for prior, credit in zip(HIT_PRIOR_WEIGHTS, self._credit, strict=True)
+            ]
+            whole = sum(shares) / (1.0 - HIT_SWITCH_SHARE)
+            weights = [
+                share / whole + HIT_SWITCH_SHARE * prior for prior, share in zip(HIT_PRIOR_WEIGHTS, shares, strict=True)
             ]
             ratio = sum(weight * mean for weight, mean in zip(weights, self._means, strict=True)) / sum(weights)
             spread = sum(
@@ -239,7 +246,8 @@ class AnswerAnalysis:
     def person_share(self) -> tuple[float, float]:
         """Share of people among answered calls, and its standard error."""
         whole = self._people + self._others
-        share = self._people / whole
+        # Never none at all, however many machines answer: whatever is estimated in proportion to it stays defined.
+        share = max(self._people / whole, LEAST_PERSON_SHARE)
         return share, (max(share * (1.0 - share), 0.0) / whole) ** 0.5
 
     @property
