@@ -1,9 +1,10 @@
 """Feedback around the prediction: theta, the risk a single call may carry, follows what really happens.
 
 * Overdial: log theta = its first value + gain x excess + a slow sum of the excess, where excess sums
-  (set point - abandoned) over answered people. So the abandon rate settles at the set point whatever the bias of the model, and theta barely moves once it fits: a
-  theta that swings costs busy factor. Besides, theta shrinks while the last quarter of an hour comes near its own
-  limit; measured in standard deviations of a quarter at the set point, because in a large group chance needs no brake.
+  (set point - abandoned) over answered people. So the abandon rate settles at the set point whatever the bias of the
+  model, and theta barely moves once it fits: a theta that swings costs busy factor. Besides, theta shrinks while the
+  last quarter of an hour comes near its own limit; measured in standard deviations of a quarter at the set point,
+  because in a large group chance needs no brake.
 * Busy factor, wait time: a second theta follows the measured error; the smaller of both applies, so the overdial
   bound is always on top. Below the smallest theta the same variable keeps agents waiting before they are dialed for:
   a busy factor under what one call per agent gives is reached that way.

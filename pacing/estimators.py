@@ -36,6 +36,8 @@ HIT_MEMORIES = (100.0, 400.0, 1600.0)
 HIT_PRIOR_WEIGHTS = (0.1, 0.3, 0.6)
 HIT_CREDIT_KEPT = 1.0 - 1.0 / 150.0
 """Of its credit an average keeps this from call to call: what it foretold 150 calls ago counts a third."""
+EVEN_TURN = (5.0**0.5 - 1.0) / 2.0
+"""Steps of the golden section fall evenly over an interval, however many there are."""
 HIT_SWITCH_SHARE = 0.2
 """Weight that no credit can take away: the next records of a list may be of another kind than the last hundred."""
 HANDLED_KEPT = 600
@@ -70,17 +72,24 @@ class HitRatio:
         self._immature: list[tuple[float, float]] = []
         self._known: tuple[float, float] | None = None
 
-    def observe(self, hit: float, due_s: float) -> None:
-        """Note an outcome that counts from ``due_s`` on (launch plus lag, in the pacer's running seconds).
+    def observe(self, hit: float, launched_s: float) -> None:
+        """Note the outcome of a call launched at ``launched_s`` (in the pacer's running seconds).
 
         ``hit``: 1 for an answered call, 0 for another; between them for one of which nobody will know, its chance.
         """
-        heapq.heappush(self._immature, (due_s, float(hit)))
+        heapq.heappush(self._immature, (launched_s, float(hit)))
 
-    def advance(self, now_s: float) -> None:
-        """Count every outcome whose lag is over at ``now_s``."""
-        while self._immature and self._immature[0][0] <= now_s:
-            self._count(heapq.heappop(self._immature)[1])
+    def advance(self, launched_until_s: float) -> None:
+        """Count every outcome of calls launched until then.
+
+        Those of one cohort are counted hits and misses evenly mixed: whichever came last would seem the latest news.
+        """
+        mature = []
+        while self._immature and self._immature[0][0] <= launched_until_s:
+            mature.append(heapq.heappop(self._immature)[1])
+        mature.sort()
+        for place in sorted(range(len(mature)), key=lambda place: place * EVEN_TURN % 1.0):
+            self._count(mature[place])
 
     def _count(self, hit: float) -> None:
         self.total += 1
@@ -130,7 +139,7 @@ class HitRatio:
             "total": self.total,
             "means": list(self._means),
             "credit": list(self._credit),
-            "immature": [[due_s - now_s, hit] for due_s, hit in sorted(self._immature)],
+            "immature": [[launched_s - now_s, hit] for launched_s, hit in sorted(self._immature)],
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -140,7 +149,7 @@ class HitRatio:
         if len(means) != len(HIT_MEMORIES) or len(credit) != len(HIT_MEMORIES):
             raise ValueError(f"hit ratio has {len(means)} averages, expected {len(HIT_MEMORIES)}")
         self._means, self._credit, self._known = means, credit, None
-        self._immature = [(float(due_s), float(hit)) for due_s, hit in state["immature"]]
+        self._immature = [(float(launched_s), float(hit)) for launched_s, hit in state["immature"]]
         heapq.heapify(self._immature)
 
 

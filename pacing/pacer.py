@@ -176,7 +176,7 @@ class Pacer:
         self._observe(hit=hit, age_s=age_s)
 
     def _observe(self, *, hit: float, age_s: float) -> None:
-        self._hits.observe(hit, self._running_s + max(0.0, self._lag_s() - age_s))
+        self._hits.observe(hit, self._running_s - age_s)
 
     def _person_settled(self, *, abandoned: bool) -> None:
         if not self._verdicts:
@@ -215,7 +215,7 @@ class Pacer:
             self._running_s += seconds
             self._control.elapse(seconds, self._running_s, self._before, self._target)
         self._before = snapshot
-        self._hits.advance(self._running_s)
+        self._hits.advance(self._running_s - self._lag_s())
 
     def _predictive(self, snapshot: GroupSnapshot) -> DialDecision:
         target = self._pace(snapshot)
