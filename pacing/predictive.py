@@ -39,7 +39,7 @@ EXACT_SPARE = 8
 _SKEW_SCALE = 1.0 / (6.0 * (2.0 * np.pi) ** 0.5)
 _DENSITY_SCALE = 1.0 / math.sqrt(2.0 * math.pi)
 _ROOT_HALF = math.sqrt(0.5)
-WALKED_ABOVE = 0.01
+WALKED_ABOVE = 0.1
 """Expected people lost below which one estimate of them is as good as another."""
 _HORIZONS = HORIZON_STEPS + 1
 
@@ -402,14 +402,15 @@ class Prediction:
         squares = deviation * deviation
         spreads = np.maximum(np.diff(squares, prepend=0.0), 0.0).tolist()
         spare = spread = lost = 0.0
+        sqrt, exp, erfc = math.sqrt, math.exp, math.erfc
         for step, more in zip(steps, spreads, strict=True):
             spare, spread = spare + step, spread + more
-            root = math.sqrt(spread) + 1e-9
+            if spare > 0.0 and spare * spare > 16.0 * spread:
+                continue  # four standard deviations off
+            root = sqrt(spread) + 1e-9
             z = spare / root
-            if z > 6.0:
-                continue
-            density = root * math.exp(-0.5 * z * z) * _DENSITY_SCALE
-            above = 0.5 * math.erfc(-z * _ROOT_HALF)
+            density = root * exp(-0.5 * z * z) * _DENSITY_SCALE
+            above = 0.5 * erfc(-z * _ROOT_HALF)
             missing = density - spare * (1.0 - above)
             left = spare + missing
             spread = max((spare * spare + spread) * above + spare * density - left * left, 0.0)
