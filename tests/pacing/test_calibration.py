@@ -137,8 +137,8 @@ def test_given_a_group_in_a_steady_world_when_predicted_then_as_many_people_come
     assert found.ratio_error < 0.1
     assert found.covered_ratio > 0.9
     lost = calibration(samples(entries), "abandoned")
-    assert lost.actual >= 10
-    assert 0.6 < lost.ratio < 1.9  # 1.3 in long runs; a prediction of the worst instant alone gives 2.8
+    assert lost.actual >= 5
+    assert 0.5 < lost.ratio < 2.0  # 1.3 in long runs; a prediction of the worst instant alone gives 2.8
 
 
 @pytest.mark.parametrize("bias", [0.5, 1.0, 2.0])
