@@ -34,8 +34,12 @@ SLOW_CALLS = 1500
 """Calls over which ages at answer and at other endings are remembered."""
 HIT_MEMORIES = (100.0, 400.0, 1600.0)
 HIT_PRIOR_WEIGHTS = (0.1, 0.3, 0.6)
-HIT_CREDIT_KEPT = 1.0 - 1.0 / 150.0
-"""Of its credit an average keeps this from call to call: what it foretold 150 calls ago counts a third."""
+HIT_CREDIT_CALLS = 150.0
+"""What an average foretold so many calls ago counts a third of what it foretold now."""
+VOLUME_MEMORY_S, VOLUME_CALLS = 60.0, 250.0
+"""Beyond so many calls a minute memories grow with the volume."""
+VERDICT_LAST_S = 60.0
+"""An answer whose verdict is not told by then will not have one."""
 EVEN_TURN = (5.0**0.5 - 1.0) / 2.0
 """Steps of the golden section fall evenly over an interval, however many there are."""
 HIT_SWITCH_SHARE = 0.2
@@ -71,6 +75,11 @@ class HitRatio:
         """Logarithm of the discounted likelihood of the outcomes, by memory."""
         self._immature: list[tuple[float, float]] = []
         self._known: tuple[float, float] | None = None
+        self._volume = 0.0
+        """Outcomes of the last minute or so ..."""
+        self._volume_until_s = 0.0
+        self._scale = 1.0
+        """... and by how much the memories are longer for it: in a large group a hundred calls are a moment's."""
 
     def observe(self, hit: float, launched_s: float) -> None:
         """Note the outcome of a call launched at ``launched_s`` (in the pacer's running seconds).
@@ -78,6 +87,11 @@ class HitRatio:
         ``hit``: 1 for an answered call, 0 for another; between them for one of which nobody will know, its chance.
         """
         heapq.heappush(self._immature, (launched_s, float(hit)))
+
+    @property
+    def waiting(self) -> int:
+        """Outcomes that do not count yet."""
+        return len(self._immature)
 
     def advance(self, launched_until_s: float) -> None:
         """Count every outcome of calls launched until then.
@@ -87,6 +101,9 @@ class HitRatio:
         mature = []
         while self._immature and self._immature[0][0] <= launched_until_s:
             mature.append(heapq.heappop(self._immature)[1])
+        kept = math.exp(-max(0.0, launched_until_s - self._volume_until_s) / VOLUME_MEMORY_S)
+        self._volume, self._volume_until_s = self._volume * kept + len(mature), launched_until_s
+        self._scale = max(1.0, self._volume / VOLUME_CALLS)
         mature.sort()
         for place in sorted(range(len(mature)), key=lambda place: place * EVEN_TURN % 1.0):
             self._count(mature[place])
@@ -94,15 +111,16 @@ class HitRatio:
     def _count(self, hit: float) -> None:
         self.total += 1
         self._known = None
+        kept = 1.0 - 1.0 / (HIT_CREDIT_CALLS * self._scale)
         for place, mean in enumerate(self._means):
             # What nobody will know tells nothing about who foretells well.
             foretold = max(mean if hit else 1.0 - mean, 1e-3) if hit in (0.0, 1.0) else 1.0
-            self._credit[place] = HIT_CREDIT_KEPT * self._credit[place] + math.log(foretold)
+            self._credit[place] = kept * self._credit[place] + math.log(foretold)
             self._means[place] = mean + (hit - mean) / self._calls(place)
 
     def _calls(self, place: int) -> float:
         """How many calls an average stands for."""
-        return min(self.total + self._prior_calls, HIT_MEMORIES[place])
+        return min(self.total + self._prior_calls, HIT_MEMORIES[place] * self._scale)
 
     def _mixture(self) -> tuple[float, float]:
         """Mean and variance over the averages, weighted by their credit."""
@@ -139,6 +157,9 @@ class HitRatio:
             "total": self.total,
             "means": list(self._means),
             "credit": list(self._credit),
+            "volume": self._volume,
+            "volume_until_s": self._volume_until_s - now_s,
+            "scale": self._scale,
             "immature": [[launched_s - now_s, hit] for launched_s, hit in sorted(self._immature)],
         }
 
@@ -149,6 +170,8 @@ class HitRatio:
         if len(means) != len(HIT_MEMORIES) or len(credit) != len(HIT_MEMORIES):
             raise ValueError(f"hit ratio has {len(means)} averages, expected {len(HIT_MEMORIES)}")
         self._means, self._credit, self._known = means, credit, None
+        self._volume, self._volume_until_s = float(state["volume"]), float(state["volume_until_s"])
+        self._scale = float(state["scale"])
         self._immature = [(float(launched_s), float(hit)) for launched_s, hit in state["immature"]]
         heapq.heapify(self._immature)
 
@@ -224,55 +247,72 @@ def ending_prior(weight: float = 4.0) -> Floats:
 
 
 class AnswerAnalysis:
-    """What analysis makes of answered calls: share of people, and seconds until the verdict for either kind."""
+    """What analysis makes of answered calls: share of people, and seconds until the verdict for either kind.
 
-    MEMORY = 500.0
+    People answer sooner than machines, so the share is counted by launch cohort like the hit ratio. Which answer a
+    verdict belongs to is found by its instant.
+    """
+
     DELAY_BINS = 40  # 20 s, beyond any analysis
 
     def __init__(self) -> None:
         # Four in five answers people, as careful as plausible: a high share launches less.
-        self._people, self._others = 4.0, 1.0
+        self._people = HitRatio(0.8, 5.0)
+        self._answers: list[tuple[float, float]] = []
+        """Answers without a verdict: when, and of calls launched when (running seconds)."""
         self.person_delay = AgeHistogram(lognormal_mass(1.5, 0.5, 2.0, self.DELAY_BINS))
         self.other_delay = AgeHistogram(lognormal_mass(3.0, 0.5, 2.0, self.DELAY_BINS))
 
-    def person(self, delay_s: float) -> None:
-        self._count(1.0, 0.0)
+    def answered(self, at_s: float, launched_s: float) -> None:
+        """A call launched at ``launched_s`` was answered at ``at_s`` running seconds."""
+        self._answers.append((at_s, launched_s))
+
+    def person(self, delay_s: float, now_s: float) -> None:
         self.person_delay.add(delay_s)
+        at_s = now_s - delay_s
+        if self._answers:
+            self._verdict(1.0, min(self._answers, key=lambda answer: (abs(answer[0] - at_s), answer[1])))
 
-    def other(self, delay_s: float) -> None:
-        self._count(0.0, 1.0)
+    def other(self, delay_s: float, now_s: float, launched_s: float) -> None:
         self.other_delay.add(delay_s)
+        at_s = now_s - delay_s
+        if self._answers:
+            self._verdict(
+                0.0, min(self._answers, key=lambda answer: abs(answer[1] - launched_s) + abs(answer[0] - at_s))
+            )
 
-    def unknown(self, people: float, others: float) -> None:
-        """A call that was given up would have been answered by a person, or by a machine, with these chances."""
-        self._count(people, others)
+    def _verdict(self, person: float, answer: tuple[float, float]) -> None:
+        self._answers.remove(answer)
+        self._people.observe(person, answer[1])
 
-    def _count(self, people: float, others: float) -> None:
-        keep = (1.0 - 1.0 / self.MEMORY) ** (people + others)
-        self._people = self._people * keep + people
-        self._others = self._others * keep + others
+    def advance(self, now_s: float, lag_s: float) -> None:
+        """Count the verdicts of all calls launched at least ``lag_s`` and an analysis ago."""
+        delay_s = max(self.person_delay.quantile_s(0.97), self.other_delay.quantile_s(0.97))
+        self._people.advance(now_s - lag_s - delay_s)
+        while self._answers and self._answers[0][0] < now_s - VERDICT_LAST_S:
+            self._answers.pop(0)
 
     def person_share(self) -> tuple[float, float]:
         """Share of people among answered calls, and its standard error."""
-        whole = self._people + self._others
+        share, error = self._people.estimate()
         # Never none at all, however many machines answer: whatever is estimated in proportion to it stays defined.
-        share = max(self._people / whole, LEAST_PERSON_SHARE)
-        return share, (max(share * (1.0 - share), 0.0) / whole) ** 0.5
+        return max(share, LEAST_PERSON_SHARE), error
 
     @property
     def count(self) -> int:
         return self.person_delay.count + self.other_delay.count
 
-    def state(self) -> dict[str, Any]:
+    def state(self, now_s: float) -> dict[str, Any]:
         return {
-            "people": self._people,
-            "others": self._others,
+            "people": self._people.state(now_s),
+            "answers": [[at_s - now_s, launched_s - now_s] for at_s, launched_s in self._answers],
             "person_delay": self.person_delay.state(),
             "other_delay": self.other_delay.state(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self._people, self._others = float(state["people"]), float(state["others"])
+        self._people.load(state["people"])
+        self._answers = [(float(at_s), float(launched_s)) for at_s, launched_s in state["answers"]]
         self.person_delay.load(state["person_delay"])
         self.other_delay.load(state["other_delay"])
 

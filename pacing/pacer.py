@@ -12,6 +12,7 @@ No clock: time is what the snapshots say. The pacer is meant to be asked a few t
 happened. It is not thread-safe; one task owns it.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
@@ -52,6 +53,8 @@ LAG_QUANTILE = 0.97
 order of their launch; calls that ring on are estimated from their ages."""
 STARTING_S, STARTING_LAG_S = 60.0, 30.0
 """So long after a cold start calls are taken to ring longer than was seen."""
+STRAGGLERS_RATIO = 0.05
+COHORTS_LAST_S = 120.0
 MOST_AHEAD = 4000
 """Calls that one decision may launch; the next one is near."""
 TABLES_LAST_S = 0.5
@@ -101,6 +104,8 @@ class Pacer:
         self._verdicts = 0
         self._theta_governs = False
         self._running_s = 0.0
+        self._launches_s: list[float] = []
+        """Running seconds of the decisions that launched calls, while these may still ring."""
         self._earlier_s = 0.0
         """Running seconds before the last restart."""
         self._before: GroupSnapshot | None = None
@@ -121,6 +126,7 @@ class Pacer:
     def answered(self, age_s: float) -> None:
         """A call was answered, by whomever, ``age_s`` seconds after its launch."""
         self._answers.add(age_s)
+        self._analysis.answered(self._running_s, self._launched_s(age_s))
         self._observe(hit=True, age_s=age_s)
 
     def ended(self, age_s: float, outcome: Outcome, after_answer_s: float | None = None) -> None:
@@ -134,7 +140,7 @@ class Pacer:
             self._gave_up(age_s)
             return
         if after_answer_s is not None:
-            self._analysis.other(after_answer_s)
+            self._analysis.other(after_answer_s, self._running_s, self._launched_s(age_s))
             self._other_answers.add(max(0.0, age_s - after_answer_s))
             return
         self._endings.add(age_s)
@@ -146,7 +152,7 @@ class Pacer:
         Without analysis never call it: :meth:`bridged` and :meth:`abandoned` then stand for it.
         """
         self._verdicts += 1
-        self._analysis.person(delay_s)
+        self._analysis.person(delay_s, self._running_s)
 
     def bridged(self, wait_s: float) -> None:
         """A person got an agent ``wait_s`` seconds after being found."""
@@ -172,15 +178,24 @@ class Pacer:
         self._answers.add_censored(age_s, hit)
         self._other_answers.add_censored(age_s, machine)
         self._endings.add_censored(age_s, 1.0 - hit)
-        self._analysis.unknown(hit - machine, machine)
         self._observe(hit=hit, age_s=age_s)
 
     def _observe(self, *, hit: float, age_s: float) -> None:
-        self._hits.observe(hit, self._running_s - age_s)
+        self._hits.observe(hit, self._launched_s(age_s))
+
+    def _launched_s(self, age_s: float) -> float:
+        """Running seconds of the decision after which a call of this age was launched.
+
+        Between two decisions no time is known to pass: what was launched after one of them counts as one cohort, or
+        quick outcomes would seem to belong to earlier launches than slow ones.
+        """
+        launched_s = self._running_s - age_s
+        cohort = bisect_left(self._launches_s, launched_s - 1e-6)
+        return self._launches_s[cohort] if cohort < len(self._launches_s) else launched_s
 
     def _person_settled(self, *, abandoned: bool) -> None:
         if not self._verdicts:
-            self._analysis.person(0.0)
+            self._analysis.person(0.0, self._running_s)
         self._count.add(abandoned=abandoned)
         self._control.answered_person(
             overdial_limit(self._target),
@@ -199,6 +214,13 @@ class Pacer:
     def decide(self, snapshot: GroupSnapshot) -> DialDecision:
         """How many calls to start now, why, what overdial rate to expect, and every figure that led there."""
         self._elapse(snapshot)
+        decision = self._decided(snapshot)
+        if decision.launch:
+            self._launches_s.append(self._running_s)
+            del self._launches_s[: bisect_left(self._launches_s, self._running_s - COHORTS_LAST_S)]
+        return decision
+
+    def _decided(self, snapshot: GroupSnapshot) -> DialDecision:
         if self._target.mode is Mode.PREDICTIVE:
             return self._predictive(snapshot)
         self._theta_governs = False
@@ -215,7 +237,14 @@ class Pacer:
             self._running_s += seconds
             self._control.elapse(seconds, self._running_s, self._before, self._target)
         self._before = snapshot
-        self._hits.advance(self._running_s - self._lag_s())
+        lag_s = self._lag_s()
+        if self._earlier_s + self._running_s <= STARTING_S:
+            # The first cohorts count when they are all but whole: their stragglers would seem the latest news.
+            overdue = [age_s for age_s in snapshot.attempts_age_s if age_s >= lag_s]
+            if len(overdue) > STRAGGLERS_RATIO * self._hits.waiting:
+                lag_s = max(overdue) + 0.01
+        self._hits.advance(self._running_s - lag_s)
+        self._analysis.advance(self._running_s, lag_s)
 
     def _predictive(self, snapshot: GroupSnapshot) -> DialDecision:
         target = self._pace(snapshot)
@@ -422,12 +451,13 @@ class Pacer:
             "answers": self._answers.state(),
             "other_answers": self._other_answers.state(),
             "endings": self._endings.state(),
-            "analysis": self._analysis.state(),
+            "analysis": self._analysis.state(self._running_s),
             "handling": self._handling.state(),
             "count": self._count.state(),
             "control": self._control.state() | {"recent": self._control.recent(self._running_s)},
             "outcomes": {outcome.value: number for outcome, number in self._outcomes.items()},
             "verdicts": self._verdicts,
+            "launches_s": [at_s - self._running_s for at_s in self._launches_s],
         }
 
     @classmethod
@@ -447,6 +477,7 @@ class Pacer:
         pacer._control.load(state["control"])
         pacer._outcomes = {outcome: int(state["outcomes"].get(outcome.value, 0)) for outcome in Outcome}
         pacer._verdicts = int(state["verdicts"])
+        pacer._launches_s = [float(at_s) for at_s in state["launches_s"]]
         return pacer
 
 
