@@ -103,7 +103,9 @@ class HitRatio:
             mature.append(heapq.heappop(self._immature)[1])
         kept = math.exp(-max(0.0, launched_until_s - self._volume_until_s) / VOLUME_MEMORY_S)
         self._volume, self._volume_until_s = self._volume * kept + len(mature), launched_until_s
-        self._scale = max(1.0, self._volume / VOLUME_CALLS)
+        scale = max(1.0, self._volume / VOLUME_CALLS)
+        if scale != self._scale:
+            self._scale, self._known = scale, None
         mature.sort()
         for place in sorted(range(len(mature)), key=lambda place: place * EVEN_TURN % 1.0):
             self._count(mature[place])
