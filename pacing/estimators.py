@@ -48,7 +48,6 @@ HANDLED_KEPT = 600
 """Pairs of talk and wrap-up time kept: about an hour of thirty agents, so shifts of the day are followed."""
 RESIDUAL_KNOTS = 48
 """Ages in a residual-life table by quantile, and as many evenly spaced."""
-LEAST_PERSON_SHARE = 1e-4
 CENSORED_UNTIL, CENSORED_TALKS = 150, 3
 """Handled calls, in all and for each agent, after which the short ones that end first no longer distort the residual
 times noticeably. (In a crowd that began together, half the first talks end before the longer half has been seen.)"""
@@ -152,6 +151,7 @@ class HitRatio:
         counted = self.total + self._prior_calls
         ratio, variance = self._mixture()
         ratio = (ratio * counted + overdue_hits) / (counted + overdue)
+        # Never none at all, however many fail: whatever is estimated in proportion to it stays defined.
         return min(max(ratio, 1e-3), 1.0), math.sqrt(variance)
 
     def state(self, now_s: float) -> dict[str, Any]:
@@ -296,9 +296,7 @@ class AnswerAnalysis:
 
     def person_share(self) -> tuple[float, float]:
         """Share of people among answered calls, and its standard error."""
-        share, error = self._people.estimate()
-        # Never none at all, however many machines answer: whatever is estimated in proportion to it stays defined.
-        return max(share, LEAST_PERSON_SHARE), error
+        return self._people.estimate()
 
     @property
     def count(self) -> int:

@@ -10,6 +10,9 @@ from pacing.estimators import (
     HANDLED_KEPT,
     HIT_MEMORIES,
     STEP_S,
+    VERDICT_LAST_S,
+    VOLUME_CALLS,
+    VOLUME_MEMORY_S,
     AgeHistogram,
     AnswerAnalysis,
     HandlingTimes,
@@ -142,16 +145,86 @@ def test_given_any_ages_when_histogram_then_a_distribution(ages):
 def test_given_verdicts_when_analysed_then_share_and_delays_follow():
     analysis = AnswerAnalysis()
     for index in range(400):
+        analysis.answered(index, index - 8.0)
         if index % 4:
-            analysis.person(1.2)
+            analysis.person(1.2, index + 1.2)
         else:
-            analysis.other(3.2)
+            analysis.other(3.2, index + 3.2, index - 8.0)
+    analysis.advance(1000.0, 30.0)
 
     share, error = analysis.person_share()
-    assert share == pytest.approx(0.75, abs=0.02)
-    assert error == pytest.approx(0.025, abs=0.005)  # of some 280 calls, the newest weighing most
+    assert share == pytest.approx(0.75, abs=0.03)
+    assert 0.015 < error < 0.05
     assert analysis.person_delay.quantile_s(0.5) == 1.5  # upper edge of its bin
     assert analysis.other_delay.quantile_s(0.5) == 3.5
+
+
+def test_given_verdicts_when_their_cohort_is_not_whole_then_they_do_not_count_yet():
+    analysis = AnswerAnalysis()
+    before = analysis.person_share()
+    for _ in range(50):
+        analysis.answered(8.0, 0.0)
+        analysis.person(1.0, 9.0)
+    analysis.advance(30.0, 30.0)
+    assert analysis.person_share() == before
+    analysis.advance(45.0, 30.0)
+
+    assert analysis.person_share()[0] > before[0]
+
+
+def test_given_answers_at_the_same_time_when_verdicts_come_then_each_finds_its_own_and_the_lost_are_given_up():
+    analysis = AnswerAnalysis()
+    for answer in ((10.0, 2.0), (10.0, 5.0), (11.0, 5.0), (12.0, 1.0)):
+        analysis.answered(*answer)
+    analysis.other(3.0, 13.0, 5.0)  # the second; its launch tells it from the first
+    analysis.person(2.1, 13.1)  # the third
+
+    assert analysis.state(0.0)["answers"] == [[10.0, 2.0], [12.0, 1.0]]
+    assert sorted(analysis.state(0.0)["people"]["immature"]) == [[5.0, 0.0], [5.0, 1.0]]
+    analysis.advance(12.0 + VERDICT_LAST_S, 30.0)
+    assert analysis.state(0.0)["answers"] == [[12.0, 1.0]]
+
+
+def test_given_thousands_of_calls_a_minute_when_counted_then_memories_are_longer():
+    few, many = HitRatio(), HitRatio()
+    random = np.random.default_rng(3)
+    for second in range(600):
+        for ratio, calls in ((few, 1), (many, 40)):
+            for hit in random.random(calls) < 0.3:
+                ratio.observe(bool(hit), float(second))
+            ratio.advance(float(second))
+
+    assert few.state(0.0)["scale"] == 1.0
+    assert many.state(0.0)["scale"] == pytest.approx(40 * VOLUME_MEMORY_S / VOLUME_CALLS, rel=0.02)
+    assert many.estimate()[1] < few.estimate()[1] / 2
+    for ratio in (few, many):
+        mean, error = ratio.estimate()
+        assert abs(mean - 0.3) < 3 * error
+
+
+@given(st.lists(st.tuples(st.integers(0, 80), st.floats(0.0, 0.5), st.integers(0, 30)), max_size=20))
+def test_given_any_volumes_when_loaded_from_state_then_the_ratio_is_the_same_at_any_time(story):
+    ratio, now_s = HitRatio(), 0.0
+    for calls, share, seconds in story:
+        now_s += seconds
+        for call in range(calls):
+            ratio.observe(call < share * calls, now_s - 2.0)
+        ratio.advance(now_s)
+        ratio.estimate()
+        copy = HitRatio()
+        copy.load(ratio.state(0.0))
+        assert copy.estimate() == ratio.estimate()
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=200))
+def test_given_one_cohort_when_counted_then_in_whichever_order_its_outcomes_came(hits):
+    one, other = HitRatio(), HitRatio()
+    for ratio, told in ((one, hits), (other, sorted(hits))):
+        for hit in told:
+            ratio.observe(hit, 5.0)
+        ratio.advance(5.0)
+
+    assert one.estimate() == other.estimate()
 
 
 def test_given_exponential_times_when_residual_life_then_age_does_not_matter():

@@ -103,8 +103,10 @@ def test_given_machines_when_analysis_tells_them_then_more_is_launched():
     group = snapshot(now_s=200.0, idle=4, talking=[20.0] * 30)
     people, machines = trained(), trained()
     for _ in range(300):
-        people.person(1.0)
-        machines.ended(9.0, Outcome.MACHINE, after_answer_s=2.5)
+        people.answered(8.0)
+        people.person(0.0)
+        machines.answered(8.0)
+        machines.ended(8.0, Outcome.MACHINE, after_answer_s=0.0)
 
     assert machines.decide(group).launch > people.decide(group).launch
 
@@ -486,14 +488,17 @@ def test_given_calls_that_ring_past_the_lag_when_decided_then_they_lower_the_hit
     assert many.inputs["hit_ratio"] < 0.9 * few.inputs["hit_ratio"]
 
 
-def test_given_nobody_but_machines_for_days_when_decided_then_figures_stay_finite():
+def test_given_nobody_but_machines_for_hours_when_decided_then_figures_stay_finite():
     pacer = trained()
-    pacer._analysis._people = 5e-324  # what half a million machines in a row leave of it
-    pacer._analysis.other(1.0)
-    decision = pacer.decide(CROWD)
+    for minute in range(60):
+        for _ in range(150):
+            pacer.answered(6.0)
+            pacer.ended(6.0, Outcome.MACHINE, after_answer_s=0.0)
+        decision = pacer.decide(replace(CROWD, now_s=200.0 + 60.0 * minute))
 
+    assert decision.inputs["person_ratio"] == pytest.approx(0.001)
     assert all(math.isfinite(each) for each in decision.inputs.values())
-    assert decision.launch > 0
+    assert decision.launch > 40
 
 
 def test_given_a_long_wait_allowed_when_decided_then_more_calls_start():
