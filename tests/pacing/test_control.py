@@ -10,12 +10,15 @@ from pacing import Algorithm, Goal, Mode, PacingTarget
 from pacing.control import (
     BIAS_GAIN,
     CREDIT_LOG_MOST,
+    FIRST_THETA_RATIO,
     GAIN,
     GAIN_LEAST,
     GAIN_PEOPLE,
     LOG_THETA_MAX,
     LOG_THETA_MIN,
     SET_POINT,
+    WINDOW_GAIN,
+    WINDOW_NEAR,
     WINDOW_S,
     ThetaControl,
     overdial_limit,
@@ -23,6 +26,7 @@ from pacing.control import (
 from tests.pacing.worlds import PREDICTIVE, snapshot
 
 LIMIT = 0.03
+START = math.log(FIRST_THETA_RATIO * LIMIT)
 NOTHING = snapshot()
 
 
@@ -37,9 +41,9 @@ def log_theta(control, target=PREDICTIVE):
     return math.log(control.theta(target))
 
 
-def test_given_nobody_answered_when_asked_then_theta_is_the_limit():
-    assert ThetaControl().theta(PREDICTIVE) == pytest.approx(0.03)
-    assert ThetaControl().theta(replace(PREDICTIVE, max_overdial_ratio=0.01)) == pytest.approx(0.01)
+def test_given_nobody_answered_when_asked_then_theta_is_in_proportion_to_the_limit():
+    assert ThetaControl().theta(PREDICTIVE) == pytest.approx(0.03 * FIRST_THETA_RATIO)
+    assert ThetaControl().theta(replace(PREDICTIVE, max_overdial_ratio=0.01)) == pytest.approx(0.01 * FIRST_THETA_RATIO)
 
 
 def test_given_an_abandoned_person_when_told_then_it_outweighs_thirty_served_ones():
@@ -47,8 +51,8 @@ def test_given_an_abandoned_person_when_told_then_it_outweighs_thirty_served_one
     lost = log_theta(control)
     told([False] * 33, control)
 
-    assert lost - math.log(LIMIT) == pytest.approx(GAIN * (SET_POINT * LIMIT - 1), rel=0.001)
-    assert log_theta(control) == pytest.approx(math.log(LIMIT), abs=0.02)
+    assert lost - START == pytest.approx(GAIN * (SET_POINT * LIMIT - 1), rel=0.001)
+    assert log_theta(control) == pytest.approx(START, abs=0.02)
 
 
 def at_set_point(people):
@@ -58,13 +62,13 @@ def at_set_point(people):
 
 
 def test_given_the_set_point_when_it_is_met_for_long_then_theta_is_where_it_began():
-    assert sum(at_set_point(10_000)) == 291
-    assert log_theta(told(at_set_point(10_000))) == pytest.approx(math.log(LIMIT), abs=0.1)
+    assert sum(at_set_point(10_000)) == pytest.approx(10_000 * SET_POINT * LIMIT, abs=1)
+    assert log_theta(told(at_set_point(10_000))) == pytest.approx(START, abs=0.1)
 
 
 def test_given_people_saved_up_when_told_then_the_credit_is_bounded_and_the_debt_is_not():
-    credits = [log_theta(told([False] * people)) - math.log(LIMIT) for people in (90, 290, 5000, 50_000)]
-    debt = log_theta(told([True] * 3 + [False] * 30)) - math.log(LIMIT)
+    credits = [log_theta(told([False] * people)) - START for people in (90, 290, 5000, 50_000)]
+    debt = log_theta(told([True] * 3 + [False] * 30)) - START
 
     assert credits[1] == pytest.approx(CREDIT_LOG_MOST, abs=0.1)
     assert credits == sorted(credits)
@@ -82,9 +86,9 @@ def test_given_an_excess_that_stays_when_many_people_are_told_then_theta_learns_
     people = 2040
     drift = BIAS_GAIN * 2 * people
     debt = GAIN * (GAIN_PEOPLE / people) ** 0.5 * 2
-    assert later == pytest.approx(math.log(LIMIT) - drift - debt, abs=0.15)
-    assert once == pytest.approx(math.log(LIMIT) - GAIN * 2, abs=0.1)
-    assert log_theta(control) == pytest.approx(math.log(LIMIT) - drift, abs=0.15)
+    assert later == pytest.approx(START - drift - debt, abs=0.15)
+    assert once == pytest.approx(START - GAIN * 2, abs=0.1)
+    assert log_theta(control) == pytest.approx(START - drift, abs=0.15)
 
 
 def test_given_many_people_when_one_more_is_lost_then_it_weighs_less_than_at_first():
@@ -108,7 +112,7 @@ def test_given_a_debt_when_something_else_bounds_the_launches_then_it_is_still_p
     control = told([True])
     told([False] * 1000, control, governed=False)
 
-    assert math.log(LIMIT) <= log_theta(control) <= math.log(LIMIT) + GAIN * SET_POINT * LIMIT
+    assert START <= log_theta(control) <= START + GAIN * SET_POINT * LIMIT
 
 
 @given(st.lists(st.booleans(), max_size=300), st.sampled_from([0.001, 0.01, 0.03, 0.2, 1.0]))
@@ -129,9 +133,9 @@ def test_given_a_quarter_of_an_hour_near_its_own_limit_when_asked_then_theta_shr
     assert brake(12) == 0.0  # at the limit, which chance alone reaches in every other quarter
     brakes = [brake(abandoned) for abandoned in range(12, 30)]
     assert brakes == sorted(brakes)
-    assert brakes[-1] > 2.0
-    # At twice the limit of 12 nothing is left: the whole distance of 1.6 standard deviations is missing.
-    assert brake(24) == pytest.approx(1.5 * 1.6)
+    assert brakes[-1] > 1.5
+    # At twice the limit of 12 nothing is left: the whole distance is missing.
+    assert brake(24) == pytest.approx(WINDOW_GAIN * WINDOW_NEAR)
 
 
 def test_given_a_brake_when_theta_is_asked_then_it_is_shrunk_by_just_that():
@@ -168,8 +172,8 @@ def test_given_a_debt_when_the_last_people_were_below_the_minimum_then_theta_is_
     control = told([True] * 6 + [False] * 100)
     control.elapse(1.0, WINDOW_S + 1.0, NOTHING, MINIMUM)  # no brake
 
-    assert control.theta(MINIMUM) == pytest.approx(LIMIT, rel=0.05)
-    assert control.theta(PREDICTIVE) < LIMIT / 2
+    assert control.theta(MINIMUM) == pytest.approx(math.exp(START), rel=0.05)
+    assert control.theta(PREDICTIVE) < math.exp(START) / 2
     assert control.theta(replace(MINIMUM, min_overdial_calls=106)) == control.theta(PREDICTIVE)
 
 

@@ -147,7 +147,7 @@ def test_given_a_long_progressive_run_when_turned_predictive_then_theta_is_where
         pacer.bridged(0.1)
     pacer.set_target(PREDICTIVE)
 
-    assert pacer.decide(snapshot(now_s=200.0, idle=1)).inputs["theta"] <= 0.03
+    assert pacer.decide(snapshot(now_s=200.0, idle=1)).inputs["theta"] == Pacer(PREDICTIVE)._control.theta(PREDICTIVE)
 
 
 def _lived(pacer, start_s, story):
@@ -496,7 +496,7 @@ def test_given_nobody_but_machines_for_hours_when_decided_then_figures_stay_fini
             pacer.ended(6.0, Outcome.MACHINE, after_answer_s=0.0)
         decision = pacer.decide(replace(CROWD, now_s=200.0 + 60.0 * minute))
 
-    assert decision.inputs["person_ratio"] == pytest.approx(0.001)
+    assert decision.inputs["person_ratio"] < 0.002
     assert all(math.isfinite(each) for each in decision.inputs.values())
     assert decision.launch > 40
 
