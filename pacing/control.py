@@ -18,7 +18,7 @@ from pacing.types import Algorithm, Goal, GroupSnapshot, PacingTarget
 
 SET_POINT = 0.97
 """Share of the limit that is aimed at: 2.9 % for 3 %."""
-FIRST_THETA_RATIO = 1.0
+FIRST_THETA_RATIO = 1.1
 """First theta as a share of the limit."""
 GAIN, GAIN_LEAST = 0.3, 0.08
 GAIN_PEOPLE = 300
@@ -28,7 +28,7 @@ BIAS_GAIN = 0.0001
 to stay for theta to stay where it belongs ..."""
 BIAS_MOST = 3.0
 """... up to this much."""
-CREDIT_LOG_MOST = 0.8
+CREDIT_LOG_MOST = 1.0
 """Log theta that may be gained from people saved up; what was abandoned too much is made up for in full."""
 WINDOW_S = 900.0
 """The quarter of an hour that has a limit of its own ..."""
@@ -36,7 +36,7 @@ WINDOW_FACTOR = 2.0
 """... of so many times the limit: 6 % for 3 %."""
 WINDOW_EXPECTED_LEAST = 2.0
 """Abandoned people that a quarter must be expected to have for its limit to mean anything: some 20 agents."""
-WINDOW_NEAR, WINDOW_GAIN = 1.6, 1.5
+WINDOW_NEAR, WINDOW_GAIN = 1.6, 1.2
 """Standard deviations from the quarter's limit below which theta shrinks, and its logarithm by each missing one."""
 LOG_THETA_MIN, LOG_THETA_MAX = math.log(1e-4), math.log(0.5)
 GOAL_MEMORY_S = 120.0

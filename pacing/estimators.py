@@ -33,7 +33,7 @@ HORIZON_STEPS = 56
 SLOW_CALLS = 1500
 """Calls over which ages at answer and at other endings are remembered."""
 HIT_MEMORIES = (100.0, 400.0, 1600.0)
-HIT_PRIOR_WEIGHTS = (0.1, 0.3, 0.6)
+HIT_PRIOR_WEIGHTS = (0.02, 0.13, 0.85)
 HIT_CREDIT_CALLS = 150.0
 """What an average foretold so many calls ago counts a third of what it foretold now."""
 VOLUME_MEMORY_S, VOLUME_CALLS = 60.0, 250.0
