@@ -38,9 +38,9 @@ def test_given_ten_agents_for_an_hour_when_predictive_then_busier_than_progressi
 def test_given_a_changing_world_when_predictive_then_the_bound_holds(name):
     scenario = replace(SCENARIOS[name], agents=15, ports=27, duration_s=2400.0, break_s=300.0, decide_every_s=2.0)
 
-    run = simulate(scenario, PREDICTIVE, 1)
-    assert run.people > 60
-    assert run.abandoned_ratio <= 0.04
+    runs = [simulate(scenario, PREDICTIVE, seed) for seed in (1, 2, 3)]
+    assert min(run.people for run in runs) > 60
+    assert sum(run.abandoned for run in runs) <= 0.04 * sum(run.people for run in runs)
 
 
 def test_given_a_busy_goal_when_simulated_then_it_is_met_under_the_bound():
