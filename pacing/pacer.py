@@ -53,6 +53,9 @@ LAG_QUANTILE = 0.97
 order of their launch; calls that ring on are estimated from their ages."""
 STARTING_S, STARTING_LAG_S = 60.0, 30.0
 """So long after a cold start calls are taken to ring longer than was seen."""
+RAMP = 1.0
+"""Calls under way beyond one per agent, by outcome known: the hit ratio of few calls, all of one kind perhaps, is not
+trusted with ten times as many."""
 STRAGGLERS_RATIO = 0.05
 COHORTS_LAST_S = 120.0
 MOST_AHEAD = 4000
@@ -330,7 +333,11 @@ class Pacer:
             return one_to_one, "hard_limit", 0
         if self._waits_for_batch(snapshot):
             return 0, "batch", 0
-        plan = prediction.launches(theta, most)
+        under_way = len(snapshot.attempts_age_s) + len(snapshot.analysing_age_s)
+        trusted = int(_agents(snapshot) + RAMP * self._hits.total) - under_way
+        plan = prediction.launches(theta, min(most, max(trusted, 0)))
+        if trusted < most and plan >= max(trusted, one_to_one):
+            return max(trusted, one_to_one), "learning", plan
         if plan <= one_to_one:
             return one_to_one, ("one_to_one" if plan < one_to_one else "risk"), plan
         if snapshot.legal is not None:
