@@ -402,9 +402,11 @@ class HandlingTimes:
     def __init__(self) -> None:
         self._pairs: deque[tuple[float, float]] = deque()
         self._most_talking = 0
+        self._means_s: tuple[float, float] | None = None
         self.count = 0
 
     def add(self, talk_s: float, wrap_up_s: float) -> None:
+        self._means_s = None
         self._pairs.append((max(talk_s, 0.0), max(wrap_up_s, 0.0)))
         self.count += 1
         if len(self._pairs) > max(HANDLED_KEPT, CENSORED_TALKS * self._most_talking):
@@ -422,10 +424,12 @@ class HandlingTimes:
 
     def mean_s(self) -> tuple[float, float]:
         """Mean talk and wrap-up seconds, priors included."""
-        n = len(self._pairs) + self.PRIOR_WEIGHT
-        talk = sum(pair[0] for pair in self._pairs) + self.PRIOR_WEIGHT * self.PRIOR_TALK_S
-        wrap = sum(pair[1] for pair in self._pairs) + self.PRIOR_WEIGHT * self.PRIOR_WRAP_S
-        return talk / n, wrap / n
+        if self._means_s is None:
+            n = len(self._pairs) + self.PRIOR_WEIGHT
+            talk = sum(pair[0] for pair in self._pairs) + self.PRIOR_WEIGHT * self.PRIOR_TALK_S
+            wrap = sum(pair[1] for pair in self._pairs) + self.PRIOR_WEIGHT * self.PRIOR_WRAP_S
+            self._means_s = talk / n, wrap / n
+        return self._means_s
 
     def tables(self, talking_s: Iterable[float], steps: int) -> tuple[ResidualLife, ResidualLife]:
         """Residual tables (talk then wrap-up, wrap-up alone) over ``steps``; ``talking_s``: talks under way."""
@@ -454,6 +458,7 @@ class HandlingTimes:
     def load(self, state: dict[str, Any]) -> None:
         self._pairs = deque((float(t), float(w)) for t, w in state["pairs"])
         self._most_talking = int(state["most_talking"])
+        self._means_s = None
         self.count = int(state["count"])
 
 

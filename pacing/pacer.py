@@ -60,7 +60,8 @@ STRAGGLERS_RATIO = 0.05
 COHORTS_LAST_S = 120.0
 MOST_AHEAD = 4000
 """Calls that one decision may launch; the next one is near."""
-TABLES_LAST_S = 0.5
+TABLES_LAST_S, SURE_TABLES_LAST_S = 0.5, 2.5
+"""Tables of distributions are made anew at most this often; the second once much is known."""
 CENSORED_LAST_S = 2.0
 """While talks under way tell more than those that have ended, they are looked at this often."""
 MIXED_LEAST = 0.05
@@ -419,7 +420,8 @@ class Pacer:
 
     def _stale(self, events: int, built: tuple[int, float]) -> bool:
         """One percent of new evidence changes no decision; while little is known every second one may."""
-        return events - built[0] > min(events, SLOW_CALLS) // 100 and self._running_s - built[1] >= TABLES_LAST_S
+        apart_s = TABLES_LAST_S if events < SLOW_CALLS else SURE_TABLES_LAST_S
+        return events - built[0] > min(events, SLOW_CALLS) // 100 and self._running_s - built[1] >= apart_s
 
     def _inputs(self, snapshot: GroupSnapshot) -> dict[str, float]:
         count = self._count
