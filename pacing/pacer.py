@@ -330,7 +330,7 @@ class Pacer:
         expected = prediction.expected(0)[1] if snapshot.legal is not None else 0.0
         if (why := legal_reason(snapshot.legal, expected)) is not None:
             return (0 if why == "legal_stop" else one_to_one), why, 0
-        if target.hard_limits and self._count.over(target.value if target.goal is Goal.OVERDIAL_RATE else 1.0):
+        if target.hard_limits and self._count.over(overdial_limit(target)):
             return one_to_one, "hard_limit", 0
         if self._waits_for_batch(snapshot):
             return 0, "batch", 0
