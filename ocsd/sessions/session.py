@@ -290,6 +290,8 @@ class Session:
         return snapshot(self)
 
     async def _dial(self) -> None:
+        # Another group may have come to spare an agent merely because its calls have ended.
+        self.match_agents()
         seen = self.snapshot()
         decision = self.decided = self.score.pacer.decide(seen)
         self.sharing.decided(self, seen, decision)

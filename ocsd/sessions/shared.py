@@ -57,12 +57,17 @@ class Sharing:
             session.roster.stop_seeking(attempt_id)
 
     def task_of(self, session: "Session", attempt_id: int) -> "AttemptTask":
-        """An attempt whose person was waiting for one of the session's agents: its own, or another's."""
+        """
+        An attempt whose person was waiting: the session's own, or that of any other.
+
+        All wait in one line, so whoever has it matched may meet people of groups that share no agent with it.
+        """
         if (task := session.attempts.get(attempt_id)) is not None:
             return task
-        for other in self._tied_to(session):
-            if (task := other.attempts.get(attempt_id)) is not None:
-                return task
+        for others in self._sessions.values():
+            for other in others:
+                if (task := other.attempts.get(attempt_id)) is not None:
+                    return task
         raise KeyError(attempt_id)
 
     def legs_kept_elsewhere(self, session: "Session", now_s: float) -> int:

@@ -1,5 +1,6 @@
 """Two campaign groups whose agent groups have the same members, in one daemon and in virtual time."""
 
+from types import SimpleNamespace
 from typing import cast
 
 import trio
@@ -10,8 +11,8 @@ from ocsd.model.services import CampaignRequest, DialParameters
 from ocsd.protocols.desktop import RequestAgentReady
 from ocsd.sessions.dialing import dial
 from ocsd.sessions.explaining import Explaining
-from ocsd.sessions.roster import AgentState
-from ocsd.sessions.shared import UNDER_WAY
+from ocsd.sessions.roster import AgentSeat, AgentState, Roster, WaitingLine
+from ocsd.sessions.shared import UNDER_WAY, Sharing
 from telephony.fake import CallScript
 from tests.ocsd.desk_world import CAMPAIGN_GROUP_DBID, TALKER, Daemon, number, world
 from tests.ocsd.shared_world import simulate
@@ -236,6 +237,47 @@ async def test_given_a_stopped_group_with_calls_under_way_when_another_starts_th
 
         assert (first.score.tally.connected, first.score.tally.abandoned) == (3, 0)
         assert second.score.tally.abandoned == 0
+
+
+def test_given_groups_without_common_agents_when_one_has_the_line_matched_then_a_person_of_the_other_is_found():
+    line = WaitingLine()
+    rosters = {name: Roster([AgentSeat(f"agent-{name}", "sip:a")], line, name) for name in ("A", "B")}
+    sharing = Sharing(rosters)
+    first, second = (
+        SimpleNamespace(group=SimpleNamespace(group=name, dbid=dbid), attempts={}, roster=rosters[name])
+        for dbid, name in ((1, "A"), (2, "B"))
+    )
+    for session in (first, second):
+        sharing.enter(session)
+    second.attempts[7] = task = object()
+    rosters["B"].seek(7, 2)
+    rosters["B"].seats["agent-B"].enter(AgentState.READY, 1.0)
+
+    ((attempt_id, seat),) = rosters["A"].match(2.0)
+
+    assert seat.agent_id == "agent-B"
+    assert sharing.task_of(first, attempt_id) is task
+
+
+async def test_given_a_person_who_waits_when_an_agent_can_be_spared_without_any_event_then_it_gets_the_person(
+    tmp_path, autojump_clock
+):
+    scripts = {number(501): CallScript(ring_s=2.0, talk_s=30.0, verdict_s=0.5)}
+    options = "options = { call_wait_in_queue_timeout = 30 }"
+    async with world(tmp_path, scripts, more=second_group(1, options), agents=1) as place, place.daemon() as daemon:
+        fill(place, 0, 1)
+        spared: list[str] = []
+        await daemon.campaigns.request(SECOND, CampaignRequest.LAUNCH, DialParameters(dial_mode=DialMode.PREDICTIVE))
+        second = daemon.campaigns.sessions[SECOND]
+        second.roster.line.ranks = lambda _group: lambda agent_id: 0 if agent_id in spared else None
+        await daemon.until(lambda: second.supply.buffered)
+        await daemon.log_in("agent1")
+        await dial(second, 1)
+        await daemon.until(lambda: second.roster.people_waiting == 1)
+
+        spared.append("agent1")
+
+        await daemon.until_talking("agent1")
 
 
 def test_given_two_predictive_groups_when_they_share_agents_then_together_they_keep_the_limit_and_serve_alike():
