@@ -90,8 +90,8 @@ class CampaignGuard:
         self.campaign = next(found for found in config.campaigns if found.dbid == self.campaign_dbid)
         self.group_dbids = tuple(g.dbid for g in config.campaign_groups if g.campaign == self.campaign.name)
         before, self.guard = self.guard, guard_of(config, self.campaign)
-        if self.guard is not None and before is not None and self.guard.rule.window_s > before.rule.window_s:
-            self._read_s = None  # more of the past is needed than was read
+        if self.guard is not None and (before is None or self.guard.rule.window_s > before.rule.window_s):
+            self._read_s = None  # more is needed than was read: of the past, or since nothing was watched
         self._rebuild()
 
     # --- the ledger ----------------------------------------------------------------------------------------------

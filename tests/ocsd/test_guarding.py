@@ -322,6 +322,27 @@ async def test_given_a_guard_that_binds_when_it_lets_go_then_both_are_told_with_
     assert site.guard.figures()["guard_binds"] == 0
 
 
+async def test_given_a_guard_that_was_off_when_a_reload_turns_it_on_then_what_was_lost_meanwhile_is_read_first(
+    autojump_clock,
+):
+    site = Site(options={"legal_rule": "us-tsr"})
+    site.write(*people(2000))
+    await site.guard.read()
+    before = site.guard.room(GROUP, 0.0)
+    site.guard.reconfigure(configuration({"legal_rule": "none"}))
+    site.write(*people(100, wait_s=None))
+    site.guard.reconfigure(site.config)
+
+    room = site.guard.room(GROUP, 0.0)
+
+    assert before is not None
+    assert before.abandoned_allowed > 10.0
+    assert room is not None
+    assert room.abandoned_allowed <= 0.0
+    await site.guard.read()
+    assert site.count == (2100, 100)
+
+
 async def test_given_losses_while_calls_start_one_to_one_when_they_grow_then_the_reserve_does(autojump_clock):
     site = Site()
     site.write(*people(2000), *people(60, None))
