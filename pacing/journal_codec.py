@@ -42,6 +42,7 @@ from pacing.types import DialDecision, GroupSnapshot, LegalRoom, PacingTarget
 FORMAT: Final = 1
 FULL_EVERY_S: Final = 5.0
 """A decision is written with all its inputs when so many seconds have passed since the last such one."""
+PIECE_BYTES: Final = 16_384
 COMPRESSION: Final = 6
 
 Item: TypeAlias = float | str | list[Any]
@@ -339,16 +340,20 @@ def blocks(content: bytes) -> Iterator[tuple[int, list[str]]]:
 
     A reader that stops with less than ``len(content)`` was given a file that is still written, or whose writer died.
     """
-    end = 0
+    view, end = memoryview(content), 0
     while end < len(content):
-        member = zlib.decompressobj(wbits=31)  # 31: with gzip's header and checksum
+        member, at = zlib.decompressobj(wbits=31), end  # 31: with gzip's header and checksum
+        text = bytearray()
         try:
-            text = member.decompress(content[end:])
+            while not member.eof and at < len(content):
+                # In pieces: given all that follows, zlib would copy it for each of thousands of members.
+                text += member.decompress(view[at : at + PIECE_BYTES])
+                at += len(view[at : at + PIECE_BYTES])
         except zlib.error:
             return
         if not member.eof:
             return
-        end = len(content) - len(member.unused_data)
+        end = at - len(member.unused_data)
         yield end, text.decode(errors="replace").splitlines()
 
 

@@ -99,6 +99,9 @@ class JournalFiles:
             return
         try:
             await trio.to_thread.run_sync(partial(self._write_block, entries, lost, self._utc(), self._now_s()))
+        except trio.Cancelled:
+            self._pending[:0], self._lost = entries, self._lost + lost  # a thread that has begun is waited for
+            raise
         except OSError as error:
             log.warning("pacing.journal_unwritten", entries=len(entries), error=str(error))
             self._lost += lost
@@ -111,23 +114,25 @@ class JournalFiles:
         self._mend()
 
     def _write_block(self, entries: list[Recorded], lost: int, utc: datetime, now_s: float) -> None:
-        """In a thread, one at a time. ``lost``: entries dropped before these."""
+        """In a thread, one at a time. ``lost``: entries dropped before these. When it fails, nothing is counted."""
         lines: list[str] = []
-        self._gap += lost
+        gap, passed_over = self._gap + lost, 0
         for entry in entries:
             if isinstance(entry, Checkpoint) and entry.text is not None:
-                if self._gap:
-                    lines.append(self._encoder.line(Lost(self._gap)))
-                    self._gap = 0
                 if self._path is None or self._bytes >= self.limit_bytes // FILES_KEPT:
                     self._append(lines)
                     lines = [self._encoder.line(Header(self._begin_file(utc, now_s)))]
-            if self._gap:
-                self._gap += 1  # without what was dropped before it nobody could read it
-                self.entries_lost += 1
+                if gap:
+                    lines.append(self._encoder.line(Lost(gap)))
+                    gap = 0
+            if gap:
+                gap += 1  # without what was dropped before it nobody could read it
+                passed_over += 1
             else:
                 lines.append(self._encoder.line(entry))
         self._append(lines)
+        self._gap = gap
+        self.entries_lost += passed_over
 
     def _append(self, lines: list[str]) -> None:
         if not lines or self._path is None:

@@ -153,6 +153,49 @@ async def test_given_a_disk_that_fails_when_it_works_again_then_a_new_file_begin
     assert decisions(site.entries())[-1] == site.recorder.decisions
     assert not any(each.differences for each in replay(site.entries()))
     assert site.files.entries_lost == lost
+    assert sum(entry.entries for entry in site.entries() if isinstance(entry, Lost)) == lost
+
+
+async def test_given_a_disk_that_fails_again_and_again_when_it_works_then_the_file_counts_each_entry_once(
+    tmp_path, monkeypatch
+):
+    site = Site(tmp_path)
+
+    def full(lines):
+        raise OSError(28, "No space left on device")
+
+    with capture_logs(), monkeypatch.context() as patch:
+        patch.setattr(pacing_files, "block", full)
+        for _ in range(4):
+            await site.run(5.0)
+    await site.run(5.0)
+
+    entries = site.entries()
+    written = sum(not isinstance(entry, Header | Lost) for entry in entries)
+    (lost,) = (entry.entries for entry in entries if isinstance(entry, Lost))
+    assert lost == site.files.entries_lost == site.taken - written > 0
+
+
+async def test_given_no_free_thread_when_the_session_ends_then_the_entries_are_not_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(pacing_files, "WRITE_EVERY_S", 0.0)
+    site = Site(tmp_path)
+    site.group.run(5.0)
+    limiter = trio.to_thread.current_default_thread_limiter()
+    before, limiter.total_tokens = limiter.total_tokens, 1
+    try:
+        async with trio.open_nursery() as nursery:
+            await limiter.acquire()
+            nursery.start_soon(site.files.run)
+            with trio.fail_after(HANG_LIMIT_S):
+                while not limiter.statistics().tasks_waiting:  # noqa: ASYNC110
+                    await trio.sleep(0.0)
+            nursery.cancel_scope.cancel()
+            limiter.release()
+    finally:
+        limiter.total_tokens = before
+
+    assert decisions(site.entries()) == list(range(1, site.recorder.decisions + 1))
+    assert site.files.entries_lost == 0
 
 
 KILLED = """
