@@ -53,12 +53,14 @@ class ListCopies:
         source: where it comes from, in words.
         past: earlier calls that attempt caps of these lists count.
         answered: people who answered calls of the campaign before, and whom of them nobody took.
+        began_s: the campaign's first quarter of an hour (UTC second), which may lie before ``answered``.
     """
 
     lists: tuple[ListCopy, ...]
     source: str
     past: tuple[Call, ...] = ()
     answered: tuple[AbandonmentBucket, ...] = ()
+    began_s: int | None = None
     _tables: dict[str, MemoryTable] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -130,10 +132,13 @@ def _remember(database: MemoryDatabase, call: Call, attempt_id: int) -> None:
 class RehearsalStore(MemoryListStore):
     """The store in memory without the checkpoints, and with an eye on how far the lists have got."""
 
-    def __init__(self, database: MemoryDatabase, answered: Sequence[AbandonmentBucket] = ()) -> None:
-        """``answered``: as in `ListCopies`."""
+    def __init__(
+        self, database: MemoryDatabase, answered: Sequence[AbandonmentBucket] = (), began_s: int | None = None
+    ) -> None:
+        """``answered``, ``began_s``: as in `ListCopies`."""
         super().__init__(database, node="rehearsal")
         self._answered = tuple(answered)
+        self._began_s = began_s if began_s is not None else min((b.start_s for b in self._answered), default=None)
         self.owner = "rehearsal"  # the same in every run
         self.touched: set[tuple[int, int]] = set()
         """(list DBID, chain_id) of chains that were dialed."""
@@ -173,8 +178,7 @@ class RehearsalStore(MemoryListStore):
     ) -> AbandonmentCounts:
         found = await super().abandonment(campaign_dbid, since, group_dbids)
         before = tuple(bucket for bucket in self._answered if bucket.start_s >= since.timestamp())
-        starts = [start_s for start_s in (self._answered[0].start_s if self._answered else None, found.started_s)
-                  if start_s is not None]  # fmt: skip
+        starts = [start_s for start_s in (self._began_s, found.started_s) if start_s is not None]
         return replace(found, started_s=min(starts, default=None), buckets=before + found.buckets)
 
     async def mark_answered(self, attempt_id: int, answered_at: datetime) -> None:

@@ -214,7 +214,7 @@ def _rehearse(
     clock = VirtualClock(scene.start)
     database = scene.lists.database(scene.config)
     database.now = clock.utc
-    store = RehearsalStore(database, scene.lists.answered)
+    store = RehearsalStore(database, scene.lists.answered, scene.lists.began_s)
     seats = with_seats(scene.config, scene.group, variant.rota.seats)
     session = RehearsedSession(
         scene.config,

@@ -93,7 +93,7 @@ def read_lists(
         return copied.lists, copied.forbidden
     since = start - timedelta(seconds=guard.rule.window_s) - KEPT_OPEN
     counts = abandonment.counts(conn, planner.campaign.dbid, since)
-    lists = ListCopies(copied.lists.lists, copied.lists.source, copied.lists.past, counts.buckets)
+    lists = ListCopies(copied.lists.lists, copied.lists.source, copied.lists.past, counts.buckets, counts.started_s)
     return lists, copied.forbidden
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ocsd.config.objects import AttemptCap, Treatment
 from ocsd.model.enums import CallAction, CallResult, RecordAction
 from ocsd.model.errors import ConfigError, InvariantError
+from ocsd.model.records import AbandonmentBucket
 from ocsd.rehearsal import session as rehearsed
 from ocsd.rehearsal.agents import Breaks, Rota, Shift
 from ocsd.rehearsal.clock import finish
@@ -289,8 +290,6 @@ def test_given_few_ports_when_rehearsed_then_no_more_calls_run_at_once():
 
 
 def test_given_the_legal_window_is_used_up_when_rehearsed_then_the_guard_is_heard():
-    from ocsd.model.records import AbandonmentBucket
-
     start_s = int(NOON.timestamp()) - 4 * 900
     at = scene(minutes=20)
     at = replace(at, lists=replace(at.lists, answered=(AbandonmentBucket(start_s, 1000, 60, 0),)))
@@ -302,6 +301,19 @@ def test_given_the_legal_window_is_used_up_when_rehearsed_then_the_guard_is_hear
     assert not run.window.kept
     assert run.window.bound_ratio > 0.9
     assert run.total.abandoned <= 1
+
+
+def test_given_a_campaign_that_began_before_what_was_read_when_rehearsed_then_its_window_is_the_guards():
+    month_s, noon_s = 30 * 86_400, int(NOON.timestamp())
+    at = scene(minutes=5)
+    before = (AbandonmentBucket(noon_s - 4 * 900, 1000, 60, 0),)
+    # The second period of 30 days began half an hour ago: nobody of an hour ago is in it.
+    at = replace(at, lists=replace(at.lists, answered=before, began_s=noon_s - 1800 - month_s))
+
+    run = rehearse(at, variant(), 1)
+
+    assert run.window is not None
+    assert run.window.people == run.total.people
 
 
 def test_given_a_machine_that_is_to_hear_a_message_when_rehearsed_then_no_agent_gets_it():
