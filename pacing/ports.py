@@ -146,7 +146,9 @@ class PortPacer:
         if self._target.calls_per_minute is not None:
             per_s = self._target.calls_per_minute / 60.0
             # A second of starts at most, or one: after a pause calls go on at their rate, not in a burst.
-            self._starts = min(max(1.0, per_s), self._starts + per_s * seconds)
+            # What is left over of one start counts towards the next, or a slow rhythm would slow the rate.
+            most_starts, starts = max(1.0, per_s), self._starts + per_s * seconds
+            self._starts = starts if starts < most_starts + 1.0 else most_starts
         if self._target.utilisation_ratio is not None:
             # Between two decisions calls only end: the mean of both ends is closer than either.
             used = (self._before.in_use + snapshot.in_use) / 2.0

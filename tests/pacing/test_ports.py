@@ -77,6 +77,19 @@ def test_given_calls_per_minute_when_asked_at_any_rhythm_then_they_are_started_e
     assert platform.started == pytest.approx(10.0 * per_minute, abs=max(1.5, 0.01 * per_minute))
 
 
+@pytest.mark.parametrize("rhythm_s", [0.2, 0.3, 0.5, 0.7])
+@pytest.mark.parametrize("per_minute", [20.0, 45.0, 60.0, 75.0, 300.0])
+def test_given_a_rhythm_that_does_not_fit_the_rate_when_asked_then_no_start_is_lost(per_minute, rhythm_s):
+    pacer = PortPacer(PortTarget(calls_per_minute=per_minute))
+
+    started = sum(
+        pacer.decide(replace(EMPTY, ports=1000, records_ready=1000, now_s=step * rhythm_s)).launch
+        for step in range(int(600.0 / rhythm_s) + 1)
+    )
+
+    assert started == pytest.approx(10.0 * per_minute, abs=2.0)
+
+
 def test_given_a_pause_when_calls_per_minute_go_on_then_there_is_no_burst():
     pacer = PortPacer(PortTarget(calls_per_minute=120.0))
     pacer.decide(EMPTY)
