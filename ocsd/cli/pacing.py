@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Look into recordings of the pacing: why so many calls, and was the prediction right.\n\n\b\nExample:\n"
-    "  ocsd pacing show /var/lib/ocsd/pacing/1/20260306T143000-1.jsonl.gz",
+    "  ocsd pacing show /var/lib/ocsd/pacing/1/20260306T143000-001.jsonl.gz",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -41,7 +41,7 @@ def show(file: Journal, decision: Number = None, as_json: JSON_OPTION = False) -
 
     \b
     Example:
-      ocsd pacing show /var/lib/ocsd/pacing/1/20260306T143000-1.jsonl.gz --decision 4711
+      ocsd pacing show /var/lib/ocsd/pacing/1/20260306T143000-001.jsonl.gz --decision 4711
     """
     shown = _open(file).decision(decision)
     if as_json:
@@ -60,7 +60,7 @@ def replay(
 
     \b
     Example:
-      ocsd pacing replay /var/lib/ocsd/pacing/1/20260306T143000-1.jsonl.gz
+      ocsd pacing replay /var/lib/ocsd/pacing/1/20260306T143000-001.jsonl.gz
     """
     recording = _open(file)
     if decision is not None:

@@ -72,7 +72,7 @@ def test_given_the_application_when_listed_then_every_documented_command_is_ther
     documented += ["ctl record", *(f"ctl record 15 {name}" for name in records)]
     for about in ("phone +12125550123", "customer C-17"):
         documented += [f"ctl {about.split()[0]}", *(f"ctl {about} {name}" for name in ["cancel", "do-not-call"])]
-    documented += ["why", "guard", "guard presets"]
+    documented += ["why", "guard", "guard presets", "rehearse"]
     documented += ["pacing", *(f"pacing {name}" for name in ["show", "replay", "calibration"])]
     documented += ["ctl list", *(f'ctl list "Example List" {name}' for name in ["add", "preflight", "why"])]
 
