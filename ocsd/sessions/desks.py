@@ -26,10 +26,12 @@ from ocsd.sessions.group import Effect
 from ocsd.sessions.held import Held
 from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.records import RecordService
-from ocsd.sessions.roster import AgentState
+from ocsd.sessions.roster import ON_A_CALL, AgentState
 from ocsd.sessions.session import Session
 
 log = structlog.get_logger()
+
+WITH_A_CALL = ON_A_CALL | {AgentState.WRAP_UP}
 
 
 def conn_id(attempt_id: int) -> str:
@@ -192,8 +194,9 @@ class Desks:
         if seat.state is AgentState.WRAP_UP:
             for session in sessions:
                 session.handled(seat.talked_s, now_s - seat.since_s)
+        if seat.state not in WITH_A_CALL:  # ready again after a call of one group is not back in another it has left
+            self._announcements.back(agent_id)
         seat.ask_for(AgentState.READY, now_s)
-        self._announcements.back(agent_id)
         connection.send(events.agent_event(DesktopEvent.AGENT_READY, agent_id, request.reference_id))
         for session in sessions:
             session.agent_ready(agent_id)

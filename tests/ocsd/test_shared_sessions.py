@@ -8,7 +8,7 @@ import trio
 from ocsd.lists.pool import Database
 from ocsd.model.enums import DialMode
 from ocsd.model.services import CampaignRequest, DialParameters
-from ocsd.protocols.desktop import RequestAgentReady
+from ocsd.protocols.desktop import RequestAgentNotReady, RequestAgentReady
 from ocsd.sessions.dialing import dial
 from ocsd.sessions.explaining import Explaining
 from ocsd.sessions.roster import AgentSeat, AgentState, Roster, WaitingLine
@@ -211,6 +211,29 @@ async def test_given_a_person_of_one_group_when_an_agent_comes_free_in_a_call_of
         await daemon.until_talking("agent1")
 
         assert desktop.last("EventEstablished")["UserData"]["GSW_CAMPAIGN_NAME"] == "Second"
+
+
+async def test_given_an_agent_who_has_left_one_group_when_it_is_ready_after_a_call_of_another_then_it_has_still_left(
+    tmp_path, autojump_clock
+):
+    scripts = dict.fromkeys(numbers(501, 510), TALKER)
+    async with world(tmp_path, scripts, more=second_group(1), agents=1) as place, place.daemon() as daemon:
+        desktop = await daemon.log_in("agent1")
+        await start_both(daemon)
+        await desktop.gsw("LogOut", GSW_APPLICATION_ID=101, GSW_CAMPAIGN_NAME="Demo")
+        left = daemon.session.roster.left
+        assert left == {"agent1"}
+        fill(place, 0, 10)
+        daemon.nursery.start_soon(work, daemon)
+        second = daemon.campaigns.sessions[SECOND].score.tally
+
+        await daemon.until(lambda: second.connected == 2)
+
+        assert left == {"agent1"}
+        await daemon.desks.received(desktop, RequestAgentNotReady())
+        await daemon.until(lambda: daemon.campaigns.seats["agent1"].state is AgentState.NOT_READY)
+        await daemon.desks.received(desktop, RequestAgentReady())
+        assert not left
 
 
 async def test_given_a_stopped_group_with_calls_under_way_when_another_starts_then_its_people_are_served_first(
