@@ -20,7 +20,7 @@ import trio
 
 from ocsd.config.legal import KEPT_OPEN as KEPT_OPEN
 from ocsd.config.legal import guard_of, ledger_of
-from ocsd.config.objects import Configuration
+from ocsd.config.objects import Campaign, Configuration
 from ocsd.lists.store import ListStore
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import AbandonmentBucket, PersonFound
@@ -82,14 +82,25 @@ class CampaignGuard:
         self._ledger = Ledger()
         self._last: tuple[float, GuardState] | None = None
         self.guard: Guard | None = None
-        self.reconfigure(config)
+        self._obey(config, guard_of(config, self._campaign_in(config)))
 
     def reconfigure(self, config: Configuration) -> None:
         """Go on with a changed configuration."""
-        self._config = config
-        self.campaign = next(found for found in config.campaigns if found.dbid == self.campaign_dbid)
+        try:
+            guard = guard_of(config, self._campaign_in(config))
+        except ValueError as error:
+            # The file was right; but of what it removes some stays until a restart, and may not fit the rest.
+            log.warning("guard.not_reconfigured", campaign=self.campaign.name, error=str(error))
+            guard = self.guard
+        self._obey(config, guard)
+
+    def _campaign_in(self, config: Configuration) -> Campaign:
+        return next(found for found in config.campaigns if found.dbid == self.campaign_dbid)
+
+    def _obey(self, config: Configuration, guard: Guard | None) -> None:
+        self.campaign = self._campaign_in(config)
         self.group_dbids = tuple(g.dbid for g in config.campaign_groups if g.campaign == self.campaign.name)
-        before, self.guard = self.guard, guard_of(config, self.campaign)
+        before, self.guard = self.guard, guard
         if self.guard is not None and (before is None or self.guard.rule.window_s > before.rule.window_s):
             self._read_s = None  # more is needed than was read: of the past, or since nothing was watched
         self._rebuild()

@@ -343,6 +343,17 @@ async def test_given_a_guard_that_was_off_when_a_reload_turns_it_on_then_what_wa
     assert site.count == (2100, 100)
 
 
+def test_given_a_reload_whose_parts_contradict_each_other_when_obeyed_then_the_window_in_force_stays_and_it_is_told():
+    site = Site(groups=({"max_overdial_rate": 1},))
+
+    with capture_logs() as logs:
+        site.guard.reconfigure(configuration({"legal_limit_rate": 2}, groups=({"max_overdial_rate": 1},)))
+
+    assert [log["event"] for log in logs] == ["guard.not_reconfigured"]
+    assert site.guard.guard is not None
+    assert site.guard.guard.rule.limit_ratio == pytest.approx(0.01)
+
+
 async def test_given_losses_while_calls_start_one_to_one_when_they_grow_then_the_reserve_does(autojump_clock):
     site = Site()
     site.write(*people(2000), *people(60, None))
