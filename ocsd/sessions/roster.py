@@ -116,10 +116,6 @@ class WaitingLine:
     def count(self, roster: "Roster") -> int:
         return sum(of is roster for of, _ in self._waiting.values())
 
-    def count_of(self, group: int) -> int:
-        """People of one campaign group."""
-        return sum(of == group for _, of in self._waiting.values())
-
     def match(self, now_s: float) -> list[tuple[int, AgentSeat]]:
         """Pair people with agents of their group, longest waiting with longest ready; the agents become reserved."""
         pairs: list[tuple[int, AgentSeat]] = []
