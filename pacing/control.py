@@ -23,12 +23,12 @@ FIRST_THETA_RATIO = 1.1
 GAIN, GAIN_LEAST = 0.3, 0.08
 GAIN_PEOPLE = 300
 """The gain falls with the root of the people answered beyond so many: the same excess weighs less and less."""
-BIAS_GAIN = 0.0001
+BIAS_GAIN = 0.00005
 """Log theta per answered person and unit of excess: what the model gets wrong for good is learnt, so that no excess has
 to stay for theta to stay where it belongs ..."""
 BIAS_MOST = 3.0
 """... up to this much."""
-CREDIT_LOG_MOST = 1.0
+CREDIT_LOG_MOST = 1.6
 """Log theta that may be gained from people saved up; what was abandoned too much is made up for in full."""
 WINDOW_S = 900.0
 """The quarter of an hour that has a limit of its own ..."""
@@ -72,14 +72,17 @@ class ThetaControl:
 
     # What happened ----------------------------------------------------------------------------------------------
 
-    def answered_person(self, limit_ratio: float, at_s: float, *, abandoned: bool, governed: bool) -> None:
+    def answered_person(self, limit_ratio: float, at_s: float, *, abandoned: bool, governed: float) -> None:
         """Learn from one answered person at ``at_s`` running seconds.
 
-        ``governed``: theta is what bounded the launches. Otherwise (few ports, progressive mode, another goal) a good
-        rate is no merit of theta, which must not grow unnoticed until it is let loose.
+        ``governed``: share of the last decisions for which theta was asked. In the others (while learning, in
+        progressive mode, under another goal, while the legal window binds) a good rate is no merit of theta, which must
+        not grow unnoticed until it is let loose.
         """
         step = SET_POINT * limit_ratio - abandoned
-        if step < 0.0 or governed or self._excess < 0.0:
+        if step > 0.0 and self._excess >= 0.0:
+            step *= governed
+        if step:
             self._excess = min(self._excess + step, CREDIT_LOG_MOST / self._gain())
             self._bias = _clip(self._bias + BIAS_GAIN * self._excess, -BIAS_MOST, CREDIT_LOG_MOST)
         self._people += 1

@@ -12,6 +12,7 @@ No clock: time is what the snapshots say. The pacer is meant to be asked a few t
 happened. It is not thread-safe; one task owns it.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,6 +59,7 @@ RAMP = 1.0
 trusted with ten times as many."""
 STRAGGLERS_RATIO = 0.05
 COHORTS_LAST_S = 120.0
+GOVERNING_MEMORY_S = 60.0
 MOST_AHEAD = 4000
 """Calls that one decision may launch; the next one is near."""
 TABLES_LAST_S, SURE_TABLES_LAST_S = 0.5, 2.5
@@ -106,13 +108,16 @@ class Pacer:
         self._control = ThetaControl()
         self._outcomes = dict.fromkeys(Outcome, 0)
         self._verdicts = 0
-        self._theta_governs = False
+        self._governs = 0.0
+        """Share of the decisions of the last minute or so in which theta was what bound the launches."""
+        self._limit_ratio = overdial_limit(self._target)
         self._running_s = 0.0
         self._launches_s: list[float] = []
         """Running seconds of the decisions that launched calls, while these may still ring."""
         self._earlier_s = 0.0
         """Running seconds before the last restart."""
         self._before: GroupSnapshot | None = None
+        self._apart_s = 0.0
         self._releases: tuple[ReleaseTables, ReleaseTables] | None = None
         self._calls: CallTables | None = None
         self._releases_at = self._calls_at = (0, 0.0)
@@ -202,10 +207,10 @@ class Pacer:
             self._analysis.person(0.0, self._running_s)
         self._count.add(abandoned=abandoned)
         self._control.answered_person(
-            overdial_limit(self._target),
+            self._limit_ratio,
             self._running_s,
             abandoned=abandoned,
-            governed=self._theta_governs and self._control.overdial_binds,
+            governed=self._governs,
         )
 
     def _lag_s(self) -> float:
@@ -227,7 +232,7 @@ class Pacer:
     def _decided(self, snapshot: GroupSnapshot) -> DialDecision:
         if self._target.mode is Mode.PREDICTIVE:
             return self._predictive(snapshot)
-        self._theta_governs = False
+        self._bound_by_theta(False)
         wanted, because = progressive_launches(snapshot, self._target.lines_per_agent), "progressive"
         one_to_one = one_to_one_launches(snapshot)
         if (legal := legal_reason(snapshot.legal, 0.0)) is not None:
@@ -237,7 +242,7 @@ class Pacer:
 
     def _elapse(self, snapshot: GroupSnapshot) -> None:
         if self._before is not None:
-            seconds = max(0.0, snapshot.now_s - self._before.now_s)
+            seconds = self._apart_s = max(0.0, snapshot.now_s - self._before.now_s)
             self._running_s += seconds
             self._control.elapse(seconds, self._running_s, self._before, self._target)
         self._before = snapshot
@@ -252,7 +257,7 @@ class Pacer:
 
     def _predictive(self, snapshot: GroupSnapshot) -> DialDecision:
         target = self._pace(snapshot)
-        limit = overdial_limit(target)
+        limit = self._limit_ratio = overdial_limit(target)
         talk, wrap_up = self._current_releases(snapshot)
         calls = self._current_calls(talk)
         hit = self._hit_estimate(snapshot, calls)
@@ -280,7 +285,7 @@ class Pacer:
         launch, bound = bounded(wanted, snapshot)
         if bound is None and because == "risk" and launch == room:
             bound = _tightest(snapshot)
-        self._theta_governs = (bound or because) in ("risk", "one_to_one")
+        self._bound_by_theta(because in ("risk", "one_to_one") and self._control.overdial_binds)
         if because == "risk" and target.goal is not Goal.OVERDIAL_RATE:
             because = "overdial_bound" if self._control.overdial_binds else "goal"
         release: tuple[int, ...] = ()
@@ -347,6 +352,10 @@ class Pacer:
             if fitting < plan:
                 return fitting, "legal_guard", plan
         return plan, "risk", plan
+
+    def _bound_by_theta(self, governs: bool) -> None:
+        keep = math.exp(-self._apart_s / GOVERNING_MEMORY_S)
+        self._governs = self._governs * keep + governs * (1.0 - keep)
 
     def _pace(self, snapshot: GroupSnapshot) -> PacingTarget:
         """The target, with the overdial bound that the legal window asks for."""
@@ -466,6 +475,8 @@ class Pacer:
             "control": self._control.state() | {"recent": self._control.recent(self._running_s)},
             "outcomes": {outcome.value: number for outcome, number in self._outcomes.items()},
             "verdicts": self._verdicts,
+            "governs": self._governs,
+            "limit_ratio": self._limit_ratio,
             "launches_s": [at_s - self._running_s for at_s in self._launches_s],
         }
 
@@ -486,6 +497,7 @@ class Pacer:
         pacer._control.load(state["control"])
         pacer._outcomes = {outcome: int(state["outcomes"].get(outcome.value, 0)) for outcome in Outcome}
         pacer._verdicts = int(state["verdicts"])
+        pacer._governs, pacer._limit_ratio = float(state["governs"]), float(state["limit_ratio"])
         pacer._launches_s = [float(at_s) for at_s in state["launches_s"]]
         return pacer
 
