@@ -165,7 +165,14 @@ def rehearse_demo(options: DemoOptions, measured: Measured = MEASURED) -> Run:
     with TemporaryDirectory(prefix="ocsd-rehearsal-") as folder:
         path = Path(folder) / "ocsd.toml"
         write_configuration(
-            path, options, data_dir=Path(folder), http_port=0, desktop_port=0, carrier_port=5060, phones_port=5061
+            path,
+            options,
+            data_dir=Path(folder),
+            http_port=0,
+            desktop_port=0,
+            carrier_port=5060,
+            phones_port=5061,
+            legal_window=False,
         )
         config = load_configuration(path)
     group = group_named(config, CAMPAIGN_GROUP)

@@ -255,6 +255,7 @@ class Demo:
             desktop_port=desktop_port,
             carrier_port=ports["carrier_port"],
             phones_port=ports["phones_port"],
+            legal_window=False,
         )
         config = load_configuration(self.config_path)
         self.console.print("Starting PostgreSQL, importing the calling list ...")

@@ -50,8 +50,15 @@ def write_configuration(
     desktop_port: int,
     carrier_port: int,
     phones_port: int,
+    legal_window: bool = True,
 ) -> None:
-    """A complete configuration, as an operator would write it by hand."""
+    """
+    A complete configuration, as an operator would write it by hand.
+
+    ``legal_window``: whether a guard watches it. The demo does without: a campaign of two minutes has no such window,
+    and the guard would have its first 65 people called one to one.
+    """
+    window = "" if legal_window else ', legal_rule = "none"'
     channels = options.agents * 3 + 6
     lines = [
         "# Written by `ocsd demo`.",
@@ -60,8 +67,7 @@ def write_configuration(
         "[application]",
         'name = "OCS"',
         "dbid = 101",
-        # A campaign of two minutes has no legal window; its guard would have the first 65 people called one to one.
-        'options = { record_processed = true, stale_clean_timeout = 5, legal_rule = "none" }',
+        f"options = {{ record_processed = true, stale_clean_timeout = 5{window} }}",
         "",
         "[http]",
         f"port = {http_port}",
