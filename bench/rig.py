@@ -280,6 +280,7 @@ def rig(load: Load, daemon_module: str = "ocsd.cli") -> Iterator[Rig]:
             desktop_port=desktop_port,
             carrier_port=ports["carrier_port"],
             phones_port=ports["phones_port"],
+            legal_window=False,  # calls ahead from the first person on
         )
         config_path.write_text(with_settings(config_path.read_text(), load))
         config = load_configuration(config_path)

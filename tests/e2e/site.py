@@ -188,6 +188,7 @@ def site(
             desktop_port=desktop_port,
             carrier_port=carrier_port,
             phones_port=phones_port,
+            legal_window=False,  # calls ahead from the first person on
         )
         config_path.write_text(edit(config_path.read_text()))
         config = load_configuration(config_path)
