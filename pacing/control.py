@@ -38,6 +38,8 @@ WINDOW_EXPECTED_LEAST = 2.0
 """Abandoned people that a quarter must be expected to have for its limit to mean anything: some 20 agents."""
 WINDOW_NEAR, WINDOW_GAIN = 1.6, 1.2
 """Standard deviations from the quarter's limit below which theta shrinks, and its logarithm by each missing one."""
+MINIMUM_CALLS_MOST = 1000
+"""People over whom the minimum of the overdial goal can be measured."""
 LOG_THETA_MIN, LOG_THETA_MAX = math.log(1e-4), math.log(0.5)
 GOAL_MEMORY_S = 120.0
 """Measured busy factor and wait time average over this long: a few calls of each agent."""
@@ -61,7 +63,7 @@ class ThetaControl:
         self._people = 0
         self._recent: deque[tuple[float, bool]] = deque()
         self._recent_abandoned = 0
-        self._last: deque[bool] = deque(maxlen=1000)
+        self._last: deque[bool] = deque(maxlen=MINIMUM_CALLS_MOST)
         self._log_goal = self._log_steer = math.log(0.02)
         self._busy_agent_s = 0.0
         self._agent_s = 0.0

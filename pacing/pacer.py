@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from pacing.control import ThetaControl, overdial_limit
+from pacing.control import MINIMUM_CALLS_MOST, ThetaControl, overdial_limit
 from pacing.estimators import (
     HORIZON_STEPS,
     SLOW_CALLS,
@@ -109,7 +109,7 @@ class Pacer:
         self._outcomes = dict.fromkeys(Outcome, 0)
         self._verdicts = 0
         self._governs = 0.0
-        """Share of the decisions of the last minute or so in which theta was what bound the launches."""
+        """Share of the decisions of the last minute or so for which theta was asked."""
         self._limit_ratio = overdial_limit(self._target)
         self._running_s = 0.0
         self._launches_s: list[float] = []
@@ -342,16 +342,15 @@ class Pacer:
         under_way = len(snapshot.attempts_age_s) + len(snapshot.analysing_age_s)
         trusted = int(_agents(snapshot) + RAMP * self._hits.total) - under_way
         plan = prediction.launches(theta, min(most, max(trusted, 0)))
-        if trusted < most and plan >= max(trusted, one_to_one):
-            return max(trusted, one_to_one), "learning", plan
         if plan <= one_to_one:
             return one_to_one, ("one_to_one" if plan < one_to_one else "risk"), plan
+        because = "learning" if trusted < most and plan == trusted else "risk"
         if snapshot.legal is not None:
             allowed = int(snapshot.legal.abandoned_allowed)
             fitting = _most_within(one_to_one, plan, lambda n: prediction.shortfall(n, allowed) <= BURST_RISK)
             if fitting < plan:
                 return fitting, "legal_guard", plan
-        return plan, "risk", plan
+        return plan, because, plan
 
     def _bound_by_theta(self, governs: bool) -> None:
         keep = math.exp(-self._apart_s / GOVERNING_MEMORY_S)
@@ -513,6 +512,8 @@ def _checked(target: PacingTarget) -> PacingTarget:
         raise ValueError(f"min_overdial_ratio must be within 0..1, is {target.min_overdial_ratio}")
     if target.least_ring_s is not None and not 0.0 <= target.least_ring_s < float("inf"):
         raise ValueError(f"least_ring_s must not be negative, is {target.least_ring_s}")
+    if not 1 <= target.min_overdial_calls <= MINIMUM_CALLS_MOST:
+        raise ValueError(f"min_overdial_calls must be within 1..{MINIMUM_CALLS_MOST}, is {target.min_overdial_calls}")
     if target.history_length < 0:
         raise ValueError(f"history_length must not be negative, is {target.history_length}")
     return target

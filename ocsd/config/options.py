@@ -103,7 +103,7 @@ PREDICTIVE_MIN_OVERDIAL_RATE: Final = Option(
 PREDICTIVE_MIN_OVERDIAL_RATE_CALLS: Final = Option(
     "predictive_min_overdial_rate_calls", 100, ACG, TakesEffect.IMMEDIATELY,
     "Over how many answered people predictive_min_overdial_rate is measured.",
-    unit="people", minimum=1, maximum=1_000_000,
+    unit="people", minimum=1, maximum=1_000,
 )  # fmt: skip
 PREDICTIVE_HARD_LIMITS: Final = Option(
     "predictive_hard_limits", False, ACG, TakesEffect.IMMEDIATELY,

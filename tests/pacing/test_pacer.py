@@ -449,6 +449,28 @@ def test_given_few_more_allowed_when_a_burst_could_cost_more_then_it_is_made_sma
     assert launches[0] < launches[-1] == _launch(bold, group).launch
 
 
+def test_given_little_known_yet_when_a_burst_could_cost_more_than_is_allowed_then_the_legal_room_binds_all_the_same():
+    bold = replace(PREDICTIVE, value=0.5, max_overdial_ratio=0.5, history_length=0)
+
+    def decided(legal):
+        pacer = Pacer(bold)
+        for _ in range(3):
+            pacer.answered(6.0)
+            pacer.ended(3.0, Outcome.BUSY)
+        pacer.decide(snapshot(now_s=0.0))
+        return pacer.decide(snapshot(now_s=100.0, idle=10, legal=legal))
+
+    free, bound = decided(None), decided(LegalRoom(0.5, 1.2))
+    assert free.because == "learning"
+    assert bound.because == "legal_guard"
+    assert bound.launch < free.launch
+
+
+def test_given_a_minimum_over_more_people_than_are_kept_when_asked_for_then_refused():
+    with pytest.raises(ValueError, match=r"min_overdial_calls must be within 1\.\.1000, is 1001"):
+        Pacer(replace(PREDICTIVE, min_overdial_calls=1001))
+
+
 # What is learnt -------------------------------------------------------------------------------------------------------
 
 
