@@ -2,33 +2,33 @@
 
     python examples/foreign_simulator.py
 
-:func:`drive` is all there is to it: tell the pacer what happened, show it the group, start what it decides.
+``TOLD`` says what its events are called here, :func:`drive` (20 lines) does the rest: tell the pacer what happened,
+show it the group, start what it decides.
 ``Toy`` stands for the foreign simulator; it knows nothing of pacing and has a clock, states and names of its own.
 """
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from pacing import GroupSnapshot, Mode, Outcome, Pacer, PacingTarget
+
+TOLD = {
+    "picked up": Pacer.answered,
+    "no use": partial(Pacer.ended, outcome=Outcome.NO_ANSWER),
+    "connected": Pacer.bridged,
+    "hung up": Pacer.abandoned,
+    "served": Pacer.handled,
+}
 
 
 def drive(toy: "Toy", seconds: int) -> None:
     """Let the toy run under the pacer."""
     pacer = Pacer(PacingTarget(Mode.PREDICTIVE), max_wait_s=toy.PATIENCE_S)
     for now_s in range(seconds):
-        for happened, value in toy.second(now_s):
-            match happened:
-                case "picked up":
-                    pacer.answered(value)
-                case "no use":
-                    pacer.ended(value, Outcome.NO_ANSWER)
-                case "connected":
-                    pacer.bridged(value)
-                case "hung up":
-                    pacer.abandoned()
-                case "served":
-                    pacer.handled(*value)
+        for happened, *values in toy.second(now_s):
+            TOLD[happened](pacer, *values)
         seen = GroupSnapshot(
             now_s=now_s,
             agents_idle_s=tuple(now_s - since for since in toy.ready),
@@ -63,7 +63,7 @@ class Toy:
             ring = self.random.gammavariate(5.0, 2.4) if person else self.random.choice([4.0, 20.0, 30.0])
             self.rings.append((now + ring, now, person))
 
-    def second(self, now: float) -> Iterator[tuple[str, Any]]:
+    def second(self, now: float) -> Iterator[tuple[Any, ...]]:
         for ring in [ring for ring in self.rings if ring[0] <= now]:
             self.rings.remove(ring)
             yield ("picked up" if ring[2] else "no use"), now - ring[1]
@@ -74,7 +74,7 @@ class Toy:
         for note in [note for note in self.notes if note[0] <= now]:
             self.notes.remove(note)
             self.ready.append(now)
-            yield "served", (note[2], now - note[1])
+            yield "served", note[2], now - note[1]
         while self.queue and (self.ready or now - self.queue[0] >= self.PATIENCE_S):
             self.people += 1
             if self.ready:
@@ -83,7 +83,8 @@ class Toy:
                 yield "connected", now - self.queue.pop(0)
             else:
                 self.gone += 1
-                yield "hung up", now - self.queue.pop(0)
+                self.queue.pop(0)
+                yield ("hung up",)
         self.busy_s += len(self.talks) + len(self.notes)
         self.staffed_s += len(self.talks) + len(self.notes) + len(self.ready)
 

@@ -283,6 +283,8 @@ class VerdictKind(StrEnum):
     HUMAN = "human"
     MACHINE = "machine"
     FAX = "fax"
+    MODEM = "modem"
+    PAGER = "pager"
     BUSY = "busy"
     REORDER = "reorder"
     SIT_INTERCEPT = "sit_ic"
@@ -291,9 +293,13 @@ class VerdictKind(StrEnum):
     SIT_NO_CIRCUIT = "sit_nc"
     SIT_INEFFECTIVE = "sit_io"
     SIT_UNKNOWN = "sit"
+    NU_TONE = "nu"  # number unobtainable
     RINGBACK = "ringback"  # information, not final: the network rings
+    CRBT = "crbt"  # information: music in place of the ringback
+    ANNOUNCEMENT = "announcement"  # information: somebody speaks before the answer; the signalling says why
     BEEP = "beep"  # information, after MACHINE: the recording began
-    SILENCE = "silence"
+    NO_RINGBACK = "no_ringback"  # nothing heard before the answer; information
+    SILENCE = "silence"  # nothing heard after it
     TIMEGUARD = "timeguard"
 
 

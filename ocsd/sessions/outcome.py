@@ -91,6 +91,9 @@ RESULT_OF_VERDICT: Final = MappingProxyType(
         VerdictKind.TIMEGUARD: CallResult.ANSWER,
         VerdictKind.MACHINE: CallResult.ANSWERING_MACHINE,
         VerdictKind.FAX: CallResult.FAX,
+        VerdictKind.MODEM: CallResult.FAX,  # the manual has no result of its own for it
+        VerdictKind.PAGER: CallResult.PAGER,
+        VerdictKind.NU_TONE: CallResult.NU_TONE,
         VerdictKind.BUSY: CallResult.BUSY,
         VerdictKind.REORDER: CallResult.ALL_TRUNKS_BUSY,
         VerdictKind.SIT_INTERCEPT: CallResult.SIT_INTERCEPT,
@@ -102,7 +105,7 @@ RESULT_OF_VERDICT: Final = MappingProxyType(
         VerdictKind.SILENCE: CallResult.SILENCE,
     }
 )
-"""RINGBACK and BEEP are information, not results."""
+"""What is missing here (RINGBACK, CRBT, ANNOUNCEMENT, NO_RINGBACK, BEEP) is information, not a result."""
 
 PEOPLE: Final = frozenset({VerdictKind.HUMAN, VerdictKind.TIMEGUARD})
 
@@ -126,7 +129,7 @@ def ended_as(result: int) -> Outcome:
 
 
 def result_of_verdict(kind: VerdictKind) -> CallResult | None:
-    """None for RINGBACK and BEEP."""
+    """None for what is information only."""
     return RESULT_OF_VERDICT.get(kind)
 
 

@@ -64,11 +64,22 @@ FINAL_TONES: Final = frozenset(
         VerdictKind.BUSY,
         VerdictKind.REORDER,
         VerdictKind.FAX,
+        VerdictKind.MODEM,
+        VerdictKind.PAGER,
+        VerdictKind.NU_TONE,
         *(kind for kind in VerdictKind if kind.name.startswith("SIT")),
     }
 )
 REVISABLE: Final = frozenset({VerdictKind.HUMAN, VerdictKind.TIMEGUARD})
-INFORMATION: Final = frozenset({VerdictKind.RINGBACK, VerdictKind.BEEP})
+INFORMATION: Final = frozenset(
+    {
+        VerdictKind.RINGBACK,
+        VerdictKind.CRBT,
+        VerdictKind.ANNOUNCEMENT,
+        VerdictKind.NO_RINGBACK,
+        VerdictKind.BEEP,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 from ocsd.model.enums import CallResult
 from ocsd.sessions.outcome import RESULT_OF_VERDICT, result_of_failure, result_of_verdict
 from telephony.contract import VerdictKind
+from telephony.cpa.listener import INFORMATION
 
 
 @pytest.mark.parametrize(
@@ -64,5 +65,5 @@ def test_given_an_unmapped_status_when_it_comes_then_it_is_our_fault_and_loud():
 def test_given_every_verdict_when_looked_up_then_only_information_has_no_result():
     without = {kind for kind in VerdictKind if result_of_verdict(kind) is None}
 
-    assert without == {VerdictKind.RINGBACK, VerdictKind.BEEP}
+    assert without == INFORMATION
     assert set(RESULT_OF_VERDICT) == set(VerdictKind) - without
