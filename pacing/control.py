@@ -20,10 +20,10 @@ SET_POINT = 0.97
 """Share of the limit that is aimed at: 2.9 % for 3 %."""
 FIRST_THETA_RATIO = 1.1
 """First theta as a share of the limit."""
-GAIN, GAIN_LEAST = 0.3, 0.08
+GAIN, GAIN_LEAST = 0.3, 0.1
 GAIN_PEOPLE = 300
 """The gain falls with the root of the people answered beyond so many: the same excess weighs less and less."""
-BIAS_GAIN = 0.00005
+BIAS_GAIN = 0.00015
 """Log theta per answered person and unit of excess: what the model gets wrong for good is learnt, so that no excess has
 to stay for theta to stay where it belongs ..."""
 BIAS_MOST = 3.0

@@ -70,7 +70,7 @@ def test_given_people_saved_up_when_told_then_the_credit_is_bounded_and_the_debt
     credits = [log_theta(told([False] * people)) - START for people in (90, 290, 5000, 50_000)]
     debt = log_theta(told([True] * 3 + [False] * 30)) - START
 
-    assert credits[1] == pytest.approx(CREDIT_LOG_MOST, abs=0.1)
+    assert credits[1] == pytest.approx(CREDIT_LOG_MOST, abs=0.2)  # and the beginning of a bias
     assert credits == sorted(credits)
     assert credits[-1] <= 2 * CREDIT_LOG_MOST + 1e-9  # as much again may be taken for a bias of the model
     assert debt == pytest.approx(GAIN * (33 * SET_POINT * LIMIT - 3), rel=0.02)
@@ -172,7 +172,7 @@ def test_given_a_debt_when_the_last_people_were_below_the_minimum_then_theta_is_
     control = told([True] * 6 + [False] * 100)
     control.elapse(1.0, WINDOW_S + 1.0, NOTHING, MINIMUM)  # no brake
 
-    assert control.theta(MINIMUM) == pytest.approx(math.exp(START), rel=0.05)
+    assert control.theta(MINIMUM) == pytest.approx(math.exp(START), rel=0.1)  # but for the bias
     assert control.theta(PREDICTIVE) < math.exp(START) / 2
     assert control.theta(replace(MINIMUM, min_overdial_calls=106)) == control.theta(PREDICTIVE)
 
