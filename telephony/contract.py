@@ -15,6 +15,19 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from telephony.contract_audio import Comfort as Comfort
+from telephony.contract_audio import DetectDigits as DetectDigits
+from telephony.contract_audio import DigitPressed as DigitPressed
+from telephony.contract_audio import DigitsSent as DigitsSent
+from telephony.contract_audio import Join as Join
+from telephony.contract_audio import Layout as Layout
+from telephony.contract_audio import RecordingFinished as RecordingFinished
+from telephony.contract_audio import RecordingSnapshot as RecordingSnapshot
+from telephony.contract_audio import Role as Role
+from telephony.contract_audio import SendDigits as SendDigits
+from telephony.contract_audio import StartRecording as StartRecording
+from telephony.contract_audio import StopRecording as StopRecording
+
 PROTOCOL_VERSION: Final = 1
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 HEARTBEAT_S: Final = 2.0
@@ -205,13 +218,15 @@ class CloseChannel(msgspec.Struct, frozen=True, tag=True):
 class SetRemote(msgspec.Struct, frozen=True, tag=True):
     """Where the far end wants its RTP (from SDP); the real source is learned from the first fitting packet.
 
-    Outgoing packets use ``payload_type`` (0 PCMU, 8 PCMA).
+    Outgoing packets use ``payload_type`` (0 PCMU, 8 PCMA), outgoing key presses ``event_payload_type`` (96..127; 0: the
+    far end negotiated no telephone-event). Incoming ones use the number of our own SDP.
     """
 
     channel_id: str
     host: str
     port: int
     payload_type: int = 0
+    event_payload_type: int = 101
 
 
 class AnalysisSettings(msgspec.Struct, frozen=True):
@@ -252,18 +267,30 @@ class Bridge(msgspec.Struct, frozen=True, tag=True):
 
 
 class Unbridge(msgspec.Struct, frozen=True, tag=True):
+    """Leave the bridge or the conference, or stop supervising (`Join`). Supervisors of the channel stay with it."""
+
     channel_id: str
 
 
 class Play(msgspec.Struct, frozen=True, tag=True):
     """
-    Play a prompt: a built-in name ("drop", "tone", "ringback") or the path of a file in the prompt folder (``.ulaw``:
-    raw u-law; ``.wav``: PCM of 16 bits or u-law, mono, 8 kHz). "ringback" goes on until something else is asked for,
-    every other one ends with `PromptFinished`.
+    Play a prompt: a built-in name ("drop", "tone", "ringback") or the path of a file in the prompt folder (``.wav``,
+    ``.ulaw``, ``.alaw``; see docs/media.md). "ringback" goes on until something else is asked for, every other one
+    ends with `PromptFinished`.
+
+    A folder of the prompt folder that is named like a language (``de``, ``pt-BR``) holds the prompts of that
+    ``language``; what it lacks comes from ``pt``, then from the folder itself. ``then``: prompts that follow without a
+    gap; one `PromptFinished` with the first name ends all of them. ``loop``: begins again until stopped. ``mix``: added
+    to what the channel hears, instead of in place of it. ``everybody``: the others of its conversation hear it too.
     """
 
     channel_id: str
     prompt: str
+    language: str = ""
+    then: tuple[str, ...] = ()
+    loop: bool = False
+    mix: bool = False
+    everybody: bool = False
 
 
 class StopPlaying(msgspec.Struct, frozen=True, tag=True):
@@ -312,14 +339,24 @@ class ChannelSnapshot(msgspec.Struct, frozen=True, tag=True):
     analysing: bool = False
     verdict: VerdictKind | None = None
     verdict_at_s: float = 0.0
+    joined_to: str = ""
+    """The other channel of a `Join`; of a conference any other member, and then ``role`` is MEMBER."""
+    role: Role = Role.MEMBER
+    recordings: tuple[RecordingSnapshot, ...] = ()
+    digits: DetectDigits | None = None
+    comfort_dbfs: float = 0.0
 
 
 class MediaSnapshot(msgspec.Struct, frozen=True, tag=True):
-    """Second frame of the media server. ``host`` is the address it puts into SDP."""
+    """Second frame of the media server. ``host`` is the address it puts into SDP.
+
+    ``recorded``: recordings that ended while no daemon listened; told once.
+    """
 
     host: str
     capacity: int
     channels: tuple[ChannelSnapshot, ...]
+    recorded: tuple[RecordingFinished, ...] = ()
 
 
 class ChannelOpened(msgspec.Struct, frozen=True, tag=True):
@@ -358,7 +395,12 @@ class PromptFinished(msgspec.Struct, frozen=True, tag=True):
 
 
 class ChannelClosed(msgspec.Struct, frozen=True, tag=True):
-    """Totals of a channel's life; packets dropped are counted by reason (``bad_version``, ``unknown_payload``...)."""
+    """Totals of a channel's life; packets dropped are counted by reason (``bad_version``, ``unknown_payload``...).
+
+    Quality as received: ``jitter_ms`` (RFC 3550 6.4.1), ``loss_ratio``, ``gaps`` (20 ms frames that had to be
+    concealed), ``mos`` (1..4.5 by the E-model, ITU-T G.107). ``remote_*``: the same as the far end reported it by RTCP.
+    ``rtt_ms`` round trip by RTCP. 0 for a ``mos`` or ``rtt_ms`` means: not known.
+    """
 
     channel_id: str
     packets_in: int
@@ -366,6 +408,14 @@ class ChannelClosed(msgspec.Struct, frozen=True, tag=True):
     lost: int
     bridged_frames_in: int
     dropped: dict[str, int] = {}
+    jitter_ms: float = 0.0
+    loss_ratio: float = 0.0
+    gaps: int = 0
+    mos: float = 0.0
+    rtt_ms: float = 0.0
+    remote_jitter_ms: float = 0.0
+    remote_loss_ratio: float = 0.0
+    remote_mos: float = 0.0
 
 
 class MediaStats(msgspec.Struct, frozen=True, tag=True):
@@ -380,6 +430,9 @@ class MediaStats(msgspec.Struct, frozen=True, tag=True):
     tick_work_p50_ms: float
     tick_work_p99_ms: float
     cpu_s: float
+    recordings: int = 0
+    recording_gaps: int = 0
+    """Frames that recordings lost since the server started."""
 
 
 MediaCommand: TypeAlias = (
@@ -395,6 +448,12 @@ MediaCommand: TypeAlias = (
     | Unbridge
     | Play
     | StopPlaying
+    | Join
+    | Comfort
+    | DetectDigits
+    | SendDigits
+    | StartRecording
+    | StopRecording
     | GetStats
     | Shutdown
 )
@@ -407,6 +466,9 @@ MediaEvent: TypeAlias = (
     | ChannelFailed
     | Verdict
     | PromptFinished
+    | DigitPressed
+    | DigitsSent
+    | RecordingFinished
     | ChannelClosed
     | MediaStats
 )
