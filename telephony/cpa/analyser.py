@@ -9,7 +9,8 @@ import numpy.typing as npt
 from telephony.contract import AnalysisSettings, VerdictKind
 from telephony.cpa.activity import SpeechTracker, level_dbfs
 from telephony.cpa.bursts import FRAME_S, BurstTracker
-from telephony.cpa.listener import NEVER, Finding, Listener
+from telephony.cpa.finding import NEVER, Finding
+from telephony.cpa.listener import Listener
 from telephony.cpa.spectrum import FRAME_SAMPLES, WINDOW_SAMPLES, ToneBank
 
 TONE_ONSET_FRAMES = 5
