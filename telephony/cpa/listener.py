@@ -103,8 +103,8 @@ class Listener:
         """Judge everything that depends on time passing. ``sounding`` is the running burst with its present end."""
         if self.done:
             return []
-        goes_on = self.tones.burst_goes_on(sounding) if sounding is not None and self.tones.sounding is not None else None
-        if found := self._tone_found(goes_on):
+        goes_on = sounding is not None and self.tones.sounding is not None
+        if sounding is not None and goes_on and (found := self._tone_found(self.tones.burst_goes_on(sounding))):
             return found
         if now >= self.beep.due_frame and self.tones.sounding is None and (found := self._beep_found()):
             return found
