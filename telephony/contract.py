@@ -237,8 +237,20 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     detect_tones: bool = True
     timeguard_ms: int = 8000
     """Longest analysis after connect; when it runs out the verdict is TIMEGUARD, which counts as answered."""
-    human_silence_ms: int = 600
-    """Silence after a greeting that is needed to call it a person."""
+    human_silence_ms: int = 500
+    """Silence after a greeting that is needed to call it a person (see ``human_probability``)."""
+    sure_silence_ms: int = 400
+    """The same when the model is sure that this is a person (``sure_probability``)."""
+    undecided_silence_ms: int = 1200
+    """After so much silence the likelier of the two is taken."""
+    human_probability: float = 0.5
+    """P(machine) below this after a greeting and ``human_silence_ms``: a person."""
+    sure_probability: float = 0.08
+    """P(machine) below this: ``sure_silence_ms`` is silence enough."""
+    machine_probability: float = 0.97
+    """P(machine) from here on: a machine, at once. 1.0 and more: only a recording tone makes a machine."""
+    revise_probability: float = 0.985
+    """The same after the verdict was a person: speech that goes on shows a machine. Above 1.0: never revised so."""
     initial_silence_ms: int = 4500
     """Nothing heard for this long after connect: verdict SILENCE."""
 
