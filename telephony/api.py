@@ -18,6 +18,9 @@ from telephony.contract import (
     ChannelClosed,
     ChannelFailed,
     ChannelSnapshot,
+    DigitPressed,
+    DigitsSent,
+    Layout,
     LegAnswered,
     LegEnded,
     LegProgress,
@@ -25,6 +28,8 @@ from telephony.contract import (
     MediaStats,
     PlaceCall,
     PromptFinished,
+    RecordingFinished,
+    Role,
     Verdict,
 )
 
@@ -72,7 +77,16 @@ class ChannelLost:
 
 
 LegReport: TypeAlias = LegProgress | LegAnswered | LegEnded | LegLost
-ChannelReport: TypeAlias = Verdict | PromptFinished | ChannelFailed | ChannelClosed | ChannelLost
+ChannelReport: TypeAlias = (
+    Verdict
+    | PromptFinished
+    | DigitPressed
+    | DigitsSent
+    | RecordingFinished
+    | ChannelFailed
+    | ChannelClosed
+    | ChannelLost
+)
 
 
 class Leg(Protocol):
@@ -143,22 +157,68 @@ class Channel(Protocol):
     @property
     def events(self) -> trio.MemoryReceiveChannel[ChannelReport]: ...
 
-    async def set_remote(self, host: str, port: int, payload_type: int = 0) -> None: ...
+    async def set_remote(self, host: str, port: int, payload_type: int = 0, event_payload_type: int = 101) -> None: ...
     async def start_analysis(self, connected: bool, settings: AnalysisSettings | None = None) -> None: ...
     async def stop_analysis(self) -> None: ...
     async def bridge(self, other: "Channel") -> None: ...
-    async def unbridge(self) -> None: ...
-    async def play(self, prompt: str) -> None: ...
+
+    async def join(self, other: "Channel", role: Role = Role.MEMBER) -> None:
+        """Take part in the other's conversation: conference, listen, whisper or barge. See `contract.Join`."""
+        ...
+
+    async def unbridge(self) -> None:
+        """Leave the bridge, the conference or the supervised channel."""
+        ...
+
+    async def play(
+        self,
+        prompt: str,
+        language: str = "",
+        *,
+        then: tuple[str, ...] = (),
+        loop: bool = False,
+        mix: bool = False,
+        everybody: bool = False,
+    ) -> None:
+        """`PromptFinished` ends it. See `contract.Play`."""
+        ...
+
     async def stop_playing(self) -> None: ...
 
+    async def comfort(self, level_dbfs: float) -> None:
+        """Noise instead of digital silence; 0: silence. See `contract.Comfort`."""
+        ...
+
+    async def detect_digits(self, enabled: bool = True, *, inband: bool = False) -> None:
+        """Have keys reported as `DigitPressed`. See `contract.DetectDigits`."""
+        ...
+
+    async def send_digits(self, digits: str, *, tone_ms: int = 100, gap_ms: int = 60, inband: bool = False) -> None:
+        """Press keys; `DigitsSent` ends it. See `contract.SendDigits`."""
+        ...
+
+    async def start_recording(
+        self, path: str, layout: Layout = Layout.STEREO, *, consent_tone_s: float = 0.0, max_s: float = 14400.0
+    ) -> None:
+        """`RecordingFinished` ends it, with an ``error`` where it could not begin. See `contract.StartRecording`."""
+        ...
+
+    async def stop_recording(self, path: str = "") -> None:
+        """End one recording, or all of this channel; `RecordingFinished` follows for each."""
+        ...
+
     async def close(self) -> None:
-        """Release the port. `ChannelClosed` with the totals is the last event."""
+        """Release the port. Recordings are finished first; `ChannelClosed` with the totals is the last event."""
         ...
 
 
 class Media(Protocol):
-    async def open_channel(self, channel_id: str, local_port: int = 0) -> Channel:
-        """Raises NoCapacity when the server refuses, MediaLost when there is none."""
+    async def open_channel(self, channel_id: str, local_port: int = 0, beside: str = "") -> Channel:
+        """
+        Raises NoCapacity when the server refuses, MediaLost when there is none.
+
+        ``beside``: id of a channel that this one is to be bridged to: both are then in one media server.
+        """
         ...
 
     def live_channels(self) -> Sequence[ChannelSnapshot]:
@@ -168,6 +228,10 @@ class Media(Protocol):
     def adopt(self, channel_id: str) -> Channel | None: ...
 
     async def close_unclaimed(self) -> int: ...
+
+    def take_recorded(self) -> list[RecordingFinished]:
+        """Recordings that ended while nobody who knows their channel listened; each is told once."""
+        ...
 
     async def stats(self) -> MediaStats:
         """Raises MediaLost."""

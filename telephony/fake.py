@@ -97,6 +97,8 @@ class FakeLeg:
 
     def __init__(self, telephony: "FakeTelephony", leg_id: str) -> None:
         self.leg_id = leg_id
+        self.beside = ""
+        """The channel that it was opened to be bridged to; "" for none."""
         self.cut_off = False
         """Its daemon was killed: nothing that is asked of it has an effect any more."""
         self.hang_up_reasons: list[str] = []
@@ -437,7 +439,8 @@ class FakeMedia:
                 return self._telephony.script_of(command)
         return CallScript()
 
-    async def open_channel(self, channel_id: str, local_port: int = 0) -> FakeChannel:
+    async def open_channel(self, channel_id: str, local_port: int = 0, beside: str = "") -> FakeChannel:
+        """``beside`` is noted on the channel: there is one server, so that every place is beside every other."""
         await trio.lowlevel.checkpoint()
         if not self.available:
             raise MediaLost("no media server")
@@ -448,6 +451,7 @@ class FakeMedia:
         if not local_port:
             local_port, self._next_port = self._next_port, self._next_port + 2
         channel = self.channels[channel_id] = FakeChannel(self, channel_id, local_port)
+        channel.beside = beside
         return channel
 
     def bridge(self, channel: FakeChannel, other_id: str) -> None:

@@ -1,6 +1,6 @@
 """The daemon's side of one media server: channels that survive the server.
 
-Each `MediaChannel` remembers what is wanted of it: local port, remote address, analysis, bridge, prompt. When the
+Each `telephony.media_channel.MediaChannel` remembers what is wanted of it: local port, remote address, analysis, bridge, prompt. When the
 connection comes back, the server's snapshot tells whether it is the same server (then only what differs is sent
 again, and a verdict that fell into the gap is delivered) or a new one (then every channel is opened on its old port,
 so that the far ends, who know nothing of our trouble, are heard again). A server that stays away longer than
@@ -9,9 +9,9 @@ so that the far ends, who know nothing of our trouble, are heard again). A serve
 
 import itertools
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,32 +19,35 @@ import msgspec
 import structlog
 import trio
 
-from telephony.api import Channel, ChannelLost, ChannelReport, MediaLost, NoCapacity
+from telephony.api import ChannelLost, MediaLost, NoCapacity
 from telephony.contract import (
-    AnalysisSettings,
     Bridge,
     ChannelClosed,
     ChannelFailed,
     ChannelOpened,
     ChannelSnapshot,
     CloseChannel,
+    Comfort,
     ContractError,
+    DigitPressed,
+    DigitsSent,
     GetStats,
+    Join,
     MediaEvent,
     MediaSnapshot,
     MediaStats,
     OpenChannel,
-    Play,
     PromptFinished,
+    RecordingFinished,
+    Role,
     SetRemote,
     StartAnalysis,
-    StopAnalysis,
-    StopPlaying,
+    StartRecording,
     Unbridge,
     Verdict,
-    VerdictKind,
 )
 from telephony.link import Link, LinkLost, open_link
+from telephony.media_channel import MediaChannel, takes_part, verdict_of
 
 RECOVERY_LIMIT_S: Final = 15.0
 """People do not stay on a silent line for longer."""
@@ -52,116 +55,9 @@ CONNECT_WAIT_S: Final = 5.0
 """How long a request waits for a server that is just restarting."""
 FIRST_BACKOFF_S: Final = 0.05
 LONGEST_BACKOFF_S: Final = 1.0
-EVENTS_BOUND: Final = 64
-INFORMATION: Final = frozenset({VerdictKind.RINGBACK, VerdictKind.BEEP})
-"""Verdicts that do not end the analysis."""
-
+RECORDED_BOUND: Final = 1000
+"""Reports of recordings kept for `take_recorded`; each is in its sidecar file as well."""
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Wanted:
-    """What a channel should be doing; what a new media server is told."""
-
-    remote: SetRemote | None = None
-    analysis: StartAnalysis | None = None
-    bridged_to: str = ""
-    prompt: str = ""
-
-
-class MediaChannel:
-    """A channel at the media server; satisfies `telephony.api.Channel`. ``events`` ends with the channel."""
-
-    def __init__(self, client: "MediaClient", channel_id: str, local_port: int) -> None:
-        self.channel_id = channel_id
-        self.host = ""
-        self.port = local_port
-        self._client = client
-        self._sender, self.events = trio.open_memory_channel[ChannelReport](EVENTS_BOUND)
-        self.wanted = _Wanted()
-        self.opened = trio.Event()
-        """Set when the server has answered OpenChannel; then ``refusal`` says why not, or "" for open."""
-        self.refusal = ""
-        self.reopening = False
-        """A new media server was asked to open the channel again and has not answered."""
-        self.closing = False
-        self.ended = False
-        self._analysis_since_s = 0.0
-
-    async def set_remote(self, host: str, port: int, payload_type: int = 0) -> None:
-        self.wanted.remote = SetRemote(self.channel_id, host, port, payload_type)
-        await self._client.send(self.wanted.remote)
-
-    async def start_analysis(self, connected: bool, settings: AnalysisSettings | None = None) -> None:
-        self.wanted.analysis = StartAnalysis(self.channel_id, connected, settings or AnalysisSettings())
-        self._analysis_since_s = time.monotonic()
-        await self._client.send(self.wanted.analysis)
-
-    async def stop_analysis(self) -> None:
-        self.wanted.analysis = None
-        await self._client.send(StopAnalysis(self.channel_id))
-
-    async def bridge(self, other: Channel) -> None:
-        self._client.note_bridge(self, other.channel_id)
-        await self._client.send(Bridge(self.channel_id, other.channel_id))
-
-    async def unbridge(self) -> None:
-        self._client.note_unbridge(self)
-        await self._client.send(Unbridge(self.channel_id))
-
-    async def play(self, prompt: str) -> None:
-        self.wanted.prompt = prompt
-        await self._client.send(Play(self.channel_id, prompt))
-
-    async def stop_playing(self) -> None:
-        self.wanted.prompt = ""
-        await self._client.send(StopPlaying(self.channel_id))
-
-    async def close(self) -> None:
-        """Release the port; `ChannelClosed` follows, or `ChannelLost` when the server is away."""
-        if self.ended or self.closing:
-            await trio.lowlevel.checkpoint()
-            return
-        self.closing = True
-        self._client.note_unbridge(self)
-        await self._client.send(CloseChannel(self.channel_id))
-
-    def report(self, event: ChannelReport) -> None:
-        if self.ended:
-            return
-        if isinstance(event, Verdict):
-            if event.kind not in INFORMATION:
-                self.wanted.analysis = None
-        elif isinstance(event, PromptFinished) and event.prompt == self.wanted.prompt:
-            self.wanted.prompt = ""
-        last = isinstance(event, (ChannelClosed, ChannelLost))
-        # One place stays free for the last event; what a holder who never reads misses is not missed.
-        if last or self._sender.statistics().current_buffer_used < EVENTS_BOUND - 1:
-            with suppress(trio.BrokenResourceError, trio.WouldBlock):
-                self._sender.send_nowait(event)
-        if last:
-            self.ended = True
-            self._sender.close()
-
-    def missed(self, now: ChannelSnapshot) -> Verdict | None:
-        """A verdict that the running analysis reached while the connection was down."""
-        if self.wanted.analysis is None or now.verdict is None or now.verdict_at_s < self._analysis_since_s:
-            return None
-        return _verdict_of(now)
-
-    def restore(self, now: ChannelSnapshot | None) -> list[msgspec.Struct]:
-        """Commands that bring the server from ``now`` (None: channel just opened anew) to what is wanted."""
-        if self.closing:
-            return [CloseChannel(self.channel_id)]
-        commands: list[msgspec.Struct] = []
-        remote, analysis = self.wanted.remote, self.wanted.analysis
-        if remote is not None and (now is None or (remote.host, remote.port) != (now.remote_host, now.remote_port)):
-            commands.append(remote)
-        if analysis is not None and (now is None or not now.analysing):
-            commands.append(analysis)
-        if self.wanted.prompt and now is None:
-            commands.append(Play(self.channel_id, self.wanted.prompt))
-        return commands
 
 
 class MediaClient:
@@ -174,6 +70,7 @@ class MediaClient:
         self._tried = trio.Event()
         self._channels: dict[str, MediaChannel] = {}
         self._unclaimed: dict[str, ChannelSnapshot] = {}
+        self._recorded: deque[RecordingFinished] = deque(maxlen=RECORDED_BOUND)
         self._claimed = False
         """Start-up has adopted what it knows; channels that turn up later belong to nobody."""
         self._stats_seq = itertools.count(1)
@@ -193,8 +90,21 @@ class MediaClient:
     def in_use(self) -> int:
         return len(self._channels) + len(self._unclaimed)
 
-    async def open_channel(self, channel_id: str, local_port: int = 0) -> MediaChannel:
-        """See `telephony.api.Media.open_channel`. Cancelled meanwhile, it closes what it may have opened."""
+    def holds(self, channel_id: str) -> bool:
+        """Whether the channel is one of this server's, opened here, being opened, or found and not adopted."""
+        return channel_id in self._channels or channel_id in self._unclaimed
+
+    async def reachable(self) -> None:
+        """Return as soon as the server is connected."""
+        while self._link is None:
+            await self._connected.wait()
+
+    async def open_channel(self, channel_id: str, local_port: int = 0, beside: str = "") -> MediaChannel:
+        """
+        See `telephony.api.Media.open_channel`; with one server ``beside`` leaves nothing to choose.
+
+        Cancelled meanwhile, it closes what it may have opened.
+        """
         if channel_id in self._channels or channel_id in self._unclaimed:
             raise NoCapacity(f"there is a channel {channel_id!r} already")
         await self._need_link()
@@ -230,8 +140,17 @@ class MediaClient:
         if found.analysing:
             channel.wanted.analysis = StartAnalysis(channel_id, connected=True)
         channel.wanted.bridged_to = found.bridged_to
+        if found.joined_to:
+            channel.wanted.joined = Join(channel_id, found.joined_to, found.role)
+        channel.wanted.digits = found.digits
+        if found.comfort_dbfs:
+            channel.wanted.comfort = Comfort(channel_id, found.comfort_dbfs)
+        channel.wanted.recordings = {
+            one.path: StartRecording(channel_id, one.path, one.layout, one.consent_tone_s, one.max_s)
+            for one in found.recordings
+        }
         if found.verdict is not None:
-            channel.report(_verdict_of(found))
+            channel.report(verdict_of(found))
         return channel
 
     async def close_unclaimed(self) -> int:
@@ -243,6 +162,11 @@ class MediaClient:
             await self.send(CloseChannel(channel_id))
         await trio.lowlevel.checkpoint()
         return len(closing)
+
+    def take_recorded(self) -> list[RecordingFinished]:
+        taken = list(self._recorded)
+        self._recorded.clear()
+        return taken
 
     async def stats(self) -> MediaStats:
         link = await self._need_link()
@@ -274,16 +198,17 @@ class MediaClient:
         """A bridge replaces earlier ones of both channels and stops their prompts (contract.Bridge)."""
         self.note_unbridge(channel)
         other = self._channels.get(other_id)
-        channel.wanted.bridged_to, channel.wanted.prompt = other_id, ""
+        channel.wanted.bridged_to, channel.wanted.prompt = other_id, None
         if other is not None:
             self.note_unbridge(other)
-            other.wanted.bridged_to, other.wanted.prompt = channel.channel_id, ""
+            other.wanted.bridged_to, other.wanted.prompt = channel.channel_id, None
 
     def note_unbridge(self, channel: MediaChannel) -> None:
         other = self._channels.get(channel.wanted.bridged_to)
         if other is not None and other.wanted.bridged_to == channel.channel_id:
             other.wanted.bridged_to = ""
         channel.wanted.bridged_to = ""
+        channel.wanted.joined = None
 
     async def _need_link(self) -> Link[MediaSnapshot]:
         with trio.move_on_after(CONNECT_WAIT_S):
@@ -337,6 +262,12 @@ class MediaClient:
         known = {channel.channel_id: channel for channel in link.snapshot.channels}
         log.info("media.connected", pid=link.hello.pid, channels=len(known), ours=len(self._channels))
         self._unclaimed = {key: found for key, found in known.items() if key not in self._channels}
+        for recorded in link.snapshot.recorded:
+            holder = self._channels.get(recorded.channel_id)
+            if holder is not None:
+                holder.report(recorded)
+            else:
+                self._recorded.append(recorded)
         if self._claimed:  # given up while the server was out of reach: nobody else would ever close them
             for channel_id in self._unclaimed:
                 self._queue(link, CloseChannel(channel_id))
@@ -365,6 +296,12 @@ class MediaClient:
                 self._queue(link, Bridge(channel.channel_id, other_id))
             elif not other_id and found is not None and found.bridged_to and not channel.closing:
                 self._queue(link, Unbridge(channel.channel_id))
+        for channel in self._channels.values():
+            wanted, found = channel.wanted.joined, known.get(channel.channel_id)
+            if wanted is not None and not channel.closing and not takes_part(wanted, found):
+                self._queue(link, wanted)
+            elif wanted is None and found is not None and found.joined_to and found.role is not Role.MEMBER:
+                self._queue(link, Unbridge(channel.channel_id))
         self._connected.set()
 
     def _queue(self, link: Link[MediaSnapshot], command: msgspec.Struct) -> None:
@@ -381,6 +318,8 @@ class MediaClient:
         channel_id: str = getattr(event, "channel_id", "")
         channel = self._channels.get(channel_id)
         if channel is None:
+            if isinstance(event, RecordingFinished):
+                self._recorded.append(event)
             if isinstance(event, ChannelClosed):
                 self._unclaimed.pop(channel_id, None)
             return
@@ -406,7 +345,7 @@ class MediaClient:
                 channel.report(event)
                 self.note_unbridge(channel)
                 del self._channels[channel_id]
-            case Verdict() | PromptFinished() | ChannelFailed():
+            case Verdict() | PromptFinished() | DigitPressed() | DigitsSent() | RecordingFinished() | ChannelFailed():
                 channel.report(event)
 
     def _lose(self, channel: MediaChannel, why: str) -> None:
@@ -414,11 +353,6 @@ class MediaClient:
         channel.opened.set()
         self.note_unbridge(channel)
         self._channels.pop(channel.channel_id, None)
-
-
-def _verdict_of(found: ChannelSnapshot) -> Verdict:
-    assert found.verdict is not None
-    return Verdict(found.channel_id, found.verdict, "reached while no daemon listened", found.verdict_at_s, True)
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from ocsd.sessions.attempt_context import AttemptContext, AttemptHost, DialPlan
 from ocsd.sessions.attempt_events import AttemptState, CallPlan, Do, Event
 from ocsd.sessions.clock import utc_of
 from ocsd.sessions.people import person_of
-from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg
+from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of
 from telephony.api import (
     CallRefused,
     Channel,
@@ -188,7 +188,7 @@ class AttemptTask:
             await self._handle(machine_events.NotPlaced(CallResult.UNKNOWN))
             return
         try:
-            self.channel = await self.host.media.open_channel(f"{context.leg_id}-rtp")
+            self.channel = await self.host.media.open_channel(channel_of(context.leg_id), beside=self.second.channel_id)
             self.leg = await self.host.telephony.place_call(
                 PlaceCall(
                     leg_id=context.leg_id,
@@ -316,6 +316,7 @@ class AttemptTask:
                     no_answer_s=machine.rules.agent_answer_s,
                     display_name=context.record.contact_info,
                     headers=(("X-Call-Attempt-GUID", context.guid),),
+                    beside=channel_of(context.leg_id),
                 )
                 ringing = partial(host.agent_ringing, self)
                 self._nursery.start_soon(self.second.ring, plan, AGENT_EVENTS, ringing)
@@ -389,6 +390,7 @@ class AttemptTask:
             username=context.plan.username if own_trunk else "",
             password=context.plan.password if own_trunk else "",
             headers=context.plan.headers if own_trunk else (("X-Call-Attempt-GUID", context.guid),),
+            beside=channel_of(context.leg_id),
         )
         self._nursery.start_soon(self.second.ring, plan, DESTINATION_EVENTS, lambda: None)
 

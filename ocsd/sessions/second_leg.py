@@ -36,6 +36,13 @@ class LegPlan:
     username: str = ""
     password: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    beside: str = ""
+    """The channel that this leg's is to be bridged to (`telephony.api.Media.open_channel`)."""
+
+
+def channel_of(leg_id: str) -> str:
+    """Id of the channel of a leg."""
+    return f"{leg_id}-rtp"
 
 
 class SecondLeg:
@@ -49,12 +56,17 @@ class SecondLeg:
         self._post = post
         self._scope: trio.CancelScope | None = None
 
+    @property
+    def channel_id(self) -> str:
+        """Id of its channel; "" while there is none."""
+        return self.channel.channel_id if self.channel is not None else ""
+
     async def ring(self, plan: LegPlan, events: LegEvents, on_ringing: Callable[[], None]) -> None:
         """Dial, and follow the leg to its end. `hang_up` cancels it."""
         with trio.CancelScope() as scope:
             self._scope = scope
             try:
-                self.channel = channel = await self._media.open_channel(f"{plan.leg_id}-rtp")
+                self.channel = channel = await self._media.open_channel(channel_of(plan.leg_id), beside=plan.beside)
                 leg = await self._telephony.place_call(
                     PlaceCall(
                         leg_id=plan.leg_id,

@@ -920,7 +920,7 @@ async def test_given_an_attempt_without_a_leg_when_restarted_then_it_is_stale_an
         async with w.daemon() as daemon:
             never = trio.Event()
 
-            async def hangs(*_args):
+            async def hangs(*_args, **_options):
                 await never.wait()
 
             w.media.open_channel, opens = hangs, w.media.open_channel
