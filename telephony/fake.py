@@ -20,6 +20,11 @@ from telephony.contract import (
     AnalysisSettings,
     ChannelClosed,
     ChannelSnapshot,
+    DetectDigits,
+    DigitPressed,
+    DigitsSent,
+    Join,
+    Layout,
     LegAnswered,
     LegEnded,
     LegProgress,
@@ -28,6 +33,9 @@ from telephony.contract import (
     MediaStats,
     PlaceCall,
     PromptFinished,
+    RecordingFinished,
+    RecordingSnapshot,
+    Role,
     Verdict,
     VerdictKind,
 )
@@ -54,6 +62,7 @@ FIRST_PORT: Final = 40000
 ENDLESS_PROMPT: Final = "ringback"
 """The one built-in prompt that the media server repeats until it is stopped."""
 EVENTS_BOUND: Final = 64
+EMPTY_SHA256: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +106,6 @@ class FakeLeg:
 
     def __init__(self, telephony: "FakeTelephony", leg_id: str) -> None:
         self.leg_id = leg_id
-        self.beside = ""
-        """The channel that it was opened to be bridged to; "" for none."""
         self.cut_off = False
         """Its daemon was killed: nothing that is asked of it has an effect any more."""
         self.hang_up_reasons: list[str] = []
@@ -280,11 +287,19 @@ class FakeChannel:
         self.channel_id = channel_id
         self.host = "127.0.0.1"
         self.port = port
+        self.beside = ""
+        """The channel that it was opened to be bridged to; "" for none."""
         self.commands: list[str] = []
         self.remote: tuple[str, int, int] | None = None
         self.bridged_to = ""
+        self.joined: Join | None = None
         self.prompts: list[str] = []
         self.playing = ""
+        self.comfort_dbfs = 0.0
+        self.digits: DetectDigits | None = None
+        self.digits_sent: list[str] = []
+        self.recordings: dict[str, RecordingSnapshot] = {}
+        """Those that go on, by path."""
         self.cut_off = False
         """Its daemon was killed: nothing that is asked of it has an effect any more."""
         self.analysing = False
@@ -294,7 +309,7 @@ class FakeChannel:
         self._analysis = trio.CancelScope()
         self._playing = trio.CancelScope()
 
-    async def set_remote(self, host: str, port: int, payload_type: int = 0) -> None:
+    async def set_remote(self, host: str, port: int, payload_type: int = 0, event_payload_type: int = 101) -> None:
         if await self._note("set_remote"):
             self.remote = (host, port, payload_type)
 
@@ -330,22 +345,41 @@ class FakeChannel:
         if await self._note("bridge"):
             self._media.bridge(self, other.channel_id)
 
+    async def join(self, other: Channel, role: Role = Role.MEMBER) -> None:
+        if await self._note("join"):
+            self._media.unbridge(self)
+            self.joined = Join(self.channel_id, other.channel_id, role)
+            if role is Role.MEMBER:
+                self.silence()
+
     async def unbridge(self) -> None:
         if await self._note("unbridge"):
             self._media.unbridge(self)
 
-    async def play(self, prompt: str) -> None:
+    async def play(
+        self,
+        prompt: str,
+        language: str = "",
+        *,
+        then: tuple[str, ...] = (),
+        loop: bool = False,
+        mix: bool = False,
+        everybody: bool = False,
+    ) -> None:
+        """A sequence lasts as long as all its prompts; ``prompts`` lists them one by one."""
         if not await self._note("play"):
             return
-        self.prompts.append(prompt)
-        if prompt in self._media.missing_prompts:
-            self.report(PromptFinished(self.channel_id, prompt, f"no prompt {prompt!r}"))
-            return
+        self.prompts += (prompt, *then)
+        for each in (prompt, *then):
+            if each in self._media.missing_prompts:
+                self.report(PromptFinished(self.channel_id, prompt, f"no prompt {each!r}"))
+                return
         self._stop_prompt()
         self.playing, self._playing = prompt, trio.CancelScope()
-        if prompt == ENDLESS_PROMPT:
+        if loop or prompt == ENDLESS_PROMPT:
             return
-        self._media.nursery.start_soon(self._play, self._playing, prompt, self._media.script_at(self.port).prompt_s)
+        length_s = self._media.script_at(self.port).prompt_s * (1 + len(then))
+        self._media.nursery.start_soon(self._play, self._playing, prompt, length_s)
 
     async def _play(self, scope: trio.CancelScope, prompt: str, length_s: float) -> None:
         with scope:
@@ -367,6 +401,66 @@ class FakeChannel:
         if await self._note("stop_playing"):
             self._stop_prompt()
 
+    async def comfort(self, level_dbfs: float) -> None:
+        if await self._note("comfort"):
+            self.comfort_dbfs = level_dbfs
+
+    async def detect_digits(self, enabled: bool = True, *, inband: bool = False) -> None:
+        if await self._note("detect_digits"):
+            self.digits = DetectDigits(self.channel_id, enabled, inband) if enabled else None
+
+    def press(self, digit: str, duration_ms: int = 100) -> None:
+        """Test hook: the far end presses a key; reported only if that was asked for."""
+        if self.digits is not None:
+            self.report(DigitPressed(self.channel_id, digit, duration_ms, trio.current_time()))
+
+    async def send_digits(self, digits: str, *, tone_ms: int = 100, gap_ms: int = 60, inband: bool = False) -> None:
+        if await self._note("send_digits"):
+            self.digits_sent.append(digits)
+            length_s = len(digits) * (tone_ms + gap_ms) / 1000
+            self._media.nursery.start_soon(self._after, length_s, DigitsSent(self.channel_id, digits))
+
+    async def _after(self, length_s: float, event: DigitsSent) -> None:
+        await trio.sleep(length_s)
+        channel = self._media.at_server(self.channel_id)
+        if channel is not None:
+            channel.report(event)
+
+    async def start_recording(
+        self, path: str, layout: Layout = Layout.STEREO, *, consent_tone_s: float = 0.0, max_s: float = 14400.0
+    ) -> None:
+        """No file is written; ``FakeMedia.recording_error`` makes it fail."""
+        if not await self._note("start_recording") or path in self.recordings:
+            return
+        now_s = trio.current_time()
+        if self._media.recording_error:
+            self.report(RecordingFinished(self.channel_id, path, error=self._media.recording_error))
+            return
+        self.recordings[path] = RecordingSnapshot(path, layout, consent_tone_s, max_s, now_s)
+        self._media.nursery.start_soon(self._record, path, now_s, max_s)
+
+    async def _record(self, path: str, began_at_s: float, max_s: float) -> None:
+        await trio.sleep(max_s)
+        channel = self._media.at_server(self.channel_id)
+        if channel is not None and path in channel.recordings and channel.recordings[path].began_at_s == began_at_s:
+            channel.finish_recordings(path)
+
+    async def stop_recording(self, path: str = "") -> None:
+        if await self._note("stop_recording"):
+            self.finish_recordings(path)
+
+    def finish_recordings(self, path: str = "", error: str = "") -> None:
+        """One recording or all ends; also a test hook: with an ``error``. The checksum is that of an empty file."""
+        for one in [path] if path else list(self.recordings):
+            ended = self.recordings.pop(one, None)
+            if ended is not None:
+                length_s = trio.current_time() - ended.began_at_s
+                size = 0 if error else 44 + round(length_s * 32000)
+                checksum = "" if error else EMPTY_SHA256
+                self.report(
+                    RecordingFinished(self.channel_id, one, length_s, checksum, size, 0, ended.began_at_s, error)
+                )
+
     def silence(self) -> None:
         """A bridge stops prompts, and reports nothing."""
         self.playing = ""
@@ -375,6 +469,7 @@ class FakeChannel:
     async def close(self) -> None:
         if await self._note("close") and self._media.channels.pop(self.channel_id, None) is not None:
             self._stop()
+            self.finish_recordings()
             self.report(ChannelClosed(self.channel_id, 0, 0, 0, 0))
 
     def lose(self, why: str = "the media server died") -> None:
@@ -399,7 +494,8 @@ class FakeChannel:
         self.cut_off = True
         self.sender.close()
         heir = FakeChannel(self._media, self.channel_id, self.port)
-        heir.remote, heir.bridged_to = self.remote, self.bridged_to
+        heir.remote, heir.bridged_to, heir.joined = self.remote, self.bridged_to, self.joined
+        heir.comfort_dbfs, heir.digits, heir.recordings = self.comfort_dbfs, self.digits, dict(self.recordings)
         heir.analysing, heir.verdict = self.analysing, self.verdict
         heir._analysis, heir._playing, heir.playing = self._analysis, self._playing, self.playing
         if heir.verdict is not None:
@@ -423,6 +519,8 @@ class FakeMedia:
         self.available = True
         self.missing_prompts: set[str] = set()
         """Names that cannot be played."""
+        self.recording_error = ""
+        """Why no recording begins; "" lets them."""
         self.channels: dict[str, FakeChannel] = {}
         self.unclaimed: dict[str, FakeChannel] = {}
         self._telephony = telephony
@@ -465,7 +563,7 @@ class FakeMedia:
         other = self.channels.get(channel.bridged_to)
         if other is not None and other.bridged_to == channel.channel_id:
             other.bridged_to = ""
-        channel.bridged_to = ""
+        channel.bridged_to, channel.joined = "", None
 
     def restart_daemon(self) -> None:
         """Test hook: the daemon was killed, a new one connects; channels wait to be adopted."""
@@ -485,6 +583,11 @@ class FakeMedia:
                 channel.analysing,
                 channel.verdict.kind if channel.verdict is not None else None,
                 channel.verdict.at_s if channel.verdict is not None else 0.0,
+                joined_to=channel.joined.other_channel_id if channel.joined is not None else "",
+                role=channel.joined.role if channel.joined is not None else Role.MEMBER,
+                recordings=tuple(channel.recordings.values()),
+                digits=channel.digits,
+                comfort_dbfs=channel.comfort_dbfs,
             )
             for channel in self.unclaimed.values()
         ]
@@ -504,6 +607,10 @@ class FakeMedia:
         self.unclaimed.clear()
         await trio.lowlevel.checkpoint()
         return count
+
+    def take_recorded(self) -> list[RecordingFinished]:
+        """Nothing: what ends while nobody listens waits in the channel's queue here."""
+        return []
 
     async def stats(self) -> MediaStats:
         await trio.lowlevel.checkpoint()

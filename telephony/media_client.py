@@ -1,10 +1,10 @@
 """The daemon's side of one media server: channels that survive the server.
 
-Each `telephony.media_channel.MediaChannel` remembers what is wanted of it: local port, remote address, analysis, bridge, prompt. When the
-connection comes back, the server's snapshot tells whether it is the same server (then only what differs is sent
-again, and a verdict that fell into the gap is delivered) or a new one (then every channel is opened on its old port,
-so that the far ends, who know nothing of our trouble, are heard again). A server that stays away longer than
-`RECOVERY_LIMIT_S` costs its channels: `ChannelLost`.
+Each `telephony.media_channel.MediaChannel` remembers what is wanted of it: local port, remote address, analysis,
+bridge, prompt, recordings. When the connection comes back, the server's snapshot tells whether it is the same server
+(then only what differs is sent again, and a verdict that fell into the gap is delivered) or a new one (then every
+channel is opened on its old port, so that the far ends, who know nothing of our trouble, are heard again). A server
+that stays away longer than `RECOVERY_LIMIT_S` costs its channels: `ChannelLost`.
 """
 
 import itertools
@@ -47,7 +47,8 @@ from telephony.contract import (
     Verdict,
 )
 from telephony.link import Link, LinkLost, open_link
-from telephony.media_channel import MediaChannel, takes_part, verdict_of
+from telephony.media_channel import MediaChannel as MediaChannel
+from telephony.media_channel import takes_part, verdict_of
 
 RECOVERY_LIMIT_S: Final = 15.0
 """People do not stay on a silent line for longer."""

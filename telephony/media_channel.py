@@ -1,0 +1,255 @@
+"""One channel at a media server, as the daemon holds it: what is wanted of it, and what was heard from it.
+
+`telephony.media_client` owns the connection; this is what it brings the server to when that comes back.
+"""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import trio
+
+from telephony.api import Channel, ChannelLost, ChannelReport
+from telephony.contract import (
+    AnalysisSettings,
+    Bridge,
+    ChannelClosed,
+    ChannelSnapshot,
+    CloseChannel,
+    Comfort,
+    DetectDigits,
+    DigitsSent,
+    Join,
+    Layout,
+    Play,
+    PromptFinished,
+    RecordingFinished,
+    Role,
+    SendDigits,
+    SetRemote,
+    StartAnalysis,
+    StartRecording,
+    StopAnalysis,
+    StopPlaying,
+    StopRecording,
+    Unbridge,
+    Verdict,
+    VerdictKind,
+)
+
+if TYPE_CHECKING:
+    from telephony.media_client import MediaClient
+
+EVENTS_BOUND: Final = 64
+INFORMATION: Final = frozenset(
+    {
+        VerdictKind.RINGBACK,
+        VerdictKind.CRBT,
+        VerdictKind.ANNOUNCEMENT,
+        VerdictKind.BEEP,
+        VerdictKind.NO_RINGBACK,
+    }
+)
+"""Verdicts that do not end the analysis."""
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What a channel should be doing; what a new media server is told."""
+
+    remote: SetRemote | None = None
+    analysis: StartAnalysis | None = None
+    bridged_to: str = ""
+    prompt: Play | None = None
+    joined: Join | None = None
+    digits: DetectDigits | None = None
+    comfort: Comfort | None = None
+    recordings: dict[str, StartRecording] = field(default_factory=dict)
+    """By path."""
+
+
+class MediaChannel:
+    """A channel at the media server; satisfies `telephony.api.Channel`. ``events`` ends with the channel."""
+
+    def __init__(self, client: "MediaClient", channel_id: str, local_port: int) -> None:
+        self.channel_id = channel_id
+        self.host = ""
+        self.port = local_port
+        self._client = client
+        self._sender, self.events = trio.open_memory_channel[ChannelReport](EVENTS_BOUND)
+        self.wanted = Wanted()
+        self.opened = trio.Event()
+        """Set when the server has answered OpenChannel; then ``refusal`` says why not, or "" for open."""
+        self.refusal = ""
+        self.reopening = False
+        """A new media server was asked to open the channel again and has not answered."""
+        self.closing = False
+        self.ended = False
+        self._analysis_since_s = 0.0
+
+    async def set_remote(self, host: str, port: int, payload_type: int = 0, event_payload_type: int = 101) -> None:
+        self.wanted.remote = SetRemote(self.channel_id, host, port, payload_type, event_payload_type)
+        await self._client.send(self.wanted.remote)
+
+    async def start_analysis(self, connected: bool, settings: AnalysisSettings | None = None) -> None:
+        self.wanted.analysis = StartAnalysis(self.channel_id, connected, settings or AnalysisSettings())
+        self._analysis_since_s = time.monotonic()
+        await self._client.send(self.wanted.analysis)
+
+    async def stop_analysis(self) -> None:
+        self.wanted.analysis = None
+        await self._client.send(StopAnalysis(self.channel_id))
+
+    async def bridge(self, other: Channel) -> None:
+        self._client.note_bridge(self, other.channel_id)
+        await self._client.send(Bridge(self.channel_id, other.channel_id))
+
+    async def join(self, other: Channel, role: Role = Role.MEMBER) -> None:
+        self._client.note_unbridge(self)
+        self.wanted.joined = Join(self.channel_id, other.channel_id, role)
+        if role is Role.MEMBER:
+            self.wanted.prompt = None
+        await self._client.send(self.wanted.joined)
+
+    async def unbridge(self) -> None:
+        self._client.note_unbridge(self)
+        await self._client.send(Unbridge(self.channel_id))
+
+    async def play(
+        self,
+        prompt: str,
+        language: str = "",
+        *,
+        then: tuple[str, ...] = (),
+        loop: bool = False,
+        mix: bool = False,
+        everybody: bool = False,
+    ) -> None:
+        self.wanted.prompt = Play(self.channel_id, prompt, language, then, loop, mix, everybody)
+        await self._client.send(self.wanted.prompt)
+
+    async def stop_playing(self) -> None:
+        self.wanted.prompt = None
+        await self._client.send(StopPlaying(self.channel_id))
+
+    async def comfort(self, level_dbfs: float) -> None:
+        self.wanted.comfort = Comfort(self.channel_id, level_dbfs)
+        await self._client.send(self.wanted.comfort)
+
+    async def detect_digits(self, enabled: bool = True, *, inband: bool = False) -> None:
+        command = DetectDigits(self.channel_id, enabled, inband)
+        self.wanted.digits = command if enabled else None
+        await self._client.send(command)
+
+    async def send_digits(self, digits: str, *, tone_ms: int = 100, gap_ms: int = 60, inband: bool = False) -> None:
+        """Without a server the keys are not sent, and `DigitsSent` says so at once: hours later they would be wrong."""
+        command = SendDigits(self.channel_id, digits, tone_ms, gap_ms, inband)
+        if not self._client.connected:
+            self.report(DigitsSent(self.channel_id, digits, "the media server is away"))
+        await self._client.send(command)
+
+    async def start_recording(
+        self, path: str, layout: Layout = Layout.STEREO, *, consent_tone_s: float = 0.0, max_s: float = 14400.0
+    ) -> None:
+        command = StartRecording(self.channel_id, path, layout, consent_tone_s, max_s)
+        self.wanted.recordings.setdefault(path, command)
+        await self._client.send(command)
+
+    async def stop_recording(self, path: str = "") -> None:
+        for one in [path] if path else list(self.wanted.recordings):
+            self.wanted.recordings.pop(one, None)
+        await self._client.send(StopRecording(self.channel_id, path))
+
+    async def close(self) -> None:
+        """Release the port; `ChannelClosed` follows, or `ChannelLost` when the server is away."""
+        if self.ended or self.closing:
+            await trio.lowlevel.checkpoint()
+            return
+        self.closing = True
+        self._client.note_unbridge(self)
+        await self._client.send(CloseChannel(self.channel_id))
+
+    def report(self, event: ChannelReport) -> None:
+        if self.ended:
+            return
+        if isinstance(event, Verdict):
+            if event.kind not in INFORMATION:
+                self.wanted.analysis = None
+        elif isinstance(event, PromptFinished):
+            if self.wanted.prompt is not None and event.prompt == self.wanted.prompt.prompt:
+                self.wanted.prompt = None
+        elif isinstance(event, RecordingFinished):
+            self.wanted.recordings.pop(event.path, None)
+        last = isinstance(event, (ChannelClosed, ChannelLost))
+        # One place stays free for the last event; what a holder who never reads misses is not missed.
+        if last or self._sender.statistics().current_buffer_used < EVENTS_BOUND - 1:
+            with suppress(trio.BrokenResourceError, trio.WouldBlock):
+                self._sender.send_nowait(event)
+        if last:
+            self.ended = True
+            self._sender.close()
+
+    def missed(self, now: ChannelSnapshot) -> Verdict | None:
+        """A verdict that the running analysis reached while the connection was down."""
+        if self.wanted.analysis is None or now.verdict is None or now.verdict_at_s < self._analysis_since_s:
+            return None
+        return verdict_of(now)
+
+    def restore(self, now: ChannelSnapshot | None) -> list[msgspec.Struct]:
+        """Commands that bring the server from ``now`` (None: channel just opened anew) to what is wanted."""
+        if self.closing:
+            return [CloseChannel(self.channel_id)]
+        commands: list[msgspec.Struct] = []
+        remote, analysis = self.wanted.remote, self.wanted.analysis
+        if remote is not None and (now is None or (remote.host, remote.port) != (now.remote_host, now.remote_port)):
+            commands.append(remote)
+        if analysis is not None and (now is None or not now.analysing):
+            commands.append(analysis)
+        if self.wanted.prompt is not None and now is None:
+            commands.append(self.wanted.prompt)
+        if self.wanted.comfort is not None and (now is None or now.comfort_dbfs != self.wanted.comfort.level_dbfs):
+            commands.append(self.wanted.comfort)
+        if (now.digits if now is not None else None) != self.wanted.digits:
+            commands.append(self.wanted.digits or DetectDigits(self.channel_id, enabled=False))
+        return commands + self._restore_recordings(now)
+
+    def _restore_recordings(self, now: ChannelSnapshot | None) -> list[msgspec.Struct]:
+        """The server's successor closes what was being recorded; what is said from now on goes to another file."""
+        running = {one.path for one in now.recordings} if now is not None else set()
+        commands: list[msgspec.Struct] = [
+            StopRecording(self.channel_id, p) for p in running - set(self.wanted.recordings)
+        ]
+        for path, command in list(self.wanted.recordings.items()):
+            if path in running:
+                continue
+            # Known to the server, but no recording any more: it ended, and the report got lost; or it never began.
+            successor = command if now is not None else msgspec.structs.replace(command, path=_continued(path))
+            if now is None:
+                why = f"the media server was restarted; goes on in {successor.path}"
+                self.report(RecordingFinished(self.channel_id, path, error=why))
+                self.wanted.recordings[successor.path] = successor
+            commands.append(successor)
+        return commands
+
+
+def takes_part(wanted: Join, found: ChannelSnapshot | None) -> bool:
+    """Whether the server has it so. Any other member of a conference is as good as the one that was named."""
+    if found is None or not found.joined_to or found.role is not wanted.role:
+        return False
+    return wanted.role is Role.MEMBER or found.joined_to == wanted.other_channel_id
+
+
+def _continued(path: str) -> str:
+    """``calls/a.wav`` -> ``calls/a~2.wav`` -> ``calls/a~3.wav``."""
+    stem, dot, suffix = path.rpartition(".")
+    name, tilde, number = stem.rpartition("~")
+    if tilde and number.isdigit():
+        return f"{name}~{int(number) + 1}{dot}{suffix}"
+    return f"{stem}~2{dot}{suffix}"
+
+
+def verdict_of(found: ChannelSnapshot) -> Verdict:
+    assert found.verdict is not None
+    return Verdict(found.channel_id, found.verdict, "reached while no daemon listened", found.verdict_at_s, True)
