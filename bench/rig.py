@@ -142,7 +142,7 @@ class Rig:
         return {
             "daemon": [self.daemon.pid],
             "sip_workers": process_tree(servers["telephony"]) if "telephony" in servers else [],
-            "media": [servers["media"]] if "media" in servers else [],
+            "media": [pid for part, pid in servers.items() if part.startswith("media-")],
             "postgres": process_tree(server_pid) if server_pid is not None else [],
             "simulated_world": process_tree(self.world.pid),
         }

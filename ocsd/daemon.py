@@ -65,7 +65,7 @@ from ocsd.sessions.recovery import recover
 from ocsd.validation import open_validator
 from telephony import launcher
 from telephony.client import open_telephony
-from telephony.media_client import open_media
+from telephony.media_pool import open_media_servers
 
 log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ FULL_COLLECTION_EVERY = 50
 
 SERVERS_CHECK_S = 1.0
 SERVERS_LIMIT_S = 30.0
-"""Longest wait for SIP workers and media server to listen."""
+"""Longest wait for SIP workers and media servers to listen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +197,17 @@ def _ensure_servers(config: Configuration, run_dir: Path) -> None:
         rtp_ports=(config.telephony.rtp_port_first, config.telephony.rtp_port_last),
         start_limit_s=SERVERS_LIMIT_S,
         prompt_dir=Path(config.telephony.prompt_dir) if config.telephony.prompt_dir else None,
+        media_servers=config.telephony.media_servers,
+        media_capacity=config.telephony.media_capacity,
     )
 
 
 async def _keep_servers(config: Configuration, run_dir: Path) -> None:
-    """Start workers' pool or media server again when they die; under systemd their own units do that."""
+    """Start workers' pool or a media server again when they die; under systemd their own units do that."""
+    wanted = set(launcher.parts_of(config.telephony.media_servers))
     while True:
         await trio.sleep(SERVERS_CHECK_S)
-        if len(launcher.server_pids(run_dir)) == len(launcher.PARTS):
+        if wanted <= launcher.server_pids(run_dir).keys():
             continue  # without knocking at their sockets every second
         try:
             await trio.to_thread.run_sync(_ensure_servers, config, run_dir)
@@ -292,7 +295,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
             store = await parts.enter_async_context(open_store(config, postgres))
             dnc = await parts.enter_async_context(open_dnc(config, store.database, data_folder(config.data_dir)))
             telephony = await parts.enter_async_context(open_telephony(run_dir))
-            media = await parts.enter_async_context(open_media(run_dir))
+            media = await parts.enter_async_context(open_media_servers(run_dir))
             validator = await parts.enter_async_context(open_validator(lookup(config, HTTP_CONNECTION_POOL_SIZE)))
             async with trio.open_nursery() as services:
                 async with trio.open_nursery() as sessions:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +23,20 @@ STOP_LIMIT_S: Final = 12.0
 POLL_S: Final = 0.02
 MEDIA_NICENESS: Final = -10
 """As in its systemd unit: every 20 ms of work that comes late is heard. Only root may; others go without."""
-PARTS: Final = ("telephony", "media")
-"""The pool of SIP workers and the media server."""
+MEDIA_CAPACITY: Final = 500
+"""Channels of one media server, see `ensure_running`."""
+POOL: Final = "telephony"
+"""Name of the part that is the parent of the SIP workers."""
+
+
+def media_part(number: int) -> str:
+    """Name of the part that is the ``number``-th media server, from 0."""
+    return f"media-{number}"
+
+
+def parts_of(media_servers: int) -> tuple[str, ...]:
+    """Names of everything that `ensure_running` starts: the pool of SIP workers, and the media servers."""
+    return (POOL, *(media_part(number) for number in range(media_servers)))
 
 
 class StartFailed(Exception):
@@ -52,11 +65,14 @@ def ensure_running(
     rtp_ports: tuple[int, int] = (20000, 23999),
     start_limit_s: float = START_LIMIT_S,
     prompt_dir: Path | None = None,
+    media_servers: int = 1,
+    media_capacity: int = MEDIA_CAPACITY,
 ) -> None:
-    """Return when SIP workers for ``legs`` calls and a media server listen in ``run_dir``; starts what does not.
+    """Return when SIP workers for ``legs`` calls and the media servers listen in ``run_dir``; starts what does not.
 
     Args:
-        rtp_ports: first and last UDP port of the media server.
+        rtp_ports: first and last UDP port of the media servers, each of which gets an equal portion.
+        media_capacity: most channels of each media server, as far as its ports suffice.
         prompt_dir: folder of the operator's announcements; None: only the built-in ones exist.
 
     Raises:
@@ -64,25 +80,22 @@ def ensure_running(
     """
     run_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     folder = ("--run-dir", str(run_dir))
-    media_socket = run_dir / "media-0.sock"
     media_host_and_ports = ("--host", media_host, "--rtp-ports", f"{rtp_ports[0]}-{rtp_ports[1]}")
     prompts = ("--prompt-dir", str(prompt_dir)) if prompt_dir is not None else ()
-    parts = (
+    parts = [
         _Part(
-            "telephony",
+            POOL,
             ("telephony.worker.pool", *folder, "--legs", str(legs), "--sip-host", sip_host),
             0,
             lambda: LockFile(run_dir / "telephony.lock").held,
             lambda: _names_a_living_process(run_dir / "telephony.ready"),
-        ),
-        _Part(
-            "media",
-            ("telephony.media.server", *folder, *media_host_and_ports, *prompts),
-            MEDIA_NICENESS,
-            lambda: is_listening(media_socket),
-            lambda: is_listening(media_socket),
-        ),
-    )
+        )
+    ]
+    for number in range(media_servers):
+        listens = partial(is_listening, run_dir / f"{media_part(number)}.sock")
+        place = ("--part", f"{number}/{media_servers}", "--capacity", str(media_capacity))
+        command = ("telephony.media.server", *folder, *media_host_and_ports, *place, *prompts)
+        parts.append(_Part(media_part(number), command, MEDIA_NICENESS, listens, listens))
     started: list[_Part] = []
     try:
         for part in parts:
@@ -100,13 +113,13 @@ def ensure_running(
 
 def stop(run_dir: Path) -> None:
     """End what `ensure_running` started for this folder, in this or another process; calls in progress are hung up."""
-    for name in PARTS:
-        _stop_one(_pid_file(run_dir, name))
+    for path in _pid_files(run_dir):
+        _stop_one(path)
 
 
 def server_pids(run_dir: Path) -> dict[str, int]:
-    """Process ids of the living servers started here, by part ("telephony": the pool's parent, "media")."""
-    found = {name: ProcessIdentity.read(_pid_file(run_dir, name)) for name in PARTS}
+    """Process ids of the living servers started here, by part: see `parts_of`."""
+    found = {path.stem: ProcessIdentity.read(path) for path in _pid_files(run_dir)}
     return {name: identity.pid for name, identity in found.items() if identity is not None and identity.alive}
 
 
@@ -162,6 +175,11 @@ def _names_a_living_process(path: Path) -> bool:
 
 def _pid_file(run_dir: Path, name: str) -> Path:
     return run_dir / f"{name}.pid"
+
+
+def _pid_files(run_dir: Path) -> list[Path]:
+    """Of every part that was ever started here, also by a configuration with more media servers than now."""
+    return [_pid_file(run_dir, POOL), *sorted(run_dir.glob("media-*.pid"))]
 
 
 def _stop_one(pid_file: Path) -> None:

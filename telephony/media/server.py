@@ -1,6 +1,7 @@
 """The media server process: ``ocsd-media`` or ``python -m telephony.media.server``.
 
 One thread, absolute ticks of 20 ms; between them it sleeps on the daemon's socket. Channels live on without a daemon.
+SIGUSR1 drains it: it announces that it takes no new calls, and ends when the last channel is closed. SIGTERM ends it.
 """
 
 import argparse
@@ -79,9 +80,14 @@ class MediaServer:
         self._plane = plane
         self._control = control
         self.stopping = False
+        self.draining = False
+        self._told = False
 
     def run(self) -> None:
-        """Serve until `stopping` is set (by a signal handler or by the daemon's Shutdown)."""
+        """
+        Serve until `stopping` is set (by a signal handler or by the daemon's Shutdown), or until no channel is left
+        after `draining` was.
+        """
         pacer = Pacer(time.monotonic())
         ticks = 0
         while not self.stopping:
@@ -98,14 +104,29 @@ class MediaServer:
                     if not self._control.is_connected:
                         for channel_id in self._plane.look_after_orphans(began_s, self._control.orphaned_since_s):
                             log.warning("channel.orphan_closed", channel_id=channel_id)
+            if self.draining:
+                self._drain()
             for change in self._control.changes:
                 log.info("daemon.changed", what=change, channels=self._plane.counts()[0])
             self._control.changes.clear()
 
+    def _drain(self) -> None:
+        if not self._told:
+            self._told = True
+            log.info("media.draining", channels=self._plane.counts()[0])
+            self._control.send([self._snapshot()])
+        # Second legs of calls that are still here are let in, so that nobody who waits is left without an agent.
+        if self._plane.counts()[0] == 0:
+            self.stopping = True
+
+    def _snapshot(self) -> wire.MediaSnapshot:
+        snapshot = self._plane.snapshot()
+        return msgspec.structs.replace(snapshot, capacity=0) if self.draining else snapshot
+
     def _obey(self, message: msgspec.Struct, pacer: Pacer) -> None:
         match message:
             case wire.Hello():
-                self._control.send([self._plane.snapshot()])
+                self._control.send([self._snapshot()])
             case wire.GetStats(seq):
                 late_p50, late_p99, work_p50, work_p99 = pacer.percentiles_ms()
                 channels, analysing, bridged = self._plane.counts()
@@ -119,10 +140,32 @@ class MediaServer:
                 self._control.send(self._plane.command(message, time.monotonic()))
 
 
-def _port_range(text: str) -> PortPool:
+def portion(first: int, last: int, part: int, parts: int) -> tuple[int, int]:
+    """
+    The ``part``-th (from 0) of ``parts`` equal portions of a range of RTP ports; what cannot be divided is left out.
+
+    Each begins with an even port. ValueError when there is less than a pair for each.
+    """
+    evens = range(first + first % 2, last + 1, 2)
+    each = len(evens) // parts
+    if not each:
+        raise ValueError(f"ports {first}-{last} are too few for {parts} media servers")
+    mine = evens[part * each : (part + 1) * each]
+    return mine[0], mine[-1]
+
+
+def _part(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise argparse.ArgumentTypeError(f"expected NUMBER/COUNT with NUMBER from 0, for example 0/2, not {text!r}")
+    return int(part), int(parts)
+
+
+def _port_range(text: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
     try:
-        return PortPool(int(first), int(last))
+        PortPool(int(first), int(last))
+        return int(first), int(last)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error} (expected FIRST-LAST, for example 20000-23998)") from None
 
@@ -140,14 +183,26 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--rtp-ports", type=_port_range, default="20000-23998", metavar="FIRST-LAST", help="default: %(default)s"
     )
     parser.add_argument("--capacity", type=int, default=500, help="most channels at once (default: %(default)s)")
-    parser.add_argument("--name", default="media-0", help="name of socket and lock file (default: %(default)s)")
+    parser.add_argument(
+        "--part",
+        type=_part,
+        default="0/1",
+        metavar="NUMBER/COUNT",
+        help="which of several media servers on this host this is: it takes its part of --rtp-ports (default: 0/1)",
+    )
+    parser.add_argument("--name", default="", help="name of socket and lock file (default: media-NUMBER of --part)")
     parser.add_argument(
         "--prompt-dir", type=Path, default=None, help="folder of announcements: .wav (mono, 8 kHz) and .ulaw"
     )
     found = parser.parse_args(arguments)
     if found.capacity < 1:
         parser.error("--capacity must be at least 1")
-    if not found.name or "/" in found.name:
+    found.name = found.name or f"media-{found.part[0]}"
+    try:
+        found.rtp_ports = portion(*found.rtp_ports, *found.part)
+    except ValueError as error:
+        parser.error(f"--part: {error}")
+    if "/" in found.name:
         parser.error("--name must be a plain file name")
     for folder in (found.run_dir, found.prompt_dir):
         if folder is not None and not folder.is_dir():
@@ -184,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prompts = PromptLibrary(options.prompt_dir)
     for problem in prompts.problems():
         log.error("media.prompt_unusable", why=problem)  # the rest of the folder serves
-    plane = MediaPlane(options.host, options.rtp_ports, options.capacity, prompts, options.bind or None)
+    plane = MediaPlane(options.host, PortPool(*options.rtp_ports), options.capacity, prompts, options.bind or None)
     if not _allow_descriptors(2 * plane.capacity + 64):
         log.warning("media.descriptors_short", channels=plane.capacity, fix="raise LimitNOFILE or ulimit -n")
     try:
@@ -198,8 +253,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def stop(_number: int, _frame: FrameType | None) -> None:
         server.stopping = True
 
+    def drain(_number: int, _frame: FrameType | None) -> None:
+        server.draining = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    signal.signal(signal.SIGUSR1, drain)
     gc.collect()
     gc.freeze()  # a full collection over everything imported would take several ticks
     log.info("media.started", socket=str(path), host=options.host, capacity=plane.capacity, pid=os.getpid())

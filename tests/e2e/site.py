@@ -157,7 +157,7 @@ class Site:
         return process_tree(launcher.server_pids(self.folder / "run")["telephony"])[1:]
 
     def media_pid(self) -> int:
-        return launcher.server_pids(self.folder / "run")["media"]
+        return launcher.server_pids(self.folder / "run")["media-0"]
 
     def log_text(self) -> str:
         """Everything that its daemons have logged."""

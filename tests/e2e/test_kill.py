@@ -107,7 +107,7 @@ def test_given_conversations_when_the_media_server_is_killed_then_both_sides_hea
         run.await_calls(6)
         run.await_conversations(4)
         dead, killed_s = run.kill_media()
-        eventually("another media server", lambda: run.new_server("media", dead))
+        eventually("another media server", lambda: run.new_server("media-0", dead))
         eventually("it serves", lambda: run.site.log_text().count('"media.connected"') > 1)
         back_s = time.monotonic()
         outcome = run_on(run, calls=1)

@@ -53,11 +53,11 @@ def test_given_an_account_that_may_when_ensured_then_the_media_server_goes_first
         stop(tmp_path)
 
     ours = os.getpriority(os.PRIO_PROCESS, 0)
-    assert niceness == {"telephony": ours, "media": MEDIA_NICENESS if niceness_allowed(MEDIA_NICENESS) else ours}
+    assert niceness == {"telephony": ours, "media-0": MEDIA_NICENESS if niceness_allowed(MEDIA_NICENESS) else ours}
 
 
 def test_given_ports_that_do_not_exist_when_ensured_then_start_failed_with_the_log_and_nothing_left(tmp_path):
-    with pytest.raises(StartFailed, match=r"media ended: [\s\S]*ports"):
+    with pytest.raises(StartFailed, match=r"media-0 ended: [\s\S]*ports"):
         ensure_running(tmp_path, legs=1, rtp_ports=(70000, 70010), start_limit_s=10.0)
 
 
