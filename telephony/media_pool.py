@@ -27,6 +27,7 @@ import trio
 
 from telephony.api import MediaLost, NoCapacity
 from telephony.contract import ChannelSnapshot, MediaStats
+from telephony.media_channel import MediaChannel
 from telephony.media_client import CONNECT_WAIT_S, MediaClient, open_media
 
 RESCAN_S: Final = 0.5
