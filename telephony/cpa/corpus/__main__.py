@@ -1,0 +1,46 @@
+"""Make a corpus, or judge Asterisk's rule on one: ``python -m telephony.cpa.corpus make|baseline DIR``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from telephony.cpa.corpus import build, plan, speech
+
+console = Console(stderr=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0, or 2 when the arguments or the machine's programs do not allow what was asked."""
+    parser = argparse.ArgumentParser(prog="python -m telephony.cpa.corpus", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("make", help="write WAV files and manifest.jsonl")
+    make.add_argument("folder", type=Path, metavar="DIR")
+    make.add_argument("--seed", type=int, default=1)
+    make.add_argument("--size", choices=("small", "full"), default="small")
+    make.add_argument("--only", metavar="CLASS", help="files of this class only; they are the same as in the whole")
+    asked = parser.parse_args(arguments)
+    try:
+        return _make(asked)
+    except (ValueError, speech.ToolMissing) as error:
+        console.print(f"[red]{error}[/red]")
+        return 2
+
+
+def _make(asked: argparse.Namespace) -> int:
+    for program, version in speech.check_tools().items():
+        console.print(f"{program}: {version}", style="dim")
+    todo = list(plan.jobs(asked.size, asked.only))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("files", total=len(todo))
+        counts = build.make(todo, asked.seed, asked.folder, lambda done: bar.update(task, completed=done))
+    for label, count in sorted(counts.items()):
+        console.print(f"{label:14} {count:5}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Calls that a person answers."""
+
+from typing import Final
+
+import numpy as np
+
+from telephony.cpa.corpus import noises, people
+from telephony.cpa.corpus.scene import POST, Canvas, Scene, chance, db, pick
+from telephony.cpa.corpus.speech import RATE_HZ, Manner, Samples, Voice, say
+
+CHILD_STRETCH: Final = (0.74, 0.84)
+KINDS: Final = ("plain", "background", "television", "slow", "cough", "breath", "handset", "child", "speakerphone")
+WEIGHTS: Final = (40.0, 14.0, 8.0, 10.0, 5.0, 4.0, 7.0, 4.0, 8.0)
+SPEAKS_AGAIN_RATIO: Final = 0.75
+
+
+def fill(rng: np.random.Generator, text: str, language: str) -> str:
+    """Put a name, a company and a telephone number of the language into a sentence."""
+    spoken = language.split("-")[0]
+    number = " ".join(str(rng.integers(10)) for _ in range(7))
+    return text.format(name=pick(rng, people.NAMES[spoken]), company=pick(rng, people.COMPANIES[spoken]), number=number)
+
+
+def greeting(rng: np.random.Generator, voice: Voice, manner: Manner, language: str, text: str) -> list[Samples]:
+    """Audio of a greeting: utterances and the pauses between them, in turn."""
+    parts: list[Samples] = []
+    for sentence in fill(rng, text, language).split("|"):
+        if parts:
+            parts.append(np.zeros(round(rng.uniform(0.2, 0.75) * RATE_HZ)))
+        parts.append(say(voice, language, sentence, manner))
+    return parts
+
+
+def reverberant(rng: np.random.Generator, samples: Samples) -> Samples:
+    """The same in a room, spoken towards a speakerphone: a decaying random tail of 0.15..0.5 s."""
+    length = round(rng.uniform(0.15, 0.5) * RATE_HZ)
+    tail = rng.standard_normal(length) * np.exp(-np.arange(length) / length * 6.0)
+    tail *= rng.uniform(0.25, 0.8) / np.sqrt(np.sum(np.square(tail)))
+    tail[0] += 1.0
+    out: Samples = np.convolve(samples, tail)
+    return out
+
+
+def person(rng: np.random.Generator, voices: tuple[Voice, ...], language: str, text: str) -> Scene:
+    """
+    A person answers, greets, waits for at least two seconds, and asks again when nobody speaks.
+
+    ``speech_end_s`` is the end of the last word of the first greeting, pauses inside it and room echo not counted.
+    """
+    voice, manner = noises.draw_speaker(rng, voices, language)
+    kind = pick(rng, KINDS, WEIGHTS)
+    if kind == "child":
+        manner = Manner(manner.speed_wpm, min(99, manner.pitch + 25), float(rng.uniform(*CHILD_STRETCH)))
+    canvas = Canvas()
+    lead_s = rng.uniform(1.2, 3.0) if kind == "slow" else rng.choice([rng.uniform(0.02, 0.4), rng.uniform(0.3, 1.3)])
+    canvas.wait(float(lead_s))
+    if kind == "cough":
+        canvas.add(noises.cough(rng), db(rng.uniform(-8, 2)))
+        canvas.wait(float(rng.uniform(0.1, 0.6)))
+    elif kind == "breath":
+        canvas.add(noises.breath(rng), db(rng.uniform(-22, -8)))
+        canvas.wait(float(rng.uniform(0.0, 0.4)))
+    elif kind == "handset":
+        canvas.add(noises.handset(rng), db(rng.uniform(-15, 0)))
+        canvas.wait(float(rng.uniform(0.0, 0.5)))
+    for part in greeting(rng, voice, manner, language, text):
+        canvas.add(part)
+    speech_end_s = canvas.end_s
+    canvas.wait(float(rng.uniform(2.0, 3.5)))
+    if chance(rng, SPEAKS_AGAIN_RATIO):
+        for _ in range(int(rng.integers(1, 3))):
+            words = pick(rng, people.AGAIN[language.split("-")[0]])
+            canvas.add(say(voice, language, words, manner), db(rng.uniform(-2, 4)))
+            canvas.wait(float(rng.uniform(1.2, 3.0)))
+    samples = canvas.result()
+    n = len(samples)
+    if kind == "background":
+        samples = samples + db(rng.uniform(-30, -14)) * noises.babble(rng, n, voices, language, int(rng.integers(2, 6)))
+    elif kind == "television":
+        samples = samples + db(rng.uniform(-30, -18)) * noises.babble(rng, n, voices, language, 1)
+    elif kind == "speakerphone":
+        samples = reverberant(rng, samples)[:n]
+    return Scene(
+        samples,
+        "human",
+        POST,
+        source=voice.source,
+        language=language,
+        speech_end_s=speech_end_s,
+        detail={"kind": kind, "text": text},
+    )
