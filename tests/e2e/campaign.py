@@ -6,10 +6,9 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -271,8 +270,12 @@ def campaign(
     talk_s: float = TALK_S,
     lines: float = 1.5,
     records: int = RECORDS,
+    edit: Callable[[str], str] = lambda text: text,
 ) -> Iterator[Campaign]:
-    """Dialing with ``lines`` per agent, all agents ready; ``mix`` is of called numbers (default: people only)."""
+    """
+    Dialing with ``lines`` per agent, all agents ready; ``mix`` is of called numbers (default: people only). ``edit``
+    may change the configuration's text further.
+    """
     with ExitStack() as stack:
         # The trunk's port must be known before the site is written, so the carrier comes first, in a folder of its own.
         carrier_folder = Path(stack.enter_context(TemporaryDirectory(prefix="ocsd-e2e-carrier-")))
@@ -291,7 +294,7 @@ def campaign(
             )
         )  # fmt: skip
         ports = wait_for("the simulated carrier", lambda: json_file(ready), carrier, carrier_folder / "carrier.log")
-        with site(ports["carrier_port"], agents=AGENTS, edit=partial(_patient, lines)) as place:
+        with site(ports["carrier_port"], agents=AGENTS, edit=lambda text: edit(_patient(lines, text))) as place:
             (place.folder / "carrier.jsonl").symlink_to(truth_file)
             place.add_records([(number_for(index), f"Customer {index}") for index in range(records)])
             place.start_daemon()
