@@ -153,7 +153,7 @@ if [ -e "$etc/ocsd.toml" ]; then
 else
     # As services, the SIP workers and the media server have units of their own.
     sed -e 's|^# data_dir = .*|data_dir = "/var/lib/ocsd"|' \
-        -e 's|^\[telephony\]$|[telephony]\nembedded = false # units of their own: ocsd-telephony, ocsd-media\nrun_dir = "/run/ocsd"|' \
+        -e 's|^\[telephony\]$|[telephony]\nembedded = false # units of their own: ocsd-telephony, ocsd-media@0\nrun_dir = "/run/ocsd"|' \
         "$source_dir/deploy/example.toml" | write 640 "$etc/ocsd.toml"
 fi
 if [ ! -e "$etc/environment" ]; then
@@ -161,11 +161,14 @@ if [ ! -e "$etc/environment" ]; then
 # Read by the systemd units of ocsd. Secrets that /etc/ocsd/ocsd.toml names as ${NAME} go here, for example:
 # OCSD_TRUNK_PASSWORD=...
 
-# The same as max_legs, sip_host, media_host, rtp_port_first and rtp_port_last of [telephony].
+# The same as max_legs, sip_host, media_host, rtp_port_first and rtp_port_last, media_servers and media_capacity of
+# [telephony]. Each media server is an instance of ocsd-media@, from ocsd-media@0 on.
 OCSD_MAX_LEGS=60
 OCSD_SIP_HOST=127.0.0.1
 OCSD_MEDIA_HOST=127.0.0.1
 OCSD_RTP_PORTS=20000-20999
+OCSD_MEDIA_SERVERS=1
+OCSD_MEDIA_CAPACITY=500
 TEXT
 fi
 if [ -z "$destdir" ]; then
@@ -175,9 +178,14 @@ fi
 
 # --- services ---------------------------------------------------------------------------------------------------------
 
-for unit in ocsd-telephony ocsd-media ocsd; do
+for unit in ocsd-telephony ocsd-media@ ocsd; do
     sed "s#/opt/ocsd/#$prefix/#g" "$source_dir/systemd/$unit.service" | write 644 "$units/$unit.service"
 done
+if [ -e "$units/ocsd-media.service" ]; then
+    # From before there could be several; it serves the same socket as ocsd-media@0, so that only one of them runs.
+    say "ocsd-media.service is replaced by ocsd-media@0: at a quiet hour, systemctl disable --now ocsd-media &&"
+    say "systemctl enable --now ocsd-media@0, and remove $units/ocsd-media.service"
+fi
 if [ -z "$destdir" ] && [ -d /run/systemd/system ]; then
     run systemctl daemon-reload
 else
@@ -188,7 +196,7 @@ cat <<TEXT
 
 ocsd is installed. Next:
   1. edit /etc/ocsd/ocsd.toml (and /etc/ocsd/environment); check with: ocsd check /etc/ocsd/ocsd.toml
-  2. systemctl enable --now ocsd-telephony ocsd-media ocsd
+  2. systemctl enable --now ocsd-telephony ocsd-media@0 ocsd
   3. ocsd ctl status
 After an upgrade: systemctl restart ocsd (conversations go on; the other two services may follow at a quiet hour).
 TEXT
