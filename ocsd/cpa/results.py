@@ -43,9 +43,12 @@ COARSER: Final = MappingProxyType(
 )
 """Kinds of verdict that have no result of their own; all others are results by their own names."""
 
+LABEL_KINDS: Final = MappingProxyType({kind: str(kind) for kind in (VerdictKind.PAGER, VerdictKind.NU_TONE)})
+"""Those of them that the manual has a call result for, by the names that labels have."""
+
 RESULT_OF_INFORMATION: Final = MappingProxyType({VerdictKind.NO_RINGBACK: CallResult.NO_RINGBACK})
-"""The manual's result of a call that nothing but information is known of; NO_ANSWER for all others, as if the ring limit
-had ended the call: a recording says nothing about its signalling."""
+"""The manual's result of a call of which nothing but information is known. NO_ANSWER for all others, as if the ring
+limit had ended the call: a recording says nothing about its signalling."""
 
 MACHINE_PROBABILITY: Final = "p_machine"
 ANALYSIS_BEEP: Final = "beep_at_s"
