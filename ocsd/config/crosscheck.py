@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from ocsd.config import check_pacing, check_rules, check_treatments, check_validation
+from ocsd.config import check_analysis, check_pacing, check_rules, check_treatments, check_validation
 from ocsd.config import objects as o
 from ocsd.config.addresses import is_host, is_sip_uri
+from ocsd.config.analysis import DIALED
 from ocsd.config.located import Located, Objects, names, reference, repeated, valid
 from ocsd.model.columns import MANDATORY_NAMES
 from ocsd.model.enums import DialMode, OptimizeBy
@@ -47,6 +48,7 @@ def problems(objects: Objects, sections: Mapping[str, Located]) -> list[str]:
         *_campaign_groups(objects),
         *check_validation.problems(objects, sections),
         *check_pacing.problems(objects, sections),
+        *check_analysis.problems(objects, sections),
     ]
 
 
@@ -91,6 +93,12 @@ def _port_range(located: Located, telephony: o.Telephony) -> Iterable[str]:
             f"ports {telephony.rtp_port_first} to {telephony.rtp_port_last} serve {pairs} legs (RTP and RTCP each), "
             f"max_legs is {telephony.max_legs}",
         )
+    elif telephony.media_servers * min(telephony.media_capacity, pairs // telephony.media_servers) < telephony.max_legs:
+        yield located.problem(
+            "media_servers",
+            f"{telephony.media_servers} of {telephony.media_capacity} channels (media_capacity), within {pairs} pairs "
+            f"of RTP ports, are too few for max_legs, {telephony.max_legs}",
+        )
 
 
 def _trunks(objects: Objects) -> Iterable[str]:
@@ -100,10 +108,11 @@ def _trunks(objects: Objects) -> Iterable[str]:
             yield located.problem("host", f"must be a host name or an IP address, got {trunk.host!r}")
         if trunk.port == 0:
             yield located.problem("port", "must be a port from 1 to 65535, got 0")
+        by_number = trunk.tone_plan == DIALED
         try:
-            tone_plan(trunk.tone_plan)
+            tone_plan(trunk.country if by_number else trunk.tone_plan)
         except ValueError as error:
-            yield located.problem("tone_plan", str(error))
+            yield located.problem("country" if by_number else "tone_plan", str(error))
         if not _DIGITS.fullmatch(trunk.caller_id):
             yield located.problem("caller_id", "must be digits, with or without a leading +")
         if not _PREFIX.fullmatch(trunk.dial_prefix):

@@ -39,6 +39,7 @@ LONGEST_SOCKET_NAME: Final = "worker-999.sock"
 
 _LEVELS: Final[Mapping[str, Level]] = {
     "application": Level.APPLICATION,
+    "trunks": Level.TRUNK,
     "campaigns": Level.CAMPAIGN,
     "campaign_groups": Level.CAMPAIGN_GROUP,
     "calling_lists": Level.CALLING_LIST,

@@ -66,7 +66,7 @@ class Database(_Object):
 
 
 class Telephony(_Object):
-    """SIP workers and the media server. ``embedded``: started by the daemon when nobody listens in ``run_dir``."""
+    """SIP workers and media servers. ``embedded``: started by the daemon when nobody listens in ``run_dir``."""
 
     embedded: bool = True
     run_dir: str = ""
@@ -77,6 +77,10 @@ class Telephony(_Object):
     media_host: str = "127.0.0.1"
     rtp_port_first: Annotated[int, Field(ge=1024, le=65000)] = 20000
     rtp_port_last: Annotated[int, Field(ge=1026, le=65534)] = 23998
+    media_servers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Media server processes. Each takes an equal portion of the RTP ports, and calls go where there is most room."""
+    media_capacity: Annotated[int, Field(ge=2)] = 500
+    """Most channels (legs) of one of them."""
     prompt_dir: str = ""
     """Folder of the announcements that treatments play (``.wav``: mono, 8 kHz, PCM of 16 bits or u-law; ``.ulaw``), as
     the media server sees it; a server that is not ``embedded`` gets it by ``--prompt-dir``. Empty: none."""
@@ -104,8 +108,10 @@ class Trunk(_Object):
     calls_per_second: Annotated[float, Field(ge=0)] = 0.0
     """0: no limit."""
     tone_plan: str = "US"
+    """Country whose network tones are heard; ``dialed``: that of each dialed number, else ``country``."""
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "US"
     dial_prefix: str = ""
+    options: OptionMap = {}
 
 
 class TimeZoneObject(_Object):

@@ -18,6 +18,7 @@ class Level(Enum):
     """Objects that carry options, weakest first."""
 
     APPLICATION = "application"
+    TRUNK = "trunk"
     CAMPAIGN = "campaign"
     CAMPAIGN_GROUP = "campaign group"
     CALLING_LIST = "calling list"
@@ -36,7 +37,9 @@ class TakesEffect(Enum):
 A: Final = frozenset({Level.APPLICATION})
 AC: Final = frozenset({Level.APPLICATION, Level.CAMPAIGN})
 ACG: Final = frozenset({Level.APPLICATION, Level.CAMPAIGN, Level.CAMPAIGN_GROUP})
-ACGL: Final = frozenset(Level)
+ACGL: Final = ACG | {Level.CALLING_LIST}
+AGT: Final = frozenset({Level.APPLICATION, Level.TRUNK, Level.CAMPAIGN_GROUP})
+ACGT: Final = ACG | {Level.TRUNK}
 
 _TIMES_OF_DAY: Final = re.compile(r"(([01][0-9]|2[0-3]):[0-5][0-9](, ?(?=[0-9])|$))*")
 _BOOLEANS: Final[Mapping[str, bool]] = MappingProxyType({"yes": True, "true": True, "no": False, "false": False})

@@ -1,7 +1,7 @@
 """The options that ocsd supports: their meaning, range and default, and the look-up over levels.
 
 An option stands in the ``options`` table of an object and is looked up from the most specific object to the least:
-calling list, campaign group, campaign, application, built-in default. Names are the Outbound Contact manual's;
+calling list, campaign group, campaign, trunk, application, built-in default. Names are the Outbound Contact manual's;
 defaults are ours, because the manual gives few. The vendor's section names (``default``, ``OCServer``, ...) have no
 counterpart in TOML: an object has one options table.
 
@@ -14,16 +14,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, overload
 
-from ocsd.config.objects import Application, CallingList, Campaign, CampaignGroup, Configuration
+from ocsd.config.cpa_options import CPA_OPTIONS
+from ocsd.config.objects import Application, CallingList, Campaign, CampaignGroup, Configuration, Trunk
 from ocsd.config.option import AC, ACG, ACGL, A, Level, Option, T, TakesEffect
-from telephony.contract import AnalysisSettings
 
-CALL_TIMEGUARD_TIMEOUT: Final = Option(
-    "call_timeguard_timeout", 8000, ACG, TakesEffect.NEXT_ATTEMPT,
-    "Longest call progress analysis after the call is answered; when it runs out the call counts as answered by a "
-    "person.",
-    unit="ms", minimum=500, maximum=60_000,
-)  # fmt: skip
 CALL_WAIT_CONNECTED_TIMEOUT: Final = Option(
     "call_wait_connected_timeout", 25, ACG, TakesEffect.NEXT_ATTEMPT,
     "How long a called number may ring before the call is given up as No Answer. At least 15 s (four rings), as the "
@@ -40,17 +34,6 @@ CALL_WAIT_AGENT_CONNECTED_TIMEOUT: Final = Option(
     "call_wait_agent_connected_timeout", 5.0, ACG, TakesEffect.NEXT_ATTEMPT,
     "How long an agent's phone may take to answer; then the agent becomes not ready.",
     unit="s", minimum=0.5, maximum=60,
-)  # fmt: skip
-CALL_ANSWER_TYPE_RECOGNITION: Final = Option(
-    "call_answer_type_recognition", "positive_am_detection", ACG, TakesEffect.NEXT_ATTEMPT,
-    "What call progress analysis looks for. no_am_detection: tones and fax only, a machine counts as a person; "
-    "positive_am_detection: also answering machines, and what is not positively a machine is a person.",
-    choices=("no_am_detection", "positive_am_detection"),
-)  # fmt: skip
-CPD_ON_CONNECT: Final = Option(
-    "cpd-on-connect", False, frozenset({Level.APPLICATION, Level.CAMPAIGN_GROUP}), TakesEffect.NEXT_ATTEMPT,
-    "yes: analysis begins when the call is answered, for networks that play music instead of ringing; no: tones "
-    "before the answer are recognised too.",
 )  # fmt: skip
 CPN_DIGITS: Final = Option(
     "CPNDigits", "", ACGL, TakesEffect.NEXT_ATTEMPT,
@@ -327,9 +310,8 @@ HTTP_CONNECTION_POOL_SIZE: Final = Option(
 AnyOption: TypeAlias = Option[bool] | Option[int] | Option[float] | Option[str]
 
 _ALL: Final[tuple[AnyOption, ...]] = (
+    *CPA_OPTIONS,
     AGENT_LOGOUT_PREVIEW_CALL_RESULT,
-    CALL_ANSWER_TYPE_RECOGNITION,
-    CALL_TIMEGUARD_TIMEOUT,
     CALL_WAIT_AGENT_CONNECTED_TIMEOUT,
     CALL_WAIT_CONNECTED_TIMEOUT,
     CALL_WAIT_IN_QUEUE_TIMEOUT,
@@ -339,7 +321,6 @@ _ALL: Final[tuple[AnyOption, ...]] = (
     CANCEL_ON_DESKTOP,
     CHECK_DNC_CALLBACK,
     CHECK_DNC_LIST,
-    CPD_ON_CONNECT,
     CPN_DIGITS,
     CPN_DISPLAY_NAME,
     DEFAULT_CAMPAIGNCALLBACK_PRIORITY,
@@ -389,12 +370,12 @@ UNSUPPORTED_OPTIONS: Final = frozenset(
     action-queue-quota agent-assignment agent-assignment-max-num agent-assignment-min-num agent-assignment-priority
     agent-reassignment-if-waiting-ports agent-reassignment-if-waiting-ports-timeout
     agent-reassignment-if-waiting-records agent-reassignment-if-waiting-records-timeout agent_preview_mode_start
-    am-beep-detection am-detection-map am-drop-field asm_channel_num asm_drop_am_announcement_data
+    am-detection-map am-drop-field asm_channel_num asm_drop_am_announcement_data
     asm_drop_announcement_data assured-connect assured-connect-field beep-on-merge call_transfer_type
     call_wait_original_establish_timeout callback-observe-campaign callback-observe-group caller-id-rotation
     caller-id-sets campaign-callback-distr campaign_name_field campaigngroup-preload-uri campaigngroup-states-interval
     campaigngroup-states-uri channel_num contact-processed-notification contact-processed-notification-uri conversion
-    cpd-recording CPNPlan CPNPresentation CPNScreening CPNType criteria customer_id db-stat-recalc-interval
+    CPNPlan CPNPresentation CPNScreening CPNType criteria customer_id db-stat-recalc-interval
     desktop-chains-limit dial_log_buffer dial_log_delimiter dial_log_destination dialer-num-attempts dialer-ttl
     digital-dialer-uri digits-detection expire inbound_agent_assignment_support ivr_group ivr_update_on_release
     log_call_stats merge-method order_by outbound_answer_action outbound_contact_server outbound_release_action
@@ -458,6 +439,7 @@ def lookup(
     group: CampaignGroup | None = None,
     campaign: Campaign | None = None,
     calling_list: CallingList | None = None,
+    trunk: Trunk | None = None,
 ) -> T: ...
 
 
@@ -469,6 +451,7 @@ def lookup(
     group: CampaignGroup | None = None,
     campaign: Campaign | None = None,
     calling_list: CallingList | None = None,
+    trunk: Trunk | None = None,
 ) -> Any: ...
 
 
@@ -479,6 +462,7 @@ def lookup(
     group: CampaignGroup | None = None,
     campaign: Campaign | None = None,
     calling_list: CallingList | None = None,
+    trunk: Trunk | None = None,
 ) -> Any:
     """
     Return the value of an option where it stands most specifically, in the option's type.
@@ -486,28 +470,19 @@ def lookup(
     Args:
         option: one of this module's options (typed result), or a name (``Any``; KeyError when it is not supported).
         group: its campaign is looked at too, unless ``campaign`` names another one.
+        trunk: the one that is dialed on.
     """
     found: AnyOption = OPTIONS[option] if isinstance(option, str) else option
     if campaign is None and group is not None:
         campaign = configuration.campaign(group.campaign)
-    holders: tuple[CallingList | CampaignGroup | Campaign | Application | None, ...] = (
+    holders: tuple[CallingList | CampaignGroup | Campaign | Trunk | Application | None, ...] = (
         calling_list,
         group,
         campaign,
+        trunk,
         configuration.application,
     )
     for holder in holders:
         if holder is not None and found.name in holder.options:
             return found.parse(holder.options[found.name])
     return found.default
-
-
-def analysis_settings(configuration: Configuration, group: CampaignGroup, tone_plan: str) -> AnalysisSettings:
-    """Call progress analysis as the group's options ask for it, with the tone plan of the trunk dialed on."""
-    recognition = lookup(configuration, CALL_ANSWER_TYPE_RECOGNITION, group=group)
-    return AnalysisSettings(
-        tone_plan=tone_plan,
-        detect_machine=recognition == "positive_am_detection",
-        detect_tones=True,
-        timeguard_ms=lookup(configuration, CALL_TIMEGUARD_TIMEOUT, group=group),
-    )

@@ -1,10 +1,10 @@
 """Which parts of a changed configuration a running daemon takes over, and which wait for a restart. Pure.
 
-Taken over: options at every level; trunks' address, ports, rates, credentials, prefixes and caller IDs; ports and
-buffer sizes of campaign groups; what calling lists may dial and when, and their treatments; shares and lists of
-campaigns; descriptions; filters, treatments, statistical days and tables and attempt caps as a whole, new and removed
-ones too, since nothing runs in them. Waiting for a restart: listeners, folders, database and telephony, and every other
-object that appears, disappears or changes what it is made of.
+Taken over: options at every level; trunks' tone plan, address, ports, rates, credentials, prefixes and caller IDs;
+ports and buffer sizes of campaign groups; what calling lists may dial and when, and their treatments; shares and lists
+of campaigns; descriptions; filters, treatments, statistical days and tables and attempt caps as a whole, new and
+removed ones too, since nothing runs in them. Waiting for a restart: listeners, folders, database and telephony, and
+every other object that appears, disappears or changes what it is made of.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,6 +32,7 @@ LIVE_FIELDS: Final = {
             "max_calls",
             "calls_per_second",
             "tone_plan",
+            "options",
         }
     ),
     "time_zones": frozenset[str](),

@@ -438,7 +438,7 @@ def _write_corrections(conn: Connection, corrections: Sequence[Correction]) -> N
 _END_COLUMNS: Final = (
     ("finished_at", "timestamptz"), ("call_result", "int"), ("sip_status", "int"), ("q850_cause", "int"),
     ("cpa_verdict", "text"), ("switch_dbid", "int"), ("interrupted", "boolean"), ("treatment_dbid", "int"),
-    ("because", "text"),
+    ("because", "text"), ("verified", "boolean"), ("agent_result", "int"), ("lost_waiting_for", "text"),
 )  # fmt: skip
 
 _END: Final = (

@@ -23,6 +23,7 @@ from ocsd.model.records import (
     CallingRecord,
     Chain,
     ChainSettlement,
+    CpdRecording,
     FinishedAttempt,
     NewAttempt,
     NewRecord,
@@ -126,6 +127,10 @@ class MemoryListStore:
                 attempt_id, desktop_result=result, desktop_updates=known | dict(updates), desktop_asks=asked
             )
         return trio.lowlevel.checkpoint
+
+    async def note_recording(self, recording: CpdRecording) -> None:
+        await self._reach()
+        self.database.journal.recordings.setdefault(recording.path, recording)
 
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         await self._reach()

@@ -13,6 +13,7 @@ from ocsd.model.records import (
     AbandonmentBucket,
     AbandonmentCounts,
     ChainSettlement,
+    CpdRecording,
     NewAttempt,
     PersonFound,
     Statement,
@@ -47,11 +48,13 @@ class MemoryJournal:
         decisions: in the order in which they were made.
         statements: SQL statements that would have been run, in order.
         outbox: by item id.
+        recordings: of the analysis, by path.
     """
 
     decisions: list[MemoryDecision] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
     outbox: dict[int, MemoryItem] = field(default_factory=dict)
+    recordings: dict[str, CpdRecording] = field(default_factory=dict)
     _by_phone: dict[str, dict[int, NewAttempt]] = field(default_factory=lambda: defaultdict(dict))
     _by_customer: dict[str, dict[int, NewAttempt]] = field(default_factory=lambda: defaultdict(dict))
     _people: dict[tuple[int, int], AbandonmentBucket] = field(default_factory=dict)

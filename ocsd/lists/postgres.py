@@ -20,7 +20,7 @@ import trio
 from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration
-from ocsd.lists import abandonment, caps, claiming, counting, journal, reader, releasing, withdrawing
+from ocsd.lists import abandonment, caps, claiming, counting, journal, reader, recordings, releasing, withdrawing
 from ocsd.lists.adding import Answer, until_taken, write_records
 from ocsd.lists.batcher import Batcher
 from ocsd.lists.caps import Caps
@@ -40,6 +40,7 @@ from ocsd.model.records import (
     CallingRecord,
     Chain,
     ChainSettlement,
+    CpdRecording,
     FinishedAttempt,
     NewAttempt,
     NewRecord,
@@ -213,6 +214,9 @@ class PostgresListStore:
         asks: Mapping[str, object] = NOTHING,
     ) -> Callable[[], Awaitable[None]]:
         return await self._results.post(Correction(attempt_id, call_result, updates, asks))
+
+    async def note_recording(self, recording: CpdRecording) -> None:
+        await self.database.transaction(partial(recordings.note, recording=recording))
 
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         """

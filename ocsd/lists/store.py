@@ -20,6 +20,7 @@ from ocsd.model.records import (
     CallingRecord,
     Chain,
     ChainSettlement,
+    CpdRecording,
     FinishedAttempt,
     NewAttempt,
     NewRecord,
@@ -151,6 +152,10 @@ class ListStore(Protocol):
 
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         """Commit the result; False when this attempt had already been finished (nothing is changed then)."""
+        ...
+
+    async def note_recording(self, recording: CpdRecording) -> None:
+        """Commit what is known of a recording of the analysis; one that is known already stays as it is."""
         ...
 
     async def open_attempts(self) -> list[OpenAttempt]:

@@ -315,6 +315,8 @@ class AttemptTimes:
     released_at: datetime | None = None
     acw_completed_at: datetime | None = None
     abandoned_at: datetime | None = None
+    speech_end_at: datetime | None = None
+    """End of the greeting by which analysis knew who had answered; not one of the manual's."""
 
 
 LATE_S: Final = 2.0
@@ -387,6 +389,9 @@ class FinishedAttempt:
         treatment_dbid: the treatment that was applied; None: none.
         because: why the chain becomes what it becomes, in words.
         person: the person who answered and should have got an agent; None: nobody, or a machine, or nobody waited.
+        verified: a test call, about which the agent was asked (GSW_CALL_RESULT_FEEDBACK).
+        agent_result: the result that the desktop sent, whatever analysis had found; None: it sent none.
+        lost_waiting_for: what somebody who answered was waiting for when the call was lost; None: it was not lost so.
     """
 
     attempt_id: int
@@ -412,6 +417,31 @@ class FinishedAttempt:
     statements: tuple[Statement, ...] = ()
     requests: tuple[HttpRequest, ...] = ()
     person: PersonFound | None = None
+    verified: bool = False
+    agent_result: int | None = None
+    lost_waiting_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CpdRecording:
+    """A recording of call progress analysis (cpd-recording).
+
+    Attributes:
+        path: below the media server's recording folder.
+        began_at: aware UTC.
+        sha256: of the file, hexadecimal.
+        gaps: frames of 20 ms that the disk was too slow for; they are silence.
+        error: why it is missing or not whole; empty: it is.
+    """
+
+    attempt_id: int
+    path: str
+    began_at: datetime
+    duration_s: float
+    size_bytes: int
+    sha256: str
+    gaps: int = 0
+    error: str = ""
 
 
 __all__ = [
@@ -425,6 +455,7 @@ __all__ = [
     "Chain",
     "ChainChange",
     "ChainSettlement",
+    "CpdRecording",
     "FinishedAttempt",
     "HttpRequest",
     "NewAttempt",

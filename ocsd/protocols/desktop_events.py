@@ -379,6 +379,7 @@ class AttachedRecord:
         call_result: the result as it stands now; the row's own one (of the last attempt) when None.
         tz_offset_s: offset of the record's zone from UTC now, daylight saving included, -43200..43200.
         fields: the user columns of the list's format; those with ``send_attribute`` are attached.
+        verified: a test call: the desktop is to send what the call really was.
     """
 
     application_dbid: int
@@ -403,6 +404,7 @@ class AttachedRecord:
     processing_at: datetime | None = None
     times: AttemptTimes = field(default_factory=AttemptTimes)
     fields: Sequence[FormatField] = ()
+    verified: bool = False
 
 
 _SCHEDULED_TYPES: Final = frozenset(
@@ -454,6 +456,8 @@ def user_data(attached: AttachedRecord) -> Message:
         "InteractionType": "Outbound",
         "InteractionSubtype": "OutboundNew",
     }
+    if attached.verified:
+        message["GSW_CALL_RESULT_FEEDBACK"] = 1  # its presence is the message
     if attached.tz_name:
         message["GSW_TZ_NAME"] = attached.tz_name
     if record.agent_id:

@@ -16,7 +16,8 @@ Theory of operation
     RINGING_AGENT -> DIALING -> ALERTING -> TALKING -> WRAP_UP -> FINISHED
            \\____________\\___________\\____________________^ no answer
 
-Dialing ends with an answer or a failure. After the answer, call progress analysis tells a person from a machine; a
+Dialing ends with an answer or a failure. After the answer, call progress analysis tells a person from a machine (with
+no_progress_detection nobody listens, and whoever answers is a person, who waits from the answer on); a
 person waits for an agent at most ``max_wait_s`` after the end of the greeting (16 CFR 310.4(b)(1)(iv): two seconds),
 else hears the drop announcement and the result is Dropped. The agent is dialed when needed, and bridged on answer.
 The result is fixed once; only a desktop's correction replaces it. The shell (``attempt_task.py``) owns legs and time.
@@ -28,7 +29,8 @@ A treatment's call action (`CallPlan`) replaces what happens after the verdict:
     drop             hung up; a person hears the announcement first, and counts as abandoned
     transfer, route  the destination is dialed while the customer hears ringback, bridged when it answers
     mute transfer    the same in silence
-    play message     to a machine when its greeting is over (the recording tone, or GREETING_LIMIT_S), then hung up
+    play message     to a machine when its greeting is over (the recording tone, or GREETING_LIMIT_S; am-beep-detection
+                     off: at once), then hung up
 
 The record of a transferred call is closed at the bridge: its result is known, and the call goes on as one without a
 record, which every later daemon leaves alone. A transfer that fails leaves a machine what it was; a person hears the
@@ -174,6 +176,9 @@ class AttemptMachine(AttemptSteps):
         self.sip_status = 200
         if self.designated_agent is not None:
             return (Do.MARK_ANSWERED, *self.talk(now_s))
+        if not self.rules.analysis:
+            self.assumed_person = True
+            return (Do.MARK_ANSWERED, *self._act_on(None, CallResult.ANSWER, self.marks["answered"], now_s))
         self.state = AttemptState.ANALYSING
         # From here the media server owns the limit; ours fires only if it fell silent.
         self.deadline_s = now_s + self.rules.timeguard_s + SAFETY_MARGIN_S
@@ -200,8 +205,11 @@ class AttemptMachine(AttemptSteps):
     # --- analysis and what follows it ---------------------------------------------------------------------------
 
     def _heard(self, event: Heard, now_s: float) -> tuple[Do, ...]:
-        if event.kind is VerdictKind.BEEP and self.state is AttemptState.AWAITING_BEEP:
-            return self.play(now_s)
+        if not event.connected:
+            self.early_heard.add(event.kind)
+        if event.kind is VerdictKind.BEEP:
+            self.beep_heard |= event.connected
+            return self.play(now_s) if self.state is AttemptState.AWAITING_BEEP else ()
         result = result_of_verdict(event.kind)
         if event.kind is VerdictKind.RINGBACK and self.state in RINGING:
             self.marks.setdefault("alerting", now_s)  # a network that tells by its tone only
@@ -217,7 +225,9 @@ class AttemptMachine(AttemptSteps):
             return ()
         if self.state is AttemptState.ANALYSING:
             self.marks["cpd_completed"] = now_s
-            return self._act_on(event, result, now_s)
+            if event.speech_end_s > 0.0:
+                self.marks["speech_end"] = min(event.speech_end_s, now_s)
+            return self._act_on(event.kind, result, event.speech_end_s or now_s, now_s)
         # A revised verdict: "Hello. ... you have reached" was a machine after all.
         revisable = self.state in (
             *SEEKING,
@@ -229,9 +239,13 @@ class AttemptMachine(AttemptSteps):
             return self._revise(event, result, now_s)
         return ()
 
-    def _act_on(self, event: Heard, result: CallResult, now_s: float) -> tuple[Do, ...]:
-        """Do what the call action for this result says; without one a person gets an agent, the rest is hung up."""
-        self.verdict = event.kind
+    def _act_on(self, kind: VerdictKind | None, result: CallResult, since_s: float, now_s: float) -> tuple[Do, ...]:
+        """
+        Do what the call action for this result says; without one a person gets an agent, the rest is hung up.
+
+        ``kind`` None: nobody listened. ``since_s``: since when a person waits.
+        """
+        self.verdict = kind
         self.plan = self.plan_of(result)
         # A person's result is fixed by what becomes of the call.
         self.result = None if self.found_person else result
@@ -239,7 +253,9 @@ class AttemptMachine(AttemptSteps):
         if action in TRANSFERS:
             return self.transfer(now_s)
         match action:
-            case CallAction.PLAY_MESSAGE if event.kind is VerdictKind.MACHINE:
+            case CallAction.PLAY_MESSAGE if (
+                kind is VerdictKind.MACHINE and self.rules.waits_for_beep and not self.beep_heard
+            ):
                 self.state, self.deadline_s = AttemptState.AWAITING_BEEP, now_s + GREETING_LIMIT_S
                 return ()
             case CallAction.PLAY_MESSAGE:
@@ -247,9 +263,9 @@ class AttemptMachine(AttemptSteps):
             case CallAction.DROP if self.found_person:
                 return self.announce(CallResult.ANSWER, now_s)
             case CallAction.CONNECT:
-                return self.seek(now_s, event.speech_end_s or now_s)
+                return self.seek(now_s, since_s)
             case CallAction.NONE if self.found_person:
-                return self.seek(now_s, event.speech_end_s or now_s)
+                return self.seek(now_s, since_s)
             case _:
                 return self.close(result, now_s, Do.HANG_UP_CUSTOMER)
 
@@ -262,7 +278,7 @@ class AttemptMachine(AttemptSteps):
             self.plan = plan
             return ()  # already under way
         release = self.release_partner()
-        return (*release, *self._act_on(event, result, now_s))
+        return (*release, *self._act_on(event.kind, result, event.speech_end_s or now_s, now_s))
 
     def _prompt_finished(self, error: str, now_s: float) -> tuple[Do, ...]:
         match self.state:
@@ -367,12 +383,16 @@ class AttemptMachine(AttemptSteps):
     def _not_answered(self, event: CustomerEnded, now_s: float) -> tuple[Do, ...]:
         if event.lost and self.designated_agent is None:
             return self.interrupt(now_s)
-        if event.no_answer and self.state is AttemptState.DIALING:
+        if event.no_answer and self.nothing_rang:
             # Not one ring in all that time: a silent trunk must not look like people who do not answer.
             result = CallResult.NO_RINGBACK
         else:
             result = result_of_failure(
-                event.sip_status, event.q850_cause, self.early_verdict, no_answer=event.no_answer
+                event.sip_status,
+                event.q850_cause,
+                self.early_verdict,
+                no_answer=event.no_answer,
+                announced=VerdictKind.ANNOUNCEMENT in self.early_heard,
             )
         if self.designated_agent is not None:
             return self.to_desk(result, now_s, Do.HANG_UP_AGENT, Do.AGENT_TO_WRAP_UP)
@@ -400,7 +420,7 @@ class AttemptMachine(AttemptSteps):
             case AttemptState.ANNOUNCING | AttemptState.PLAYING:
                 return self.close(self.result, now_s, Do.HANG_UP_CUSTOMER)
             case AttemptState.WRAP_UP:
-                if not self.adopted:
+                if not self.adopted and self.demanded:
                     self.record_status = RecordStatus.STALE
                     self.result = CallResult.STALE
                 return self.finish_wrap_up(now_s)

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from ocsd.config.analysis import AnalysisPlan
 from ocsd.lists.store import ListStore
 from ocsd.model.enums import CallResult
-from ocsd.model.records import CallingRecord, Chain, ChainChange
+from ocsd.model.records import CallingRecord, Chain, ChainChange, CpdRecording
 from ocsd.sessions.attempt_events import CallPlan, PendingCallback
 from ocsd.sessions.clock import Clock
+from ocsd.sessions.verdicts import VerdictLog, chosen
 from telephony.api import Media, Telephony
-from telephony.contract import AnalysisSettings
 
 if TYPE_CHECKING:
     from ocsd.sessions.attempt_task import AttemptTask
@@ -39,7 +40,7 @@ class AttemptContext:
     plan: DialPlan
     trunk: str
     switch_dbid: int
-    analysis: AnalysisSettings
+    analysis: AnalysisPlan
     processing_at: datetime | None = None
     """When processing of the attempt began: its pre-dial validation, if it was asked about (aware UTC)."""
     result_for_all: bool = False
@@ -59,6 +60,18 @@ class AttemptContext:
     """``closing`` was asked for before anybody had the record: a call that is answered stands above it."""
     withdrawn: bool = False
     """Cancelled or Do-Not-Call meanwhile: the rows have been written, only the attempt is left to end."""
+    heard: VerdictLog = field(default_factory=VerdictLog)
+    """What analysis has said of the call, and when."""
+
+    @property
+    def verified(self) -> bool:
+        """A test call (GSW_CALL_RESULT_FEEDBACK); the same after a restart, as the identity decides."""
+        return chosen(self.guid, "feedback", self.analysis.verified_ratio)
+
+    @property
+    def recorded(self) -> bool:
+        """The analysis of this call is recorded (cpd-recording)."""
+        return chosen(self.guid, "recording", self.analysis.recorded_ratio)
 
     @property
     def leg_id(self) -> str:
@@ -109,6 +122,10 @@ class AttemptHost(Protocol):
 
         Called once per attempt, possibly while its people still talk.
         """
+        ...
+
+    async def note_recording(self, recording: CpdRecording) -> None:
+        """Keep what is known of a recording of the analysis; the attempt may have ended."""
         ...
 
     def seek_agent(self, task: "AttemptTask") -> None: ...

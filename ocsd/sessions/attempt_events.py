@@ -102,6 +102,8 @@ class AttemptRules:
         record_processed: the record stays open until the desktop's RecordProcessed.
         stale_s: longest time a record stays on a desktop after the call.
         early_analysis: listen to early media (cpd-on-connect is off).
+        analysis: listen after the answer; without, whoever answers is a person (no_progress_detection).
+        waits_for_beep: a message to a machine begins with its recording tone (am-beep-detection).
     """
 
     no_answer_s: float = 25.0
@@ -111,6 +113,8 @@ class AttemptRules:
     record_processed: bool = False
     stale_s: float = 1800.0
     early_analysis: bool = True
+    analysis: bool = True
+    waits_for_beep: bool = True
 
 
 # --- events -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,9 @@ ANNOUNCEMENT_LIMIT_S = 15.0
 MESSAGE_LIMIT_S = 305.0
 """Longest message of "play message": the media server takes prompts of up to five minutes."""
 
+VERIFY_LIMIT_S = 120.0
+"""How long after a test call its agent may still say what it was, where nothing else keeps the record open."""
+
 LATE_VERDICT_GRACE_S = 0.05
 """A verdict later than the legal wait still gets the agent who is ready this instant."""
 
@@ -46,6 +49,10 @@ class AttemptSteps:
             a restart in between finds the attempt open and adopts the conversation.
         said: the result that a desktop or an application has set; whatever the call comes to, it is the attempt's.
         marks: monotonic times of what happened, by audit name (alerting, answered, cpd_completed, released...).
+        assumed_person: nobody listened, so whoever answered is taken for a person.
+        early_heard: everything that was heard before the answer.
+        beep_heard: the recording tone came before the verdict did.
+        verified: a test call: its agent is asked what it was, so the record waits on the desk for VERIFY_LIMIT_S.
         person_at_s: start of the wait for an agent (of a person: the legal wait), None when nobody waits for one.
         let_go: given up by the pacing while it rang.
         adopted: taken over from an earlier run of the daemon, which may have acknowledged a RecordProcessed that is not
@@ -75,6 +82,10 @@ class AttemptSteps:
     let_go: bool = False
     person_at_s: float | None = None
     analysing_early: bool = False
+    assumed_person: bool = False
+    early_heard: set[VerdictKind] = field(default_factory=set)
+    beep_heard: bool = False
+    verified: bool = False
     agent_hears_network: bool = False
     goes_back: bool = False
     """The customer was not dialed: an agent who leaves the desk without a word leaves the record as it was."""
@@ -101,7 +112,19 @@ class AttemptSteps:
     @property
     def found_person(self) -> bool:
         """Analysis takes the called party for a person, as far as it knows by now."""
-        return self.verdict in PEOPLE
+        return self.assumed_person or self.verdict in PEOPLE
+
+    @property
+    def demanded(self) -> bool:
+        """Only the desktop's RecordProcessed finishes the record."""
+        return self.rules.record_processed or self.designated_agent is not None
+
+    @property
+    def nothing_rang(self) -> bool:
+        """Neither the signalling nor the audio ever said that a phone rings, or anything else, before the answer."""
+        if self.state is AttemptState.DIALING:
+            return True
+        return "alerting" not in self.marks and self.early_heard == {VerdictKind.NO_RINGBACK}
 
     def seek(self, now_s: float, from_s: float) -> tuple[Do, ...]:
         """Wait for an agent; a person's legal wait runs since ``from_s`` (monotonic), the end of the greeting."""
@@ -192,12 +215,13 @@ class AttemptSteps:
         """The conversation is over; the record is closed now, or when the desktop is done with it."""
         self.marks.setdefault("released", now_s)
         self.marks["agent_released"] = now_s
-        demanded = self.rules.record_processed or self.designated_agent is not None
-        if self.record_closed or self.processed or not demanded:
+        asked = self.verified and self.said is None
+        if self.record_closed or self.processed or not (self.demanded or asked):
             closing = () if self.record_closed else (Do.CLOSE_RECORD,)
             self.closed()
             return (*hang_up, Do.AGENT_TO_WRAP_UP, *closing, Do.FINISH)
-        self.state, self.deadline_s = AttemptState.WRAP_UP, now_s + self.rules.stale_s
+        kept_s = self.rules.stale_s if self.demanded else min(self.rules.stale_s, VERIFY_LIMIT_S)
+        self.state, self.deadline_s = AttemptState.WRAP_UP, now_s + kept_s
         return (*hang_up, Do.AGENT_TO_WRAP_UP)
 
     def correct(self, call_result: int | None) -> None:

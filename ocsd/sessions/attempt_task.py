@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
+import msgspec
 import structlog
 import trio
 
@@ -16,12 +17,14 @@ from ocsd.model.records import (
     Statement,
 )
 from ocsd.sessions import attempt_events as machine_events
+from ocsd.sessions.analysis_recording import AnalysisRecording
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AttemptMachine
 from ocsd.sessions.attempt_context import AttemptContext, AttemptHost, DialPlan
 from ocsd.sessions.attempt_events import AttemptState, CallPlan, Do, Event
 from ocsd.sessions.clock import utc_of
 from ocsd.sessions.people import person_of
 from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of
+from ocsd.sessions.verdicts import lost_waiting_for
 from telephony.api import (
     CallRefused,
     Channel,
@@ -37,6 +40,7 @@ from telephony.contract import (
     LegProgress,
     PlaceCall,
     PromptFinished,
+    RecordingFinished,
     Verdict,
 )
 
@@ -78,9 +82,11 @@ class AttemptTask:
         self.context = context
         self.machine = machine
         self.machine.plan_of = partial(host.call_action, self)
+        self.machine.verified = context.verified
         self.leg: Leg | None = None
         self.channel: Channel | None = None
         self.second = SecondLeg(host.telephony, host.media, self.post)
+        self.recording = AnalysisRecording(context, machine.rules, host.clock, host.note_recording)
         self.customer_gone = False
         self.media_lost = False
         self.closed = trio.Event()
@@ -262,13 +268,9 @@ class AttemptTask:
         async for event in channel.events:
             match event:
                 case Verdict():
-                    self.context.evidence["cpa"] = {
-                        "kind": str(event.kind),
-                        "cause": event.cause,
-                        "connected": event.connected,
-                    } | event.evidence
                     # What an adopted channel heard before the answer was early media, whatever the report says.
                     connected = event.connected and event.at_s >= self.machine.marks.get("answered", 0.0)
+                    self.context.heard.note(msgspec.structs.replace(event, connected=connected))
                     self.post(machine_events.Heard(event.kind, connected, event.speech_end_s))
                 case PromptFinished() if event.prompt != self._prompt:
                     pass  # it made place for the one that plays now
@@ -277,6 +279,8 @@ class AttemptTask:
                         log.error("attempt.prompt_not_played", prompt=event.prompt, why=event.error)
                         self.context.evidence["prompt_error"] = event.error
                     self.post(machine_events.PromptFinished(event.error))
+                case RecordingFinished():
+                    await self.recording.finished(event)
                 case ChannelFailed():
                     log.warning("attempt.media_command_failed", why=event.why)
                 case ChannelLost():
@@ -296,7 +300,8 @@ class AttemptTask:
             case Do.START_EARLY_ANALYSIS | Do.START_ANALYSIS:
                 if self.channel is not None:
                     connected = do is Do.START_ANALYSIS
-                    await self.channel.start_analysis(connected, context.analysis)
+                    await self.recording.begin(self.channel)
+                    await self.channel.start_analysis(connected, context.analysis.settings)
             case Do.MARK_ANSWERED:
                 answered_at = utc_of(host.clock, machine.marks["answered"])
                 assert answered_at is not None
@@ -372,6 +377,7 @@ class AttemptTask:
 
     async def _bridge(self) -> None:
         if self.channel is not None and self.second.channel is not None:
+            await self.recording.end(self.channel)
             await self.channel.stop_analysis()
             await self.channel.bridge(self.second.channel)
 
@@ -400,6 +406,7 @@ class AttemptTask:
         if self.channel is None:
             self.post(machine_events.PromptFinished("no channel"))
         else:
+            await self.recording.end(self.channel)
             await self.channel.play(prompt)
 
     # --- the end ----------------------------------------------------------------------------------------------------
@@ -415,6 +422,7 @@ class AttemptTask:
             released_at=utc_of(clock, marks.get("released")),
             acw_completed_at=utc_of(clock, marks.get("acw_completed")),
             abandoned_at=utc_of(clock, marks.get("abandoned")),
+            speech_end_at=utc_of(clock, marks.get("speech_end")),
         )
 
     async def _write_result(self) -> None:
@@ -462,6 +470,7 @@ class AttemptTask:
             await self.leg.aclose()
         if self.channel is not None:
             await self.channel.close()
+            await self.recording.wait(self.channel)
 
 
 def final_result(machine: AttemptMachine) -> int:
@@ -499,13 +508,31 @@ def finished_attempt(
         interrupted=machine.interrupted,
         count_attempt=machine.count_attempt,
         updates=context.updates,
-        evidence=context.evidence | ({"given_up_by": "pacing"} if machine.let_go else {}),
+        evidence=evidence_of(task),
         treatment_dbid=treatment_dbid,
         because=because,
         statements=tuple(statements),
         requests=tuple(requests),
         person=person_of(machine, task.host.clock),
+        verified=context.verified,
+        agent_result=machine.said,
+        lost_waiting_for=lost_waiting_for(machine, context.heard),
     )
+
+
+def evidence_of(task: AttemptTask) -> dict[str, object]:
+    """What the result rests on: of the signalling, of the analysis, of the pacing. JSON-safe."""
+    context, machine = task.context, task.machine
+    found = dict(context.evidence)
+    if heard := context.heard.document(machine):
+        settings = context.analysis.settings
+        found["cpa"] = heard | {
+            "recognition": context.analysis.recognition,
+            **({} if settings is None else {"tone_plan": settings.tone_plan}),
+        }
+    if machine.let_go:
+        found["given_up_by"] = "pacing"
+    return found
 
 
 __all__ = ["AttemptContext", "AttemptHost", "AttemptTask", "DialPlan", "final_result", "finished_attempt"]

@@ -38,7 +38,7 @@ async def dial(session: "Session", count: int) -> None:
     session.bucket.take(len(started))
     session.score.tally.launched(len(started), now_s)
     for context in started:
-        machine = AttemptMachine(session.planner.rules(context.record.list_dbid), now_s)
+        machine = AttemptMachine(session.planner.rules(context.record.list_dbid, context.trunk), now_s)
         session.launch(session.new_attempt(context, machine))
 
 

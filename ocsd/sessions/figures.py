@@ -192,5 +192,7 @@ def statistics(session: "Session") -> dict[str, float | int | None]:
     }
     figures |= session.prevalidation.statistics()
     figures |= session.guard.figures()
+    figures |= session.verdicts.figures()
+    figures |= session.verification.figures()
     figures |= {f"result_{code}": count for code, count in sorted(session.score.tally.results.items())}
     return figures

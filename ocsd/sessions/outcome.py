@@ -84,6 +84,10 @@ RESULT_OF_CAUSE: Final = MappingProxyType(
 )
 """Causes 16 (normal clearing), 31 and 127 say nothing and are left to the SIP status."""
 
+EXPLAINED_BY_VOICE: Final = frozenset({487, 500, 504})
+"""After an announcement of the network these say only that it has hung up: the reason was spoken, the trunk works, and
+the called party was not reached. A status or cause that names a reason of its own stands."""
+
 RESULT_OF_VERDICT: Final = MappingProxyType(
     {
         VerdictKind.HUMAN: CallResult.ANSWER,
@@ -105,7 +109,9 @@ RESULT_OF_VERDICT: Final = MappingProxyType(
         VerdictKind.SILENCE: CallResult.SILENCE,
     }
 )
-"""What is missing here (RINGBACK, CRBT, ANNOUNCEMENT, NO_RINGBACK, BEEP) is information, not a result."""
+"""What is missing here (RINGBACK, CRBT, ANNOUNCEMENT, NO_RINGBACK, BEEP) is information, not a result. Two of them
+count in an unanswered call: ANNOUNCEMENT (`EXPLAINED_BY_VOICE`), and NO_RINGBACK when the ring limit runs out and
+nothing else was heard or signalled (`AttemptSteps.nothing_rang`)."""
 
 PEOPLE: Final = frozenset({VerdictKind.HUMAN, VerdictKind.TIMEGUARD})
 
@@ -134,7 +140,12 @@ def result_of_verdict(kind: VerdictKind) -> CallResult | None:
 
 
 def result_of_failure(
-    sip_status: int, q850_cause: int | None, early_verdict: VerdictKind | None, *, no_answer: bool
+    sip_status: int,
+    q850_cause: int | None,
+    early_verdict: VerdictKind | None,
+    *,
+    no_answer: bool,
+    announced: bool = False,
 ) -> CallResult:
     """
     Result of an attempt that was never answered.
@@ -144,6 +155,7 @@ def result_of_failure(
         q850_cause: from a Reason header, or None.
         early_verdict: tone heard in early media, or None.
         no_answer: our own ring limit ran out.
+        announced: somebody spoke before the answer.
     """
     if early_verdict is not None and (heard := RESULT_OF_VERDICT.get(early_verdict)) is not None:
         return heard
@@ -153,6 +165,8 @@ def result_of_failure(
         return RESULT_OF_CAUSE[q850_cause]
     if sip_status == 0:
         return CallResult.GENERAL_ERROR
+    if announced and sip_status in EXPLAINED_BY_VOICE:
+        return CallResult.REMOTE_RELEASE
     try:
         return RESULT_OF_STATUS[sip_status]
     except KeyError:

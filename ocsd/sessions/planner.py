@@ -4,12 +4,14 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from ocsd.config.analysis import AnalysisPlan, analysis_plan, plan_for, recognition
+from ocsd.config.cpa_options import AM_BEEP_DETECTION, CALL_TIMEGUARD_TIMEOUT, CPD_ON_CONNECT, NO_PROGRESS_DETECTION
 from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Treatment, Trunk
-from ocsd.config.options import analysis_settings, lookup
+from ocsd.config.options import lookup
 from ocsd.lists.gates import DIALED_TYPES, refusal
 from ocsd.lists.tables import time_zone_dbid
 from ocsd.model.enums import DialMode, OptimizeBy, RecordType
@@ -20,7 +22,6 @@ from ocsd.sessions.attempt import AttemptRules
 from ocsd.sessions.attempt_task import AttemptContext, DialPlan
 from ocsd.sessions.group import DialSettings
 from pacing import Algorithm, Goal, Mode, PacingTarget
-from telephony.contract import AnalysisSettings
 
 _GOALS: Final = {
     OptimizeBy.BUSY_FACTOR: Goal.BUSY_FACTOR,
@@ -58,8 +59,8 @@ class Planner:
         self.campaign: Campaign = config.campaign(group.campaign)
         self._options: dict[tuple[str, int | None], str | int | float | bool] = {}
         """What was looked up: a planner's configuration never changes, and a dozen options are asked for every call."""
-        self._rules: dict[int, AttemptRules] = {}
-        self._analyses: dict[str, AnalysisSettings] = {}
+        self._rules: dict[tuple[int, str], AttemptRules] = {}
+        self._analyses: dict[tuple[str, str], AnalysisPlan] = {}
         self._lists = {entry.dbid: entry for entry in config.calling_lists}
         self._hours: dict[int, Hours] = {}
         self._validation: dict[int, ValidationRules | None] = {}
@@ -109,22 +110,30 @@ class Planner:
         """The group's part of what it shares with others, relative to theirs."""
         return float(self.option("sharing-weight"))
 
-    def rules(self, list_dbid: int) -> AttemptRules:
-        """Limits of an attempt on a record of this list."""
-        if (found := self._rules.get(list_dbid)) is None:
-            found = self._rules[list_dbid] = self._attempt_rules(list_dbid)
+    def rules(self, list_dbid: int, trunk: str = "") -> AttemptRules:
+        """Limits of an attempt on a record of this list; ``trunk``: the one dialed on, whose options count too."""
+        if (found := self._rules.get((list_dbid, trunk))) is None:
+            found = self._rules[list_dbid, trunk] = self._attempt_rules(list_dbid, trunk)
         return found
 
-    def _attempt_rules(self, list_dbid: int) -> AttemptRules:
+    def _attempt_rules(self, list_dbid: int, trunk_name: str) -> AttemptRules:
+        trunk = self._trunk(trunk_name)
+        of_trunk = partial(lookup, self.config, campaign=self.campaign, group=self.group, trunk=trunk)
+        analysed = trunk is None or recognition(self.config, self.group, trunk) != NO_PROGRESS_DETECTION
         return AttemptRules(
             no_answer_s=float(self.option("call_wait_connected_timeout", list_dbid)),
-            timeguard_s=float(self.option("call_timeguard_timeout", list_dbid)) / 1000.0,
+            timeguard_s=float(of_trunk(CALL_TIMEGUARD_TIMEOUT)) / 1000.0,
             max_wait_s=float(self.option("call_wait_in_queue_timeout", list_dbid)),
             agent_answer_s=float(self.option("call_wait_agent_connected_timeout", list_dbid)),
             record_processed=bool(self.option("record_processed", list_dbid)),
             stale_s=float(self.option("stale_clean_timeout", list_dbid)) * 60.0,
-            early_analysis=not bool(self.option("cpd-on-connect", list_dbid)),
+            early_analysis=analysed and not bool(of_trunk(CPD_ON_CONNECT)),
+            analysis=analysed,
+            waits_for_beep=bool(of_trunk(AM_BEEP_DETECTION)),
         )
+
+    def _trunk(self, name: str) -> Trunk | None:
+        return next((trunk for trunk in self.config.trunks if trunk.name == name), None)
 
     def context(self, attempt_id: int, chain: Chain, trunk: Trunk) -> AttemptContext:
         """How to call the first record of a chain over this trunk."""
@@ -146,13 +155,15 @@ class Planner:
             ),
             trunk=trunk.name,
             switch_dbid=trunk.dbid,
-            analysis=self._analysis(trunk.tone_plan),
+            analysis=self._analysis(trunk, record.contact_info),
             result_for_all=self.result_for_all(record.list_dbid),
         )
 
-    def _analysis(self, tone_plan: str) -> AnalysisSettings:
-        if (found := self._analyses.get(tone_plan)) is None:
-            found = self._analyses[tone_plan] = analysis_settings(self.config, self.group, tone_plan)
+    def _analysis(self, trunk: Trunk, number: str) -> AnalysisPlan:
+        # A trunk that reaches every country has as many plans as those have tones.
+        key = trunk.name, plan_for(trunk, number)
+        if (found := self._analyses.get(key)) is None:
+            found = self._analyses[key] = analysis_plan(self.config, self.group, trunk, number)
         return found
 
     def new_attempts(self, contexts: Iterable[AttemptContext], now: datetime) -> list[NewAttempt]:

@@ -30,6 +30,7 @@ import trio
 from ocsd.model.enums import CallResult, ContactInfoType, RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import AttemptTimes, CallingRecord, Chain, ChainChange, FinishedAttempt, OpenAttempt
+from ocsd.sessions.analysis_recording import attempt_of, noted
 from ocsd.sessions.attempt import SAFETY_MARGIN_S, AttemptMachine, AttemptState, Do, Heard
 from ocsd.sessions.attempt_events import Cancelled, PendingCallback, Withdrawn
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
@@ -201,6 +202,9 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
         campaigns.start_soon(_see_through, *pair)
     await telephony.hang_up_unclaimed()
     await media.close_unclaimed()
+    for event in media.take_recorded():  # finished while no daemon was there to hear of it
+        if (attempt_id := attempt_of(event.path)) is not None:
+            await store.note_recording(noted(event, attempt_id, campaigns.clock))
     returned = await store.recover_claims()
     return Recovered(adopted, given_up, returned)
 
@@ -329,7 +333,7 @@ def _adopt(
     media: Media,
 ) -> AttemptTask | None:
     """Rebuild the attempt in the state its legs are in; None: settle it."""
-    rules = session.planner.rules(attempt.list_dbid)
+    rules = session.planner.rules(attempt.list_dbid, context.trunk)
     clock, leg, channel = session.clock, remains.leg, remains.channel
     now_s = clock.now_s()
 
@@ -388,7 +392,9 @@ def _adopt(
         machine.sip_status = 200
         machine.state = AttemptState.ANALYSING
         machine.deadline_s = now_s + rules.timeguard_s + SAFETY_MARGIN_S
-        if remains.verdict is not None:
+        if not rules.analysis:
+            task.post(Heard(VerdictKind.TIMEGUARD, connected=True, speech_end_s=answered_at_s))
+        elif remains.verdict is not None:
             # Reached while nobody listened. Act on it first, before anything else is heard.
             task.post(Heard(remains.verdict, connected=True, speech_end_s=channel.verdict_at_s))
         elif attempt.answered_at is None or not channel.analysing:

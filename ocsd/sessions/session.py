@@ -12,7 +12,7 @@ from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.store import ListStore
 from ocsd.model.enums import CallResult, GroupCampStatus
 from ocsd.model.errors import ConfigError, StoreUnavailable
-from ocsd.model.records import CallingRecord, Chain, ChainSettlement, OpenAttempt
+from ocsd.model.records import CallingRecord, Chain, ChainSettlement, CpdRecording, OpenAttempt
 from ocsd.rules.contract import Hours
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptMachine, AttemptState, CallPlan, Forced
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
@@ -37,6 +37,8 @@ from ocsd.sessions.settling import treat
 from ocsd.sessions.shared import Sharing
 from ocsd.sessions.supply import RecordSupply
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
+from ocsd.sessions.verdicts import VerdictTally
+from ocsd.sessions.verification import Verification
 from ocsd.treatments.contract import Decision, Situation
 from ocsd.validation import Validator
 from pacing import DialDecision, GroupSnapshot
@@ -124,6 +126,8 @@ class Session:
         target, max_wait_s = self.planner.target(settings), min(10.0, max(0.0, patience_s))
         self.pacing = PacingBook(config, group, target, max_wait_s, clock=clock, keeping=keeping, learnt=learnt)
         self.score = Score(self.pacing.recorder)
+        self.verdicts = VerdictTally()
+        self.verification = Verification()
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -404,7 +408,15 @@ class Session:
     def call_action(self, task: AttemptTask, call_result: CallResult) -> CallPlan | None:
         """What the list's treatments, as they are configured now, do to a call on which this was found."""
         chain = self.supply.live(task.context.chain) or task.context.chain
-        return call_plan(self.planner, chain, task.context, call_result, self.clock.utc())
+        plan = call_plan(self.planner, chain, task.context, call_result, self.clock.utc())
+        return self.verification.plan(task.context, call_result, plan, self.roster, self.clock.now_s())
+
+    async def note_recording(self, recording: CpdRecording) -> None:
+        """A recording that cannot be noted is deleted with the others of its day; the call is worth more."""
+        try:
+            await self.store.note_recording(recording)
+        except StoreUnavailable as error:
+            log.warning("recording.not_noted", path=recording.path, error=str(error))
 
     async def settle(self, task: AttemptTask) -> None:
         """Write what the attempt came to and what becomes of its chain; go on with the chain when that is soon."""
@@ -516,6 +528,8 @@ class Session:
         self.leave_trunk(attempt_id)
         self.attempts.pop(attempt_id, None)
         self.score.finish(attempt_id, task.machine)
+        self.verdicts.ended(task.machine, task.context.heard)
+        self.verification.ended(attempt_id)
         if task.closed.is_set():
             self.guard.written(attempt_id)
         self._changed.set()

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from ocsd.config import cpa_options as cpa
 from ocsd.config import options as opt
 from ocsd.config.objects import Application, CallingList, Campaign, CampaignGroup, Configuration
 from ocsd.config.option import Level, Option, OptionValue
-from ocsd.config.options import analysis_settings, check_option, lookup
+from ocsd.config.options import check_option, lookup
 from ocsd.config.options_page import page
 from ocsd.dnc.schedule import times_of_day
 
@@ -33,7 +34,7 @@ def test_given_an_option_nowhere_when_looked_up_then_the_default_holds():
     configuration, group, calling_list = tree()
 
     assert lookup(configuration, opt.CPN_DIGITS, group=group, calling_list=calling_list) == ""
-    assert lookup(configuration, opt.CALL_TIMEGUARD_TIMEOUT, group=group) == 8000
+    assert lookup(configuration, cpa.CALL_TIMEGUARD_TIMEOUT, group=group) == 8000
 
 
 def test_given_an_option_on_all_levels_when_levels_are_taken_away_then_the_next_weaker_one_holds():
@@ -71,14 +72,14 @@ def test_given_a_name_when_looked_up_then_it_is_the_same_as_the_option_and_an_un
         (opt.RECORD_PROCESSED, "True", True),
         (opt.RECORD_PROCESSED, "no", False),
         (opt.RECORD_PROCESSED, "false", False),
-        (opt.CALL_TIMEGUARD_TIMEOUT, "500", 500),
-        (opt.CALL_TIMEGUARD_TIMEOUT, 60_000.0, 60_000),
+        (cpa.CALL_TIMEGUARD_TIMEOUT, "500", 500),
+        (cpa.CALL_TIMEGUARD_TIMEOUT, 60_000.0, 60_000),
         (opt.DIALING_RATE_LIMIT, 5, 5.0),
         (opt.MAX_OVERDIAL_RATE, "2.5", 2.5),
         (opt.CPN_DIGITS, 12025550100, "12025550100"),
         (opt.CPN_DIGITS, "+12025550100", "+12025550100"),
         (opt.CPN_DISPLAY_NAME, "Müller & Söhne", "Müller & Söhne"),
-        (opt.CALL_ANSWER_TYPE_RECOGNITION, "no_am_detection", "no_am_detection"),
+        (cpa.CALL_ANSWER_TYPE_RECOGNITION, "no_am_detection", "no_am_detection"),
         (opt.AGENT_LOGOUT_PREVIEW_CALL_RESULT, -1, -1),
         (opt.AGENT_LOGOUT_PREVIEW_CALL_RESULT, "53", 53),
         (opt.DNC_REREAD_AT, "", ""),
@@ -98,11 +99,11 @@ def test_given_an_allowed_value_when_parsed_then_it_has_the_type_of_the_option(o
     [
         (opt.RECORD_PROCESSED, 1),
         (opt.RECORD_PROCESSED, "on"),
-        (opt.CALL_TIMEGUARD_TIMEOUT, True),
-        (opt.CALL_TIMEGUARD_TIMEOUT, 499),
-        (opt.CALL_TIMEGUARD_TIMEOUT, 60_001),
-        (opt.CALL_TIMEGUARD_TIMEOUT, 1000.5),
-        (opt.CALL_TIMEGUARD_TIMEOUT, "fast"),
+        (cpa.CALL_TIMEGUARD_TIMEOUT, True),
+        (cpa.CALL_TIMEGUARD_TIMEOUT, 499),
+        (cpa.CALL_TIMEGUARD_TIMEOUT, 60_001),
+        (cpa.CALL_TIMEGUARD_TIMEOUT, 1000.5),
+        (cpa.CALL_TIMEGUARD_TIMEOUT, "fast"),
         (opt.CALL_WAIT_CONNECTED_TIMEOUT, 14),
         (opt.MAX_OVERDIAL_RATE, 0),
         (opt.MAX_OVERDIAL_RATE, "nan"),
@@ -114,9 +115,14 @@ def test_given_an_allowed_value_when_parsed_then_it_has_the_type_of_the_option(o
         (opt.CPN_DISPLAY_NAME, 'a" <sip:x@y>'),
         (opt.CPN_DISPLAY_NAME, "a\r\nX: y"),
         (opt.CPN_DISPLAY_NAME, "x" * 65),
-        (opt.CALL_ANSWER_TYPE_RECOGNITION, "accurate_am_detection"),
-        (opt.CALL_ANSWER_TYPE_RECOGNITION, "no_progress_detection"),
-        (opt.CALL_ANSWER_TYPE_RECOGNITION, ["no_am_detection"]),
+        (cpa.CALL_ANSWER_TYPE_RECOGNITION, "accurate"),
+        (cpa.CALL_ANSWER_TYPE_RECOGNITION, "NO_AM_DETECTION"),
+        (cpa.CPD_RECORDING_SHARE, 0),
+        (cpa.CPD_RECORDING_RETENTION, 0),
+        (cpa.CALL_RESULT_FEEDBACK, 1001),
+        (cpa.CPA_MACHINE_PROBABILITY, 1.02),
+        (cpa.CPA_HUMAN_SILENCE, -2),
+        (cpa.CALL_ANSWER_TYPE_RECOGNITION, ["no_am_detection"]),
         (opt.AGENT_LOGOUT_PREVIEW_CALL_RESULT, -2),
         (opt.AGENT_LOGOUT_PREVIEW_CALL_RESULT, 54),
         (opt.DEFAULT_GENERAL_PRIORITY, 101),
@@ -166,6 +172,9 @@ def test_given_each_option_and_level_when_checked_then_only_its_own_levels_pass(
         ("zzz", "unknown option"),
         ("asm_channel_num", "this option of the manual is not supported by this version"),
         ("channel_num", "use num_of_channels of the campaign group"),
+        ("am-detection-map", "this option of the manual is not supported by this version"),
+        ("am-drop-field", "this option of the manual is not supported by this version"),
+        ("cpa_human_silence", "did you mean cpa-human-silence or"),
         ("customer_id", "use customer_id_field of the calling list"),
         ("treatment-weekday-stattable", "use weekday_table of the calling list"),
     ],
@@ -188,17 +197,6 @@ def test_given_no_options_when_priorities_are_looked_up_then_callbacks_go_before
     )
 
     assert callback > rescheduled > general
-
-
-def test_given_recognition_options_when_analysis_is_set_up_then_it_follows_them():
-    configuration, group, _ = tree(
-        campaign={"call_answer_type_recognition": "no_am_detection"}, group={"call_timeguard_timeout": 5000}
-    )
-
-    found = analysis_settings(configuration, group, "UK")
-
-    assert (found.detect_machine, found.detect_tones, found.timeguard_ms, found.tone_plan) == (False, True, 5000, "UK")
-    assert analysis_settings(*tree()[:2], "US").detect_machine is True
 
 
 def test_given_the_registry_when_the_page_is_made_then_the_one_in_docs_is_the_same():

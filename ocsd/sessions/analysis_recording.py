@@ -1,0 +1,112 @@
+"""The recording of one call's analysis (cpd-recording): begins with it, ends before anybody talks, is noted on disk."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+
+from ocsd.model.records import CpdRecording
+from ocsd.sessions.attempt_events import AttemptRules
+from ocsd.sessions.clock import Clock, utc_of
+from telephony.api import Channel
+from telephony.contract import Layout, RecordingFinished
+
+if TYPE_CHECKING:
+    from ocsd.sessions.attempt_context import AttemptContext
+
+log = structlog.get_logger()
+
+FOLDER: Final = "cpd"
+"""Below the media server's recording folder; retention deletes from here and from nowhere else."""
+
+AFTER_LIMITS_S: Final = 60.0
+"""A recording ends by itself so long after the limits for ringing and analysis: the wait for a recording tone is 20 s,
+that for an agent a few."""
+
+WAIT_LIMIT_S: Final = 4.0
+"""How long a call that is over waits for the media server to finish its file."""
+
+
+def path_of(day: str, attempt_id: int, guid: str) -> str:
+    """``day``: YYYY-MM-DD, UTC. The name holds the attempt, so that no recording is without an owner."""
+    return f"{FOLDER}/{day}/{attempt_id}-{guid[:8]}.wav"
+
+
+def attempt_of(path: str) -> int | None:
+    """Whose recording a path of `path_of` is; None: it is none."""
+    parts = path.split("/")
+    number = parts[2].partition("-")[0] if len(parts) == 3 and parts[0] == FOLDER else ""
+    return int(number) if number.isascii() and number.isdigit() else None
+
+
+def noted(event: RecordingFinished, attempt_id: int, clock: Clock) -> CpdRecording:
+    """What the database keeps of a finished recording."""
+    began_at = utc_of(clock, event.began_at_s) if event.began_at_s > 0.0 else None
+    return CpdRecording(
+        attempt_id=attempt_id,
+        path=event.path,
+        began_at=began_at if began_at is not None else clock.utc(),
+        duration_s=event.duration_s,
+        size_bytes=event.size_bytes,
+        sha256=event.sha256,
+        gaps=event.gaps,
+        error=event.error,
+    )
+
+
+class AnalysisRecording:
+    """
+    Records nothing unless the call was chosen for it.
+
+    ``keep`` is awaited with what is known when the file is on disk, or when it is known that there will be none.
+    """
+
+    def __init__(
+        self,
+        context: "AttemptContext",
+        rules: AttemptRules,
+        clock: Clock,
+        keep: Callable[[CpdRecording], Awaitable[None]],
+    ) -> None:
+        self._context = context
+        self._max_s = rules.no_answer_s + rules.timeguard_s + rules.max_wait_s + AFTER_LIMITS_S
+        self._clock = clock
+        self._keep = keep
+        self._path = ""
+        self._ended = False
+        self._noted = False
+
+    async def begin(self, channel: Channel) -> None:
+        """With the analysis; asked again at the answer, the recording of the early media goes on."""
+        if self._path or not self._context.recorded:
+            return
+        day = f"{self._clock.utc():%Y-%m-%d}"
+        self._path = path_of(day, self._context.attempt_id, self._context.guid)
+        await channel.start_recording(self._path, Layout.MONO, max_s=self._max_s)
+
+    async def end(self, channel: Channel) -> None:
+        """Before an agent, a prompt or a destination is heard."""
+        if self._path and not self._ended:
+            self._ended = True
+            await channel.stop_recording(self._path)
+
+    async def finished(self, event: RecordingFinished) -> None:
+        """The media server has written the file, or says why not."""
+        if event.path != self._path:
+            return
+        self._noted = True
+        if event.error:
+            log.warning("recording.failed", path=event.path, why=event.error)
+        await self._keep(noted(event, self._context.attempt_id, self._clock))
+
+    async def wait(self, channel: Channel) -> None:
+        """The channel is closed: its last events are still to come, the end of the recording among them."""
+        if not self._path or self._noted:
+            return
+        with trio.move_on_after(WAIT_LIMIT_S):
+            async for event in channel.events:
+                if isinstance(event, RecordingFinished):
+                    await self.finished(event)
+                    if self._noted:
+                        return
