@@ -9,14 +9,20 @@ COMMON_HZ: tuple[float, ...] = (425.0, 440.0, 480.0, 500.0, 620.0, 660.0, 750.0,
 HIGHER_HZ: tuple[float, ...] = (1020.0, 1050.0, 1100.0, 1200.0, 1330.0, 1400.0, 1477.0, 1500.0, 1750.0, 1850.0, 1980.0)
 
 
-def draw_beep(rng: np.random.Generator) -> tuple[Samples, dict[str, object]]:
-    """A recording beep, RMS 1.0 while it is on, and what it is: Hz and shape. Single, dual, stepped or repeated."""
+def draw_beep(rng: np.random.Generator, *, repeated: bool = True) -> tuple[Samples, dict[str, object]]:
+    """
+    A recording beep, RMS 1.0 while it is on, and what it is: Hz and shape.
+
+    ``repeated`` False leaves out rows of short beeps, which with nothing else would be a pager.
+    """
     low_s, high_s = pick(rng, ((0.1, 0.3), (0.3, 0.7), (0.7, 1.6)), (3, 5, 2))
     length_s = float(rng.uniform(low_s, high_s))
     first = pick(rng, COMMON_HZ + HIGHER_HZ) * rng.uniform(0.99, 1.01)
     if chance(rng, 0.25):
         first = float(rng.uniform(400, 2000))
-    shape = pick(rng, ("single", "dual", "harmonics", "steps", "repeated", "decaying"), (60, 12, 10, 6, 7, 5))
+    shape = pick(
+        rng, ("single", "dual", "harmonics", "steps", "repeated", "decaying"), (60, 12, 10, 6, 7 * repeated, 5)
+    )
     hz = [first]
     t = np.arange(round(length_s * RATE_HZ)) / RATE_HZ
     if shape == "dual":

@@ -8,10 +8,19 @@ from typing import Final
 import numpy as np
 
 from telephony.cpa.corpus import line, machines, people, speech
+from telephony.cpa.corpus.exchange import (
+    SIT_CODES,
+    announcement,
+    colour_ringback,
+    nothing,
+    progress_tone,
+    special_information,
+)
 from telephony.cpa.corpus.mailboxes import beep_only, mailbox
 from telephony.cpa.corpus.persons import person
 from telephony.cpa.corpus.plan import TRAIN, Job
 from telephony.cpa.corpus.scene import Scene, chance, pick
+from telephony.cpa.corpus.terminals import fax, modem, pager
 from telephony.cpa.corpus.wav import write_wav
 
 MANIFEST: Final = "manifest.jsonl"
@@ -50,9 +59,25 @@ def _machine(rng: np.random.Generator, job: Job) -> Scene:
     return mailbox(rng, voices_of(job.split), language, pick(rng, sentences(texts, job.split)), menu=menu)
 
 
+def _progress_tone(rng: np.random.Generator, job: Job) -> Scene:
+    return progress_tone(rng, job.label)
+
+
+def _special_information(rng: np.random.Generator, job: Job) -> Scene:
+    return special_information(rng, voices_of(job.split), draw_language(rng, job.split), job.label)
+
+
 SCENES: Final[dict[str, Callable[[np.random.Generator, Job], Scene]]] = {
     "human": _human,
     "machine": _machine,
+    "fax": lambda rng, job: fax(rng),
+    "modem": lambda rng, job: modem(rng),
+    "pager": lambda rng, job: pager(rng),
+    "silence": lambda rng, job: nothing(rng),
+    "crbt": lambda rng, job: colour_ringback(rng, voices_of(job.split), draw_language(rng, job.split)),
+    "announcement": lambda rng, job: announcement(rng, voices_of(job.split), draw_language(rng, job.split)),
+    **dict.fromkeys(("ringback", "busy", "reorder", "nu"), _progress_tone),
+    **dict.fromkeys(("sit", *SIT_CODES), _special_information),
 }
 
 

@@ -55,6 +55,9 @@ def draw(rng: np.random.Generator, scene: Scene, *, gentle: bool = False) -> Imp
     low_dbfs, high_dbfs, usual_dbfs = (-35.0, -10.0, -21.0) if gentle else (-38.0, -12.0, -22.0)
     level_dbfs = float(rng.triangular(low_dbfs, usual_dbfs, high_dbfs))
     law = pick(rng, ("u-law", "a-law"), (6, 4))
+    if scene.keeps_level:
+        rms = max(float(np.sqrt(np.mean(np.square(scene.samples)))), 1e-6)
+        return Impairments(20 * float(np.log10(rms)), None, None, "g711", law)
     if chance(rng, 0.25):
         return Impairments(level_dbfs, None, None, "g711", law)
     speech = scene.label in ("human", "machine")
@@ -102,7 +105,7 @@ def transmit(rng: np.random.Generator, scene: Scene, line: Impairments) -> Sampl
     if line.dtx is not None:
         samples = _discontinuous(rng, samples, mask, line.dtx)
     loudness = float(np.sqrt(np.mean(np.square(samples[mask])))) if mask.any() else 1.0
-    samples = samples * (db(line.level_dbfs) * FULL_SCALE / max(loudness, 1e-6))
+    samples = samples * (FULL_SCALE if scene.keeps_level else db(line.level_dbfs) * FULL_SCALE / max(loudness, 1e-6))
     if line.agc:
         samples = _levelled(samples, db(line.level_dbfs) * FULL_SCALE)
     if line.ringback_s:

@@ -79,7 +79,7 @@ def beep_only(rng: np.random.Generator) -> Scene:
 
 def _append_beep(rng: np.random.Generator, canvas: Canvas, scene: Scene) -> None:
     canvas.wait(float(rng.choice([rng.uniform(0.05, 0.4), rng.uniform(0.3, 1.6)])))
-    beep, made = draw_beep(rng)
+    beep, made = draw_beep(rng, repeated=scene.detail["kind"] != "beep_only")
     scene.beep_s = canvas.end_s
     scene.beep_end_s = canvas.add(beep, db(rng.uniform(-9, 6)))
     scene.detail |= made

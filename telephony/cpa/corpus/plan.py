@@ -16,6 +16,22 @@ FULL_COUNTS: Final = MappingProxyType(
     {
         "human": 1600,
         "machine": 1600,
+        "ringback": 340,
+        "busy": 340,
+        "reorder": 300,
+        "nu": 60,
+        "sit_ic": 140,
+        "sit_vc": 140,
+        "sit_ro": 140,
+        "sit_nc": 140,
+        "sit_io": 140,
+        "sit": 140,
+        "crbt": 240,
+        "announcement": 240,
+        "silence": 160,
+        "fax": 240,
+        "modem": 220,
+        "pager": 60,
     }
 )
 SMALL_RATIO: Final = 0.1

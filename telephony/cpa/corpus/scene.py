@@ -20,8 +20,8 @@ class Scene:
 
     ``label`` is a class of the manifest, ``phase`` "pre" (before the answer) or "post". ``speech_end_s`` is the end of
     a person's first greeting, ``beep_s`` and ``beep_end_s`` those of a recording beep. ``detail`` says how it was
-    made, for those who look for the reason of an error. ``is_level_set``: tones of an exchange come at their own
-    level, which the line must leave alone.
+    made, for those who look for the reason of an error. ``keeps_level``: the samples are full scale already, and the line
+    neither levels them nor adds noise, because there is nothing louder in them.
     """
 
     samples: Samples
@@ -33,6 +33,7 @@ class Scene:
     speech_end_s: float | None = None
     beep_s: float | None = None
     beep_end_s: float | None = None
+    keeps_level: bool = False
     detail: dict[str, object] = field(default_factory=dict)
 
 
