@@ -242,7 +242,8 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     sure_silence_ms: int = 400
     """The same when the model is sure that this is a person (``sure_probability``)."""
     undecided_silence_ms: int = 1200
-    """After so much silence the likelier of the two is taken."""
+    """After so much silence nobody waits longer: a machine from ``undecided_probability`` on, else a person."""
+    undecided_probability: float = 0.93
     human_probability: float = 0.5
     """P(machine) below this after a greeting and ``human_silence_ms``: a person."""
     sure_probability: float = 0.08
