@@ -6,8 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from telephony.cpa.corpus import build, plan, speech
+from telephony.cpa.corpus import asterisk, build, plan, recorded, speech
 
 console = Console(stderr=True)
 
@@ -21,9 +22,17 @@ def main(arguments: list[str] | None = None) -> int:
     make.add_argument("--seed", type=int, default=1)
     make.add_argument("--size", choices=("small", "full"), default="small")
     make.add_argument("--only", metavar="CLASS", help="files of this class only; they are the same as in the whole")
+    make.add_argument(
+        "--recorded",
+        type=Path,
+        metavar="CACHE",
+        help="also use recorded voices: Debian packages of telephone prompts are fetched into this folder",
+    )
+    baseline = commands.add_parser("baseline", help="Asterisk's rule on persons and machines")
+    baseline.add_argument("folder", type=Path, metavar="DIR")
     asked = parser.parse_args(arguments)
     try:
-        return _make(asked)
+        return _make(asked) if asked.command == "make" else _baseline(asked.folder)
     except (ValueError, speech.ToolMissing) as error:
         console.print(f"[red]{error}[/red]")
         return 2
@@ -32,13 +41,27 @@ def main(arguments: list[str] | None = None) -> int:
 def _make(asked: argparse.Namespace) -> int:
     for program, version in speech.check_tools().items():
         console.print(f"{program}: {version}", style="dim")
-    todo = list(plan.jobs(asked.size, asked.only))
+    speakers: tuple[recorded.Speaker, ...] = ()
+    if asked.recorded is not None:
+        for package, version in recorded.fetch(asked.recorded).items():
+            console.print(f"{package} {version}", style="dim")
+        speakers = recorded.speakers(asked.recorded)
+    todo = list(plan.jobs(asked.size, asked.only, recorded=bool(speakers)))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("files", total=len(todo))
-        counts = build.make(todo, asked.seed, asked.folder, lambda done: bar.update(task, completed=done))
+        counts = build.make(todo, asked.seed, asked.folder, lambda done: bar.update(task, completed=done), speakers)
     for label, count in sorted(counts.items()):
         console.print(f"{label:14} {count:5}")
+    return 0
+
+
+def _baseline(folder: Path) -> int:
+    table = Table("split", "label", "files", "human", "machine", "not sure", title="Asterisk's rule, sample settings")
+    for row in asterisk.judge(folder):
+        shares = (f"{count} ({count / row.files:.1%})" for count in (row.human, row.machine, row.not_sure))
+        table.add_row(row.split, row.label, str(row.files), *shares)
+    Console().print(table)
     return 0
 
 

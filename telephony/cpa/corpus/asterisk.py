@@ -12,6 +12,8 @@ The defaults are those of Asterisk's sample ``amd.conf``. Where documentation le
 are taken literally.
 """
 
+import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -80,12 +82,13 @@ def decide(samples: Samples, settings: AsteriskSettings = SAMPLE_SETTINGS) -> As
             continue
         run_ms += FRAME_MS
         voice_ms += FRAME_MS
-        if run_ms >= settings.minimum_word_ms:
-            # A click is no word, and does not end a silence either.
-            silence_ms, greeted = 0, True
+        if run_ms >= settings.minimum_word_ms:  # a click is no word, and does not end the initial silence
+            greeted = True
             if not in_word:
                 in_word = True
                 words += 1
+        if greeted:
+            silence_ms = 0
         if run_ms > settings.maximum_word_ms:
             return AsteriskVerdict(MACHINE, "MAXWORDLENGTH", now_s)
         if words > settings.maximum_words:
@@ -98,3 +101,32 @@ def decide(samples: Samples, settings: AsteriskSettings = SAMPLE_SETTINGS) -> As
 def decide_file(path: Path, settings: AsteriskSettings = SAMPLE_SETTINGS) -> AsteriskVerdict:
     """The same for a WAV file of the corpus (8 kHz mono, u-law or 16 bit). Raises ValueError for other files."""
     return decide(read_wav(path), settings)
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineRow:
+    """What the rule said of the files of one class in one part of a corpus."""
+
+    split: str
+    label: str
+    files: int
+    human: int
+    machine: int
+    not_sure: int
+
+
+def judge(folder: Path, settings: AsteriskSettings = SAMPLE_SETTINGS) -> list[BaselineRow]:
+    """The rule on all persons and machines of a corpus. Raises ValueError when ``folder`` has no manifest."""
+    manifest = folder / "manifest.jsonl"
+    if not manifest.is_file():
+        raise ValueError(f"{manifest} is not there")
+    results: dict[tuple[str, str], Counter[str]] = {}
+    for line in manifest.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        if entry["label"] in (HUMAN, MACHINE):
+            verdict = decide_file(folder / entry["file"], settings)
+            results.setdefault((entry["split"], entry["label"]), Counter())[verdict.result] += 1
+    return [
+        BaselineRow(split, label, counts.total(), counts[HUMAN], counts[MACHINE], counts[NOT_SURE])
+        for (split, label), counts in sorted(results.items())
+    ]

@@ -16,9 +16,10 @@ from telephony.cpa.corpus.exchange import (
     progress_tone,
     special_information,
 )
-from telephony.cpa.corpus.mailboxes import beep_only, mailbox
-from telephony.cpa.corpus.persons import person
+from telephony.cpa.corpus.mailboxes import beep_only, mailbox, recording
+from telephony.cpa.corpus.persons import KINDS, WEIGHTS, answered, person
 from telephony.cpa.corpus.plan import TRAIN, Job
+from telephony.cpa.corpus.recorded import Speaker
 from telephony.cpa.corpus.scene import Scene, chance, pick
 from telephony.cpa.corpus.terminals import fax, modem, pager
 from telephony.cpa.corpus.wav import write_wav
@@ -81,10 +82,26 @@ SCENES: Final[dict[str, Callable[[np.random.Generator, Job], Scene]]] = {
 }
 
 
-def make_file(job: Job, seed: int, folder: Path) -> dict[str, object]:
+def recorded_scene(rng: np.random.Generator, job: Job, speakers: tuple[Speaker, ...]) -> Scene:
+    """A person or a machine with one of the recorded voices of the job's part."""
+    speaker = pick(rng, tuple(one for one in speakers if one.package.split == job.split))
+    language = speaker.package.language
+    if job.label == "human":
+        said, names = speaker.words(rng)
+        again = [speaker.words(rng)[0][0] for _ in range(2)]
+        kind = pick(rng, KINDS, WEIGHTS)
+        scene = answered(rng, kind if kind != "child" else "plain", said, again, voices_of(job.split), language)
+    else:
+        parts, names = speaker.sentences(rng)
+        scene = recording(rng, np.concatenate(parts), menu=chance(rng, 0.25))
+    scene.source, scene.language, scene.detail["text"] = speaker.source, language, names
+    return scene
+
+
+def make_file(job: Job, seed: int, folder: Path, speakers: tuple[Speaker, ...] = ()) -> dict[str, object]:
     """Write the WAV file of ``job`` into ``folder``; returns its line of the manifest."""
     rng = job.generator(seed)
-    scene = SCENES[job.label](rng, job)
+    scene = recorded_scene(rng, job, speakers) if job.recorded else SCENES[job.label](rng, job)
     impairments = line.draw(rng, scene, gentle=scene.label not in ("human", "machine"))
     samples = line.transmit(rng, scene, impairments)
     write_wav(folder / job.file, samples, ulaw=impairments.law == "u-law" and chance(rng, ULAW_RATIO))
@@ -110,10 +127,17 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 4)
 
 
-def make(jobs: Iterable[Job], seed: int, folder: Path, progress: Callable[[int], None]) -> dict[str, int]:
+def make(
+    jobs: Iterable[Job],
+    seed: int,
+    folder: Path,
+    progress: Callable[[int], None],
+    speakers: tuple[Speaker, ...] = (),
+) -> dict[str, int]:
     """
     Make all files and the manifest, which appears under its name only when all is there.
 
+    ``speakers`` are the recorded voices, needed when there are jobs for them.
     ``progress`` is told how many files are done. Returns the number of files of each class.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,7 +145,7 @@ def make(jobs: Iterable[Job], seed: int, folder: Path, progress: Callable[[int],
     unfinished = folder / f"{MANIFEST}.part"
     with unfinished.open("w", encoding="utf-8") as manifest:
         for done, job in enumerate(jobs, start=1):
-            entry = make_file(job, seed, folder)
+            entry = make_file(job, seed, folder, speakers)
             manifest.write(json.dumps(entry, ensure_ascii=False) + "\n")
             counts[str(entry["label"])] = counts.get(str(entry["label"]), 0) + 1
             progress(done)

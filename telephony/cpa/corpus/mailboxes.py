@@ -20,15 +20,21 @@ BEEP_RATIO: Final = 0.88
 
 
 def mailbox(rng: np.random.Generator, voices: tuple[Voice, ...], language: str, text: str, *, menu: bool) -> Scene:
+    """A synthetic voice says ``text``; see `recording`."""
+    voice, manner = noises.draw_speaker(rng, voices, language)
+    scene = recording(rng, _greeting(rng, voice, language, text, manner), menu=menu)
+    scene.source, scene.language, scene.detail["text"] = voice.source, language, text
+    return scene
+
+
+def recording(rng: np.random.Generator, said: Samples, *, menu: bool) -> Scene:
     """
-    A greeting of one or more sentences; then, unless it is a menu, most often a beep and the silence of recording.
+    A machine plays ``said``; then, unless it is a menu, most often a beep comes and the silence of recording.
 
     Styles: "studio" is digitally clean between words, "home" was recorded with the noise of a room that begins and
     ends with the greeting, "home_music" with a radio, "music_first" begins with music.
     """
-    voice, manner = noises.draw_speaker(rng, voices, language)
     style = pick(rng, STYLES, STYLE_WEIGHTS)
-    said = _greeting(rng, voice, language, text, manner)
     if style in ("home", "home_music"):
         n = len(said)
         edge = round(rng.uniform(0.02, 0.6) * RATE_HZ)
@@ -53,9 +59,7 @@ def mailbox(rng: np.random.Generator, voices: tuple[Voice, ...], language: str, 
         canvas.result(),
         "machine",
         POST,
-        source=voice.source,
-        language=language,
-        detail={"kind": "menu" if menu else "mailbox", "style": style, "text": text},
+        detail={"kind": "menu" if menu else "mailbox", "style": style},
     )
     if not menu and chance(rng, BEEP_RATIO):
         _append_beep(rng, canvas, scene)

@@ -42,15 +42,32 @@ def reverberant(rng: np.random.Generator, samples: Samples) -> Samples:
 
 
 def person(rng: np.random.Generator, voices: tuple[Voice, ...], language: str, text: str) -> Scene:
-    """
-    A person answers, greets, waits for at least two seconds, and asks again when nobody speaks.
-
-    ``speech_end_s`` is the end of the last word of the first greeting, pauses inside it and room echo not counted.
-    """
+    """A synthetic voice answers with ``text``; see `answered`."""
     voice, manner = noises.draw_speaker(rng, voices, language)
     kind = pick(rng, KINDS, WEIGHTS)
     if kind == "child":
         manner = Manner(manner.speed_wpm, min(99, manner.pitch + 25), float(rng.uniform(*CHILD_STRETCH)))
+    said = greeting(rng, voice, manner, language, text)
+    again = [say(voice, language, words, manner) for words in people.AGAIN[language.split("-")[0]]]
+    scene = answered(rng, kind, said, again, voices, language)
+    scene.source, scene.language, scene.detail["text"] = voice.source, language, text
+    return scene
+
+
+def answered(
+    rng: np.random.Generator,
+    kind: str,
+    said: list[Samples],
+    again: list[Samples],
+    voices: tuple[Voice, ...],
+    language: str,
+) -> Scene:
+    """
+    A person answers, greets, waits for at least two seconds, and asks again when nobody speaks.
+
+    ``speech_end_s`` is the end of the last word of the first greeting, pauses inside it and room echo not counted.
+    ``kind`` is one of `KINDS`; ``voices`` talk in the background.
+    """
     canvas = Canvas()
     lead_s = rng.uniform(1.2, 3.0) if kind == "slow" else rng.choice([rng.uniform(0.02, 0.4), rng.uniform(0.3, 1.3)])
     canvas.wait(float(lead_s))
@@ -63,14 +80,14 @@ def person(rng: np.random.Generator, voices: tuple[Voice, ...], language: str, t
     elif kind == "handset":
         canvas.add(noises.handset(rng), db(rng.uniform(-15, 0)))
         canvas.wait(float(rng.uniform(0.0, 0.5)))
-    for part in greeting(rng, voice, manner, language, text):
+    speech_start_s = canvas.end_s
+    for part in said:
         canvas.add(part)
     speech_end_s = canvas.end_s
     canvas.wait(float(rng.uniform(2.0, 3.5)))
     if chance(rng, SPEAKS_AGAIN_RATIO):
         for _ in range(int(rng.integers(1, 3))):
-            words = pick(rng, people.AGAIN[language.split("-")[0]])
-            canvas.add(say(voice, language, words, manner), db(rng.uniform(-2, 4)))
+            canvas.add(again[int(rng.integers(len(again)))], db(rng.uniform(-2, 4)))
             canvas.wait(float(rng.uniform(1.2, 3.0)))
     samples = canvas.result()
     n = len(samples)
@@ -84,8 +101,6 @@ def person(rng: np.random.Generator, voices: tuple[Voice, ...], language: str, t
         samples,
         "human",
         POST,
-        source=voice.source,
-        language=language,
         speech_end_s=speech_end_s,
-        detail={"kind": kind, "text": text},
+        detail={"kind": kind, "speech_start_s": round(speech_start_s, 3)},
     )

@@ -34,6 +34,9 @@ FULL_COUNTS: Final = MappingProxyType(
         "pager": 60,
     }
 )
+RECORDED_COUNTS: Final = MappingProxyType(
+    {("human", TRAIN): 160, ("human", REAL): 240, ("machine", TRAIN): 160, ("machine", REAL): 240}
+)
 SMALL_RATIO: Final = 0.1
 TRAIN_RATIO: Final = 0.55
 
@@ -57,8 +60,8 @@ class Job:
         return np.random.default_rng([seed, name, self.index])
 
 
-def jobs(size: str, only: str | None = None) -> Iterator[Job]:
-    """All files of a corpus of ``size`` "small" or "full"; of one class when ``only`` is given."""
+def jobs(size: str, only: str | None = None, *, recorded: bool = False) -> Iterator[Job]:
+    """All files of a corpus of ``size`` "small" or "full"; of one class when ``only`` is given. See `Job`."""
     if only is not None and only not in FULL_COUNTS:
         raise ValueError(f"unknown class {only!r}; known: {', '.join(FULL_COUNTS)}")
     ratio = 1.0 if size == "full" else SMALL_RATIO
@@ -66,3 +69,10 @@ def jobs(size: str, only: str | None = None) -> Iterator[Job]:
         if only in (None, label):
             for index in range(round(count * ratio)):
                 yield Job(label, index, TRAIN if (index * 0.618034) % 1.0 < TRAIN_RATIO else TEST)
+    if recorded:
+        for (label, split), count in RECORDED_COUNTS.items():
+            if only in (None, label):
+                # A part's numbers never change when another part grows.
+                first = 0 if split == TRAIN else 5000
+                for index in range(first, first + round(count * ratio)):
+                    yield Job(label, index, split, recorded=True)

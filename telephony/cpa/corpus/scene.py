@@ -20,8 +20,8 @@ class Scene:
 
     ``label`` is a class of the manifest, ``phase`` "pre" (before the answer) or "post". ``speech_end_s`` is the end of
     a person's first greeting, ``beep_s`` and ``beep_end_s`` those of a recording beep. ``detail`` says how it was
-    made, for those who look for the reason of an error. ``keeps_level``: the samples are full scale already, and the line
-    neither levels them nor adds noise, because there is nothing louder in them.
+    made, for those who look for the reason of an error. ``keeps_level``: the samples are full scale already, and the
+    line neither levels them nor adds noise, because there is nothing louder in them.
     """
 
     samples: Samples

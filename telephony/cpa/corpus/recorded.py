@@ -1,0 +1,155 @@
+"""Recorded voices of people, out of Debian packages of telephone prompts, fetched only when asked for.
+
+Four persons speak them: one belongs to a part of the corpus as a whole, whatever the languages. Single words and
+short phrases stand for persons who answer ("hello", a name, a number, two words with a pause), sentences for
+mailboxes and menus. It is studio sound; the line spoils it like any other.
+"""
+
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from telephony.cpa.corpus.plan import REAL, TRAIN
+from telephony.cpa.corpus.scene import chance, pick
+from telephony.cpa.corpus.speech import RATE_HZ, Samples, ToolMissing, read_pcm16, to_telephone_rate, trim
+
+SHORT_S: Final = (0.3, 1.4)
+LONG_S: Final = (2.0, 9.0)
+NOT_SPEECH: Final = ("beep", "tone", "silence", "monkeys", "confbridge-join", "confbridge-leave", "echotest")
+MAILBOX_WORDS: Final = ("vm-nobodyavail", "vm-intro", "vm-leavemsg", "vm-mailboxfull", "vm-isunavail", "vm-isonphone")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A Debian package of prompts, the folder of its voice, and who that is."""
+
+    name: str
+    folder: str
+    speaker: str
+    language: str
+    split: str
+    licence: str
+
+
+# Allison Smith recorded English and Spanish: both are left out of training, or it would know her.
+PACKAGES: Final = (
+    Package("asterisk-core-sounds-fr-wav", "fr_CA_f_June", "June Wallack", "fr", TRAIN, "CC-BY-SA-3.0"),
+    Package("asterisk-core-sounds-ru-wav", "ru_RU_f_IvrvoiceRU", "ivrvoice.ru", "ru", TRAIN, "CC-BY-SA-3.0"),
+    Package("asterisk-core-sounds-en-wav", "en_US_f_Allison", "Allison Smith", "en", REAL, "CC-BY-SA-3.0"),
+    Package("asterisk-core-sounds-es-wav", "es_MX_f_Allison", "Allison Smith", "es", REAL, "CC-BY-SA-3.0"),
+    Package("asterisk-core-sounds-it-wav", "it_IT_m_Carlo", "Carlo", "it", REAL, "CC-BY-SA-3.0"),
+)
+
+
+def fetch(folder: Path) -> dict[str, str]:
+    """
+    Download the packages with ``apt-get download`` into ``folder`` and unpack them there; nothing is installed.
+
+    Packages that are there already are not fetched again. Returns their versions. Raises ToolMissing with what apt
+    said when a package cannot be had.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    versions = {}
+    for package in PACKAGES:
+        archive = _archive(folder, package)
+        if archive is None:
+            _run(["apt-get", "download", package.name], folder)
+            archive = _archive(folder, package)
+        if archive is None:
+            raise ToolMissing(f"apt-get left no {package.name}_*.deb in {folder}")
+        if not _sounds(folder, package).is_dir():
+            _run(["dpkg-deb", "-x", archive.name, "unpacked"], folder)
+        versions[package.name] = archive.name.split("_")[1]
+    return versions
+
+
+def _archive(folder: Path, package: Package) -> Path | None:
+    return next(iter(sorted(folder.glob(f"{package.name}_*.deb"))), None)
+
+
+def _sounds(folder: Path, package: Package) -> Path:
+    return folder / "unpacked" / "usr" / "share" / "asterisk" / "sounds" / package.folder
+
+
+def _run(command: list[str], folder: Path) -> None:
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise ToolMissing(f"{command[0]} is not here: recorded voices come out of Debian packages") from None
+    except subprocess.CalledProcessError as error:
+        raise ToolMissing(f"{' '.join(command)} failed: {error.stderr.strip()}") from error
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """The prompts of one package: utterances by length, each trimmed and of RMS 1.0."""
+
+    package: Package
+    folder: Path
+
+    @property
+    def source(self) -> str:
+        return f"recorded:{self.package.name}"
+
+    @cached_property
+    def _lengths_s(self) -> dict[str, float]:
+        """Length of each prompt by its name, from the sizes of the files (16 bit, 8 kHz)."""
+        return {
+            str(path.relative_to(self.folder).with_suffix("")): path.stat().st_size / 2 / RATE_HZ
+            for path in sorted(self.folder.rglob("*.wav"))
+            if not any(word in str(path.relative_to(self.folder)) for word in NOT_SPEECH)
+        }
+
+    @cached_property
+    def short(self) -> tuple[str, ...]:
+        return tuple(name for name, s in self._lengths_s.items() if SHORT_S[0] <= s <= SHORT_S[1])
+
+    @cached_property
+    def long(self) -> tuple[str, ...]:
+        return tuple(name for name, s in self._lengths_s.items() if LONG_S[0] <= s <= LONG_S[1])
+
+    @cached_property
+    def mailbox(self) -> tuple[str, ...]:
+        return tuple(name for name in MAILBOX_WORDS if name in self._lengths_s)
+
+    def utterance(self, name: str) -> Samples:
+        samples, rate_hz = read_pcm16((self.folder / f"{name}.wav").read_bytes())
+        return trim(to_telephone_rate(samples, rate_hz))
+
+    def words(self, rng: np.random.Generator) -> tuple[list[Samples], str]:
+        """What a person says first: one to three short utterances with pauses between them; and their names."""
+        count = int(rng.choice([1, 2, 3], p=[0.55, 0.3, 0.15]))
+        names = ["hello"] if "hello" in self.short and chance(rng, 0.2) else []
+        names += [pick(rng, self.short) for _ in range(count - len(names))]
+        parts: list[Samples] = []
+        for name in names:
+            if parts:
+                parts.append(np.zeros(round(rng.uniform(0.05, 0.6) * RATE_HZ)))
+            parts.append(self.utterance(name))
+        return parts, " | ".join(names)
+
+    def sentences(self, rng: np.random.Generator) -> tuple[list[Samples], str]:
+        """What a mailbox or a menu says: the person, an extension, that nobody is there; or any long prompts."""
+        if chance(rng, 0.5) and self.mailbox:
+            digits = [f"digits/{rng.integers(10)}" for _ in range(int(rng.integers(2, 5)))]
+            first = ["vm-theperson", *digits, pick(rng, ("vm-isunavail", "vm-isonphone"))] if chance(rng, 0.5) else []
+            names = [*first, pick(rng, self.mailbox[:3])]
+        else:
+            names = [pick(rng, self.long) for _ in range(int(rng.integers(1, 4)))]
+        parts: list[Samples] = []
+        for name in names:
+            if name not in self._lengths_s:
+                continue
+            if parts:
+                parts.append(np.zeros(round(rng.uniform(0.02, 0.5) * RATE_HZ)))
+            parts.append(self.utterance(name))
+        return parts, " | ".join(names)
+
+
+def speakers(folder: Path) -> tuple[Speaker, ...]:
+    """One speaker for each package that `fetch` unpacked in ``folder``."""
+    return tuple(Speaker(package, _sounds(folder, package)) for package in PACKAGES)
