@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
@@ -15,6 +16,7 @@ from ocsd.cli.output import JSON_OPTION, err, out, print_json
 from ocsd.cli.preflight import row_progress
 
 if TYPE_CHECKING:
+    from ocsd.cpa.examples import Candidate
     from ocsd.cpa.manifest import Entry
     from ocsd.cpa.results import Analysed
     from telephony.contract import AnalysisSettings
@@ -63,7 +65,7 @@ def analyze(
     from ocsd.cpa.results import judged
     from telephony.cpa.offline import Call, analyse_calls
 
-    settings = settings_of(tones, timeguard_ms)
+    settings = settings_of(_plan_of(tones), timeguard_ms)
     answered_s = None if phase is Phase.PRE else 0.0
     failed = False
     for batch in _batches(files):
@@ -141,6 +143,8 @@ def score(
         if failures:
             print_failures(told)
     low = [one.label for one in told.classes if min_recall is not None and one.recall.ratio < min_recall]
+    if strange := sorted({entry.country_without_plan for entry, _ in found} - {""}):
+        err(f"note: no tones of {', '.join(strange)} are known; those that ITU-T E.180 recommends were expected there")
     if low:
         err(f"recognised less often than {min_recall:g}: {', '.join(low)}")
     if missing:
@@ -149,17 +153,66 @@ def score(
         raise typer.Exit(EXIT_REFUSED)
 
 
-def settings_of(tones: str, timeguard_ms: int | None) -> "AnalysisSettings":
-    """typer.BadParameter for an unknown country."""
-    from telephony.contract import AnalysisSettings
-    from telephony.cpa import tone_plan
+@app.command(epilog=EXIT_CODES)
+def examples(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False, help="Where the examples go.")],
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Folder with a manifest.jsonl to choose from. Default: a few calls of each kind are made, which needs "
+            "espeak-ng, flite and sox.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the calls that are made.")] = 1,
+) -> None:
+    """Write one call of each kind: recording, spectrogram with the verdict's time, analysis as JSON, and a page.
 
-    try:
-        plan = tone_plan(tones).name
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--tones") from None
+    \b
+    Example:
+      ocsd cpa examples docs/cpa
+      ocsd cpa examples /tmp/mine --corpus my-trunk
+    """
+    use_one_core()
+    from ocsd.cpa.examples import candidates, chosen, write
+    from ocsd.cpa.manifest import read_manifest
+
+    with TemporaryDirectory(prefix="ocsd-cpa-") as made, row_progress("calls") as progress:
+        if corpus is None:
+            from ocsd.cpa.examples import make_corpus
+
+            make_corpus(Path(made), seed, progress)
+        entries = read_manifest(corpus or Path(made))
+        found: list[Candidate] = []
+        for batch in _batches(entries):
+            found += candidates(
+                [(entry, one) for entry in batch if (one := _read(entry.path, 1, quiet=True)) is not None]
+            )
+            progress(len(found), len(entries))
+    write(shown := chosen(found), folder)
+    out(f"{len(shown)} examples in {folder}")
+
+
+def settings_of(plan: str, timeguard_ms: int | None) -> "AnalysisSettings":
+    from telephony.contract import AnalysisSettings
+
     changes: dict[str, Any] = {} if timeguard_ms is None else {"timeguard_ms": timeguard_ms}
     return AnalysisSettings(tone_plan=plan, **changes)
+
+
+def _plan_of(tones: str) -> str:
+    """typer.BadParameter for what is no country."""
+    from ocsd.cpa.countries import plan_name
+
+    try:
+        plan, own = plan_name(tones)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--tones") from None
+    if not own:
+        err(f"note: no tones of {tones} are known; those of {plan} are used, which ITU-T E.180 recommends to all")
+    return plan
 
 
 def use_one_core() -> None:
@@ -175,8 +228,7 @@ def _batches(things: Sequence[T]) -> Iterator[Sequence[T]]:
 def _call(recording: "Recording", settings: "AnalysisSettings", entry: "Entry") -> "Call":
     from telephony.cpa.offline import Call
 
-    answered_s = None if entry.phase == "pre" else entry.answered_s or 0.0
-    return Call(recording.samples, settings, answered_s)
+    return Call(recording.samples, settings, entry.analysed_from_s)
 
 
 def _read(path: Path, channel: int, *, quiet: bool = False) -> "Recording | None":

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ocsd.cpa.countries import plan_name
 from ocsd.cpa.results import RESULTS
 from ocsd.model.errors import ConfigError
 from telephony.contract import VerdictKind
-from telephony.cpa import tone_plan
 
 MANIFEST: Final = "manifest.jsonl"
 LABELS: Final = (*RESULTS, str(VerdictKind.PAGER), str(VerdictKind.NU_TONE))
@@ -32,7 +32,7 @@ class Entry:
     One recording and the truth about it. Times are seconds since its beginning.
 
     Attributes:
-        tone_plan: name of the plan of its country.
+        tone_plan: name of the plan of its country; ``country_without_plan`` is that country where it has none.
         beep_known: whether the manifest says when, or that no, recording tone is in it.
     """
 
@@ -41,12 +41,18 @@ class Entry:
     label: str
     phase: str
     tone_plan: str
+    country_without_plan: str = ""
     speech_end_s: float | None = None
     beep_s: float | None = None
     beep_known: bool = False
     answered_s: float | None = None
     split: str = ""
     source: str = ""
+
+    @property
+    def analysed_from_s(self) -> float | None:
+        """When the call was answered; None for early media of a call that never was."""
+        return None if self.phase == "pre" else self.answered_s or 0.0
 
 
 def read_manifest(folder: Path) -> list[Entry]:
@@ -97,12 +103,14 @@ def _entry(line: str, folder: Path) -> Entry:
     country = fields.get("country")
     if country is not None and not isinstance(country, str):
         raise ValueError(f"country {country!r} is no text")
+    plan, own = plan_name(country or DEFAULT_COUNTRY)
     return Entry(
         file=file,
         path=folder / file,
         label=label,
         phase=phase,
-        tone_plan=tone_plan(country or DEFAULT_COUNTRY).name,
+        tone_plan=plan,
+        country_without_plan="" if own else str(country).upper(),
         speech_end_s=_seconds(fields, "speech_end_s"),
         beep_s=_seconds(fields, "beep_s"),
         beep_known="beep_s" in fields,

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from ocsd.cli import app
+from ocsd.cpa.pictures import traces
 from telephony.cpa.wavfile import encode_wav
 from tests.telephony.signals import SIT_SEGMENTS, cadence, clip, over_the_line, silence, sit, tone
 from tests.telephony.test_cpa_wavfile import riff
@@ -97,6 +99,7 @@ def test_given_the_tones_of_two_countries_when_analysed_then_each_by_its_plan(fo
 
     results = [json.loads(run("analyze", path, "--tones", cc).stdout)["result"] for cc in ("ES", "it")]
     assert results == ["busy", "reorder"]
+    assert "no tones of AQ are known" in run("analyze", path, "--tones", "AQ").stderr
     refused = run("analyze", path, "--tones", "Q9")
     assert refused.exit_code == 2
     assert "Q9" in refused.stderr
@@ -180,3 +183,35 @@ def test_given_a_faulty_manifest_when_scored_then_every_fault_with_its_line(fold
         "ocsd: manifest.jsonl, line 1: label is missing",
         "ocsd: manifest.jsonl, line 2: not JSON: Expecting value at column 1",
     ]
+
+
+def test_given_recordings_when_examples_are_written_then_one_of_each_kind_with_its_picture_and_analysis(folder):
+    manifest(folder, *((name, name) for name in SOUNDS))
+    out = folder / "out"
+    result = run("examples", out, "--corpus", folder)
+
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["README.md", *(f"{name}.{suffix}" for name in SOUNDS for suffix in ("wav", "png", "json"))]
+    )
+    page = (out / "README.md").read_text()
+    for name in SOUNDS:
+        again = json.loads(run("analyze", out / f"{name}.wav").stdout)
+        kept = json.loads((out / f"{name}.json").read_text())
+        assert kept == again | {"file": f"{name}.wav"}
+        assert kept["result"] == name
+        with Image.open(out / f"{name}.png") as picture:
+            assert picture.size == (800, 320)
+        assert f"({name}.png)" in page
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    run("examples", out, "--corpus", folder)
+    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_given_the_recording_of_a_greeting_when_traced_then_speech_is_where_it_is():
+    found = traces(line_of(SOUNDS["human"]))
+
+    assert found.speech[0][0] == pytest.approx(0.5, abs=0.1)
+    assert found.speech[-1][1] == pytest.approx(HELLO_END_S, abs=0.2)
+    assert len(found.level_dbfs) == len(SOUNDS["human"]) // 160
+    assert traces(line_of(SOUNDS["busy"])).speech == ()

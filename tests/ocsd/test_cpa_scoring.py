@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocsd.cpa.countries import RECOMMENDED_PLAN, plan_name
 from ocsd.cpa.manifest import Entry, parse_manifest
 from ocsd.cpa.results import RESULTS, Analysed, judged, result_of
 from ocsd.cpa.scoring import Percentiles, Rate, score
@@ -143,6 +144,14 @@ def test_given_a_manifest_when_parsed_then_its_entries():
     assert (two.label, two.tone_plan, two.beep_known) == ("pager", "US", False)
     assert (three.phase, three.beep_s, three.answered_s) == ("pre", 3.0, 0.5)
     assert three.tone_plan in ("GB", "UK")
+
+
+def test_given_a_country_without_tones_when_parsed_then_those_recommended_to_all():
+    (found,) = parse_manifest([line(country="aq")], FOLDER)
+
+    assert (found.tone_plan, found.country_without_plan) == (RECOMMENDED_PLAN, "AQ")
+    assert parse_manifest([line()], FOLDER)[0].country_without_plan == ""
+    assert plan_name("de") == ("DE", True)
 
 
 @pytest.mark.parametrize(
