@@ -109,7 +109,7 @@ class Carrier:
             self.seed, number, self.mix, self.behaviour
         )
         try:
-            leg = self.engine.open_leg(plan.noise_dbfs)
+            leg = self.engine.open_leg(plan.noise_dbfs, plan.level_db, plan.loss_ratio)
         except MediaError:
             self.uas.reject(call, 503, now_s, (("reason", reason_header(CAUSE_NO_CIRCUIT)),))
             self._log_refused(call, number, 503, CAUSE_NO_CIRCUIT, now_s)
@@ -214,6 +214,7 @@ class Carrier:
             "rang_at_s": party.rang_at_s,
             "answered_at_s": party.answered_at_s,
             "greeting_ended_at_s": greeting_end_s if (greeting_end_s or 0) <= (party.ended_at_s or 0) else None,
+            "beep_at_s": party.beep_at_s,
             "talk_began_at_s": party.talk_began_at_s,
             "ended_at_s": party.ended_at_s,
             "ended_by": party.ended_by,
@@ -224,6 +225,7 @@ class Carrier:
             "own_code": idtone.customer_code(active.canonical),
             "hummed": active.hummed,
             "packets_out": active.leg.packets_out,
+            "packets_kept_back": active.leg.packets_lost,
             **heard_fields(heard, codes),
             "agent_heard": agent_heard,
             "announcement_heard": spoken_to_s is not None and not agent_heard,
@@ -248,10 +250,13 @@ class Carrier:
 
 
 def _identity(call: SipCall, number: str) -> dict[str, object]:
+    now = time.time()
     return {
         "call_id": call.call_id,
         "number": call.number,
         "canonical": number,
         "from": call.from_user,
-        "logged_utc": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
+        "logged_utc": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
+        # What to add to the times of this line, which are monotonic, to have seconds since 1970.
+        "epoch_offset_s": round(now - time.monotonic(), 4),
     }

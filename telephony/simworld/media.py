@@ -36,6 +36,9 @@ WINDOW_FRAMES: Final = idtone.WINDOW_SAMPLES // FRAME_SAMPLES
 MIN_TAIL_FRAMES: Final = 20
 """At the end of a call a last window of at least 0.4 s is decoded too."""
 
+LOSS_BURST: Final = 1.6
+"""Mean length of a run of lost packets: losses of real networks come in small bursts."""
+
 MAX_CATCH_UP_TICKS: Final = 5
 """After a stall of the process at most this many ticks are sent at once; older ones are skipped, as a gap."""
 
@@ -65,6 +68,8 @@ class MediaLeg:
     heard_codes: Counter[int] = field(default_factory=Counter)
     """Windows of a second (the last may be shorter) in which each code was heard."""
     packets_out: int = 0
+    packets_lost: int = 0
+    """Never sent, see `MediaEngine.open_leg`."""
     send_errors: int = 0
 
     def play(self, sound: Sound | None) -> None:
@@ -121,6 +126,10 @@ class MediaEngine:
         rng = np.random.default_rng(seed)
         self._noise = rng.standard_normal((256, FRAME_SAMPLES)).astype(np.float32)
         self._noise_gain = np.zeros(max_legs, np.float32)
+        self._rng = rng
+        self._gain = np.ones(max_legs, np.float32)
+        self._loss_begins = np.zeros(max_legs)
+        self._losing = np.zeros(max_legs, bool)
         self._seq = rng.integers(0, 65536, max_legs, dtype=np.int64)
         self._timestamp = rng.integers(0, 2**32, max_legs, dtype=np.int64)
         self._ssrc = rng.integers(1, 2**32, max_legs, dtype=np.int64)
@@ -146,8 +155,13 @@ class MediaEngine:
     def legs(self) -> int:
         return len(self._legs)
 
-    def open_leg(self, noise_dbfs: float = -65.0) -> MediaLeg:
-        """Bind an RTP and RTCP socket pair on an even port of the system's choice. Raises MediaError."""
+    def open_leg(self, noise_dbfs: float = -65.0, level_db: float = 0.0, loss_ratio: float = 0.0) -> MediaLeg:
+        """
+        Bind an RTP and RTCP socket pair on an even port of the system's choice. Raises MediaError.
+
+        ``level_db`` is added to whatever the leg plays (not to the identifying tone, by which its audio is proved);
+        ``loss_ratio`` of its packets are never sent, `LOSS_BURST` in a row on average.
+        """
         if not self._free:
             raise MediaError(f"all {self.max_legs} legs are in use")
         rtp, rtcp = self._bind_pair()
@@ -157,6 +171,9 @@ class MediaEngine:
         self._by_fd[rtp.fileno()] = leg
         self._epoll.register(rtp.fileno(), select.EPOLLIN)
         self._noise_gain[slot] = 10 ** (noise_dbfs / 20) * 32767 / math.sqrt(2)
+        self._gain[slot] = 10 ** (level_db / 20)
+        self._loss_begins[slot] = loss_ratio / (LOSS_BURST * max(1e-9, 1.0 - loss_ratio))
+        self._losing[slot] = False
         self._marker[slot] = True
         self._packets[slot] = self._lost[slot] = self._loud_frames[slot] = self._loud_run[slot] = 0
         self._window_fill[slot] = self._window_loud[slot] = 0
@@ -319,6 +336,7 @@ class MediaEngine:
         n = len(legs)
         slots = np.fromiter((leg.slot for leg in legs), np.int64, n)
         mixed = np.stack([leg.next_frame() for leg in legs]).astype(np.float32)
+        mixed *= self._gain[slots, None]
         mixed += self._noise[(slots * 31 + self.ticks * 7) % len(self._noise)] * self._noise_gain[slots, None]
         for i, leg in enumerate(legs):
             if leg.code is not None:
@@ -339,7 +357,14 @@ class MediaEngine:
         self._seq[slots] = (self._seq[slots] + 1) & 0xFFFF
         self._timestamp[slots] = (self._timestamp[slots] + FRAME_SAMPLES) & 0xFFFFFFFF
         flat = memoryview(packets.data).cast("B")
+        # A line that is losing stays so with the probability that gives the mean burst, a whole one begins to.
+        chance = self._rng.random(n)
+        losing = np.where(self._losing[slots], chance < 1.0 - 1.0 / LOSS_BURST, chance < self._loss_begins[slots])
+        self._losing[slots] = losing
         for i, (leg, remote) in enumerate(addressed):
+            if losing[i]:
+                leg.packets_lost += 1
+                continue
             try:
                 leg.rtp.sendto(flat[i * PACKET_BYTES : (i + 1) * PACKET_BYTES], remote)
             except OSError as error:

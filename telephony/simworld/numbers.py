@@ -2,7 +2,8 @@
 
 Scheme: +1 NPA 555 XXXX with XXXX from 2000 to 9999. The 555 exchange was set aside for information services, hardly
 any of its numbers ever worked, and the industry took the last assignments back in 2016-2017; 555-0100 to 555-0199 are
-reserved for fiction but are too few. Nothing here ever leaves the host anyway: the simulated carrier is on loopback.
+reserved for fiction but are too few. British numbers are those that Ofcom keeps for drama. Nothing here ever leaves the
+host anyway: the simulated carrier is on loopback.
 """
 
 from collections.abc import Iterator
@@ -41,9 +42,35 @@ def number_for(index: int, areas: tuple[str, ...] = ()) -> str:
     return f"+1{codes[area]}555{line + (line >= 4334):04d}"
 
 
+DRAMA: Final = (
+    "2079460", "1134960", "1144960", "1164960", "1174960", "1184960", "1214960", "1314960", "1414960",
+    "1514960", "1614960", "1914980",
+)  # fmt: skip
+"""Ofcom, "Telephone numbers for use in TV and radio drama programmes": a thousand numbers follow each of these."""
+
+BRITISH_EVERY: Final = 5
+"""Of `mixed_numbers`, one in so many is British."""
+
+
+def british_number(index: int) -> str:
+    """The ``index``-th British number (0, 1, ...); neighbours lie in different cities. ValueError past the last."""
+    line, city = divmod(index, len(DRAMA))
+    if index < 0 or line >= 1000:
+        raise ValueError(f"index must be in 0..{1000 * len(DRAMA) - 1}, got {index}")
+    return f"+44{DRAMA[city]}{line:03d}"
+
+
+def mixed_numbers(count: int) -> list[str]:
+    """Numbers of two countries, one in `BRITISH_EVERY` from the second, each once."""
+    return [
+        british_number(i // BRITISH_EVERY) if i % BRITISH_EVERY == BRITISH_EVERY - 1 else number_for(i)
+        for i in range(count)
+    ]
+
+
 def zone_for(number: str) -> str:
-    """IANA zone of a number made by `number_for`; KeyError for others."""
-    return dict(AREAS)[number[2:5]]
+    """IANA zone of a number made here; KeyError for others."""
+    return "Europe/London" if number.startswith("+44") else dict(AREAS)[number[2:5]]
 
 
 def expected_class(seed: int, number: str, mix: Mix) -> NumberClass:

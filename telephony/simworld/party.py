@@ -105,6 +105,14 @@ class CalledParty:
     deadline_s: float = field(default=math.inf)
     _next_turn_s: float = field(default=math.inf)
 
+    @property
+    def beep_at_s(self) -> float | None:
+        """When the machine's beep began; None without one, or when the call was over before."""
+        if self.answered_at_s is None or self.plan.beep_s is None:
+            return None
+        at_s = self.answered_at_s + self.plan.beep_s
+        return at_s if self.ended_at_s is None or at_s < self.ended_at_s else None
+
     def start(self, now_s: float) -> Sequence[Command]:
         """The INVITE is in."""
         self.invited_at_s = now_s

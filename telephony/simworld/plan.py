@@ -12,60 +12,53 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final
 
 from telephony.simworld import sound
+from telephony.simworld.answers import device, machine, person, spoken_s
+from telephony.simworld.kinds import (
+    IN_BAND,
+    MACHINES,
+    PEOPLE,
+    SIGNALLING_CLASSES,
+    Behaviour,
+    NumberClass,
+    Plan,
+    country_of,
+    decided_by,
+    lognormal,
+)
 
-
-class NumberClass(StrEnum):
-    """How a number behaves. Values are those of the truth log and of mix files."""
-
-    HUMAN = "human"
-    MACHINE = "machine"
-    NO_ANSWER = "no_answer"
-    BUSY_SIP = "busy_sip"
-    BUSY_INBAND = "busy_inband"
-    BUSY_ANSWERED = "busy_answered"
-    REORDER_INBAND = "reorder_inband"
-    SIT_IC = "sit_ic"
-    SIT_VC = "sit_vc"
-    SIT_RO = "sit_ro"
-    SIT_NC = "sit_nc"
-    SIT_IO = "sit_io"
-    SIP_302 = "sip_302"
-    SIP_404 = "sip_404"
-    SIP_408 = "sip_408"
-    SIP_480 = "sip_480"
-    SIP_484 = "sip_484"
-    SIP_503 = "sip_503"
-    SIP_603 = "sip_603"
-    SIP_604 = "sip_604"
-    FAX = "fax"
-    SILENT = "silent"
-    HANGUP_EARLY = "hangup_early"
-    MUSIC = "music"
+__all__ = [
+    "FORCED_CLASSES",
+    "FORCED_PREFIX",
+    "IN_BAND",
+    "MACHINES",
+    "MIXES",
+    "PEOPLE",
+    "SIGNALLING_CLASSES",
+    "Behaviour",
+    "Mix",
+    "NumberClass",
+    "Plan",
+    "Script",
+    "ScriptError",
+    "canonical",
+    "class_of",
+    "decided_by",
+    "lognormal",
+    "parse_mix",
+    "parse_script",
+    "plan_for",
+    "plan_of_class",
+]
 
 
 FORCED_PREFIX: Final = "999"
 FORCED_CLASSES: Final = MappingProxyType({f"{i:02d}": c for i, c in enumerate(NumberClass, start=1)})
 """The two digits after `FORCED_PREFIX`: 01 human, 02 machine, 03 no_answer, 04 busy_sip... in the order above."""
-
-SIGNALLING_CLASSES: Final = frozenset(
-    {
-        NumberClass.NO_ANSWER, NumberClass.BUSY_SIP, NumberClass.SIP_302, NumberClass.SIP_404, NumberClass.SIP_408,
-        NumberClass.SIP_480, NumberClass.SIP_484, NumberClass.SIP_503, NumberClass.SIP_603, NumberClass.SIP_604,
-    }
-)  # fmt: skip
-"""Classes that SIP alone tells; all others need call progress analysis."""
-
-
-def decided_by(number_class: NumberClass) -> str:
-    """ "signalling" or "cpa"."""
-    return "signalling" if number_class in SIGNALLING_CLASSES else "cpa"
-
 
 Mix = Mapping[NumberClass, float]
 
@@ -81,6 +74,24 @@ MIXES: Final[Mapping[str, Mix]] = MappingProxyType(
             NumberClass.SIP_408: 0.005, NumberClass.SIP_480: 0.015, NumberClass.SIP_484: 0.005,
             NumberClass.SIP_503: 0.005, NumberClass.SIP_603: 0.01, NumberClass.SIP_604: 0.005,
             NumberClass.FAX: 0.015, NumberClass.SILENT: 0.01,
+        },
+        # Whatever there is, with enough of each for a rate: persons and machines most, as they are mistaken most.
+        "all": {
+            NumberClass.HUMAN: 0.12, NumberClass.HUMAN_BUSINESS: 0.05, NumberClass.HUMAN_SLOW: 0.03,
+            NumberClass.HUMAN_AGAIN: 0.03, NumberClass.MUSIC: 0.03, NumberClass.HANGUP_EARLY: 0.015,
+            NumberClass.MACHINE: 0.10, NumberClass.MACHINE_SHORT: 0.03, NumberClass.MACHINE_LONG: 0.03,
+            NumberClass.MACHINE_PAUSE: 0.03, NumberClass.MACHINE_BEEP: 0.02, NumberClass.MUSIC_MACHINE: 0.02,
+            NumberClass.FAX: 0.02, NumberClass.FAX_V21: 0.015, NumberClass.MODEM_ANSAM: 0.015,
+            NumberClass.MODEM_BELL: 0.015, NumberClass.PAGER: 0.015,
+            NumberClass.BUSY_SIP: 0.025, NumberClass.BUSY_INBAND: 0.03, NumberClass.BUSY_ANSWERED: 0.02,
+            NumberClass.REORDER_INBAND: 0.02, NumberClass.REORDER_ANSWERED: 0.015,
+            NumberClass.SIT_IC: 0.015, NumberClass.SIT_VC: 0.015, NumberClass.SIT_RO: 0.015,
+            NumberClass.SIT_NC: 0.015, NumberClass.SIT_IO: 0.015, NumberClass.SIT_ITU: 0.015,
+            NumberClass.SIT_VC_ANSWERED: 0.01, NumberClass.NU_INBAND: 0.04, NumberClass.NO_RINGBACK: 0.015,
+            NumberClass.ANNOUNCED: 0.02, NumberClass.NO_ANSWER: 0.04, NumberClass.SILENT: 0.02,
+            NumberClass.SIP_302: 0.01, NumberClass.SIP_404: 0.02, NumberClass.SIP_408: 0.01,
+            NumberClass.SIP_480: 0.01, NumberClass.SIP_484: 0.01, NumberClass.SIP_503: 0.01,
+            NumberClass.SIP_603: 0.01, NumberClass.SIP_604: 0.01,
         },
         "humans": {NumberClass.HUMAN: 1.0},
         "signalling": dict.fromkeys(sorted(SIGNALLING_CLASSES), 1.0),
@@ -104,47 +115,6 @@ INBAND_RINGBACK_SHARE: Final = 0.25
 """Share of ringing numbers whose network sends 183 and a ringback tone instead of 180."""
 
 
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    """What scales the plans; the same for every number of a run. Times in seconds."""
-
-    ring_scale: float = 1.0
-    """Multiplies ring times and how long failures take; greetings keep their speed."""
-    talk_mean_s: float = 150.0
-    talk_cv: float = 0.8
-    customer_ends_share: float = 0.15
-    """Share of people who end the conversation themselves, after 0.7 of the mean talk time on average."""
-    patience_mean_s: float = 7.0
-    """How long an answered person who hears nobody stays, from the end of the greeting (mean; cv 0.3)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """
-    The course of a call to one number. Times in seconds; ``math.inf`` means never by the carrier.
-
-    ``early`` is the score of 183 media; empty means 180 without media, and ``ring_s`` 0 no ringing at all.
-    ``status`` is the final response; the fields below it matter only for 200.
-    """
-
-    number_class: NumberClass
-    post_dial_s: float
-    early: str
-    ring_s: float
-    status: int
-    q850_cause: int | None = None
-    redirect_to: str = ""
-    answer: str = ""
-    greeting_end_s: float = 0.0
-    converses: bool = False
-    hello_again_s: float = 2.5
-    patience_s: float = math.inf
-    talk_s: float = math.inf
-    hang_up_s: float = math.inf
-    """After the answer, whatever is heard."""
-    noise_dbfs: float = -65.0
-
-
 def canonical(number: str) -> str:
     """Digits of a dialed number in E.164 without plus; ten digits are taken for a US number."""
     digits = "".join(c for c in number if c.isascii() and c.isdigit())
@@ -157,7 +127,11 @@ def _draws(seed: int, number: str, purpose: str) -> random.Random:
 
 
 def class_of(seed: int, number: str, mix: Mix) -> NumberClass:
-    """The class of a number, without a script; ``number`` in any form that `canonical` takes."""
+    """
+    The class of a number, without a script; ``number`` in any form that `canonical` takes.
+
+    North America has no tone for an unobtainable number: its networks play the tones of a vacant code instead.
+    """
     number = canonical(number)
     if number.startswith(FORCED_PREFIX) and number[3:5] in FORCED_CLASSES:
         return FORCED_CLASSES[number[3:5]]
@@ -166,16 +140,9 @@ def class_of(seed: int, number: str, mix: Mix) -> NumberClass:
     for number_class in NumberClass:
         point -= mix.get(number_class, 0.0)
         if point < 0:
-            return number_class
+            unheard_of = number_class is NumberClass.NU_INBAND and country_of(number) == "US"
+            return NumberClass.SIT_VC if unheard_of else number_class
     return max(mix, key=lambda c: mix[c])
-
-
-def lognormal(rng: random.Random, mean: float, cv: float) -> float:
-    """A draw with this mean and coefficient of variation (standard deviation / mean)."""
-    if mean <= 0:
-        return 0.0
-    sigma2 = math.log1p(cv * cv)
-    return rng.lognormvariate(math.log(mean) - sigma2 / 2, math.sqrt(sigma2))
 
 
 def plan_for(seed: int, number: str, mix: Mix, behaviour: Behaviour) -> Plan:
@@ -186,43 +153,79 @@ def plan_for(seed: int, number: str, mix: Mix, behaviour: Behaviour) -> Plan:
 
 def plan_of_class(number_class: NumberClass, seed: int, number: str, behaviour: Behaviour) -> Plan:
     """A plan of the given class with the times and voices that seed and number choose."""
-    rng = _draws(seed, canonical(number), "plan")
+    number = canonical(number)
+    rng = _draws(seed, number, "plan")
     noise_dbfs = rng.uniform(-70.0, -55.0)
     post_dial_s = rng.uniform(0.1, 0.6)
     scale = behaviour.ring_scale
     ring_s = max(0.5, scale * lognormal(rng, RING_MEAN_S, RING_CV))
-    ringback = "|tone:ringback" if rng.random() < INBAND_RINGBACK_SHARE else ""
-    base = Plan(number_class, post_dial_s, ringback, ring_s, 200, noise_dbfs=noise_dbfs)
+    country = country_of(number)
+    local = LOCAL_TONES.get(country, "")
+    ringback = f"|tone:{local}ringback" if rng.random() < INBAND_RINGBACK_SHARE else ""
+    base = Plan(number_class, post_dial_s, ringback, ring_s, 200, noise_dbfs=noise_dbfs, country=country)
+    plan = _course(base, rng, behaviour, local)
+    # Drawn from another source, so that the same call with and without them differs in nothing else.
+    return _impaired(plan, _draws(seed, number, "line")) if behaviour.impaired else plan
+
+
+LOCAL_TONES: Final = MappingProxyType({"GB": "uk_"})
+"""What the names of a country's tones begin with (`sound.TONES`)."""
+
+
+def _impaired(plan: Plan, rng: random.Random) -> Plan:
+    level_db = rng.uniform(-9.0, 3.0)
+    loss_ratio = rng.uniform(0.002, 0.03) if rng.random() < 0.3 else 0.0
+    # Noise of the place stays some 20 dB under the voice; with less nobody could tell a pause from a word.
+    noise_dbfs = min(rng.uniform(-70.0, -40.0), level_db - 40.0)
+    return replace(plan, level_db=level_db, noise_dbfs=noise_dbfs, loss_ratio=loss_ratio)
+
+
+def _course(base: Plan, rng: random.Random, behaviour: Behaviour, local: str) -> Plan:
+    scale, ringback, number_class = behaviour.ring_scale, base.early, base.number_class
+    if number_class in (NumberClass.MUSIC, NumberClass.MUSIC_MACHINE):
+        early = "|tone:music" if rng.random() < 0.7 else f"clip:wait_00 silence:1500 clip:wait_00 |tone:{local}ringback"
+        if number_class is NumberClass.MUSIC_MACHINE and rng.random() < 0.5:
+            early = "|tone:music_slow"
+        base = replace(base, early=early)
     match number_class:
-        case NumberClass.HUMAN:
-            return _person(base, rng, behaviour)
-        case NumberClass.MUSIC:
-            early = "|tone:music" if rng.random() < 0.7 else "clip:wait_00 silence:1500 clip:wait_00 |tone:ringback"
-            return replace(_person(base, rng, behaviour), early=early)
         case NumberClass.HANGUP_EARLY:
-            person = _person(base, rng, behaviour)
-            return replace(person, hang_up_s=person.greeting_end_s * rng.uniform(0.4, 1.0) + rng.uniform(0.0, 0.8))
-        case NumberClass.MACHINE:
+            hasty = person(base, rng, behaviour)
+            return replace(hasty, hang_up_s=hasty.greeting_end_s * rng.uniform(0.4, 1.0) + rng.uniform(0.0, 0.8))
+        case _ if number_class in PEOPLE:
+            return person(base, rng, behaviour)
+        case _ if number_class in MACHINES:
             ring_s = max(0.5, scale * lognormal(rng, MACHINE_RING_MEAN_S, 0.3))
-            return replace(_machine(base, rng), ring_s=ring_s)
-        case NumberClass.FAX:
-            answer = f"silence:{rng.randint(200, 1500)} tone:ced silence:80 |tone:v21 silence:3000"
-            return replace(base, answer=answer, hang_up_s=35.0)
+            return replace(machine(base, rng), ring_s=ring_s)
+        case _ if number_class in _DEVICES:
+            return device(base, rng)
         case NumberClass.SILENT:
             return replace(base, hang_up_s=rng.uniform(20.0, 40.0), noise_dbfs=-72.0)
-        case NumberClass.BUSY_ANSWERED:
-            return replace(base, ring_s=rng.uniform(0.2, 1.0), early="", answer="|tone:busy", hang_up_s=30.0)
+        case NumberClass.BUSY_ANSWERED | NumberClass.REORDER_ANSWERED:
+            tone = number_class.value.removesuffix("_answered")
+            answer = f"|tone:{local}{tone}"
+            return replace(base, ring_s=rng.uniform(0.2, 1.0), early="", answer=answer, hang_up_s=30.0)
+        case NumberClass.SIT_VC_ANSWERED:
+            answer = f"silence:{rng.randint(100, 400)} |{_sit_score(NumberClass.SIT_VC)}"
+            return replace(base, ring_s=rng.uniform(0.2, 1.0), early="", answer=answer, hang_up_s=30.0)
         case NumberClass.NO_ANSWER:
             return replace(base, ring_s=math.inf, status=480, q850_cause=19)
+        case NumberClass.NO_RINGBACK:
+            return replace(base, early="|silence:1000", ring_s=math.inf, status=480, q850_cause=19)
         case NumberClass.BUSY_INBAND:
-            return _inband(base, rng, "|tone:busy", 486, 17)
+            return _inband(base, rng, f"|tone:{local}busy", 486, 17)
         case NumberClass.REORDER_INBAND:
-            return _inband(base, rng, "|tone:reorder", 503, 42)
+            return _inband(base, rng, f"|tone:{local}reorder", 503, 42)
+        case NumberClass.NU_INBAND:
+            return _inband(base, rng, "|tone:uk_nu", 404, 1)
+        case NumberClass.SIT_ITU:
+            clip = rng.choice(sound.clips_of("announcement"))
+            return _inband(base, rng, f"|tone:sit_itu silence:150 clip:{clip} silence:1500", 404, 1)
+        case NumberClass.ANNOUNCED:
+            said = f"silence:{rng.randint(100, 600)} clip:{rng.choice(sound.clips_of('announcement'))}"
+            return replace(base, early=said, ring_s=spoken_s(said) + 0.5, status=404, q850_cause=1)
     if number_class in _SIT:
         status, cause = _SIT[number_class]
-        name = number_class.value
-        score = f"silence:{rng.randint(60, 400)} |tone:{name} silence:120 clip:{name}_00 silence:1500"
-        return _inband(base, rng, score, status, cause)
+        return _inband(base, rng, f"silence:{rng.randint(60, 400)} |{_sit_score(number_class)}", status, cause)
     status, q850_cause, rings = _FAILURES[number_class]
     # What the network refuses is refused at once; what the called side refuses rings a little first.
     wait_s = max(0.3, scale * rng.uniform(1.0, 6.0)) if rings else 0.0
@@ -236,6 +239,17 @@ def plan_of_class(number_class: NumberClass, seed: int, number: str, behaviour: 
         redirect_to=redirect_to,
     )
 
+
+def _sit_score(number_class: NumberClass) -> str:
+    name = number_class.value
+    return f"tone:{name} silence:120 clip:{name}_00 silence:1500"
+
+
+_DEVICES: Final = frozenset(
+    {
+        NumberClass.FAX, NumberClass.FAX_V21, NumberClass.MODEM_ANSAM, NumberClass.MODEM_BELL, NumberClass.PAGER,
+    }
+)  # fmt: skip
 
 _SIT: Final = MappingProxyType(
     {
@@ -267,39 +281,6 @@ _FAILURES: Final = MappingProxyType(
 def _inband(base: Plan, rng: random.Random, score: str, status: int, cause: int) -> Plan:
     ring_s = math.inf if rng.random() < HANG_SHARE else rng.uniform(6.0, 12.0)
     return replace(base, early=score, ring_s=ring_s, status=status, q850_cause=cause)
-
-
-def _person(base: Plan, rng: random.Random, behaviour: Behaviour) -> Plan:
-    pause_ms = rng.randint(200, 700)
-    greeting = f"silence:{pause_ms} clip:{rng.choice(sound.clips_of('human'))}"
-    ends = rng.random() < behaviour.customer_ends_share
-    talk_s = lognormal(rng, 0.7 * behaviour.talk_mean_s, behaviour.talk_cv)
-    return replace(
-        base,
-        answer=greeting,
-        greeting_end_s=sum(_spoken_s(greeting)),
-        converses=True,
-        patience_s=max(3.0, lognormal(rng, behaviour.patience_mean_s, 0.3)),
-        talk_s=talk_s if ends else math.inf,
-    )
-
-
-def _machine(base: Plan, rng: random.Random) -> Plan:
-    greeting = f"silence:{rng.randint(200, 900)} clip:{rng.choice(sound.clips_of('machine'))}"
-    beep = rng.choice(("beep", "beep", "beep_low", "beep_high"))
-    return replace(
-        base,
-        answer=f"{greeting} silence:{rng.randint(300, 1000)} tone:{beep}",
-        greeting_end_s=sum(_spoken_s(greeting)),
-        hang_up_s=sum(_spoken_s(greeting)) + rng.uniform(20.0, 40.0),
-    )
-
-
-def _spoken_s(score: str) -> list[float]:
-    """Seconds of each part of a score made of silence and clips (without rendering it)."""
-    index = sound.clip_index()
-    parts = [part.partition(":") for part in score.split()]
-    return [int(name) / 1000 if kind == "silence" else index[name][1] for kind, _, name in parts]
 
 
 # --- explicit scripts ------------------------------------------------------------------------------------------------

@@ -4,13 +4,14 @@ A score is a row of parts separated by blanks. ``|`` marks where it starts over 
 silence. Parts: ``silence:<ms>``, ``clip:<name>`` (a file of `audio`), ``tone:<name>`` (see `TONES`). Scores are plain
 text so that a plan can be logged, compared and written in a script file; `render` turns one into 20 ms frames.
 
-Tones are those of the US plan (Bellcore precise tones; SIT durations and frequencies per segment).
+Tones are those of the US plan (Bellcore precise tones; SIT durations and frequencies per segment), with ``uk_`` before
+their names those of the United Kingdom (ITU-T E.180 supplement 2), and the answer tones of fax, modem and pager.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Final
 
@@ -60,6 +61,13 @@ def _sine(hz: tuple[float, ...], ms: float, level_dbfs: float = -13.0) -> Sample
     return shaped
 
 
+def _steady(hz: tuple[float, ...], level_dbfs: float) -> Samples:
+    """One second of whole cycles (``hz`` are whole numbers), so that it repeats without a seam."""
+    t = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    wave: Samples = 10 ** (level_dbfs / 20) * np.sum([np.sin(2 * np.pi * f * t) for f in hz], axis=0)
+    return wave
+
+
 def _silence(ms: float) -> Samples:
     return np.zeros(round(ms * SAMPLE_RATE_HZ / 1000))
 
@@ -99,6 +107,37 @@ def _music() -> Samples:
     return out
 
 
+def _music_slow() -> Samples:
+    """Nine seconds of long, swelling chords: music without the beat by which the other is told from speech."""
+    out = np.zeros(9 * SAMPLE_RATE_HZ)
+    length = 4 * SAMPLE_RATE_HZ
+    t = np.arange(length) / SAMPLE_RATE_HZ
+    swell = np.sin(np.pi * np.arange(length) / length)
+    for start_s, chord in enumerate(((220.0, 277.2, 329.6), (247.0, 293.7, 370.0), (196.0, 247.0, 293.7))):
+        tremolo = 1.0 + 0.15 * np.sin(2 * np.pi * 5.5 * t)
+        wave = sum(np.sin(2 * np.pi * k * hz * t) / k for hz in chord for k in (1, 2, 3, 4))
+        start = round(2.5 * start_s * SAMPLE_RATE_HZ)
+        out[start : start + length] += 0.05 * swell * tremolo * wave
+    return out
+
+
+def _ansam() -> Samples:
+    """Four seconds of V.8 ANSam: 2100 Hz, turned by 180 degrees every 450 ms, amplitude modulated by 20 % at 15 Hz."""
+    t = np.arange(4 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    turned = np.where((t // 0.45).astype(int) % 2 == 1, -1.0, 1.0)
+    wave: Samples = 10 ** (-12 / 20) * turned * (1 + 0.2 * np.sin(2 * np.pi * 15 * t)) * np.sin(2 * np.pi * 2100 * t)
+    return wave
+
+
+def _chirp() -> Samples:
+    """A beep that rises from 800 to 1600 Hz within 300 ms."""
+    t = np.arange(round(0.3 * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    wave = 10 ** (-13 / 20) * np.sin(2 * np.pi * (800 * t + 800 / 0.6 * t * t))
+    ramp = np.minimum(1.0, np.arange(len(t)) / 40)
+    shaped: Samples = wave * ramp * ramp[::-1]
+    return shaped
+
+
 TONES: Final[dict[str, Callable[[], Samples]]] = {
     "ringback": lambda: np.concatenate([_sine((440, 480), 2000, -19), _silence(4000)]),
     "busy": lambda: np.concatenate([_sine((480, 620), 500, -24), _silence(500)]),
@@ -108,26 +147,47 @@ TONES: Final[dict[str, Callable[[], Samples]]] = {
     "sit_ro": lambda: _sit("L", "H", "SL"),
     "sit_nc": lambda: _sit("H", "H", "LL"),
     "sit_io": lambda: _sit("L", "H", "LS"),
+    "sit_itu": lambda: np.concatenate([_sine((hz,), 330, -16.0) for hz in (950.0, 1400.0, 1800.0)]),
+    "uk_ringback": lambda: np.concatenate(
+        [_sine((400, 450), 400, -19), _silence(200), _sine((400, 450), 400, -19), _silence(2000)]
+    ),
+    "uk_busy": lambda: np.concatenate([_sine((400,), 375, -21), _silence(375)]),
+    "uk_reorder": lambda: np.concatenate(
+        [_sine((400,), 400, -21), _silence(350), _sine((400,), 225, -21), _silence(525)]
+    ),
+    "uk_nu": lambda: _steady((400,), -21),
+    "ansam": _ansam,
+    "bell": lambda: _steady((2225,), -12),
+    "v22": lambda: _steady((2250, 2850), -16),
+    "pager": lambda: np.concatenate([_sine((1400,), 100, -14), _silence(100)] * 4),
     "ced": lambda: _sine((2100,), 3000, -12),
     "v21": _v21_preamble,
     "beep": lambda: _sine((1000,), 400, -12),
     "beep_low": lambda: _sine((440,), 700, -13),
     "beep_high": lambda: _sine((1400,), 250, -12),
+    "beep_short": lambda: _sine((1000,), 150, -12),
+    "beep_double": lambda: np.concatenate([_sine((950,), 200, -13), _silence(120), _sine((950,), 200, -13)]),
+    "beep_chirp": _chirp,
     "music": _music,
+    "music_slow": _music_slow,
 }
 
 
-@lru_cache(maxsize=256)
 def _part(text: str) -> I16:
     kind, _, name = text.partition(":")
     if kind == "silence" and name.isascii() and name.isdigit() and len(name) <= 6:
         return np.zeros(round(int(name) * SAMPLE_RATE_HZ / 1000), np.int16)
-    if kind == "tone" and name in TONES:
-        return np.clip(TONES[name]() * 32767.0, -32768, 32767).astype(np.int16)
-    if kind == "clip" and name in clip_index():
-        raw = resources.files(_AUDIO).joinpath(f"{name}.ulaw").read_bytes()
-        return g711.decode(np.frombuffer(raw, np.uint8))
+    if (kind == "tone" and name in TONES) or (kind == "clip" and name in clip_index()):
+        return _heard(kind, name)
     raise ValueError(f"unknown part {text!r}: silence:<ms>, clip:<name of {_AUDIO}> or tone:<{'|'.join(TONES)}>")
+
+
+@cache  # as many as there are clips and tones
+def _heard(kind: str, name: str) -> I16:
+    if kind == "tone":
+        return np.clip(TONES[name]() * 32767.0, -32768, 32767).astype(np.int16)
+    raw = resources.files(_AUDIO).joinpath(f"{name}.ulaw").read_bytes()
+    return g711.decode(np.frombuffer(raw, np.uint8))
 
 
 def preload() -> None:

@@ -6,22 +6,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, TextIO
 
+from telephony.simworld.kinds import IN_BAND, NumberClass, Plan, decided_by
 from telephony.simworld.media import Heard
 from telephony.simworld.party import CalledParty
-from telephony.simworld.plan import NumberClass, Plan, decided_by
 
 HEARABLE_S: Final = 0.5
 """In-band tones cut off sooner by the caller's CANCEL tell nothing."""
 
 CANCELLED: Final = "cancelled"
 """Class of a call that its caller gave up before there was anything to know."""
-
-_IN_BAND: Final = frozenset(
-    {
-        NumberClass.BUSY_INBAND, NumberClass.REORDER_INBAND, NumberClass.SIT_IC, NumberClass.SIT_VC,
-        NumberClass.SIT_RO, NumberClass.SIT_NC, NumberClass.SIT_IO,
-    }
-)  # fmt: skip
 
 
 def class_in_the_end(party: CalledParty) -> tuple[str, str]:
@@ -35,7 +28,7 @@ def class_in_the_end(party: CalledParty) -> tuple[str, str]:
         return plan.number_class.value, decided_by(plan.number_class)
     if party.rang_at_s is None or party.ended_at_s is None:
         return CANCELLED, "signalling"
-    if plan.number_class in _IN_BAND:
+    if plan.number_class in IN_BAND:
         if party.ended_at_s - party.rang_at_s >= HEARABLE_S:
             return plan.number_class.value, "cpa"
         return CANCELLED, "signalling"
@@ -68,6 +61,10 @@ def plan_fields(plan: Plan) -> dict[str, object]:
         "planned_ring_s": round(plan.ring_s, 3) if plan.ring_s < 1e6 else None,
         "early": plan.early,
         "answer": plan.answer,
+        "country": plan.country,
+        "level_db": round(plan.level_db, 1),
+        "noise_dbfs": round(plan.noise_dbfs, 1),
+        "loss_ratio": round(plan.loss_ratio, 4),
     }
 
 

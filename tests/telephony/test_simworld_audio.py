@@ -183,7 +183,9 @@ def test_given_all_clips_when_loaded_then_they_are_level_and_not_clipped():
         assert len(samples) / 8000 == pytest.approx(length_s, abs=0.02)
         assert -27 < g711.level_dbfs(samples) < -18, name
         assert np.abs(samples.astype(int)).max() < 32_200, name
-    assert all(0.3 <= sound.clip_index()[c][1] <= 2.0 for c in sound.clips_of("human"))
+    assert all(0.3 <= sound.clip_index()[c][1] <= 2.8 for c in sound.clips_of("human"))
+    assert len(sound.clips_of("human")) >= 25
+    assert sum(len(sound.clips_of(k)) for k in ("machine", "machine_short", "machine_long", "machine_rest")) >= 25
     assert all(3.0 <= sound.clip_index()[c][1] <= 8.0 for c in sound.clips_of("machine"))
 
 

@@ -8,10 +8,21 @@ from hypothesis import strategies as st
 from phonenumbers import timezone
 
 from telephony.simworld import sound
-from telephony.simworld.numbers import AREAS, expected_class, first_numbers, number_for, zone_for
+from telephony.simworld.numbers import (
+    AREAS,
+    british_number,
+    expected_class,
+    first_numbers,
+    mixed_numbers,
+    number_for,
+    zone_for,
+)
 from telephony.simworld.plan import (
     FORCED_CLASSES,
+    IN_BAND,
+    MACHINES,
     MIXES,
+    PEOPLE,
     SIGNALLING_CLASSES,
     Behaviour,
     NumberClass,
@@ -69,15 +80,23 @@ def test_given_every_class_when_planned_then_the_plan_is_playable_and_fits_the_c
         for score in (plan.early, plan.answer):
             sound.render(score)
         answered = plan.status == 200
-        assert answered == (number_class not in SIGNALLING_CLASSES and "inband" not in number_class.value
-                            and not number_class.value.startswith("sit_"))  # fmt: skip
+        assert answered == (number_class not in SIGNALLING_CLASSES | IN_BAND)
         if number_class.value.startswith("sip_"):
             assert plan.status == int(number_class.value[4:])
-        if number_class.value.startswith(("sit_", "busy_inband", "reorder")):
+        if number_class in IN_BAND - {NumberClass.NO_RINGBACK, NumberClass.NU_INBAND}:
             assert f"tone:{number_class.value.removesuffix('_inband')}" in plan.early
+        if number_class.value.endswith("_answered"):
+            assert f"tone:{number_class.value.removesuffix('_answered')}" in plan.answer
+        assert plan.converses is (number_class in PEOPLE)
         if plan.converses:
-            assert 0.5 < plan.greeting_end_s < 3.0
+            # At least a word, and no monologue; a business says its name and asks what it can do.
+            least_s = 1.5 if number_class is NumberClass.HUMAN_SLOW else 0.5
+            assert least_s < plan.greeting_end_s < 6.5
             assert plan.patience_s >= 3.0
+        assert (plan.beep_s is not None) is (number_class in MACHINES)
+        if plan.beep_s is not None:
+            assert 0.5 < plan.beep_s == pytest.approx(sound.length_s(plan.answer.rpartition(" ")[0]), abs=0.04)
+            assert plan.greeting_end_s < plan.beep_s < plan.hang_up_s
         assert math.isfinite(plan.ring_s) or number_class is NumberClass.NO_ANSWER or plan.early
         assert decided_by(number_class) == ("signalling" if number_class in SIGNALLING_CLASSES else "cpa")
 
@@ -170,3 +189,57 @@ def test_given_a_mix_file_when_parsed_then_wrong_ones_are_refused():
     for bad in ({}, {"mix": {"human": -1}}, {"mix": {"human": 0}}, {"mix": {"x": 1}}, {"mix": {"human": True}}):
         with pytest.raises(ScriptError):
             parse_mix(bad)
+
+
+# --- whatever there is ----------------------------------------------------------------------------------------------
+
+
+def test_given_the_mix_of_all_when_classes_are_drawn_then_each_comes_with_enough_for_a_rate():
+    drawn = Counter(class_of(3, number, MIXES["all"]) for number in mixed_numbers(2000))
+
+    assert set(drawn) == set(NumberClass)
+    assert min(drawn.values()) >= 8
+    assert sum(drawn[c] for c in PEOPLE) > 450
+    assert sum(drawn[c] for c in MACHINES) > 380
+
+
+def test_given_a_british_number_when_planned_then_its_network_sounds_british():
+    for number_class, tone in ((NumberClass.BUSY_INBAND, "uk_busy"), (NumberClass.REORDER_INBAND, "uk_reorder")):
+        plan = plan_of_class(number_class, 1, british_number(0), BEHAVIOUR)
+        assert (plan.country, plan.early) == ("GB", f"|tone:{tone}")
+        assert plan_of_class(number_class, 1, number_for(0), BEHAVIOUR).early == f"|tone:{tone.removeprefix('uk_')}"
+    ringing = (plan_of_class(NumberClass.HUMAN, 1, british_number(i), BEHAVIOUR).early for i in range(100))
+    assert set(ringing) == {"", "|tone:uk_ringback"}
+
+
+def test_given_a_number_unobtainable_when_drawn_in_north_america_then_it_is_a_vacant_code():
+    only = {NumberClass.NU_INBAND: 1.0}
+    assert class_of(1, number_for(5), only) is NumberClass.SIT_VC
+    assert class_of(1, british_number(5), only) is NumberClass.NU_INBAND
+
+
+def test_given_british_numbers_when_checked_then_they_are_valid_and_different():
+    numbers = [british_number(i) for i in range(12_000)]
+    assert len(set(numbers)) == 12_000
+    for number in numbers[::97]:
+        parsed = phonenumbers.parse(number)
+        assert phonenumbers.is_valid_number(parsed), number
+        assert phonenumbers.region_code_for_number(parsed) == "GB"
+        assert "Europe/London" in timezone.time_zones_for_number(parsed)
+    with pytest.raises(ValueError, match="11999"):
+        british_number(12_000)
+
+
+def test_given_impaired_lines_when_planned_then_level_noise_and_loss_differ_and_nothing_else():
+    plain = [plan_of_class(NumberClass.HUMAN, 1, number_for(i), BEHAVIOUR) for i in range(400)]
+    rough = [plan_of_class(NumberClass.HUMAN, 1, number_for(i), Behaviour(impaired=True)) for i in range(400)]
+
+    assert all((plan.level_db, plan.loss_ratio) == (0.0, 0.0) for plan in plain)
+    levels, losses = [plan.level_db for plan in rough], [plan.loss_ratio for plan in rough]
+    assert -9.0 <= min(levels) < -7.0
+    assert 2.0 < max(levels) <= 3.0
+    assert 0.2 < sum(loss > 0 for loss in losses) / 400 < 0.4
+    assert max(losses) <= 0.03
+    assert all(plan.level_db - plan.noise_dbfs >= 40.0 for plan in rough)
+    same = ("answer", "ring_s", "greeting_end_s", "early", "patience_s", "talk_s", "post_dial_s")
+    assert all(getattr(a, name) == getattr(b, name) for a, b in zip(plain, rough, strict=True) for name in same)

@@ -1,8 +1,11 @@
-"""Make the speech clips beside this file with espeak-ng: ``python -m telephony.simworld.audio.make_clips``.
+"""Make the speech clips beside this file: ``python -m telephony.simworld.audio.make_clips``.
 
-Run it once when the texts below change; the clips are in the repository, so nobody else needs the synthesiser.
-espeak-ng is GPL-3.0-or-later; what it says is not bound by that licence. Output: raw mu-law at 8 kHz, one file a clip,
-speech level -20 dBFS, silence at both ends cut off, and ``clips.json`` with kind, voice, text and length of each.
+Run it once when the texts below change; the clips are in the repository, so nobody else needs the synthesisers: these
+are espeak-ng and, for voices whose name begins with ``flite:``, flite. espeak-ng is GPL-3.0-or-later, flite has a
+licence like BSD's; what they say is bound by neither. The corpus on which the analysis is trained
+(`telephony.cpa.corpus`) says other sentences, and of what follows the first 34 clips not in the same voices either: a
+demo shall not measure what was learnt by heart. Output: raw mu-law at 8 kHz, one file a clip, speech level -20 dBFS,
+silence at both ends cut off, and ``clips.json`` with kind, voice, text and length of each.
 """
 
 import io
@@ -20,8 +23,9 @@ import numpy.typing as npt
 from telephony.simworld.g711 import SAMPLE_RATE_HZ, ulaw_bytes
 
 SPEECH_LEVEL_DBFS: Final = -20.0
-TOTAL_LIMIT_BYTES: Final = 1_000_000
+TOTAL_LIMIT_BYTES: Final = 2_500_000
 FADE_SAMPLES: Final = 40
+FLITE: Final = "flite:"
 FOLDER: Final = Path(__file__).parent
 
 Samples = npt.NDArray[np.float64]
@@ -33,6 +37,8 @@ class Text:
     voice: str
     words: str
     speed_wpm: int = 165
+    pitch: int = 50
+    """0..100, espeak-ng only."""
 
 
 TEXTS: Final = (
@@ -96,12 +102,169 @@ TEXTS: Final = (
     Text("sit_ro", "en-us", "We are sorry, your call can not be completed at this time. Please try again later.", 165),
     Text("sit_nc", "en-us", "All circuits are busy now. Please try your call again later.", 165),
     Text("sit_io", "en-us+f5", "Your call did not go through. Please hang up and dial again.", 165),
+    # --- more people: other languages, other synthesiser, hurried and slow, high and low ------------------------------
+    Text("human", "flite:awb", "Hello?"),
+    Text("human", "flite:rms", "Hello, hi there."),
+    Text("human", "flite:awb", "Hullo?"),
+    Text("human", "flite:rms", "Hi, Dave here."),
+    Text("human", "flite:rms", "Yes, good evening?", 190),
+    Text("human", "de+steph3", "Ja, bitte?", 170, 60),
+    Text("human", "de+max", "Weber.", 150, 35),
+    Text("human", "de+linda", "Hallo, wer ist da?", 175),
+    Text("human", "es+miguel", "Diga, dígame.", 170),
+    Text("human", "es-419+shelby", "¿Aló, quién habla?", 165, 55),
+    Text("human", "fr-fr+michel", "Allô, oui?", 160, 40),
+    Text("human", "fr-fr+f5", "Allô, bonjour.", 165, 60),
+    Text("human", "it+Mario", "Pronto, chi parla?", 170),
+    Text("human", "pt-br+shelby", "Alô, quem fala?", 165, 65),
+    Text("human", "pl+Hugo", "Halo, słucham?", 165),
+    Text("human", "nl+rob", "Met Pieter.", 165, 40),
+    Text("human", "tr+iven", "Alo, buyurun?", 165, 45),
+    Text("human", "en-us+aunty", "Hello? Who is this please?", 125, 70),
+    Text("human", "en-gb+grandpa", "Yes, hello, this is Arthur.", 120, 30),
+    Text("business", "en-us+linda", "Good morning, Riverside Dental, this is Paula, how can I help you?", 175),
+    Text("business", "flite:rms", "Harbor Street Hardware, Frank speaking, what can I do for you?", 175),
+    Text(
+        "business",
+        "en-gb+steph2",
+        "Thank you for calling the Old Mill Hotel, Janet at reception, good afternoon.",
+        180,
+        60,
+    ),
+    Text("business", "de+f3", "Autohaus Lehmann, guten Tag, mein Name ist Schulze, was kann ich für Sie tun?", 180),
+    Text("business", "es+Michael", "Talleres Ortega, buenos días, le atiende Luis, ¿en qué puedo ayudarle?", 180),
+    Text(
+        "business",
+        "fr-fr+steph3",
+        "Cabinet Moreau, bonjour, Sylvie à l'appareil, que puis-je faire pour vous?",
+        180,
+        55,
+    ),
+    # --- more machines ------------------------------------------------------------------------------------------------
+    Text("machine", "flite:awb", "You have dialed the home of Peter and Lynn. Talk to us when it beeps.", 170),
+    Text("machine", "flite:awb", "We are out in the garden just now. Say who you are after the tone, cheers.", 165),
+    Text(
+        "machine",
+        "flite:rms",
+        "The mailbox of extension four one seven is taking messages. Begin when you hear the signal.",
+        170,
+    ),
+    Text(
+        "machine",
+        "flite:rms",
+        "Sorry I missed you. Drop me a line here, or try again after six o'clock tonight.",
+        175,
+    ),
+    Text(
+        "machine",
+        "de+edward",
+        "Guten Tag, hier ist der Anschluss von Familie Brandt. Bitte sprechen Sie nach dem Ton.",
+        175,
+        40,
+    ),
+    Text(
+        "machine",
+        "de+Alicia",
+        "Wir sind zur Zeit im Urlaub. Hinterlassen Sie uns gern Ihren Namen und Ihre Nummer.",
+        175,
+    ),
+    Text(
+        "machine",
+        "es+Denis",
+        "Hola, este es el contestador de Teresa. Deje su mensaje y le llamo en cuanto pueda.",
+        175,
+    ),
+    Text("machine", "es-419+Andrea", "El abonado no está disponible. Grabe su mensaje después del tono.", 170),
+    Text(
+        "machine",
+        "fr-fr+Lee",
+        "Bonjour, vous êtes bien chez Claire et Paul. Laissez un message après le bip.",
+        175,
+    ),
+    Text("machine", "fr-fr+zac", "Votre correspondant est absent. Merci de parler après le signal sonore.", 165),
+    Text(
+        "machine",
+        "it+john",
+        "Ciao, sono Giulia, adesso non posso rispondere. Lasciate un messaggio dopo il segnale.",
+        175,
+    ),
+    Text("machine", "pt-br+pablo", "Sua chamada foi para a caixa postal. Deixe o seu recado depois do sinal.", 175),
+    Text(
+        "machine",
+        "nl+kaukovalta",
+        "U spreekt met het antwoordapparaat van Jan. Spreek na de piep, dan bel ik terug.",
+        170,
+    ),
+    Text("machine_short", "en-us+caleb", "Leave it at the tone.", 175),
+    Text("machine_short", "flite:rms", "Voice mail of Jean. Go ahead.", 180),
+    Text("machine_short", "en-gb+paul", "Message please.", 170, 40),
+    Text("machine_short", "de+quincy", "Bitte nach dem Ton.", 180),
+    Text("machine_short", "es+pablo", "Deje su mensaje.", 180),
+    Text(
+        "machine_long",
+        "flite:rms",
+        "This is the after hours line of the county water office. Our counters are open from eight to four, Monday "
+        "through Thursday. If a pipe has burst, hang up and dial the emergency crew. Otherwise record your request.",
+        175,
+    ),
+    Text(
+        "machine_long",
+        "en-gb+victor",
+        "Greetings, this is the Hendersons. We have all gone to the lake until the end of the month, and there is no "
+        "signal there at all. If it can wait, record it here. If not, our neighbor Walter has the keys. Speak up.",
+        185,
+    ),
+    Text(
+        "machine_long",
+        "de+travis",
+        "Sie sind mit der Praxis Doktor Arndt verbunden. Unsere Sprechzeiten sind Montag bis Freitag von acht bis "
+        "zwölf Uhr. "
+        "In dringenden Fällen wenden Sie sich an den Notdienst. Sonst können Sie uns jetzt eine Nachricht aufsprechen.",
+        185,
+    ),
+    Text("machine_hi", "en-us+m6", "Hello?", 160),
+    Text(
+        "machine_rest",
+        "en-us+m6",
+        "Just kidding, I am not really here. Record something nice and I might call back.",
+        170,
+    ),
+    Text("machine_hi", "flite:awb", "Hi, this is Monica."),
+    Text("machine_rest", "flite:awb", "I am probably in a meeting. You know how these things work.", 170),
+    Text("machine_hi", "de+m4", "Hallo, hier Jens.", 165, 40),
+    Text("machine_rest", "de+m4", "Leider bin ich gerade nicht da. Nach dem Piep haben Sie dreißig Sekunden.", 170, 40),
+    Text("machine_hi", "fr-fr+david", "Oui, allô?", 165),
+    Text("machine_rest", "fr-fr+david", "C'est bien le répondeur de Marc. Parlez maintenant, je vous rappelle.", 170),
+    # --- the network speaks -------------------------------------------------------------------------------------------
+    Text(
+        "announcement",
+        "en-gb+announcer",
+        "The number you have called has not been recognised. Please replace the handset.",
+        160,
+    ),
+    Text("announcement", "de+klatt3", "Die gewählte Rufnummer ist nicht vergeben. Bitte legen Sie auf.", 165),
+    Text("announcement", "es+m8", "El número marcado no existe. Por favor, verifique el número.", 165),
+    Text("announcement", "flite:awb", "The customer you are trying to reach has switched off the handset.", 165),
 )
 
 
 def say(text: Text) -> tuple[Samples, int]:
     """Speech as floats in [-1, 1] and its sample rate."""
-    command = ["espeak-ng", "-v", text.voice, "-s", str(text.speed_wpm), "--stdout", text.words]
+    if text.voice.startswith(FLITE):
+        stretch = f"duration_stretch={165 / text.speed_wpm:.3f}"
+        command = [
+            "flite",
+            "-voice",
+            text.voice.removeprefix(FLITE),
+            "--setf",
+            stretch,
+            "-t",
+            text.words,
+            "/dev/stdout",
+        ]
+    else:
+        manner = ["-s", str(text.speed_wpm), "-p", str(text.pitch)]
+        command = ["espeak-ng", "-v", text.voice, *manner, "--stdout", text.words]
     out = subprocess.run(command, check=True, capture_output=True).stdout
     with wave.open(io.BytesIO(out)) as clip:
         rate_hz = clip.getframerate()
