@@ -26,7 +26,7 @@ import structlog
 import trio
 
 from telephony.api import MediaLost, NoCapacity
-from telephony.contract import ChannelSnapshot, MediaStats
+from telephony.contract import ChannelSnapshot, MediaStats, RecordingFinished
 from telephony.media_channel import MediaChannel
 from telephony.media_client import CONNECT_WAIT_S, MediaClient, open_media
 
@@ -135,6 +135,9 @@ class MediaPool:
     def adopt(self, channel_id: str) -> MediaChannel | None:
         number = self.server_of(channel_id)
         return self._servers[number].client.adopt(channel_id) if number is not None else None
+
+    def take_recorded(self) -> list[RecordingFinished]:
+        return [event for server in self._servers.values() for event in server.client.take_recorded()]
 
     async def close_unclaimed(self) -> int:
         """Close the channels that nobody adopted, also those of servers that turn up later; how many there were."""
