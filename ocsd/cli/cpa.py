@@ -7,7 +7,7 @@ from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 import typer
 
@@ -31,6 +31,24 @@ BATCH_FILES: Final = 256
 """Files analysed at once: enough to share each frame's array work, and little memory."""
 
 
+class Level(StrEnum):
+    """Those of call_answer_type_recognition that listen at all."""
+
+    NO_AM_DETECTION = "no_am_detection"
+    POSITIVE_AM_DETECTION = "positive_am_detection"
+    FULL_POSITIVE_AM_DETECTION = "full_positive_am_detection"
+    ACCURATE_AM_DETECTION = "accurate_am_detection"
+
+
+LEVEL_OPTION: TypeAlias = Annotated[
+    Level, typer.Option("--level", help="How hard machines are looked for (call_answer_type_recognition).")
+]
+GUARD_OPTION: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--timeguard-ms", min=20, help="Longest analysis after the answer (call_timeguard_timeout)."),
+]
+
+
 class Phase(StrEnum):
     PRE = "pre"
     POST = "post"
@@ -46,9 +64,8 @@ def analyze(
         Phase, typer.Option(help="pre: early media of a call that is never answered; post: from the answer on.")
     ] = Phase.POST,
     channel: Annotated[int, typer.Option(min=1, help="Which channel of a file that has several.")] = 1,
-    timeguard_ms: Annotated[
-        int | None, typer.Option(min=20, help="Longest analysis after the answer (call_timeguard_timeout).")
-    ] = None,
+    level: LEVEL_OPTION = Level.POSITIVE_AM_DETECTION,
+    timeguard_ms: GUARD_OPTION = None,
 ) -> None:
     """Say what is heard in recordings: one line of JSON for each file, in their order.
 
@@ -65,7 +82,7 @@ def analyze(
     from ocsd.cpa.results import judged
     from telephony.cpa.offline import Call, analyse_calls
 
-    settings = settings_of(_plan_of(tones), timeguard_ms)
+    settings = settings_of(_plan_of(tones), level, timeguard_ms)
     answered_s = None if phase is Phase.PRE else 0.0
     failed = False
     for batch in _batches(files):
@@ -93,9 +110,8 @@ def score(
         float | None,
         typer.Option(min=0.0, max=1.0, metavar="R", help="Exit with 1 when a class is recognised less often."),
     ] = None,
-    timeguard_ms: Annotated[
-        int | None, typer.Option(min=20, help="Longest analysis after the answer (call_timeguard_timeout).")
-    ] = None,
+    level: LEVEL_OPTION = Level.POSITIVE_AM_DETECTION,
+    timeguard_ms: GUARD_OPTION = None,
     as_json: JSON_OPTION = False,
 ) -> None:
     """Measure how often recordings are recognised, and how fast: a folder of WAV files and the truth about them.
@@ -124,7 +140,7 @@ def score(
     with row_progress("analysis") as progress:
         for batch in _batches(entries):
             read = [(entry, one) for entry in batch if (one := _read(entry.path, 1, quiet=True)) is not None]
-            calls = [_call(one, settings_of(entry.tone_plan, timeguard_ms), entry) for entry, one in read]
+            calls = [_call(one, settings_of(entry.tone_plan, level, timeguard_ms), entry) for entry, one in read]
             heard = analyse_calls(calls)
             found += [(entry, judged(call, one)) for (entry, _), call, one in zip(read, calls, heard, strict=True)]
             if baseline:
@@ -195,11 +211,19 @@ def examples(
     out(f"{len(shown)} examples in {folder}")
 
 
-def settings_of(plan: str, timeguard_ms: int | None) -> "AnalysisSettings":
-    from telephony.contract import AnalysisSettings
+def settings_of(plan: str, level: Level, timeguard_ms: int | None) -> "AnalysisSettings":
+    """What a call would be analysed with, had its options these values."""
+    from msgspec.structs import replace
+
+    from ocsd.config.analysis import LEVELS
 
     changes: dict[str, Any] = {} if timeguard_ms is None else {"timeguard_ms": timeguard_ms}
-    return AnalysisSettings(tone_plan=plan, **changes)
+    return replace(
+        LEVELS.get(level.value, LEVELS[Level.POSITIVE_AM_DETECTION.value]),
+        tone_plan=plan,
+        detect_machine=level is not Level.NO_AM_DETECTION,
+        **changes,
+    )
 
 
 def _plan_of(tones: str) -> str:

@@ -116,6 +116,26 @@ def test_given_a_recording_of_early_media_when_analysed_then_speech_is_no_person
     assert told[1]["result"] == "busy"
 
 
+def test_given_levels_when_a_machine_speaks_then_only_those_that_look_for_it_find_it(folder):
+    results = {
+        level: json.loads(run("analyze", folder / "machine.wav", "--level", level).stdout)["result"]
+        for level in ("no_am_detection", "positive_am_detection", "accurate_am_detection")
+    }
+
+    assert results == {
+        "no_am_detection": "human",
+        "positive_am_detection": "machine",
+        "accurate_am_detection": "machine",
+    }
+    decided = [
+        json.loads(run("analyze", folder / "human.wav", "--level", level).stdout)["decision_time_s"]
+        for level in ("positive_am_detection", "full_positive_am_detection", "accurate_am_detection")
+    ]
+    assert decided == sorted(decided)
+    assert decided[0] < decided[2]
+    assert run("analyze", folder / "human.wav", "--level", "no_progress_detection").exit_code == 2
+
+
 def manifest(folder, *labels, **changes):
     lines = [{"file": f"{name}.wav", "label": label, "phase": "post", "country": "US"} for name, label in labels]
     lines = [one | changes.get(one["file"][:-4], {}) for one in lines]
