@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ import sdnotify
 import structlog
 import trio
 
+from ocsd.config.cpa_options import CPD_RECORDING_RETENTION
 from ocsd.config.loader import load_configuration
 from ocsd.config.objects import Configuration
 from ocsd.config.options import HTTP_CONNECTION_POOL_SIZE, lookup
@@ -43,6 +45,7 @@ from ocsd.lists.outbox import Outbox
 from ocsd.lists.pacing_memory import load_learnt, save_learnt
 from ocsd.lists.pool import Database, connection_string
 from ocsd.lists.postgres import open_store
+from ocsd.lists.recordings import RecordingRows
 from ocsd.lists.retention import Journal, kept_for
 from ocsd.lists.session_memory import SessionRow, load_sessions, save_session
 from ocsd.lists.tables import create_table, table_differences
@@ -52,6 +55,7 @@ from ocsd.log import configure_logging
 from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy, RecordType
 from ocsd.model.errors import ConfigError
 from ocsd.model.records import TypePriority
+from ocsd.recordings import keep_retention
 from ocsd.rules.checks import preset_problems
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.clock import SystemClock
@@ -334,6 +338,13 @@ async def serve(config: Configuration, config_path: Path) -> None:
                         Journal(store.database),
                         clock.utc,
                         lambda: kept_for(campaigns.config),
+                    )
+                    services.start_soon(
+                        keep_retention,
+                        Path(config.telephony.recording_dir),
+                        RecordingRows(store.database),
+                        clock.utc,
+                        lambda: timedelta(days=lookup(campaigns.config, CPD_RECORDING_RETENTION)),
                     )
                     services.start_soon(obey_news, dnc, desks.records, clock)
                     if config.telephony.embedded:

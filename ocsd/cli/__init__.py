@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import ocsd
-from ocsd.cli import control, cpa, dnc, guard, history, lists, preflight, rehearse, release, rules, why
+from ocsd.cli import control, cpa, cpa_export, dnc, guard, history, lists, preflight, rehearse, release, rules, why
 from ocsd.cli import pacing as pacing_commands
 from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED, OcsdGroup
 from ocsd.cli.output import JSON_OPTION, err, out, print_json
@@ -36,6 +36,8 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(control.app, name="ctl")
 app.add_typer(pacing_commands.app, name="pacing")
 app.add_typer(guard.app, name="guard")
+cpa.app.command("feedback", epilog=EXIT_CODES)(cpa_export.feedback)
+cpa.app.command("export", epilog=EXIT_CODES)(cpa_export.export)
 app.add_typer(cpa.app, name="cpa")
 app.command(epilog=EXIT_CODES)(history.history)
 app.command("why", epilog=EXIT_CODES)(why.why)

@@ -62,8 +62,8 @@ def load_configuration(path: str | Path, environ: Mapping[str, str] | None = Non
     Read, validate and cross-check the configuration in a file or folder.
 
     Folders that are left out get their defaults: ``data_dir`` is /var/lib/ocsd for root and ~/.local/share/ocsd for
-    others, ``telephony.run_dir`` is ``data_dir``/run; a relative ``data_dir`` or ``telephony.prompt_dir`` counts from
-    the configuration's folder.
+    others, ``telephony.run_dir`` is ``data_dir``/run; a relative ``data_dir``, ``telephony.prompt_dir`` or
+    ``telephony.recording_dir`` (default ``data_dir``/recordings) counts from the configuration's folder.
 
     Raises:
         ConfigError: with every problem found.
@@ -401,8 +401,14 @@ def _with_folders(configuration: Configuration, folder: Path) -> Configuration:
     run_dir = data_dir / configuration.telephony.run_dir if configuration.telephony.run_dir else data_dir / "run"
     prompts = configuration.telephony.prompt_dir
     prompt_dir = os.path.normpath(folder / Path(prompts).expanduser()) if prompts else ""
+    recordings = configuration.telephony.recording_dir
+    recording_dir = folder / Path(recordings).expanduser() if recordings else data_dir / "recordings"
     telephony = configuration.telephony.model_copy(
-        update={"run_dir": os.path.normpath(run_dir), "prompt_dir": prompt_dir}
+        update={
+            "run_dir": os.path.normpath(run_dir),
+            "prompt_dir": prompt_dir,
+            "recording_dir": os.path.normpath(recording_dir),
+        }
     )
     return configuration.model_copy(update={"data_dir": os.path.normpath(data_dir), "telephony": telephony})
 

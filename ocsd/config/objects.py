@@ -84,6 +84,9 @@ class Telephony(_Object):
     prompt_dir: str = ""
     """Folder of the announcements that treatments play (``.wav``: mono, 8 kHz, PCM of 16 bits or u-law; ``.ulaw``), as
     the media server sees it; a server that is not ``embedded`` gets it by ``--prompt-dir``. Empty: none."""
+    recording_dir: str = ""
+    """Folder into which the media server records, as it sees it; one that is not ``embedded`` gets it by
+    ``--recording-dir``. Empty means ``data_dir``/recordings."""
 
 
 class Tenant(_Object):

@@ -6,7 +6,7 @@ ready, nobody waits, and the group's agents have not had their hour's share of m
 is what it is, a call that needs an agent: it is told as found, bridged and handled like a person's. The rules about
 abandoned people never count it: it has no person.
 
-The agents therefore verify fewer machines than people; `ocsd.explain.feedback` weighs each kind of verdict by how many
+The agents therefore verify fewer machines than people; `ocsd.cpa.feedback` weighs each kind of verdict by how many
 calls it stands for.
 """
 
