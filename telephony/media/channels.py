@@ -1,11 +1,4 @@
-"""One channel's sockets and its far end: port pairs, symmetric RTP, drop counters.
-
-Learning the far end's address: SDP names an address, but behind a translator packets come from another port. The first
-valid packet from the negotiated host is taken for the far end, and from then on nobody else is: whoever guesses a port
-must not be able to inject audio or to draw ours away. A packet from exactly the negotiated address always wins,
-because late packets of the call that used the port before may come first; a learned source that stays silent gives
-way to the next one that fits.
-"""
+"""One channel's sockets and what is known of its far end; the pool of port pairs."""
 
 import contextlib
 import ipaddress
@@ -15,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from telephony.contract import VerdictKind
+from telephony.media import batch_io
+from telephony.media.rtcp import Reception
+from telephony.media.sources import SourceGate
 
 RECEIVE_BUFFER_BYTES: Final = 256 * 1024
-RELEARN_AFTER_S: Final = 3.0
-"""A learned source silent for so long may be replaced; a moved far end sends 50 packets a second."""
 
 Address = tuple[str, int]
 
@@ -73,6 +67,7 @@ def bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
             undo.callback(sock.close)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            batch_io.stamp_arrivals(sock)
             sock.bind((host, one))
             pair.append(sock)
         undo.pop_all()
@@ -107,42 +102,44 @@ class Channel:
     rtp: socket.socket
     rtcp: socket.socket
     port: int
-    negotiated: Address | None = None
-    learned: Address | None = None
+    gate: SourceGate = field(default_factory=SourceGate)
+    target: Address | None = None
+    """Where our packets go: the latched source, or the negotiated address before one is."""
+    rtcp_source: Address | None = None
+    strangers: int = 0
+    fenced: bool = False
+    """The kernel takes packets from ``target`` only: strangers were flooding the port."""
     dropped: Counter[str] = field(default_factory=Counter)
     verdict: VerdictKind | None = None
     verdict_at_s: float = 0.0
     person_since_s: float | None = None
     last_sr: int = 0
     last_sr_at_s: float = 0.0
+    far: Reception | None = None
+    """What the far end last said of our stream."""
+    rtt_s: float = 0.0
 
-    @property
-    def target(self) -> Address | None:
-        """Where our packets go."""
-        return self.learned or self.negotiated
-
-    def set_remote(self, remote: Address | None) -> bool:
+    def set_remote(self, remote: Address | None, now_s: float) -> bool:
         """Take a negotiated address; True when it is a new one, which ends what was learned."""
-        if remote == self.negotiated:
+        if not self.gate.negotiate(batch_io.source_key(*remote) if remote is not None else None, now_s):
             return False
-        self.negotiated, self.learned = remote, None
+        self.fence(False)
+        self.target, self.rtcp_source, self.strangers = remote, None, 0
         return True
 
-    def learn(self, source: Address, silent_s: float) -> str:
-        """
-        Judge a valid packet from a source that is not the learned one.
+    def latch(self) -> None:
+        """Send to the source that the gate has just latched."""
+        assert self.gate.latched is not None
+        self.fence(False)
+        self.target = batch_io.source_address(self.gate.latched)
 
-        ``silent_s``: time since the last packet that counted. Returns "" when the source is now the learned one,
-        else the reason to drop the packet.
-        """
-        if self.negotiated is None:
-            return "no_remote"
-        if source[0] != self.negotiated[0]:
-            return "unknown_source"
-        if self.learned is None or source == self.negotiated or silent_s > RELEARN_AFTER_S:
-            self.learned = source
-            return ""
-        return "unknown_source"
+    def fence(self, up: bool) -> None:
+        """Let the kernel refuse everybody but ``target``, or nobody any more."""
+        if up == self.fenced or (up and self.target is None):
+            return
+        if batch_io.connect(self.rtp, self.target if up else None):
+            self.fenced = up
+        self.strangers = 0
 
     def close(self) -> None:
         """Close both sockets."""

@@ -1,10 +1,18 @@
-"""Jitter buffers of all channels: reordering, loss concealment, drift; arrays over channels.
+"""Jitter buffers of all channels: reordering, adaptive delay, concealment, clock drift; arrays over channels.
 
 Audio lies in a ring of 20 ms slots addressed by RTP timestamp, so lost, late, doubled and reordered packets need no
-bookkeeping of their own, and packets of 10, 30 or 60 ms fit as well. Playout starts when the wanted delay is
-buffered. A missing slot with later ones behind it is a loss: the last frame is repeated once (quieter), then silence.
-When nothing at all is buffered the read position waits, so a late burst is still played; delay that stays too long
-is cut by one frame a second.
+bookkeeping of their own, and packets of 10, 30 or 60 ms fit as well.
+
+**Delay.** The fastest packet of the last seconds defines when a slot could have been played at the earliest; how much
+later than that other packets come is their excess. The wanted delay is the 98th percentile of the excess (a histogram
+that forgets within about ten seconds), 20..200 ms. It grows at once when a packet comes later than it allows; it
+shrinks slowly, and playing follows where it is quiet: a frame is folded into the next one. The same rule follows the
+far end's clock, whose drift makes the delay grow or shrink.
+
+**Holes.** A slot with later ones behind it, or nothing at all while the far end talks, is concealed (`concealment`).
+When nothing at all is buffered the read position waits, so a late burst is still played; when the next packet comes it
+tells which: it goes on where we waited (late), or the slots between are lost, or the far end was silent on purpose
+(sequence numbers without a gap: DTX), which is no loss.
 """
 
 from typing import Final
@@ -12,52 +20,106 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-FRAME_SAMPLES: Final = 160
-SLOTS: Final = 16  # 320 ms
-DELAY_FRAMES: Final = 2
-"""Playout begins when this much is there: 40 ms ride over the jitter of a wide-area path and of our own tick."""
+from telephony.media import concealment
 
-TRIM_FRAMES: Final = 100  # every 2 s
-SPARE_FRAMES: Final = 3  # as much always buffered over that time is delay nobody needs
+FRAME_SAMPLES: Final = 160
+FRAME_S: Final = 0.02
+SLOTS: Final = 32  # 640 ms
+CLOCK_HZ: Final = 8000
+
+START_TARGET_S: Final = 0.03
+"""Before anything is known of the path; played at ticks of 20 ms this is 30..50 ms."""
+
+LEAST_TARGET_S: Final = 0.02
+MOST_TARGET_S: Final = 0.2
+EXCESS_BIN_S: Final = 0.01
+EXCESS_BINS: Final = 24
+EXCESS_FORGET: Final = 1 / 400  # per packet: half of what is known is of the last 5.5 s
+EXCESS_SHARE: Final = 0.98
+TARGET_FALL_S: Final = 0.002  # per update, each 16 ticks: 6 ms/s
+TARGET_TICKS: Final = 16
+WINDOW_TICKS: Final = 200
+"""The fastest packet is that of the last 4..8 s: a clock that runs slow by 100 ppm is off by 0.8 ms in that time."""
+
+SPARE_S: Final = 0.03
+"""More delay than wanted by so much may go; ticks are 20 ms apart, so up to that is always left over."""
+
+SPARE_TICKS: Final = 25
+QUIET_RATIO: Final = 0.1  # of the loudest of late
+QUIET_PEAK: Final = 64  # -54 dBFS: nothing to be heard
+PEAK_FALL: Final = 0.98  # per look, each 8 ticks: half in 5.5 s
+FORCED_SPARE_S: Final = 0.06
+FORCED_TICKS: Final = 100
 LATE_LIMIT: Final = 8
 """So many late packets in a row mean that the sender moved its clock back, not that packets are late."""
 
-CONCEAL_GAIN: Final = 0.7
+FURTHEST_BACK: Final = 50
+_NEVER: Final = 99  # frames concealed when there is nothing to conceal from
 
 Samples = npt.NDArray[np.int16]
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 _WRAP: Final = 1 << 32
 
 
 class JitterBuffers:
-    """Buffers of ``n`` channels. `put` a batch with at most one packet per channel, `take` once per 20 ms."""
+    """
+    Buffers of ``n`` channels. `put` a batch with at most one packet per channel, `take` once per 20 ms.
+
+    Counters: ``lost`` frames that were not there in time, ``gaps`` frames that had to be concealed, ``late`` packets
+    that came too late, ``holes`` runs of lost frames, ``cut`` frames folded away to shorten the delay, ``stretched``
+    frames added to lengthen it.
+    """
 
     def __init__(self, n: int) -> None:
         self._ring = np.zeros((n, SLOTS, FRAME_SAMPLES), dtype=np.int16)
         self._filled = np.zeros((n, SLOTS), dtype=np.bool_)
+        self._partial: dict[tuple[int, int], Mask] = {}  # (channel, ring slot): samples that are there
         self._synced = np.zeros(n, dtype=np.bool_)
         self._playing = np.zeros(n, dtype=np.bool_)
         self._base = np.zeros(n, dtype=np.int64)  # RTP timestamp of position 0
         self._ssrc = np.full(n, -1, dtype=np.int64)
+        self._seq = np.full(n, -1, dtype=np.int64)
         self._read = np.zeros(n, dtype=np.int64)  # next slot to play
         self._write_end = np.zeros(n, dtype=np.int64)  # one past the newest slot
         self._late_run = np.zeros(n, dtype=np.int32)
-        self._spare = np.full(n, SLOTS, dtype=np.int64)
+        self._late_now = np.zeros(n, dtype=np.bool_)
+        self._waited = np.zeros(n, dtype=np.int64)  # ticks with nothing to play since it ran dry
+        self._waiting_gaps = np.zeros(n, dtype=np.int64)  # of these, concealed ones
+        self._pause = np.full((n, 2), -1, dtype=np.int64)  # slots that the far end left out on purpose
+
+        self._clock_s = 0.0
         self._ticks = 0
-        self._last = np.zeros((n, FRAME_SAMPLES), dtype=np.int16)
-        self._concealed = np.zeros(n, dtype=np.int32)
+        self._fastest = np.full((n, 2), np.inf, dtype=np.float64)  # this window, the last one
+        self._excess = np.zeros((n, EXCESS_BINS), dtype=np.float32)
+        self.target_s = np.full(n, START_TARGET_S, dtype=np.float64)
+        self._spare_ticks = np.zeros(n, dtype=np.int32)
+        self._peak = np.zeros(n, dtype=np.float32)
+
+        self._past = np.zeros((n, 3, FRAME_SAMPLES), dtype=np.int16)  # frame of tick t at t % 3
+        self._before_hole = np.zeros((n, concealment.HISTORY_SAMPLES), dtype=np.int16)
+        self._period = np.full(n, concealment.SHORTEST_PERIOD, dtype=np.int64)
+        self._concealed = np.full(n, _NEVER, dtype=np.int64)
         self.lost = np.zeros(n, dtype=np.int64)
+        self.gaps = np.zeros(n, dtype=np.int64)
         self.late = np.zeros(n, dtype=np.int64)
+        self.holes = np.zeros(n, dtype=np.int64)
+        self.cut = np.zeros(n, dtype=np.int64)
+        self.stretched = np.zeros(n, dtype=np.int64)
+
+    # --- channels -----------------------------------------------------------------------------------------------
 
     def reset(self, channel: int) -> None:
         """Forget everything, counters too: the channel is a new one."""
-        self._unsync(np.array([channel]))
-        self._ssrc[channel] = -1
-        self._last[channel] = 0
-        self.lost[channel] = 0
-        self.late[channel] = 0
+        self.resync(channel)
+        self._past[channel] = 0
+        self._excess[channel] = 0.0
+        self.target_s[channel] = START_TARGET_S
+        self._peak[channel] = 0.0
+        for counter in (self.lost, self.gaps, self.late, self.holes, self.cut, self.stretched):
+            counter[channel] = 0
 
     def resync(self, channel: int) -> None:
         """The next packet starts a new stream (another source or another negotiated address)."""
@@ -69,32 +131,71 @@ class JitterBuffers:
         self._playing[rows] = False
         self._filled[rows] = False
         self._late_run[rows] = 0
-        self._concealed[rows] = 0
-        self._spare[rows] = SLOTS
+        self._late_now[rows] = False
+        self._waited[rows] = 0
+        self._waiting_gaps[rows] = 0
+        self._pause[rows] = -1
+        self._concealed[rows] = _NEVER
+        self._spare_ticks[rows] = 0
+        self._fastest[rows] = np.inf
+        self._seq[rows] = -1
+        if self._partial:
+            gone = set(rows.tolist())
+            self._partial = {key: there for key, there in self._partial.items() if key[0] not in gone}
 
-    def put(self, rows: Indices, timestamp: Ints, ssrc: Ints, audio: Samples) -> None:
+    def delay_s(self, channel: int) -> float:
+        """How long after its earliest possible time a channel is played now; 0.0 while nothing is."""
+        if not self._playing[channel]:
+            return 0.0
+        return float(self._delays(np.array([channel]))[0])
+
+    def set_clock(self, now_s: float) -> None:
+        """Tell the monotonic time of the `take` that follows. Without it, takes are 20 ms apart."""
+        ahead_s = now_s - self._clock_s - FRAME_S
+        # Ticks come late now and then and the next is in time again: that is no delay of the path.
+        self._clock_s += ahead_s if abs(ahead_s) > 0.1 else 0.05 * ahead_s
+
+    # --- in -----------------------------------------------------------------------------------------------------
+
+    def put(
+        self,
+        rows: Indices,
+        timestamp: Ints,
+        ssrc: Ints,
+        audio: Samples,
+        seq: Ints | None = None,
+        arrival_s: Floats | None = None,
+    ) -> None:
         """
         Store one 20 ms packet for each channel in ``rows`` (no channel twice).
 
-        ``audio`` is (k, 160) int16; ``timestamp`` and ``ssrc`` are the RTP fields.
+        ``audio`` is (k, 160) int16; ``timestamp``, ``ssrc``, ``seq`` are the RTP fields; ``arrival_s`` monotonic, by
+        default now. Without ``seq`` every hole counts as a loss.
         """
-        self._align(rows, timestamp, ssrc, FRAME_SAMPLES)
-        position = self._position(rows, timestamp)
-        slot, rest = np.divmod(position, FRAME_SAMPLES)
+        slot, rest = self._place(rows, timestamp, ssrc, FRAME_SAMPLES, seq, arrival_s)
         plain = (rest == 0) & self._admit(rows, slot)
-        where = rows[plain]
-        self._ring[where, slot[plain] % SLOTS] = audio[plain]
-        self._filled[where, slot[plain] % SLOTS] = True
+        where, ring_slot = rows[plain], slot[plain] % SLOTS
+        self._ring[where, ring_slot] = audio[plain]
+        self._filled[where, ring_slot] = True
         self._write_end[where] = np.maximum(self._write_end[where], slot[plain] + 1)
         for i in np.nonzero(rest != 0)[0].tolist():
-            self._put_pieces(int(rows[i]), int(position[i]), audio[i])
+            self._put_pieces(int(rows[i]), int(slot[i]) * FRAME_SAMPLES + int(rest[i]), audio[i])
 
-    def put_odd(self, channel: int, timestamp: int, ssrc: int, audio: Samples) -> None:
+    def put_odd(
+        self, channel: int, timestamp: int, ssrc: int, audio: Samples, seq: int = -1, arrival_s: float | None = None
+    ) -> None:
         """Store one packet of any length (1..960 samples)."""
         row = np.array([channel])
-        stamp = np.array([timestamp], dtype=np.int64)
-        self._align(row, stamp, np.array([ssrc], dtype=np.int64), len(audio))
-        self._put_pieces(channel, int(self._position(row, stamp)[0]), audio)
+        stamp, source = np.array([timestamp], dtype=np.int64), np.array([ssrc], dtype=np.int64)
+        number = np.array([seq], dtype=np.int64) if seq >= 0 else None
+        at_s = np.array([arrival_s]) if arrival_s is not None else None
+        slot, rest = self._place(row, stamp, source, len(audio), number, at_s)
+        self._put_pieces(channel, int(slot[0]) * FRAME_SAMPLES + int(rest[0]), audio)
+
+    def note_other(self, channel: int, seq: int) -> None:
+        """A packet without audio (an event, comfort noise) took this sequence number: no hole in the audio."""
+        if (seq - int(self._seq[channel])) & 0xFFFF == 1:
+            self._seq[channel] = seq
 
     def _position(self, rows: Indices, timestamp: Ints) -> Ints:
         """Samples since the base, the 32-bit wrap undone."""
@@ -103,28 +204,92 @@ class JitterBuffers:
         # Nearest to the read position among all values that are equal modulo 2**32.
         return np.asarray(forward + np.round((expected - forward) / _WRAP).astype(np.int64) * _WRAP)
 
+    def _place(
+        self, rows: Indices, timestamp: Ints, ssrc: Ints, samples: int, seq: Ints | None, arrival_s: Floats | None
+    ) -> tuple[Ints, Ints]:
+        """Slot and offset within it of each packet, streams begun or resumed where needed."""
+        at_s = arrival_s if arrival_s is not None else np.full(len(rows), self._clock_s)
+        follows = (
+            (self._seq[rows] >= 0) & ((seq - self._seq[rows]) & 0xFFFF == 1)
+            if seq is not None
+            else np.zeros(len(rows), dtype=np.bool_)
+        )
+        dry = self._waited[rows] > 0
+        if dry.any():
+            self._resume(rows[dry], timestamp[dry], follows[dry])
+        self._align(rows, timestamp, ssrc, samples)
+        if seq is not None:
+            ahead = (seq - self._seq[rows]) & 0xFFFF
+            newer = (self._seq[rows] < 0) | (ahead < 0x8000)
+            self._seq[rows[newer]] = seq[newer]
+        slot, rest = np.divmod(self._position(rows, timestamp), FRAME_SAMPLES)
+        paused = follows & self._playing[rows] & (slot > self._write_end[rows])
+        if paused.any():
+            self._pause[rows[paused], 0] = self._write_end[rows[paused]]
+            self._pause[rows[paused], 1] = slot[paused]
+        self._measure(rows, slot, at_s)
+        return slot, rest
+
+    def _resume(self, rows: Indices, timestamp: Ints, follows: Mask) -> None:
+        """Packets of streams that had run dry: was it the network or a pause? See the module's head."""
+        position = self._position(rows, timestamp)
+        gap = position // FRAME_SAMPLES - self._read[rows]
+        sane = (gap >= 0) & (gap < 1 << 24)
+        paused = follows & (gap > 0) | ~sane
+        where = rows[~paused]
+        skipped = np.minimum(self._waited[where], gap[~paused])
+        self.gaps[where] += self._waiting_gaps[where]
+        self.lost[where] += skipped
+        self.holes[where] += skipped > 0
+        self._read[where] += skipped
+        self._playing[where] = True  # it is late already
+        self._write_end[where] = np.maximum(self._write_end[where], self._read[where])
+        # A new talk spurt begins where its packet says, on the grid of its own timestamps.
+        where = rows[paused & sane]
+        rest = position[paused & sane] % FRAME_SAMPLES
+        self._base[where] = (self._base[where] + rest) % _WRAP
+        self._fastest[where] += rest[:, None] / CLOCK_HZ
+        self._read[where] += gap[paused & sane]
+        self._write_end[where] = self._read[where]
+        self._filled[where] = False
+        self._pause[rows] = -1
+        self._waited[rows] = 0
+        self._waiting_gaps[rows] = 0
+
     def _align(self, rows: Indices, timestamp: Ints, ssrc: Ints, samples: int) -> None:
         """Start a stream afresh where it is new, changed its SSRC, or jumped out of the ring."""
         ahead = self._position(rows, timestamp) // FRAME_SAMPLES - self._read[rows]
         span = -(-samples // FRAME_SAMPLES)
-        jumped = (ahead + span > SLOTS) | (ahead < -50) | (self._late_run[rows] >= LATE_LIMIT)
+        jumped = (ahead + span > SLOTS) | (ahead < -FURTHEST_BACK) | (self._late_run[rows] >= LATE_LIMIT)
         fresh = ~self._synced[rows] | (ssrc != self._ssrc[rows]) | jumped
         if fresh.any():
             where = rows[fresh]
             self._unsync(where)
             self._synced[where] = True
             self._ssrc[where] = ssrc[fresh]
-            # Some slots of room below the first packet: the one before it may have been overtaken.
             self._base[where] = timestamp[fresh]
             self._read[where] = 0
             self._write_end[where] = 0
 
+    def _measure(self, rows: Indices, slot: Ints, at_s: Floats) -> None:
+        """How much later than the fastest did these come? Raises the wanted delay at once where it was too small."""
+        transit = at_s - slot * FRAME_S
+        self._fastest[rows, 0] = np.minimum(self._fastest[rows, 0], transit)
+        excess = transit - self._fastest[rows].min(axis=1)
+        bins = np.minimum(excess / EXCESS_BIN_S, EXCESS_BINS - 1).astype(np.intp)
+        self._excess[rows] *= 1 - EXCESS_FORGET
+        self._excess[rows, bins] += EXCESS_FORGET
+        needed = np.minimum(excess, MOST_TARGET_S)
+        self.target_s[rows] = np.maximum(self.target_s[rows], needed)
+
     def _admit(self, rows: Indices, slot: Ints) -> Mask:
         """False (and counted) for packets whose time has passed. Before playout begins an overtaken packet may lead."""
         early = ~self._playing[rows] & (slot < self._read[rows]) & (self._write_end[rows] - slot <= SLOTS)
+        early &= self._concealed[rows] == _NEVER
         self._read[rows[early]] = slot[early]
         late = slot < self._read[rows]
         self.late[rows[late]] += 1
+        self._late_now[rows[late]] = True
         self._late_run[rows] = np.where(late, self._late_run[rows] + 1, 0)
         return np.asarray(~late)
 
@@ -135,13 +300,29 @@ class JitterBuffers:
             slot, begin = divmod(position + offset, FRAME_SAMPLES)
             size = min(FRAME_SAMPLES - begin, len(audio) - offset)
             if self._admit(row, np.array([slot]))[0]:
-                ring_slot = slot % SLOTS
-                if not self._filled[channel, ring_slot]:
-                    self._ring[channel, ring_slot] = 0
-                self._ring[channel, ring_slot, begin : begin + size] = audio[offset : offset + size]
-                self._filled[channel, ring_slot] = True
-                self._write_end[channel] = max(self._write_end[channel], slot + 1)
+                self._put_piece(channel, slot, begin, audio[offset : offset + size])
             offset += size
+
+    def _put_piece(self, channel: int, slot: int, begin: int, piece: Samples) -> None:
+        ring_slot, end = slot % SLOTS, begin + len(piece)
+        key = (channel, ring_slot)
+        if self._filled[channel, ring_slot]:
+            there = self._partial.get(key)
+        else:
+            self._ring[channel, ring_slot] = 0
+            there = self._partial[key] = np.zeros(FRAME_SAMPLES, dtype=np.bool_)
+        self._ring[channel, ring_slot, begin:end] = piece
+        self._filled[channel, ring_slot] = True
+        self._write_end[channel] = max(self._write_end[channel], slot + 1)
+        if there is not None:
+            there[begin:end] = True
+            if there.all():
+                del self._partial[key]
+
+    # --- out ----------------------------------------------------------------------------------------------------
+
+    def _delays(self, rows: Indices) -> Floats:
+        return np.asarray(self._clock_s - self._fastest[rows].min(axis=1) - self._read[rows] * FRAME_S)
 
     def take(self, rows: Indices) -> tuple[Samples, Mask]:
         """
@@ -151,32 +332,135 @@ class JitterBuffers:
         real audio.
         """
         self._ticks += 1
+        self._clock_s += FRAME_S
         buffered = self._write_end[rows] - self._read[rows]
-        starts = self._synced[rows] & ~self._playing[rows] & (buffered >= DELAY_FRAMES)
+        delay = self._delays(rows)
+        starts = self._synced[rows] & ~self._playing[rows] & (buffered > 0) & (delay >= self.target_s[rows] - 1e-6)
         self._playing[rows[starts]] = True
         playing = self._playing[rows]
 
         slot = self._read[rows] % SLOTS
-        real = playing & (buffered > 0) & self._filled[rows, slot]
-        missing = playing & (buffered > 0) & ~real
-        self._filled[rows[real], slot[real]] = False
-        self._read[rows[real | missing]] += 1
-        self.lost[rows[missing]] += 1
+        stretch = self._stretches(rows, delay, playing & (buffered > 0))
+        real = playing & (buffered > 0) & self._filled[rows, slot] & ~stretch
+        missing = playing & (buffered > 0) & ~real & ~stretch
+        on_purpose = missing & (self._pause[rows, 0] <= self._read[rows]) & (self._read[rows] < self._pause[rows, 1])
+        dry = playing & (buffered <= 0)
 
-        audio = np.where(real[:, None], self._ring[rows, slot], 0)
-        repeat = ~real & (self._concealed[rows] == 0) & playing
-        if repeat.any():
-            audio[repeat] = (self._last[rows[repeat]] * CONCEAL_GAIN).astype(np.int16)
-        self._last[rows[real]] = audio[real]
-        self._concealed[rows] = np.where(real, 0, self._concealed[rows] + 1)
-        self._trim(rows, np.where(playing, buffered, 0))
+        audio: Samples = np.where(real[:, None], self._ring[rows, slot], 0).astype(np.int16)
+        if self._partial:
+            self._complete(rows, slot, audio, real)
+        moves = real | missing
+        self._filled[rows[real], slot[real]] = False
+        self._read[rows[moves]] += 1
+        self._playing[rows[dry]] = False
+        self._waited[rows] += dry | (~playing & (self._waited[rows] > 0))
+        hole = missing & ~on_purpose
+        self.lost[rows[hole]] += 1
+        self.gaps[rows[hole]] += 1
+        self.holes[rows[hole & (self._concealed[rows] == 0)]] += 1
+        self.stretched[rows[stretch]] += 1
+        self._conceal(rows, audio, real, ~real & ~on_purpose)
+        self._shorten(rows, audio, real, delay)
+        self._look_at_levels(rows, audio)
+        self._past[rows, self._ticks % 3] = audio
+        self._update_targets(rows)
         return audio, real
 
-    def _trim(self, rows: Indices, buffered: Ints) -> None:
-        self._spare[rows] = np.minimum(self._spare[rows], buffered)
-        if self._ticks % TRIM_FRAMES:
+    def _stretches(self, rows: Indices, delay: Floats, playing: Mask) -> Mask:
+        """Where one more frame is put in before the next: a packet has just been late, or it is quiet anyway."""
+        late = self._late_now[rows]
+        self._late_now[rows] = False
+        short = playing & (delay < self.target_s[rows] - 1e-6)
+        if not short.any():
+            return short
+        at = np.nonzero(short)[0]
+        where = rows[at]
+        quiet = self._is_quiet(where, self._ring[where, self._read[where] % SLOTS])
+        short[at] = late[at] | (quiet & (delay[at] < self.target_s[where] - FRAME_S / 2))
+        return short
+
+    def _is_quiet(self, rows: Indices, frames: Samples) -> Mask:
+        loudest = np.abs(frames.astype(np.int32)).max(axis=1)
+        return np.asarray(loudest <= np.maximum(QUIET_PEAK, QUIET_RATIO * self._peak[rows]))
+
+    def _look_at_levels(self, rows: Indices, audio: Samples) -> None:
+        at = np.nonzero(rows % 8 == self._ticks % 8)[0]
+        where = rows[at]
+        self._peak[where] = np.maximum(PEAK_FALL * self._peak[where], np.abs(audio[at].astype(np.int32)).max(axis=1))
+
+    def _conceal(self, rows: Indices, audio: Samples, real: Mask, hole: Mask) -> None:
+        filled = self._concealed[rows]
+        going = hole & (filled < concealment.LONGEST_FRAMES)
+        after = real & (filled > 0) & (filled <= concealment.LONGEST_FRAMES)
+        at = np.nonzero(going | after)[0]
+        if len(at):
+            where = rows[at]
+            new = where[filled[at] == 0]
+            if len(new):
+                order = [(self._ticks + k) % 3 for k in range(3)]  # oldest first
+                self._before_hole[new] = self._past[new][:, order].reshape(len(new), -1)
+                self._period[new] = concealment.find_periods(self._before_hole[new])
+            sound = concealment.fill(self._before_hole[where], self._period[where], filled[at])
+            goes = going[at]
+            audio[at[goes]] = np.rint(sound[goes]).astype(np.int16)
+            audio[at[~goes]] = concealment.blend_in(audio[at[~goes]], sound[~goes])
+        self._waiting_gaps[rows] += (self._waited[rows] > 0) & hole
+        self._concealed[rows] = np.where(real, 0, np.minimum(filled + 1, _NEVER))
+
+    def _complete(self, rows: Indices, slot: Ints, audio: Samples, real: Mask) -> None:
+        """Fill what is missing within frames of which some samples came: packets of 10 or 30 ms, one of them lost."""
+        place = {int(row): i for i, row in enumerate(rows.tolist())}
+        for channel, ring_slot in list(self._partial):
+            i = place.get(channel)
+            if i is None or not real[i] or slot[i] != ring_slot:
+                continue
+            there = self._partial.pop((channel, ring_slot))
+            first = int(there.argmin())
+            order = [(self._ticks + k) % 3 for k in range(3)]
+            before = np.concatenate([*self._past[channel][order], audio[i, :first]])[-concealment.HISTORY_SAMPLES :]
+            history = before[None, :]
+            sound = concealment.fill(history, concealment.find_periods(history), np.zeros(1, dtype=np.int64))[0]
+            missing = np.nonzero(~there)[0]
+            audio[i, missing] = np.rint(sound[missing - first]).astype(np.int16)
+
+    def _shorten(self, rows: Indices, audio: Samples, real: Mask, delay: Floats) -> None:
+        """Fold the next frame into this one where there is more delay than wanted for a while, and it is quiet."""
+        spare = delay - self.target_s[rows]
+        long = real & (spare > SPARE_S)
+        self._spare_ticks[rows] = np.where(long, self._spare_ticks[rows] + 1, 0)
+        at = np.nonzero(long & (self._spare_ticks[rows] >= SPARE_TICKS))[0]
+        if not len(at):
             return
-        slow = rows[self._spare[rows] > SPARE_FRAMES]
-        self._filled[slow, self._read[slow] % SLOTS] = False
-        self._read[slow] += 1
-        self._spare[rows] = SLOTS
+        where = rows[at]
+        slot = self._read[where] % SLOTS
+        there = (self._read[where] < self._write_end[where]) & self._filled[where, slot]
+        forced = (spare[at] > FORCED_SPARE_S) & (self._spare_ticks[where] >= FORCED_TICKS)
+        following = self._ring[where, slot]
+        quiet = self._is_quiet(where, audio[at]) & self._is_quiet(where, following)
+        folds = there & (quiet | forced)
+        if self._partial:
+            folds &= np.array([(row, at_slot) not in self._partial for row, at_slot in zip(where, slot, strict=True)])
+        chosen, where, slot = at[folds], where[folds], slot[folds]
+        ramp = np.linspace(0.0, 1.0, FRAME_SAMPLES, dtype=np.float32)
+        audio[chosen] = np.rint((1 - ramp) * audio[chosen] + ramp * following[folds]).astype(np.int16)
+        self._filled[where, slot] = False
+        self._read[where] += 1
+        self.cut[where] += 1
+        # The next one waits a little; a large surplus goes faster.
+        self._spare_ticks[where] = np.where(spare[chosen] > FORCED_SPARE_S, SPARE_TICKS - 5, 0)
+
+    def _update_targets(self, rows: Indices) -> None:
+        if self._ticks % WINDOW_TICKS == 0:
+            self._fastest[rows, 1] = self._fastest[rows, 0]
+            self._fastest[rows, 0] = np.inf
+        where = rows[rows % TARGET_TICKS == self._ticks % TARGET_TICKS]
+        if not len(where):
+            return
+        excess = self._excess[where]
+        known = excess.sum(axis=1)
+        enough = np.cumsum(excess, axis=1) >= EXCESS_SHARE * known[:, None]
+        wanted = np.clip((enough.argmax(axis=1) + 1) * EXCESS_BIN_S, LEAST_TARGET_S, MOST_TARGET_S)
+        falling = np.maximum(wanted, self.target_s[where] - TARGET_FALL_S)
+        self.target_s[where] = np.where(
+            known > 0, np.where(wanted > self.target_s[where], wanted, falling), START_TARGET_S
+        )

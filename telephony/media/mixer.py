@@ -14,13 +14,13 @@ import numpy.typing as npt
 from telephony.media import rtp
 from telephony.media.g711 import ALAW_TO_LINEAR, ULAW_TO_LINEAR, Samples, linear_to_alaw, linear_to_ulaw
 from telephony.media.jitter import FRAME_SAMPLES, JitterBuffers
-from telephony.media.rtcp import Reception
 
 PACKET_BYTES: Final = rtp.HEADER_BYTES + FRAME_SAMPLES
 _SILENT, _BRIDGED, _PROMPT = range(3)
 
 Octets = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
@@ -54,11 +54,6 @@ class Mixer:
         self._source = np.full(capacity, -1, dtype=np.int8)
         self._event_timestamp: dict[int, tuple[int, int]] = {}
         self._prompts: dict[int, _Prompt] = {}
-        self._in_ssrc = np.full(capacity, -1, dtype=np.int64)
-        self._in_first = np.zeros(capacity, dtype=np.int64)
-        self._in_highest = np.zeros(capacity, dtype=np.int64)
-        self._in_count = np.zeros(capacity, dtype=np.int64)
-        self._reported = np.zeros((capacity, 2), dtype=np.int64)  # expected and received at the last report
         self.frames = np.zeros((capacity, FRAME_SAMPLES), dtype=np.int16)
         self.packets = np.zeros((capacity, PACKET_BYTES), dtype=np.uint8)
 
@@ -71,15 +66,13 @@ class Mixer:
         self.sending[row] = False
         self.partner[row] = -1
         self.payload_type[row] = rtp.PCMU
-        for counter in (self.packets_in, self.packets_out, self.bridged_in, self._in_count):
+        for counter in (self.packets_in, self.packets_out, self.bridged_in):
             counter[row] = 0
-        self._reported[row] = 0
         self.last_rtp_s[row] = now_s
         self.ssrc[row] = self._rng.integers(1, 1 << 32)
         self.timestamp[row] = self._rng.integers(0, 1 << 32)
         self._seq[row] = self._rng.integers(0, 1 << 16)
         self._source[row] = -1
-        self._in_ssrc[row] = -1
         self.frames[row] = 0
 
     def close_row(self, row: int) -> None:
@@ -115,15 +108,18 @@ class Mixer:
 
     # --- in -----------------------------------------------------------------------------------------------------
 
-    def accept(self, rows: Indices, packets: Octets, batch: rtp.ParsedBatch, now_s: float) -> list[tuple[int, bytes]]:
+    def accept(
+        self, rows: Indices, packets: Octets, batch: rtp.ParsedBatch, now_s: float, arrival_s: Floats | None = None
+    ) -> list[tuple[int, bytes]]:
         """
-        Take valid packets from the right source, at most one per channel: ``rows[i]`` sent ``packets[i]``.
+        Take valid packets from the right source, at most one per channel: ``rows[i]`` sent ``packets[i]``, which came
+        at ``arrival_s[i]`` (by default now).
 
         Returns (row, datagram) to send at once: telephone events of bridged channels, which pass through.
         """
         self.packets_in[rows] += 1
         self.last_rtp_s[rows] = now_s
-        self._count_sequence(rows, batch.seq, batch.ssrc)
+        at_s = np.full(len(rows), now_s) if arrival_s is None else arrival_s
         audio = (batch.payload_type == rtp.PCMU) | (batch.payload_type == rtp.PCMA)
         plain = audio & (batch.start == rtp.HEADER_BYTES) & (batch.end == PACKET_BYTES)
         if plain.any():
@@ -132,16 +128,22 @@ class Mixer:
             a_law = batch.payload_type[plain] == rtp.PCMA
             if a_law.any():
                 samples[a_law] = ALAW_TO_LINEAR[octets[a_law]]
-            self.jitter.put(rows[plain], batch.timestamp[plain], batch.ssrc[plain], samples)
+            self.jitter.put(
+                rows[plain], batch.timestamp[plain], batch.ssrc[plain], samples, batch.seq[plain], at_s[plain]
+            )
         onward: list[tuple[int, bytes]] = []
         for i in np.nonzero(~plain)[0].tolist():
             payload = packets[i, int(batch.start[i]) : int(batch.end[i])]
             kind, row = int(batch.payload_type[i]), int(rows[i])
+            if kind in (rtp.TELEPHONE_EVENT, rtp.COMFORT_NOISE):
+                self.jitter.note_other(row, int(batch.seq[i]))
             if kind == rtp.TELEPHONE_EVENT:
                 onward += self._pass_event(row, payload, bool(batch.marker[i]), int(batch.timestamp[i]))
             elif kind != rtp.COMFORT_NOISE:
                 table = ULAW_TO_LINEAR if kind == rtp.PCMU else ALAW_TO_LINEAR
-                self.jitter.put_odd(row, int(batch.timestamp[i]), int(batch.ssrc[i]), table[payload])
+                self.jitter.put_odd(
+                    row, int(batch.timestamp[i]), int(batch.ssrc[i]), table[payload], int(batch.seq[i]), float(at_s[i])
+                )
         return onward
 
     def _pass_event(self, row: int, payload: Octets, marker: bool, timestamp: int) -> list[tuple[int, bytes]]:
@@ -165,35 +167,6 @@ class Mixer:
         packet[0, rtp.HEADER_BYTES :] = payload
         self.packets_out[other] += 1
         return [(other, packet.tobytes())]
-
-    def _count_sequence(self, rows: Indices, seq: Ints, ssrc: Ints) -> None:
-        fresh = ssrc != self._in_ssrc[rows]
-        new = rows[fresh]
-        self._in_ssrc[new] = ssrc[fresh]
-        self._in_first[new] = self._in_highest[new] = seq[fresh]
-        self._in_count[new] = 0
-        self._reported[new] = 0
-        step = (seq - self._in_highest[rows]) & 0xFFFF
-        self._in_highest[rows] += np.where(step < 0x8000, step, 0)
-        self._in_count[rows] += 1
-
-    def reception(self, row: int, last_sr: int, since_last_sr_s: float) -> Reception | None:
-        """The reception report block of a channel, and the beginning of its next interval."""
-        if self._in_ssrc[row] < 0:
-            return None
-        expected = int(self._in_highest[row] - self._in_first[row]) + 1
-        received = int(self._in_count[row])
-        expected_now, received_now = expected - int(self._reported[row, 0]), received - int(self._reported[row, 1])
-        self._reported[row] = expected, received
-        fraction = (expected_now - received_now) / expected_now if expected_now > 0 else 0.0
-        return Reception(
-            int(self._in_ssrc[row]),
-            max(0.0, fraction),
-            expected - received,
-            int(self._in_highest[row]),
-            last_sr,
-            since_last_sr_s,
-        )
 
     # --- out ----------------------------------------------------------------------------------------------------
 

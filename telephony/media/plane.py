@@ -5,9 +5,6 @@ Single-threaded; nothing here blocks. The caller owns time and the daemon's conn
 """
 
 import os
-import select
-import socket
-import time
 from typing import Final
 
 import msgspec
@@ -16,19 +13,16 @@ import numpy as np
 from telephony import contract as wire
 from telephony.cpa import Analyser
 from telephony.cpa.listener import INFORMATION, REVISABLE
-from telephony.media import rtcp, rtp
+from telephony.media import rtp
 from telephony.media.channels import Channel, ChannelError, PortPool, bind_pair, parse_remote
 from telephony.media.mixer import Mixer
+from telephony.media.network import TICK_S as TICK_S
+from telephony.media.network import Network
 from telephony.media.prompts import DROP, RINGBACK, PromptError, PromptLibrary
-
-TICK_S: Final = 0.02
-MAX_ROUNDS: Final = 16
-"""Packets read per channel and tick: more than a jitter buffer holds is a flood, left to the kernel to drop."""
+from telephony.media.sources import Learn
 
 DEAD_BRIDGE_S: Final = 60.0  # without a daemon, a conversation from which nothing came for so long is over
 PERSON_WAITS_S: Final = 2.0  # longest silence for a called person, 16 CFR 310.4(b)(4)(iii)
-REPORT_TICKS: Final = round(rtcp.REPORT_S / TICK_S)
-RTCP_BYTES: Final = 1500
 
 
 class MediaPlane:
@@ -37,10 +31,17 @@ class MediaPlane:
         host: address for SDP, which the far ends reach us at; ``bind_host`` is what the sockets bind.
         ports: where channels get their ports from.
         capacity: most channels at once; bounded by the port range.
+        learn: hosts that a far end's source may be learned from, see `sources`.
     """
 
     def __init__(
-        self, host: str, ports: PortPool, capacity: int, prompts: PromptLibrary, bind_host: str | None = None
+        self,
+        host: str,
+        ports: PortPool,
+        capacity: int,
+        prompts: PromptLibrary,
+        bind_host: str | None = None,
+        learn: Learn = Learn.HOST,
     ) -> None:
         self.host = host
         self.capacity = min(capacity, ports.pairs)
@@ -52,19 +53,13 @@ class MediaPlane:
         self._rows: list[Channel | None] = [None] * self.capacity
         self._free_rows = list(range(self.capacity - 1, -1, -1))
         self._by_id: dict[str, Channel] = {}
-        self._by_rtp_fd: dict[int, Channel] = {}
-        self._by_rtcp_fd: dict[int, Channel] = {}
-        self._epoll = select.epoll()
-        self._inbox = np.zeros((self.capacity, rtp.MAX_PACKET_BYTES + 1), dtype=np.uint8)
-        self._inbox_views = [row.data for row in self._inbox]
-        self._outbox_views = [row.data for row in self._mixer.packets]
-        self._ticks = 0
+        self._network = Network(self._mixer, self.capacity, host, learn)
 
     def close(self) -> None:
         """Close all sockets; nobody is told."""
         for channel in self._by_id.values():
             channel.close()
-        self._epoll.close()
+        self._network.close()
 
     # --- commands -----------------------------------------------------------------------------------------------
 
@@ -81,9 +76,9 @@ class MediaPlane:
             case wire.OpenChannel(channel_id, local_port):
                 return self._open(channel_id, local_port, now_s)
             case wire.CloseChannel(channel_id):
-                return [self._close(self._channel(channel_id))]
+                return [self._close(self._channel(channel_id), now_s)]
             case wire.SetRemote(channel_id, host, port, payload_type):
-                self._set_remote(self._channel(channel_id), host, port, payload_type)
+                self._set_remote(self._channel(channel_id), host, port, payload_type, now_s)
             case wire.StartAnalysis(channel_id, connected, settings):
                 channel = self._channel(channel_id)
                 if self._mixer.partner[channel.row] >= 0:
@@ -143,26 +138,21 @@ class MediaPlane:
         row = self._free_rows.pop()
         channel = Channel(channel_id, row, *pair, port=pair[0].getsockname()[1])
         self._rows[row] = self._by_id[channel_id] = channel
-        self._by_rtp_fd[channel.rtp.fileno()] = self._by_rtcp_fd[channel.rtcp.fileno()] = channel
-        for sock in pair:
-            self._epoll.register(sock, select.EPOLLIN)
         self._mixer.open_row(row, now_s)
+        self._network.add(channel)
         return [wire.ChannelOpened(channel_id, self.host, channel.port)]
 
-    def _close(self, channel: Channel) -> wire.ChannelClosed:
+    def _close(self, channel: Channel, now_s: float) -> wire.ChannelClosed:
         row, mixer = channel.row, self._mixer
         self._analyser.stop(row)
+        quality = self._network.totals(channel)
+        self._network.remove(channel, now_s)
         mixer.close_row(row)
-        for sock in (channel.rtp, channel.rtcp):
-            self._epoll.unregister(sock)
-        del self._by_rtp_fd[channel.rtp.fileno()], self._by_rtcp_fd[channel.rtcp.fileno()]
         del self._by_id[channel.channel_id]
         channel.close()
         self._ports.give_back(channel.port)
         self._rows[row] = None
         self._free_rows.append(row)
-        if late := int(mixer.jitter.late[row]):
-            channel.dropped["late"] += late
         return wire.ChannelClosed(
             channel.channel_id,
             packets_in=int(mixer.packets_in[row]),
@@ -170,15 +160,21 @@ class MediaPlane:
             lost=int(mixer.jitter.lost[row]),
             bridged_frames_in=int(mixer.bridged_in[row]),
             dropped=dict(channel.dropped),
+            jitter_ms=quality.jitter_ms,
+            loss_ratio=quality.loss_ratio,
+            gaps=quality.gaps,
+            mos=quality.mos,
+            rtt_ms=quality.rtt_ms,
+            remote_jitter_ms=quality.remote_jitter_ms,
+            remote_loss_ratio=quality.remote_loss_ratio,
+            remote_mos=quality.remote_mos,
         )
 
-    def _set_remote(self, channel: Channel, host: str, port: int, payload_type: int) -> None:
+    def _set_remote(self, channel: Channel, host: str, port: int, payload_type: int, now_s: float) -> None:
         if payload_type not in (rtp.PCMU, rtp.PCMA):
             raise ChannelError(f"payload type {payload_type} is neither 0 (PCMU) nor 8 (PCMA)")
-        if channel.set_remote(parse_remote(host, port)):
-            self._mixer.jitter.resync(channel.row)
+        self._network.set_remote(channel, parse_remote(host, port), now_s)
         self._mixer.payload_type[channel.row] = payload_type
-        self._mixer.sending[channel.row] = channel.target is not None
 
     def _bridge(self, channel: Channel, other: Channel, now_s: float) -> None:
         if channel is other:
@@ -193,8 +189,8 @@ class MediaPlane:
 
     def tick(self, now_s: float) -> list[msgspec.Struct]:
         """Read what came, move 20 ms on, send. Returns verdicts and finished prompts."""
-        self._ticks += 1
-        self._receive(now_s)
+        self._network.receive(now_s)
+        self._mixer.jitter.set_clock(now_s)
         rows, finished = self._mixer.tick()
         events: list[msgspec.Struct] = []
         for row, data in self._analyser.step(self._mixer.frames, self._mixer.open, now_s):
@@ -217,121 +213,12 @@ class MediaPlane:
                     data.evidence,
                 )
             )
-        self._send(rows)
-        self._report(now_s)
+        self._network.send(rows)
+        self._network.report(now_s)
         for row, prompt in finished:
             if (channel := self._rows[row]) is not None:
                 events.append(wire.PromptFinished(channel.channel_id, prompt))
         return events
-
-    def _receive(self, now_s: float) -> None:
-        inbox, views, by_fd = self._inbox, self._inbox_views, self._by_rtp_fd
-        most = max(1, 2 * len(self._by_id))
-        for _ in range(MAX_ROUNDS):
-            ready = self._epoll.poll(0, most)
-            if not ready:
-                return
-            channels: list[Channel] = []
-            sources: list[tuple[str, int]] = []
-            sizes: list[int] = []
-            for fd, _event in ready:
-                channel = by_fd.get(fd)
-                if channel is None:
-                    self._receive_rtcp(self._by_rtcp_fd[fd], now_s)
-                    continue
-                try:
-                    size, source = channel.rtp.recvfrom_into(views[len(sizes)])
-                except OSError:  # nothing there after all, or an ICMP error of an earlier packet
-                    continue
-                channels.append(channel)
-                sources.append(source)
-                sizes.append(size)
-            if sizes:
-                self._take_in(channels, sources, inbox[: len(sizes)], np.array(sizes), now_s)
-
-    def _take_in(
-        self,
-        channels: list[Channel],
-        sources: list[tuple[str, int]],
-        packets: rtp.Octets,
-        lengths: np.ndarray[tuple[int], np.dtype[np.int64]],
-        now_s: float,
-    ) -> None:
-        batch = rtp.parse(packets, lengths)
-        good = batch.valid.copy()
-        for i in np.nonzero(~batch.valid)[0].tolist():
-            channels[i].dropped[rtp.REASONS[batch.reason[i]]] += 1
-        for i, channel in enumerate(channels):
-            if sources[i] != channel.learned and good[i]:
-                why = channel.learn(sources[i], now_s - float(self._mixer.last_rtp_s[channel.row]))
-                if why:
-                    channel.dropped[why] += 1
-                    good[i] = False
-                else:
-                    self._mixer.jitter.resync(channel.row)
-        rows = np.array([channel.row for channel in channels], dtype=np.intp)
-        if not good.all():
-            rows, packets = rows[good], packets[good]
-            batch = batch.select(good)
-        for row, datagram in self._mixer.accept(rows, packets, batch, now_s):
-            if (onward := self._rows[row]) is not None:
-                self._send_one(onward, onward.rtp, datagram, onward.target)
-
-    def _receive_rtcp(self, channel: Channel, now_s: float) -> None:
-        try:
-            packet, source = channel.rtcp.recvfrom(RTCP_BYTES)
-        except OSError:
-            return
-        if channel.negotiated is None or source[0] != channel.negotiated[0]:
-            channel.dropped["rtcp_unknown_source"] += 1
-            return
-        last_sr = rtcp.read_last_sr(packet)
-        if last_sr is None:
-            channel.dropped["bad_rtcp"] += 1
-        elif last_sr:
-            channel.last_sr, channel.last_sr_at_s = last_sr, now_s
-
-    def _send(self, rows: list[int]) -> None:
-        views, channels = self._outbox_views, self._rows
-        for row in rows:
-            channel = channels[row]
-            if channel is not None:
-                self._send_one(channel, channel.rtp, views[row], channel.learned or channel.negotiated)
-
-    @staticmethod
-    def _send_one(
-        channel: Channel, sock: socket.socket, datagram: bytes | memoryview, target: tuple[str, int] | None
-    ) -> None:
-        if target is None:
-            return
-        try:
-            sock.sendto(datagram, target)
-        except BlockingIOError:
-            channel.dropped["send_full"] += 1
-        except OSError:  # no route, or a firewall says no: the call may recover
-            channel.dropped["send_failed"] += 1
-
-    def _report(self, now_s: float) -> None:
-        """RTCP to every far end each 5 s, spread over the ticks."""
-        mixer = self._mixer
-        for row in range((self._ticks * 7) % REPORT_TICKS, self.capacity, REPORT_TICKS):
-            channel = self._rows[row]
-            if channel is None or not mixer.sending[row] or not mixer.packets_out[row]:
-                continue
-            target = channel.target
-            if target is None or target[1] >= 65535:
-                continue
-            packets_out = int(mixer.packets_out[row])
-            report = rtcp.build_report(
-                int(mixer.ssrc[row]),
-                packets_out,
-                packets_out * 160,
-                int(mixer.timestamp[row]),
-                time.time(),  # the standard wants wall-clock time here, for playing streams in step
-                f"ocsd@{self.host}",
-                mixer.reception(row, channel.last_sr, now_s - channel.last_sr_at_s),
-            )
-            self._send_one(channel, channel.rtcp, report, (target[0], target[1] + 1))
 
     # --- without a daemon ---------------------------------------------------------------------------------------
 
@@ -357,7 +244,7 @@ class MediaPlane:
             if now_s - orphaned_since_s > wire.ORPHAN_GRACE_S:
                 closing.append(channel)
         for channel in closing:
-            self._close(channel)
+            self._close(channel, now_s)
         return [channel.channel_id for channel in closing]
 
     # --- what is ------------------------------------------------------------------------------------------------

@@ -496,22 +496,32 @@ def test_given_another_source_port_of_the_same_host_when_first_then_learned_and_
     behind = Phone(call.phone._target[1])
     other = Phone(call.phone._target[1])
     late = Phone(call.phone._target[1])
-    behind.send(np.zeros(160))
-    plane.tick(1000.02)
-    behind.hear()  # what was sent goes to where packets come from
-    other.send(np.zeros(160))
-    plane.tick(1000.04)
-    behind.hear()
-    late.send(np.zeros(160))
-    plane.tick(1010.0)  # the learned source was silent for long
-    late.hear()
-    call.phone.send(np.zeros(160))  # the negotiated address itself always wins
-    plane.tick(1010.02)
-    call.phone.hear()
+    now_s = 1000.0
 
-    (totals,) = plane.command(wire.CloseChannel("nat"), 1010.1)
-    assert totals.dropped == {"unknown_source": 1}
-    assert totals.packets_in == 3
+    def sends(phone, packets):
+        nonlocal now_s
+        for _ in range(packets):
+            phone.send(np.zeros(160))
+            now_s += 0.02
+            plane.tick(now_s)
+
+    sends(behind, 4)
+    behind.hear()  # what was sent goes to where packets come from
+    sends(other, 4)
+    behind.packets.clear()
+    for _ in range(5):
+        behind.hear()
+    now_s += 10.0  # the learned source was silent for long
+    sends(late, 4)
+    late.hear()
+    sends(call.phone, 3)  # the negotiated address itself always wins
+    call.phone.hear()
+    sends(late, 4)
+
+    (totals,) = plane.command(wire.CloseChannel("nat"), now_s)
+    # Two packets of each other port, and one of the negotiated address, are needed to prove it.
+    assert totals.dropped == {"probation": 5, "unknown_source": 8}
+    assert totals.packets_in == 2 + 2 + 2
     for phone in (call.phone, behind, other, late):
         phone.close()
 
