@@ -131,7 +131,7 @@ class ComfortNoise:
     def _next(self, table: npt.NDArray[np.float32], rows: Indices) -> npt.NDArray[np.float32]:
         at = self._at[rows]
         self._at[rows] = (at + FRAME_SAMPLES) % _TABLE
-        return table[at[:, None] + np.arange(FRAME_SAMPLES)]
+        return np.asarray(table[at[:, None] + np.arange(FRAME_SAMPLES)])
 
     def _shaped(self, row: int) -> Samples:
         filt, state = self._shape[row]
@@ -139,4 +139,4 @@ class ComfortNoise:
         self._shape[row] = filt, state
         # The filter's power gain follows from its reflection coefficients; scaling what came out needs no theory.
         rms = float(np.sqrt(np.mean(noise**2))) or 1.0
-        return np.clip(noise * (np.sqrt(self.floor[row]) / rms), -32768, 32767).astype(np.int16)
+        return np.asarray(np.clip(noise * (np.sqrt(self.floor[row]) / rms), -32768, 32767)).astype(np.int16)

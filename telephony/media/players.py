@@ -9,6 +9,8 @@ import numpy as np
 
 from telephony.media.g711 import SAMPLE_RATE_HZ, Samples
 
+Piece = tuple[int, bool, Samples]
+
 FRAME_SAMPLES: Final = 160
 CONSENT_HZ: Final = 1400.0
 """The tone that many countries know from recorded lines (47 CFR 64.501: 1400 Hz, 0.2 s, every 15 s)."""
@@ -82,15 +84,13 @@ class Players:
         self.stop(row)
         self.silence_tones(row)
 
-    def prompts(
-        self, everybody: Callable[[int], Iterable[int]]
-    ) -> tuple[list[tuple[int, bool, Samples]], list[tuple[int, str]]]:
+    def prompts(self, everybody: Callable[[int], Iterable[int]]) -> tuple[list[Piece], list[tuple[int, str]]]:
         """
-        The next 20 ms of all prompts: (row that hears it, mixed?, up to 160 samples), and (row, name) of those that end.
+        The next 20 ms of all prompts: (who hears it, mixed?, up to 160 samples), and (row, name) of those that end.
 
         ``everybody`` gives the rows of a conversation.
         """
-        pieces: list[tuple[int, bool, Samples]] = []
+        pieces: list[Piece] = []
         ended: list[tuple[int, str]] = []
         for row, prompt in list(self._prompts.items()):
             piece = prompt.piece()
@@ -100,9 +100,9 @@ class Players:
                 ended.append((row, prompt.name))
         return pieces, ended
 
-    def tones(self) -> tuple[list[tuple[int, bool, Samples]], list[tuple[int, str]]]:
+    def tones(self) -> tuple[list[Piece], list[tuple[int, str]]]:
         """The next 20 ms of all tones: (row, alone?, samples), and (row, note) of those that end."""
-        pieces: list[tuple[int, bool, Samples]] = []
+        pieces: list[Piece] = []
         ended: list[tuple[int, str]] = []
         for row, queue in list(self._tones.items()):
             tone = queue[0]
