@@ -41,7 +41,7 @@ TARGET_TICKS: Final = 16
 WINDOW_TICKS: Final = 200
 """The fastest packet is that of the last 4..8 s: a clock that runs slow by 100 ppm is off by 0.8 ms in that time."""
 
-SPARE_S: Final = 0.03
+SPARE_S: Final = 0.025
 """More delay than wanted by so much may go; ticks are 20 ms apart, so up to that is always left over."""
 
 SPARE_TICKS: Final = 25
@@ -144,10 +144,10 @@ class JitterBuffers:
             self._partial = {key: there for key, there in self._partial.items() if key[0] not in gone}
 
     def delay_s(self, channel: int) -> float:
-        """How long after its earliest possible time a channel is played now; 0.0 while nothing is."""
+        """How long after its earliest possible time the last frame of a channel was played; 0.0 while nothing is."""
         if not self._playing[channel]:
             return 0.0
-        return float(self._delays(np.array([channel]))[0])
+        return float(self._delays(np.array([channel]))[0]) + FRAME_S
 
     def set_clock(self, now_s: float) -> None:
         """Tell the monotonic time of the `take` that follows. Without it, takes are 20 ms apart."""
