@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 import typer
 
 from ocsd.cli.errors import EXIT_CODES, EXIT_REFUSED
-from ocsd.cli.output import JSON_OPTION, err, out, print_json
+from ocsd.cli.output import JSON_OPTION, err, out, print_json, print_table
 from ocsd.cli.preflight import row_progress
 
 if TYPE_CHECKING:
@@ -66,6 +66,10 @@ def analyze(
     channel: Annotated[int, typer.Option(min=1, help="Which channel of a file that has several.")] = 1,
     level: LEVEL_OPTION = Level.POSITIVE_AM_DETECTION,
     timeguard_ms: GUARD_OPTION = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", file_okay=False, help="Also draw each: spectrogram, speech and verdicts (PNG)."),
+    ] = None,
 ) -> None:
     """Say what is heard in recordings: one line of JSON for each file, in their order.
 
@@ -77,6 +81,7 @@ def analyze(
     Example:
       ocsd cpa analyze greeting.wav busy.wav --tones DE
       ocsd cpa analyze --phase pre early/*.wav
+      ocsd cpa analyze strange.wav --draw pictures
     """
     use_one_core()
     from ocsd.cpa.results import judged
@@ -85,12 +90,16 @@ def analyze(
     settings = settings_of(_plan_of(tones), level, timeguard_ms)
     answered_s = None if phase is Phase.PRE else 0.0
     failed = False
+    drawn: set[Path] = set()
     for batch in _batches(files):
         read = [(path, recording) for path in batch if (recording := _read(path, channel)) is not None]
         failed |= len(read) < len(batch)
         calls = [Call(recording.samples, settings, answered_s) for _, recording in read]
         for (path, _), call, heard in zip(read, calls, analyse_calls(calls), strict=True):
-            out(json.dumps(judged(call, heard).told(str(path)), ensure_ascii=False))
+            found = judged(call, heard)
+            out(json.dumps(found.told(str(path)), ensure_ascii=False))
+            if draw is not None:
+                _draw(call, found, path, draw, drawn)
         sys.stdout.flush()
     if failed:
         raise typer.Exit(EXIT_REFUSED)
@@ -112,6 +121,7 @@ def score(
     ] = None,
     level: LEVEL_OPTION = Level.POSITIVE_AM_DETECTION,
     timeguard_ms: GUARD_OPTION = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print tables for a page.")] = False,
     as_json: JSON_OPTION = False,
 ) -> None:
     """Measure how often recordings are recognised, and how fast: a folder of WAV files and the truth about them.
@@ -125,7 +135,7 @@ def score(
       ocsd cpa score my-trunk --baseline --failures
     """
     use_one_core()
-    from ocsd.cli.cpa_score import print_failures, print_score, told_of_score
+    from ocsd.cli.cpa_score import print_failures, print_markdown, print_score, told_of_score
     from ocsd.cpa.manifest import read_manifest
     from ocsd.cpa.results import judged
     from ocsd.cpa.scoring import score as scored
@@ -155,7 +165,7 @@ def score(
     if as_json:
         print_json(told_of_score(told, other, missing, failures=failures))
     else:
-        print_score(told, other)
+        print_score(told, other, print_markdown if markdown else print_table)
         if failures:
             print_failures(told)
     low = [one.label for one in told.classes if min_recall is not None and one.recall.ratio < min_recall]
@@ -253,6 +263,19 @@ def _call(recording: "Recording", settings: "AnalysisSettings", entry: "Entry") 
     from telephony.cpa.offline import Call
 
     return Call(recording.samples, settings, entry.analysed_from_s)
+
+
+def _draw(call: "Call", found: "Analysed", path: Path, folder: Path, drawn: set[Path]) -> None:
+    """``STEM.png``, or ``STEM-2.png`` where another file of this run is called so."""
+    from ocsd.cpa.pictures import draw
+
+    picture, number = folder / f"{path.stem}.png", 1
+    while picture in drawn:
+        number += 1
+        picture = folder / f"{path.stem}-{number}.png"
+    drawn.add(picture)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw(call.samples, found, picture, f"{path.name}: {found.result}")
 
 
 def _read(path: Path, channel: int, *, quiet: bool = False) -> "Recording | None":

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ocsd.cli.output import out, print_table
 
@@ -26,13 +26,26 @@ def told_of_score(found: "Score", baseline: "Score | None", missing: int, *, fai
     return told
 
 
-def print_score(found: "Score", baseline: "Score | None") -> None:
+class Table(Protocol):
+    """Prints headings and rows."""
+
+    def __call__(self, headings: Sequence[str], rows: Sequence[Sequence[object]], /) -> None: ...
+
+
+def print_markdown(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table for a page, with an empty line after it."""
+    for cells in (headings, ["---"] * len(headings), *rows):
+        out(f"| {' | '.join(str(cell) for cell in cells)} |")
+    out("")
+
+
+def print_score(found: "Score", baseline: "Score | None", table: Table = print_table) -> None:
     names = sorted({name for row in found.confusion.values() for name in row} | set(found.confusion), key=_place(found))
-    print_table(
+    table(
         ("heard as: ", *names),
         [(label, *(row.get(name) or "" for name in names)) for label, row in found.confusion.items()],
     )
-    print_table(
+    table(
         ("class", "recordings", "recall", "precision", "decision p50 s", "p95 s", "p99 s"),
         [
             (one.label, one.recall.of, _rate(one.recall), _rate(one.precision), *_three(one.decision))
@@ -74,7 +87,7 @@ def print_score(found: "Score", baseline: "Score | None") -> None:
     if other is not None:
         columns.append("Asterisk's rule, sample settings")
         rows[0] = (*rows[0], "-")
-    print_table(columns, rows)
+    table(columns, rows)
 
 
 def print_failures(found: "Score") -> None:

@@ -136,6 +136,18 @@ def test_given_levels_when_a_machine_speaks_then_only_those_that_look_for_it_fin
     assert run("analyze", folder / "human.wav", "--level", "no_progress_detection").exit_code == 2
 
 
+def test_given_files_of_one_name_when_drawn_then_a_picture_each(folder):
+    (folder / "other").mkdir()
+    (folder / "other" / "busy.wav").write_bytes((folder / "busy.wav").read_bytes())
+    result = run("analyze", folder / "busy.wav", folder / "other" / "busy.wav", "--draw", folder / "pictures")
+
+    assert result.exit_code == 0, result.stderr
+    first, second = (folder / "pictures" / name for name in ("busy.png", "busy-2.png"))
+    assert first.read_bytes() == second.read_bytes()
+    with Image.open(first) as picture:
+        assert picture.size == (800, 320)
+
+
 def manifest(folder, *labels, **changes):
     lines = [{"file": f"{name}.wav", "label": label, "phase": "post", "country": "US"} for name, label in labels]
     lines = [one | changes.get(one["file"][:-4], {}) for one in lines]
@@ -174,6 +186,16 @@ def test_given_a_wrong_label_when_scored_then_it_is_among_the_failures_and_below
     assert "sit_vc.wav\tbusy\tsit_vc" in result.stdout
     assert "1 of 3 went wrong" in result.stdout
     assert run("score", folder, "--min-recall", "0.5").exit_code == 0
+
+
+def test_given_a_page_that_wants_figures_when_scored_then_tables_in_markdown(folder):
+    manifest(folder, ("human", "human"), ("machine", "machine"))
+    lines = run("score", folder, "--markdown", "--baseline").stdout.splitlines()
+
+    assert all(line.startswith("| ") and line.endswith(" |") for line in lines if line)
+    assert lines.count("") == 3
+    assert [lines[i - 1].count("|") for i, line in enumerate(lines) if line.startswith("| ---")] == [4, 8, 4]
+    assert any(line.startswith("| machine caught | 100.0 % (20.7..100.0), 1 of 1 |") for line in lines)
 
 
 def test_given_a_split_when_scored_then_only_it(folder):
