@@ -7,14 +7,10 @@ import numpy as np
 
 from telephony.cpa.corpus import machines, noises
 from telephony.cpa.corpus.music import music
-from telephony.cpa.corpus.national_tones import NATIONAL_TONES, NationalTone
+from telephony.cpa.corpus.national_tones import NATIONAL_TONES, NationalTone, drawn_tone, faded
 from telephony.cpa.corpus.persons import fill
 from telephony.cpa.corpus.scene import POST, PRE, Canvas, Scene, chance, db, pick
 from telephony.cpa.corpus.speech import RATE_HZ, Samples, Voice, say
-
-HZ_TOLERANCE: Final = 0.012
-CADENCE_TOLERANCE: Final = 0.08
-"""E.180 asks for +-10 % of the cadence and, by country, for +-1 to 5 % of the frequency."""
 
 Segment = tuple[float, float]  # Hz, seconds
 SHORT_S: Final = 0.276
@@ -35,49 +31,6 @@ SIT_CODES: Final = MappingProxyType(
 )
 ITU_SIT: Final = ((950.0, 0.33), (1400.0, 0.33), (1800.0, 0.33))  # E.180: +-50 Hz, +-70 ms, gaps up to 30 ms
 SIT_COUNTRIES: Final = ("UK", "DE", "FR", "IT", "ES", "PL", "SE", "AU", "BR", "ZA")
-
-
-def faded(wave: Samples, ramp_s: float = 0.004) -> Samples:
-    """The same with ramps at both ends."""
-    out = wave.copy()
-    n = min(max(round(ramp_s * RATE_HZ), 1), max(len(out) // 2, 1))
-    edge = np.linspace(0, 1, n)
-    out[:n] *= edge
-    out[len(out) - n :] *= edge[::-1]
-    return out
-
-
-def drawn_tone(rng: np.random.Generator, tone: NationalTone, seconds: float) -> Samples:
-    """
-    ``seconds`` of a tone as one exchange sends it, entered at any point of its cycle; RMS 1.0 while it is on.
-
-    Frequency, cadence and the balance of two frequencies are off within the tolerances, the same way all along.
-    """
-    hz = [one * (1 + rng.uniform(-HZ_TOLERANCE, HZ_TOLERANCE)) for one in tone.hz]
-    gains = [1.0, db(rng.uniform(-4, 4))][: len(hz)]
-    n = round(seconds * RATE_HZ)
-    t = np.arange(n) / RATE_HZ
-    wave = np.zeros(n)
-    for one, gain in zip(hz, gains, strict=True):
-        wave += gain * np.sin(2 * np.pi * one * t + rng.uniform(0, 6))
-    if tone.am_hz:
-        wave *= 1 + 0.9 * np.sin(2 * np.pi * tone.am_hz * t)
-    wave /= np.sqrt(np.mean(np.square(wave)))
-    if not tone.cadence_s:
-        return wave
-    scale = 1 + rng.uniform(-CADENCE_TOLERANCE, CADENCE_TOLERANCE)
-    cadence = [one * scale * (1 + rng.uniform(-0.02, 0.02)) for one in tone.cadence_s]
-    ramp_s = float(rng.uniform(0.001, 0.01))
-    out = np.zeros(n)
-    at_s, i = -float(rng.uniform(0, sum(cadence))), 0
-    while at_s < seconds:
-        duration = cadence[i % len(cadence)]
-        start, end = max(round(at_s * RATE_HZ), 0), min(round((at_s + duration) * RATE_HZ), n)
-        if i % 2 == 0 and end - start > 40:
-            out[start:end] = faded(wave[start:end], ramp_s)
-        at_s += duration
-        i += 1
-    return out
 
 
 def _country_with(rng: np.random.Generator, kind: str) -> tuple[str, NationalTone]:

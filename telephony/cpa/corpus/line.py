@@ -24,7 +24,8 @@ class Impairments:
 
     ``level_dbfs`` is the RMS of what sounds against a full-scale square wave, ``snr_db`` that level over the noise.
     ``loss_ratio`` of packets is lost, in runs of ``loss_run`` on average, and comes out as zeros or, ``repeats``, as
-    the packet before. ``dtx`` "zeros" or "comfort": what the far end sends while nobody speaks.
+    the packet before. ``late_media_s``: at the answer the path opens late, digital
+    silence before. ``dtx`` "zeros" or "comfort": what the far end sends while nobody speaks.
     """
 
     level_dbfs: float
@@ -45,6 +46,7 @@ class Impairments:
     clipped_start_s: float = 0.0
     ringback_s: float = 0.0
     echo_db: float | None = None
+    late_media_s: float = 0.0
 
     def as_json(self) -> dict[str, object]:
         return {name: round(v, 4) if isinstance(v, float) else v for name, v in asdict(self).items()}
@@ -83,9 +85,10 @@ def draw(rng: np.random.Generator, scene: Scene, *, gentle: bool = False) -> Imp
         hum_db=float(rng.uniform(-45, -25)) if chance(rng, 0.12) else None,
         dc=float(rng.uniform(-300, 300)) if chance(rng, 0.1) else 0.0,
         agc=speech and chance(rng, 0.12),
-        clipped_start_s=float(rng.uniform(0.03, 0.18)) if speech and mobile and chance(rng, 0.25) else 0.0,
+        clipped_start_s=float(rng.uniform(0.03, 0.12)) if speech and mobile and chance(rng, 0.25) else 0.0,
         ringback_s=float(rng.uniform(0.05, 0.5)) if scene.phase == POST and speech and chance(rng, 0.08) else 0.0,
         echo_db=float(rng.uniform(-40, -15)) if chance(rng, 0.08) else None,
+        late_media_s=float(rng.uniform(0.04, 0.5)) if scene.phase == POST and chance(rng, 0.15) else 0.0,
     )
 
 
@@ -118,6 +121,10 @@ def transmit(rng: np.random.Generator, scene: Scene, line: Impairments) -> Sampl
         samples = samples + _filtered(noise, line) * db(line.level_dbfs - line.snr_db) * FULL_SCALE
     if line.hum_db is not None:
         samples = samples + noises.mains(rng, n) * db(line.level_dbfs + line.hum_db) * FULL_SCALE
+    if line.late_media_s:
+        # At most a tenth of a second of what the person says is lost: of a "yes" that never was there is no truth.
+        first = int(np.argmax(mask)) if mask.any() else n
+        samples[: min(round(line.late_media_s * RATE_HZ), first + round(0.1 * RATE_HZ))] = 0.0
     samples = np.clip(samples + line.dc, -32768, 32767)
     if line.codec != "g711":
         samples = _through_sox(samples, line.codec)

@@ -7,7 +7,7 @@ import numpy as np
 from telephony.cpa.corpus import noises
 from telephony.cpa.corpus.beeps import draw_beep
 from telephony.cpa.corpus.music import music
-from telephony.cpa.corpus.persons import fill, reverberant
+from telephony.cpa.corpus.persons import fill, lay_transfer, reverberant
 from telephony.cpa.corpus.scene import POST, Canvas, Scene, chance, db, pick
 from telephony.cpa.corpus.speech import RATE_HZ, Manner, Samples, Voice, say
 
@@ -49,6 +49,7 @@ def recording(rng: np.random.Generator, said: Samples, *, menu: bool) -> Scene:
         if chance(rng, 0.3):
             said = np.concatenate([said, 0.5 * noises.handset(rng)])  # the stop key being pressed
     canvas = Canvas()
+    rang = lay_transfer(rng, canvas)
     shortest_s, longest_s = pick(rng, ((0.02, 0.3), (0.2, 1.0), (0.8, 2.2)), (4, 4, 2))
     canvas.wait(float(rng.uniform(shortest_s, longest_s)))
     if style == "music_first":
@@ -59,7 +60,7 @@ def recording(rng: np.random.Generator, said: Samples, *, menu: bool) -> Scene:
         canvas.result(),
         "machine",
         POST,
-        detail={"kind": "menu" if menu else "mailbox", "style": style},
+        detail={"kind": "menu" if menu else "mailbox", "style": style, "rang": rang},
     )
     if not menu and chance(rng, BEEP_RATIO):
         _append_beep(rng, canvas, scene)

@@ -29,6 +29,24 @@ def _note(rng: np.random.Generator, hz: float, seconds: float, timbre: int, deca
     return shaped
 
 
+VOWELS_HZ: Final = ((730.0, 1090.0, 2440.0), (530.0, 1840.0, 2480.0), (300.0, 870.0, 2240.0), (570.0, 840.0, 2410.0))
+
+
+def _sung(rng: np.random.Generator, hz: float, seconds: float) -> Samples:
+    """One note of a singer: glottal pulses with vibrato through the formants of a vowel."""
+    n = max(round(seconds * RATE_HZ), 80)
+    t = np.arange(n) / RATE_HZ
+    pitch = hz * (1 + 0.012 * np.minimum(1, t / 0.3) * np.sin(2 * np.pi * rng.uniform(4.8, 6.2) * t))
+    phase = np.cumsum(pitch) / RATE_HZ
+    pulses = np.exp(-((phase % 1.0) * 8.0)) - 0.12
+    out = np.zeros(n)
+    for formant_hz in pick(rng, VOWELS_HZ):
+        b, a = signal.iirpeak(formant_hz * rng.uniform(0.93, 1.1), 7.0, fs=RATE_HZ)
+        out += np.asarray(signal.lfilter(b, a, pulses))
+    ramp = np.minimum(1, np.minimum(t / 0.04, (t[-1] - t) / 0.06))
+    return to_rms_one(out * ramp)
+
+
 def music(rng: np.random.Generator, seconds: float) -> Samples:
     """``seconds`` of a piece that nobody wrote, RMS 1.0: its key, tempo, instruments, drums and voices are drawn."""
     n = round(seconds * RATE_HZ)
@@ -37,7 +55,7 @@ def music(rng: np.random.Generator, seconds: float) -> Samples:
     root = 110 * 2 ** (rng.integers(0, 12) / 12)
     scale = pick(rng, SCALES)
     chords = pick(rng, PROGRESSIONS)
-    with_drums, with_chords = chance(rng, 0.6), chance(rng, 0.85)
+    with_drums, with_chords, sung = chance(rng, 0.6), chance(rng, 0.85), chance(rng, 0.3)
     melody_timbre, chord_timbre = int(rng.integers(4)), int(rng.integers(4))
     legato = rng.uniform(0.5, 1.5)
     at_s = -rng.uniform(0, 4 * beat_s)  # it begins anywhere in the bar
@@ -68,7 +86,10 @@ def music(rng: np.random.Generator, seconds: float) -> Samples:
             length = pick(rng, (0.5, 0.5, 1.0, 1.0, 2.0))
             if chance(rng, 0.85):
                 step = int(np.clip(step + rng.integers(-3, 4), len(scale), 3 * len(scale)))
-                note = _note(rng, degree(step), length * beat_s * legato, melody_timbre, 1.2)
+                if sung:
+                    note = 0.5 * _sung(rng, degree(step - len(scale)), length * beat_s * min(legato, 1.0))
+                else:
+                    note = _note(rng, degree(step), length * beat_s * legato, melody_timbre, 1.2)
                 lay(at_s + position * beat_s, note, 0.8)
             position += length
         if with_drums:

@@ -1,17 +1,34 @@
 """Calls that a person answers."""
 
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
 from telephony.cpa.corpus import noises, people
+from telephony.cpa.corpus.national_tones import NATIONAL_TONES, drawn_tone
 from telephony.cpa.corpus.scene import POST, Canvas, Scene, chance, db, pick
 from telephony.cpa.corpus.speech import RATE_HZ, Manner, Samples, Voice, say
 
 CHILD_STRETCH: Final = (0.74, 0.84)
-KINDS: Final = ("plain", "background", "television", "slow", "cough", "breath", "handset", "child", "speakerphone")
-WEIGHTS: Final = (40.0, 14.0, 8.0, 10.0, 5.0, 4.0, 7.0, 4.0, 8.0)
+SHARES: Final = MappingProxyType(
+    {
+        "plain": 40.0,
+        "background": 14.0,
+        "television": 8.0,
+        "slow": 10.0,
+        "cough": 5.0,
+        "breath": 4.0,
+        "handset": 7.0,
+        "child": 4.0,
+        "speakerphone": 8.0,
+        "aside": 3.0,
+    }
+)
+KINDS: Final = tuple(SHARES)
+WEIGHTS: Final = tuple(SHARES.values())
 SPEAKS_AGAIN_RATIO: Final = 0.75
+TRANSFER_RATIO: Final = 0.04
 
 
 def fill(rng: np.random.Generator, text: str, language: str) -> str:
@@ -29,6 +46,15 @@ def greeting(rng: np.random.Generator, voice: Voice, manner: Manner, language: s
             parts.append(np.zeros(round(rng.uniform(0.2, 0.75) * RATE_HZ)))
         parts.append(say(voice, language, sentence, manner))
     return parts
+
+
+def lay_transfer(rng: np.random.Generator, canvas: Canvas) -> bool:
+    """Sometimes an exchange answers and goes on ringing somebody else: one or two rings after the answer."""
+    if not chance(rng, TRANSFER_RATIO):
+        return False
+    tone = NATIONAL_TONES["US"].ringback
+    canvas.add(drawn_tone(rng, tone, float(rng.uniform(1.0, 6.5))), db(rng.uniform(-8, 2)))
+    return True
 
 
 def reverberant(rng: np.random.Generator, samples: Samples) -> Samples:
@@ -69,6 +95,7 @@ def answered(
     ``kind`` is one of `KINDS`; ``voices`` talk in the background.
     """
     canvas = Canvas()
+    rang = lay_transfer(rng, canvas)
     lead_s = rng.uniform(1.2, 3.0) if kind == "slow" else rng.choice([rng.uniform(0.02, 0.4), rng.uniform(0.3, 1.3)])
     canvas.wait(float(lead_s))
     if kind == "cough":
@@ -80,6 +107,10 @@ def answered(
     elif kind == "handset":
         canvas.add(noises.handset(rng), db(rng.uniform(-15, 0)))
         canvas.wait(float(rng.uniform(0.0, 0.5)))
+    elif kind == "aside":  # a few words to somebody in the room, away from the telephone
+        words = noises.babble(rng, round(rng.uniform(0.4, 1.2) * RATE_HZ), voices, language, 1)
+        canvas.add(words, db(rng.uniform(-24, -14)))
+        canvas.wait(float(rng.uniform(0.1, 0.5)))
     speech_start_s = canvas.end_s
     for part in said:
         canvas.add(part)
@@ -102,5 +133,5 @@ def answered(
         "human",
         POST,
         speech_end_s=speech_end_s,
-        detail={"kind": kind, "speech_start_s": round(speech_start_s, 3)},
+        detail={"kind": kind, "speech_start_s": round(speech_start_s, 3), "rang": rang},
     )

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import signal
 
 from telephony.cpa.corpus import noises
-from telephony.cpa.corpus.exchange import faded
+from telephony.cpa.corpus.national_tones import faded
 from telephony.cpa.corpus.scene import POST, Canvas, Scene, chance, db, pick
 from telephony.cpa.corpus.speech import RATE_HZ, Samples
 
