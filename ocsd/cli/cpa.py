@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +28,9 @@ T = TypeVar("T")
 app = typer.Typer(help="Analyse recordings of calls, and measure how often that is right.", no_args_is_help=True)
 
 BATCH_FILES: Final = 256
-"""Files analysed at once: enough to share each frame's array work, and little memory."""
+"""Files analysed at once: enough to share each frame's array work."""
+
+BATCH_BYTES: Final = 128 * 2**20
 
 
 class Level(StrEnum):
@@ -91,7 +93,7 @@ def analyze(
     answered_s = None if phase is Phase.PRE else 0.0
     failed = False
     drawn: set[Path] = set()
-    for batch in _batches(files):
+    for batch in _batches(files, lambda path: path):
         read = [(path, recording) for path in batch if (recording := _read(path, channel)) is not None]
         failed |= len(read) < len(batch)
         calls = [Call(recording.samples, settings, answered_s) for _, recording in read]
@@ -148,7 +150,7 @@ def score(
     ruled: list[tuple[Entry, Analysed]] = []
     done = 0
     with row_progress("analysis") as progress:
-        for batch in _batches(entries):
+        for batch in _batches(entries, lambda entry: entry.path):
             read = [(entry, one) for entry in batch if (one := _read(entry.path, 1, quiet=True)) is not None]
             calls = [_call(one, settings_of(entry.tone_plan, level, timeguard_ms), entry) for entry, one in read]
             heard = analyse_calls(calls)
@@ -212,7 +214,7 @@ def examples(
             make_corpus(Path(made), seed, progress)
         entries = read_manifest(corpus or Path(made))
         found: list[Candidate] = []
-        for batch in _batches(entries):
+        for batch in _batches(entries, lambda entry: entry.path):
             found += candidates(
                 [(entry, one) for entry in batch if (one := _read(entry.path, 1, quiet=True)) is not None]
             )
@@ -254,9 +256,22 @@ def use_one_core() -> None:
     import_module("telephony.media")
 
 
-def _batches(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(things), BATCH_FILES):
-        yield things[start : start + BATCH_FILES]
+def _batches(things: Sequence[T], path_of: Callable[[T], Path]) -> Iterator[Sequence[T]]:
+    """In order; each of at most BATCH_FILES files, and of BATCH_BYTES unless one file alone has more."""
+    batch: list[T] = []
+    size = 0
+    for thing in things:
+        try:
+            one = path_of(thing).stat().st_size
+        except OSError:  # whoever reads it says so
+            one = 0
+        if batch and (len(batch) == BATCH_FILES or size + one > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(thing)
+        size += one
+    if batch:
+        yield batch
 
 
 def _call(recording: "Recording", settings: "AnalysisSettings", entry: "Entry") -> "Call":

@@ -115,3 +115,13 @@ def test_given_recordings_when_analysed_then_progress_comes_to_its_end():
 def test_given_settings_that_are_wrong_when_analysed_then_value_error():
     with pytest.raises(ValueError, match="ZZ"):
         analyse_calls([Call(CALLS["busy"].samples, AnalysisSettings(tone_plan="ZZ"))])
+
+
+@pytest.mark.parametrize("length", [1, 159, 160, 161, 400])
+def test_given_a_recording_shorter_than_a_word_when_analysed_then_silence_or_nothing(length):
+    samples = np.full(length, 3000, dtype=np.int16)
+    after, before = analyse_calls([Call(samples, US), Call(samples, US, None)])
+
+    assert [v.kind for v in after.verdicts] == [VerdictKind.SILENCE]
+    assert final_verdict(before.verdicts) is None
+    assert after.length_s == pytest.approx(length / 8000, abs=1e-3)
