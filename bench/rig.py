@@ -96,6 +96,7 @@ def with_settings(text: str, load: Load) -> str:
         (r"^options = .*$", options),
         (r"^\[http\]$", "[http]\nmax_connections = 4096"),
         (r"^max_legs = .*$", f"max_legs = {legs}"),
+        (r"^media_servers = .*$", f"media_servers = {-(-legs // 450)}"),  # of 500 channels, a tenth in reserve
         (r"^max_calls = .*$", f"max_calls = {ports}"),
         (r"^num_of_channels = .*$", f"num_of_channels = {ports}"),
     ):

@@ -51,6 +51,11 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class DemoMix(StrEnum):
+    DEMO = "demo"
+    ALL = "all"
+
+
 class DemoMode(StrEnum):
     PREDICTIVE = "predictive"
     PROGRESSIVE = "progressive"
@@ -141,9 +146,19 @@ def run(
 
 @app.command(epilog=EXIT_CODES)
 def demo(
-    seconds: Annotated[int, typer.Option(min=1, help="How long the campaign dials.")] = 90,
+    seconds: Annotated[
+        int | None,
+        typer.Option(min=1, help="How long the campaign dials at most; default: 90, an hour with --attempts."),
+    ] = None,
+    attempts: Annotated[int | None, typer.Option(min=1, help="End after so many calls.")] = None,
+    mix: Annotated[
+        DemoMix, typer.Option(help="What is called: a consumer list, or everything there is on lines of every quality.")
+    ] = DemoMix.DEMO,
+    media_servers: Annotated[int, typer.Option(min=1, max=16, help="Media server processes.")] = 1,
     agents: Annotated[int, typer.Option(min=1, max=500, help="Simulated agents.")] = 20,
-    records: Annotated[int, typer.Option(min=1, help="Records in the calling list.")] = 2000,
+    records: Annotated[
+        int | None, typer.Option(min=1, help="Records in the calling list; default: 2000, or as many as --attempts.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same called parties and agents.")] = 1,
     http_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Control port; 0 lets the system choose a free one.")
@@ -163,16 +178,22 @@ def demo(
     """Run a whole simulated contact centre on this machine: carrier, called people, agents, and a campaign.
 
     \b
-    Example:
+    Examples:
       ocsd demo --seconds 120 --agents 20 --records 5000 --seed 7 --report demo.json
+      ocsd demo --attempts 2000 --mix all --report analysis.json
     """
     from ocsd.demo import DemoOptions, run
 
+    if with_rehearsal and (attempts is not None or mix is not DemoMix.DEMO):
+        raise typer.BadParameter("the rehearsal knows the mix 'demo' and a time only", param_hint="--rehearse")
     code = run(
         DemoOptions(
-            seconds=seconds,
+            seconds=seconds if seconds is not None else 90 if attempts is None else 3600,
+            attempts=attempts,
+            mix=mix.value,
+            media_servers=media_servers,
             agents=agents,
-            records=records,
+            records=records or attempts or 2000,
             seed=seed,
             http_port=http_port,
             report=report,

@@ -11,11 +11,12 @@ from telephony.simworld.plan import NumberClass
 from telephony.simworld.truth import CANCELLED
 
 PERSON = frozenset({CallResult.ANSWER, CallResult.ABANDONED, CallResult.DROPPED})
+MACHINE = frozenset({CallResult.ANSWERING_MACHINE})
 
 EXPECTED: Mapping[NumberClass, frozenset[CallResult]] = {
     NumberClass.HUMAN: PERSON,
     NumberClass.MUSIC: PERSON,
-    NumberClass.MACHINE: frozenset({CallResult.ANSWERING_MACHINE}),
+    NumberClass.MACHINE: MACHINE,
     NumberClass.NO_ANSWER: frozenset({CallResult.NO_ANSWER}),
     NumberClass.BUSY_SIP: frozenset({CallResult.BUSY}),
     NumberClass.BUSY_INBAND: frozenset({CallResult.BUSY}),
@@ -38,6 +39,26 @@ EXPECTED: Mapping[NumberClass, frozenset[CallResult]] = {
     NumberClass.SILENT: frozenset({CallResult.SILENCE}),
     # Hangs up in or just after the greeting: gone before the verdict, or a person who gave up.
     NumberClass.HANGUP_EARLY: PERSON | {CallResult.REMOTE_RELEASE},
+    NumberClass.HUMAN_BUSINESS: PERSON,
+    NumberClass.HUMAN_SLOW: PERSON,
+    NumberClass.HUMAN_AGAIN: PERSON,
+    NumberClass.MACHINE_SHORT: MACHINE,
+    NumberClass.MACHINE_LONG: MACHINE,
+    NumberClass.MACHINE_PAUSE: MACHINE,
+    NumberClass.MACHINE_BEEP: MACHINE,
+    NumberClass.MUSIC_MACHINE: MACHINE,
+    NumberClass.FAX_V21: frozenset({CallResult.FAX}),
+    # The manual has one result for whatever answers with data.
+    NumberClass.MODEM_ANSAM: frozenset({CallResult.FAX}),
+    NumberClass.MODEM_BELL: frozenset({CallResult.FAX}),
+    NumberClass.PAGER: frozenset({CallResult.PAGER}),
+    NumberClass.REORDER_ANSWERED: frozenset({CallResult.ALL_TRUNKS_BUSY}),
+    NumberClass.SIT_VC_ANSWERED: frozenset({CallResult.SIT_VACANT_CODE}),
+    NumberClass.SIT_ITU: frozenset({CallResult.SIT_DETECTED}),
+    NumberClass.NU_INBAND: frozenset({CallResult.NU_TONE}),
+    NumberClass.NO_RINGBACK: frozenset({CallResult.NO_RINGBACK, CallResult.NO_ANSWER}),
+    # What is said is information; the status that follows it decides.
+    NumberClass.ANNOUNCED: frozenset({CallResult.SIT_INVALID_NUM}),
 }
 """What the results table should say for each class of number, when the call was allowed to take its course."""
 
@@ -55,7 +76,12 @@ NOT_JUDGED = frozenset({CallResult.STALE, CallResult.UNKNOWN, CallResult.NO_PORT
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """One row of the attempt journal."""
+    """
+    One row of the attempt journal. Times in seconds since 1970; None: it did not come to that.
+
+    ``decided_s``: when the verdict was there. ``lost_waiting_for``: `ocsd.sessions.verdicts.LostWaiting`, of a call
+    lost after its answer. ``verdicts``: whatever the analysis said, in order (`VerdictLog.document`).
+    """
 
     attempt_id: int
     phone: str
@@ -63,6 +89,9 @@ class AttemptRow:
     connected: bool
     finished: bool
     agent_id: str | None
+    decided_s: float | None = None
+    lost_waiting_for: str | None = None
+    verdicts: Sequence[Mapping[str, Any]] | None = None
 
 
 def expected_results(truth: Mapping[str, Any]) -> frozenset[CallResult]:

@@ -24,6 +24,7 @@ from ocsd.demo import report as reporting
 from ocsd.demo import view
 from ocsd.demo.options import DemoOptions
 from ocsd.demo.rehearsed import rehearse_demo, told_of_rehearsal
+from ocsd.demo.verdicts import analysis_report
 from ocsd.demo.world import (
     CALLING_LIST,
     CAMPAIGN_GROUP_DBID,
@@ -48,6 +49,9 @@ DRAIN_LIMIT_S = 90.0
 
 STOP_LIMIT_S = 40.0
 """Longest wait for a process that was asked to end."""
+
+IDLE_S = 20.0
+"""A campaign that neither dials nor talks for so long has nobody left to call."""
 
 REFRESH_S = 0.5
 PICTURE_AT = 0.8
@@ -163,7 +167,8 @@ def attempts_and_statuses(
     table = psycopg.sql.Identifier("public", table_of(config, config.calling_list(CALLING_LIST)))
     with psycopg.connect(dsn, autocommit=True) as conn:
         rows = conn.execute(
-            "SELECT attempt_id, phone, call_result, connected_at IS NOT NULL, finished_at IS NOT NULL, agent_id"
+            "SELECT attempt_id, phone, call_result, connected_at IS NOT NULL, finished_at IS NOT NULL, agent_id,"
+            " extract(epoch FROM cpd_completed_at)::float8, lost_waiting_for, evidence #> '{cpa,verdicts}'"
             " FROM ocsd.attempt ORDER BY attempt_id"
         )
         attempts = [reporting.AttemptRow(*row) for row in rows]
@@ -229,6 +234,31 @@ def run(options: DemoOptions) -> int:
     return 0
 
 
+class Ended:
+    """
+    Whether a campaign has dialed enough: its time is over, it has made the attempts asked for, or it has called
+    everybody whom it may and for `IDLE_S` nothing has happened.
+    """
+
+    def __init__(self, options: DemoOptions) -> None:
+        self._options = options
+        self._last = (-1, 0.0)
+        """Attempts, and when they became so many."""
+
+    def __call__(self, figures: Mapping[str, Any], elapsed_s: float) -> bool:
+        """``figures``: those of the group, as it tells them now; empty before the first."""
+        options = self._options
+        if elapsed_s >= options.seconds:
+            return True
+        if options.attempts is None:
+            return False
+        attempts = int(figures.get("attempts") or 0)
+        under_way = sum(int(figures.get(key) or 0) for key in ("calls_dialing", "calls_analysing", "agents_talking"))
+        if attempts != self._last[0] or under_way:
+            self._last = (attempts, elapsed_s)
+        return attempts >= options.attempts or elapsed_s - self._last[1] > IDLE_S
+
+
 class Demo:
     """One run; ``stack`` owns every process, so that whatever happens nothing stays behind."""
 
@@ -263,7 +293,7 @@ class Demo:
         dsn = postgres.start()
         self.stack.callback(postgres.stop)
         customers = self.folder / "customers.csv"
-        write_customers(customers, options.records)
+        write_customers(customers, options.records, of_all_kinds=options.of_all_kinds)
         records = prepare_list(config, dsn, customers)
         # Runs before postgres.stop: whatever the daemon left is ended first.
         self.stack.callback(launcher.stop, self.folder / "run")
@@ -303,6 +333,8 @@ class Demo:
         if options.report is not None:
             options.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         self.console.print(view.summary(report))
+        if options.attempts is not None or options.of_all_kinds:
+            self.console.print(view.analysis(report["analysis"]))
         if options.rehearse:
             self.console.print(view.side_by_side(report, report["rehearsed"]))
         if options.report is not None:
@@ -326,7 +358,8 @@ class Demo:
                     f"--talk-cv={TALK_CV}",
                     f"--wrap-mean-s={WRAP_MEAN_S}",
                     f"--ring-scale={RING_SCALE}",
-                    "--mix=demo",
+                    f"--mix={options.mix}",
+                    *(["--impaired"] if options.of_all_kinds else []),
                 ],
                 log_path,
             )
@@ -357,23 +390,28 @@ class Demo:
         pictured = False
         with ExitStack() as stack:
             live = stack.enter_context(Live(console=self.console, auto_refresh=False)) if self._is_live else None
-            while (elapsed_s := time.monotonic() - began_s) < options.seconds:
+            ended = Ended(options)
+            while not ended(figures, elapsed_s := time.monotonic() - began_s):
                 if daemon.poll() is not None:
                     raise DemoFailed(f"ocsd ended with code {daemon.returncode}; its log: {_tail(log_path)}")
                 figures = dict(client.statistics(CAMPAIGN_GROUP_DBID))
                 if live is not None:
-                    live.update(
-                        view.render(figures, title=title, elapsed_s=elapsed_s, total_s=options.seconds), refresh=True
-                    )
+                    live.update(view.render(figures, title=title, done=self._done(figures, elapsed_s)), refresh=True)
                 elif elapsed_s - last_line_s >= 5.0:
                     last_line_s = elapsed_s
                     print(view.plain_line(figures, elapsed_s), flush=True)  # noqa: T201
-                if options.screenshot is not None and not pictured and elapsed_s > PICTURE_AT * options.seconds:
+                if options.screenshot is not None and not pictured and self._done(figures, elapsed_s) > PICTURE_AT:
                     pictured = True
-                    frame = view.render(figures, title=title, elapsed_s=elapsed_s, total_s=options.seconds)
+                    frame = view.render(figures, title=title, done=self._done(figures, elapsed_s))
                     view.save_picture(frame, options.screenshot)
                 time.sleep(REFRESH_S)
         return figures
+
+    def _done(self, figures: Mapping[str, Any], elapsed_s: float) -> float:
+        """Share of the campaign that is over, 0..1."""
+        if self.options.attempts is None:
+            return min(1.0, elapsed_s / self.options.seconds)
+        return min(1.0, int(figures.get("attempts") or 0) / self.options.attempts)
 
     @property
     def _is_live(self) -> bool:
@@ -437,6 +475,8 @@ class Demo:
             "agents": self.options.agents,
             "records": records,
             "seed": self.options.seed,
+            "mix": self.options.mix,
+            "media_servers": self.options.media_servers,
             "attempts": len(attempts),
             "answered": people,
             "connected": connected,
@@ -450,6 +490,7 @@ class Demo:
             "double_dialed": reporting.double_dialed(truths),
             "lost": reporting.lost(records, statuses, attempts, truths),
             "truth_match": reporting.match_truth(attempts, truths),
+            "analysis": analysis_report(attempts, truths),
             "audio_ok": audio["ok"],
             "audio": audio,
             "cpu_s": cpu,

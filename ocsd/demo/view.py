@@ -33,8 +33,8 @@ def _bar(count: int, most: int, style: str, full: int = BAR_WIDTH) -> Text:
     return Text("█" * max(width, 1 if count else 0), style=style)
 
 
-def render(figures: Mapping[str, Any], *, title: str, elapsed_s: float, total_s: float) -> RenderableType:
-    """One frame."""
+def render(figures: Mapping[str, Any], *, title: str, done: float) -> RenderableType:
+    """One frame; ``done``: share of the campaign that is over, 0..1."""
     agents = Table.grid(padding=(0, 2))
     total = max(1, int(figures.get("agents_logged_in") or 0))
     for label, key, style in (
@@ -69,7 +69,7 @@ def render(figures: Mapping[str, Any], *, title: str, elapsed_s: float, total_s:
         top.add_column(ratio=1)
     top.add_row(Panel(agents, title="Agents"), Panel(calls, title="Calls"), Panel(rates, title="Rates"))
     progress = Table.grid(expand=True)  # a bare bar ends without a line break
-    progress.add_row(ProgressBar(total=total_s, completed=min(elapsed_s, total_s)))
+    progress.add_row(ProgressBar(total=1.0, completed=done))
     return Panel(Group(progress, top, Panel(results, title="Results")), title=title)
 
 
@@ -119,6 +119,35 @@ def summary(report: Mapping[str, Any]) -> RenderableType:
     grid = Table.grid(padding=(0, 4))
     grid.add_row(facts, results)
     return grid
+
+
+def analysis(figures: Mapping[str, Any]) -> RenderableType:
+    """What the analysis made of the calls (`ocsd.demo.verdicts.analysis_report`), for people."""
+    matrix = Table(title="What numbers were, and the results they got")
+    for heading in ("class", "calls", "right", "truth match", "results"):
+        matrix.add_column(heading, justify="left" if heading in ("class", "results") else "right")
+    for name, row in figures["confusion"].items():
+        results = ", ".join(f"{result} {count}" for result, count in row["results"].items())
+        share = Text(f"{100 * row['truth_match']:.1f} %", "green" if row["truth_match"] >= 0.99 else "yellow")
+        matrix.add_row(name, str(row["calls"]), str(row["right"]), share, results)
+    waits = Table(title="When the verdict came (s)")
+    waits.add_column("class")
+    waits.add_column("after")
+    for heading in ("calls", "p50", "p95", "p99"):
+        waits.add_column(heading, justify="right")
+    rows = [(name, kind, told) for name, kinds in figures["latency"].items() for kind, told in kinds.items()]
+    for name, kind, told in [*rows, ("all people", "after_greeting", figures["people_after_greeting"])]:
+        cells = [f"{told[key]:.2f}" if key in told else "-" for key in ("p50_s", "p95_s", "p99_s")]
+        waits.add_row(name, kind.removeprefix("after_"), str(told["count"]), *cells)
+    lost = Table(title="People lost", show_header=False)
+    lost.add_column("what")
+    lost.add_column("calls", justify="right")
+    for key, count in figures["lost"].items():
+        if key != "taken_for":
+            lost.add_row(key.replace("_", " "), str(count))
+    for result, count in figures["lost"]["taken_for"].items():
+        lost.add_row(f"  taken for: {result}", str(count))
+    return Group(matrix, waits, lost)
 
 
 COMPARED = ("attempts", "answered", "connected", "abandoned")

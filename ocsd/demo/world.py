@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from ocsd.demo.options import DemoOptions
-from telephony.simworld.numbers import number_for, zone_for
+from telephony.simworld.numbers import mixed_numbers, number_for, zone_for
 
 CAMPAIGN_GROUP_DBID = 106
 CAMPAIGN_GROUP = "Demo@Demo Agents"
@@ -26,6 +26,8 @@ ZONES = (
     ("AKST", "America/Anchorage"),
     ("HST", "Pacific/Honolulu"),
 )
+
+BRITISH_ZONE = ("GMT", "Europe/London")
 
 FIRST_NAMES = ("Ada", "Alan", "Grace", "Linus", "Barbara", "Shannon", "Hedy", "Erlang", "Agner", "Edsger")
 
@@ -77,6 +79,7 @@ def write_configuration(
         "",
         "[telephony]",
         f"max_legs = {channels + options.agents + 8}",
+        f"media_servers = {options.media_servers}",
         "",
         "[[tenants]]",
         "dbid = 1",
@@ -90,11 +93,11 @@ def write_configuration(
         f"port = {carrier_port}",
         'caller_id = "+12025550100"',
         f"max_calls = {channels}",
-        'tone_plan = "US"',
+        f'tone_plan = "{"dialed" if options.of_all_kinds else "US"}"',
         'country = "US"',
         "",
     ]
-    for index, (name, zone) in enumerate(ZONES):
+    for index, (name, zone) in enumerate((*ZONES, BRITISH_ZONE) if options.of_all_kinds else ZONES):
         lines += ["[[time_zones]]", f"dbid = {120 + index}", f'name = "{name}"', f'zone = "{zone}"', ""]
     for index in range(1, options.agents + 1):
         lines += [
@@ -154,9 +157,9 @@ def write_configuration(
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
-def write_customers(path: Path, records: int) -> list[str]:
-    """A CSV file of fictitious customers; returns their numbers in E.164."""
-    numbers = [number_for(index) for index in range(records)]
+def write_customers(path: Path, records: int, *, of_all_kinds: bool = False) -> list[str]:
+    """A CSV file of fictitious customers, ``of_all_kinds`` of two countries; returns their numbers in E.164."""
+    numbers = mixed_numbers(records) if of_all_kinds else [number_for(index) for index in range(records)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["phone", "customer_name"])

@@ -99,7 +99,7 @@ def test_given_a_frame_when_drawn_as_picture_then_it_asks_nothing_of_the_network
         "result_9": 2,
     }
     path = tmp_path / "demo.svg"
-    view.save_picture(view.render(figures, title="demo", elapsed_s=3.0, total_s=10.0), path)
+    view.save_picture(view.render(figures, title="demo", done=0.3), path)
 
     text = path.read_text()
     assert "Answering" in text
