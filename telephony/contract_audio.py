@@ -140,6 +140,7 @@ class RecordingFinished(msgspec.Struct, frozen=True, tag=True):
     A recording is on disk under its final name; or ``error`` says why it is not (whole).
 
     ``gaps``: 20 ms frames replaced by silence because the disk did not keep up. ``duration_s`` includes them.
+    ``continued_in``: after a crash, the path of the recording that goes on where this one ended.
     """
 
     channel_id: str
@@ -150,3 +151,13 @@ class RecordingFinished(msgspec.Struct, frozen=True, tag=True):
     gaps: int = 0
     began_at_s: float = 0.0
     error: str = ""
+    continued_in: str = ""
+
+
+def continued_path(path: str) -> str:
+    """Where a recording goes on whose writer died: ``calls/a.wav``, ``calls/a~2.wav``, ``calls/a~3.wav``..."""
+    stem, dot, suffix = path.rpartition(".")
+    name, tilde, number = stem.rpartition("~")
+    if tilde and number.isdigit():
+        return f"{name}~{int(number) + 1}{dot}{suffix}"
+    return f"{stem}~2{dot}{suffix}"

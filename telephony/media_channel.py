@@ -38,6 +38,7 @@ from telephony.contract import (
     Verdict,
     VerdictKind,
 )
+from telephony.contract_audio import continued_path
 
 if TYPE_CHECKING:
     from telephony.media_client import MediaClient
@@ -181,7 +182,9 @@ class MediaChannel:
             if self.wanted.prompt is not None and event.prompt == self.wanted.prompt.prompt:
                 self.wanted.prompt = None
         elif isinstance(event, RecordingFinished):
-            self.wanted.recordings.pop(event.path, None)
+            ended = self.wanted.recordings.pop(event.path, None)
+            if ended is not None and event.continued_in:
+                self.wanted.recordings[event.continued_in] = msgspec.structs.replace(ended, path=event.continued_in)
         last = isinstance(event, (ChannelClosed, ChannelLost))
         # One place stays free for the last event; what a holder who never reads misses is not missed.
         if last or self._sender.statistics().current_buffer_used < EVENTS_BOUND - 1:
@@ -221,16 +224,15 @@ class MediaChannel:
         commands: list[msgspec.Struct] = [
             StopRecording(self.channel_id, p) for p in running - set(self.wanted.recordings)
         ]
-        for path, command in list(self.wanted.recordings.items()):
+        for path in list(self.wanted.recordings):
             if path in running:
                 continue
-            # Known to the server, but no recording any more: it ended, and the report got lost; or it never began.
-            successor = command if now is not None else msgspec.structs.replace(command, path=_continued(path))
             if now is None:
-                why = f"the media server was restarted; goes on in {successor.path}"
-                self.report(RecordingFinished(self.channel_id, path, error=why))
-                self.wanted.recordings[successor.path] = successor
-            commands.append(successor)
+                path, ended = continued_path(path), path
+                why = "the media server was restarted"
+                self.report(RecordingFinished(self.channel_id, ended, error=why, continued_in=path))
+            # Known to the server, but no recording any more: it never began.
+            commands.append(self.wanted.recordings[path])
         return commands
 
 
@@ -239,15 +241,6 @@ def takes_part(wanted: Join, found: ChannelSnapshot | None) -> bool:
     if found is None or not found.joined_to or found.role is not wanted.role:
         return False
     return wanted.role is Role.MEMBER or found.joined_to == wanted.other_channel_id
-
-
-def _continued(path: str) -> str:
-    """``calls/a.wav`` -> ``calls/a~2.wav`` -> ``calls/a~3.wav``."""
-    stem, dot, suffix = path.rpartition(".")
-    name, tilde, number = stem.rpartition("~")
-    if tilde and number.isdigit():
-        return f"{name}~{int(number) + 1}{dot}{suffix}"
-    return f"{stem}~2{dot}{suffix}"
 
 
 def verdict_of(found: ChannelSnapshot) -> Verdict:

@@ -123,18 +123,18 @@ class Arrivals:
 
 
 class Inbox:
-    """Room for the datagrams of ``sockets`` sockets, each up to ``size`` bytes (longer ones are cut)."""
+    """Room for ``per_socket`` datagrams of ``sockets`` sockets, each up to ``size`` bytes (longer ones are cut)."""
 
-    def __init__(self, sockets: int, size: int) -> None:
+    def __init__(self, sockets: int, size: int, per_socket: int = PER_SOCKET) -> None:
         stride = -(-size // 16) * 16
-        count = sockets * PER_SOCKET
-        self.sockets = sockets
-        self._packets = np.zeros((sockets, PER_SOCKET, stride), dtype=np.uint8)
-        self._names = np.zeros((sockets, PER_SOCKET), dtype=np.dtype(_Source))
-        self._control = np.zeros((sockets, PER_SOCKET, _CONTROL_BYTES), dtype=np.uint8)
+        count = sockets * per_socket
+        self._per_socket = per_socket
+        self._packets = np.zeros((sockets, per_socket, stride), dtype=np.uint8)
+        self._names = np.zeros((sockets, per_socket), dtype=np.dtype(_Source))
+        self._control = np.zeros((sockets, per_socket, _CONTROL_BYTES), dtype=np.uint8)
         stamp = np.dtype(_Stamp)
         self._stamps = self._control[:, :, : stamp.itemsize].view(stamp)[:, :, 0]
-        self._headers = np.zeros((sockets, PER_SOCKET), dtype=np.dtype(_Received))
+        self._headers = np.zeros((sockets, per_socket), dtype=np.dtype(_Received))
         self._vectors = np.zeros(count, dtype=np.dtype(_IoVector))
         at = np.arange(count, dtype=np.uint64)
         self._vectors["base"] = self._packets.ctypes.data + at * np.uint64(stride)
@@ -145,7 +145,7 @@ class Inbox:
         flat["vector_count"] = 1
         flat["control"] = self._control.ctypes.data + at * np.uint64(_CONTROL_BYTES)
         self._freshen(sockets)
-        row_bytes = PER_SOCKET * self._headers.itemsize
+        row_bytes = per_socket * self._headers.itemsize
         first = self._headers.ctypes.data
         self._pointers = [ctypes.c_void_p(first + i * row_bytes) for i in range(sockets)]
 
@@ -156,7 +156,7 @@ class Inbox:
 
     def receive(self, descriptors: Sequence[int], now_s: float, wall_s: float) -> tuple[list[int], Iterator[Arrivals]]:
         """
-        Read up to `PER_SOCKET` datagrams from each of at most ``sockets`` non-blocking UDP sockets.
+        Read up to ``per_socket`` datagrams from each of at most ``sockets`` non-blocking UDP sockets.
 
         ``now_s`` on the caller's clock and ``wall_s`` (Unix time) are the same instant.
 
@@ -164,8 +164,8 @@ class Inbox:
         found nobody), and an iterator over them: first the oldest of each socket, then the second ones, and so on. The
         arrays are valid until the next call.
         """
-        pointers, call, flags = self._pointers, _recvmmsg, socket.MSG_DONTWAIT
-        counts = [call(fd, pointers[i], PER_SOCKET, flags, None) for i, fd in enumerate(descriptors)]
+        pointers, call, flags, most = self._pointers, _recvmmsg, socket.MSG_DONTWAIT, self._per_socket
+        counts = [call(fd, pointers[i], most, flags, None) for i, fd in enumerate(descriptors)]
         counts = [max(0, count) for count in counts]
         return counts, self._arrivals(np.array(counts, dtype=np.intp), now_s, wall_s)
 

@@ -214,12 +214,16 @@ class Network:
     # --- out ----------------------------------------------------------------------------------------------------
 
     def send(self, rows: list[int]) -> None:
-        """Send the mixer's packets of these rows."""
+        """Send the mixer's packets of these rows, and those it has beside the audio."""
         outbox, channels = self._outbox, self._channels
         for row in rows:
             channel = channels[row]
             if channel is not None:
                 self._send_one(channel, channel.rtp, outbox[row], channel.target)
+        for row, datagram in self._mixer.extra:
+            channel = channels[row]
+            if channel is not None:
+                self._send_one(channel, channel.rtp, datagram, channel.target)
 
     @staticmethod
     def _send_one(channel: Channel, sock: socket.socket, datagram: bytes | memoryview, target: Address | None) -> None:

@@ -5,6 +5,7 @@ Single-threaded; nothing here blocks. The caller owns time and the daemon's conn
 """
 
 import os
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -14,11 +15,14 @@ from telephony import contract as wire
 from telephony.cpa import Analyser
 from telephony.cpa.listener import INFORMATION, REVISABLE
 from telephony.media import rtp
+from telephony.media.audio import SPARE_RECORDINGS, ChannelAudio
 from telephony.media.channels import Channel, ChannelError, PortPool, bind_pair, parse_remote
+from telephony.media.conversation import ConversationError
 from telephony.media.mixer import Mixer
 from telephony.media.network import TICK_S as TICK_S
 from telephony.media.network import Network
-from telephony.media.prompts import DROP, RINGBACK, PromptError, PromptLibrary
+from telephony.media.prompts import DROP, PromptLibrary
+from telephony.media.recording import Recorder
 from telephony.media.sources import Learn
 
 DEAD_BRIDGE_S: Final = 60.0  # without a daemon, a conversation from which nothing came for so long is over
@@ -32,6 +36,8 @@ class MediaPlane:
         ports: where channels get their ports from.
         capacity: most channels at once; bounded by the port range.
         learn: hosts that a far end's source may be learned from, see `sources`.
+        recording_folder: where recordings go; None: there are none. Raises OSError when their writer cannot start.
+        idle_dbfs: comfort noise of channels that hear nobody, -90..-30 dBFS; 0: digital silence.
     """
 
     def __init__(
@@ -42,6 +48,8 @@ class MediaPlane:
         prompts: PromptLibrary,
         bind_host: str | None = None,
         learn: Learn = Learn.HOST,
+        recording_folder: Path | None = None,
+        idle_dbfs: float = 0.0,
     ) -> None:
         self.host = host
         self.capacity = min(capacity, ports.pairs)
@@ -54,12 +62,15 @@ class MediaPlane:
         self._free_rows = list(range(self.capacity - 1, -1, -1))
         self._by_id: dict[str, Channel] = {}
         self._network = Network(self._mixer, self.capacity, host, learn)
+        self.recorder = Recorder(recording_folder, self.capacity + SPARE_RECORDINGS)
+        self.audio = ChannelAudio(self._mixer, prompts, self.recorder, self._channel, self._rows.__getitem__, idle_dbfs)
 
     def close(self) -> None:
-        """Close all sockets; nobody is told."""
+        """Close all sockets, finish recordings; nobody is told."""
         for channel in self._by_id.values():
             channel.close()
         self._network.close()
+        self.recorder.close()
 
     # --- commands -----------------------------------------------------------------------------------------------
 
@@ -68,7 +79,7 @@ class MediaPlane:
         channel_id = getattr(message, "channel_id", "")
         try:
             return self._carry_out(message, now_s)
-        except (ChannelError, ValueError) as error:
+        except (ChannelError, ConversationError, ValueError) as error:
             return [wire.ChannelFailed(channel_id, str(error))]
 
     def _carry_out(self, message: msgspec.Struct, now_s: float) -> list[msgspec.Struct]:
@@ -76,12 +87,12 @@ class MediaPlane:
             case wire.OpenChannel(channel_id, local_port):
                 return self._open(channel_id, local_port, now_s)
             case wire.CloseChannel(channel_id):
-                return [self._close(self._channel(channel_id), now_s)]
-            case wire.SetRemote(channel_id, host, port, payload_type):
-                self._set_remote(self._channel(channel_id), host, port, payload_type, now_s)
+                return self._close(self._channel(channel_id), now_s)
+            case wire.SetRemote(channel_id):
+                self._set_remote(self._channel(channel_id), message, now_s)
             case wire.StartAnalysis(channel_id, connected, settings):
                 channel = self._channel(channel_id)
-                if self._mixer.partner[channel.row] >= 0:
+                if self._mixer.conversations.takes_part(channel.row):
                     raise ChannelError("the channel is bridged: people are talking")
                 # A daemon that took over asks again: what has been heard of the greeting must not be forgotten.
                 if not (connected and self._analyser.hears_connected(channel.row)):
@@ -92,21 +103,10 @@ class MediaPlane:
                 self._bridge(self._channel(channel_id), self._channel(other_channel_id), now_s)
             case wire.Unbridge(channel_id):
                 self._mixer.unbridge(self._channel(channel_id).row)
-            case wire.Play(channel_id, prompt):
-                channel = self._channel(channel_id)
-                try:
-                    samples = self._prompts.samples(prompt)
-                except PromptError as error:  # whoever waits for its end must not wait for ever
-                    return [wire.PromptFinished(channel_id, prompt, str(error))]
-                stopped = self._mixer.stop_prompt(channel.row)
-                self._mixer.start_prompt(channel.row, prompt, samples, repeats=prompt == RINGBACK)
-                channel.person_since_s = None  # the daemon looks after this person
-                return [wire.PromptFinished(channel_id, stopped)] if stopped is not None else []
-            case wire.StopPlaying(channel_id):
-                stopped = self._mixer.stop_prompt(self._channel(channel_id).row)
-                return [wire.PromptFinished(channel_id, stopped)] if stopped is not None else []
+            case wire.Join(channel_id, other_channel_id, role):
+                self._join(self._channel(channel_id), self._channel(other_channel_id), role, now_s)
             case _:
-                raise ChannelError(f"{type(message).__name__} is no command for a channel")
+                return self.audio.command(message, now_s)
         return []
 
     def _channel(self, channel_id: str) -> Channel:
@@ -140,9 +140,10 @@ class MediaPlane:
         self._rows[row] = self._by_id[channel_id] = channel
         self._mixer.open_row(row, now_s)
         self._network.add(channel)
+        self.audio.opened(channel)
         return [wire.ChannelOpened(channel_id, self.host, channel.port)]
 
-    def _close(self, channel: Channel, now_s: float) -> wire.ChannelClosed:
+    def _close(self, channel: Channel, now_s: float) -> list[msgspec.Struct]:
         row, mixer = channel.row, self._mixer
         self._analyser.stop(row)
         quality = self._network.totals(channel)
@@ -153,7 +154,7 @@ class MediaPlane:
         self._ports.give_back(channel.port)
         self._rows[row] = None
         self._free_rows.append(row)
-        return wire.ChannelClosed(
+        totals = wire.ChannelClosed(
             channel.channel_id,
             packets_in=int(mixer.packets_in[row]),
             packets_out=int(mixer.packets_out[row]),
@@ -169,26 +170,43 @@ class MediaPlane:
             remote_loss_ratio=quality.remote_loss_ratio,
             remote_mos=quality.remote_mos,
         )
+        return self.audio.closed(channel, totals, now_s)
 
-    def _set_remote(self, channel: Channel, host: str, port: int, payload_type: int, now_s: float) -> None:
-        if payload_type not in (rtp.PCMU, rtp.PCMA):
-            raise ChannelError(f"payload type {payload_type} is neither 0 (PCMU) nor 8 (PCMA)")
-        self._network.set_remote(channel, parse_remote(host, port), now_s)
-        self._mixer.payload_type[channel.row] = payload_type
+    def _set_remote(self, channel: Channel, command: wire.SetRemote, now_s: float) -> None:
+        kind, event_kind = command.payload_type, command.event_payload_type
+        if kind not in (rtp.PCMU, rtp.PCMA):
+            raise ChannelError(f"payload type {kind} is neither 0 (PCMU) nor 8 (PCMA)")
+        if event_kind and not 96 <= event_kind <= 127:
+            raise ChannelError(f"payload type {event_kind} of telephone events is neither 0 nor in 96..127")
+        self._network.set_remote(channel, parse_remote(command.host, command.port), now_s)
+        self._mixer.payload_type[channel.row] = kind
+        self._mixer.event_type[channel.row] = event_kind
 
     def _bridge(self, channel: Channel, other: Channel, now_s: float) -> None:
         if channel is other:
             raise ChannelError("a channel cannot be bridged to itself")
-        for one in (channel, other):
-            self._analyser.stop(one.row)
-            one.person_since_s = None
-            self._mixer.last_rtp_s[one.row] = max(self._mixer.last_rtp_s[one.row], now_s)
         self._mixer.bridge(channel.row, other.row)
+        self._talks_now(channel.row, now_s)
+
+    def _join(self, channel: Channel, other: Channel, role: wire.Role, now_s: float) -> None:
+        self._mixer.join(channel.row, other.row, role)
+        if role is wire.Role.MEMBER:
+            self._talks_now(channel.row, now_s)
+        else:
+            self._analyser.stop(channel.row)
+
+    def _talks_now(self, row: int, now_s: float) -> None:
+        """People talk to each other: nobody waits for an agent, there is nothing left to analyse."""
+        for one in self._mixer.conversations.members(row):
+            self._analyser.stop(one)
+            self._mixer.last_rtp_s[one] = max(self._mixer.last_rtp_s[one], now_s)
+            if (member := self._rows[one]) is not None:
+                member.person_since_s = None
 
     # --- ticks --------------------------------------------------------------------------------------------------
 
     def tick(self, now_s: float) -> list[msgspec.Struct]:
-        """Read what came, move 20 ms on, send. Returns verdicts and finished prompts."""
+        """Read what came, move 20 ms on, send. Returns verdicts, finished prompts, keys, finished recordings."""
         self._network.receive(now_s)
         self._mixer.jitter.set_clock(now_s)
         rows, finished = self._mixer.tick()
@@ -218,7 +236,7 @@ class MediaPlane:
         for row, prompt in finished:
             if (channel := self._rows[row]) is not None:
                 events.append(wire.PromptFinished(channel.channel_id, prompt))
-        return events
+        return events + self.audio.tick(now_s)
 
     # --- without a daemon ---------------------------------------------------------------------------------------
 
@@ -230,11 +248,13 @@ class MediaPlane:
         ORPHAN_GRACE_S; conversations stay until nothing came from either side for 60 s. Returns the closed channels.
         """
         closing: list[Channel] = []
+        conversations = self._mixer.conversations
         for channel in self._by_id.values():
             row = channel.row
-            other = int(self._mixer.partner[row])
-            if other >= 0:
-                heard_s = max(float(self._mixer.last_rtp_s[row]), float(self._mixer.last_rtp_s[other]))
+            supervised = conversations.supervised(row)
+            members = conversations.members(supervised[0] if supervised is not None else row)
+            if len(members) > 1:
+                heard_s = max(float(self._mixer.last_rtp_s[one]) for one in members)
                 if now_s - max(heard_s, orphaned_since_s) > DEAD_BRIDGE_S:
                     closing.append(channel)
                 continue
@@ -244,14 +264,15 @@ class MediaPlane:
             if now_s - orphaned_since_s > wire.ORPHAN_GRACE_S:
                 closing.append(channel)
         for channel in closing:
-            self._close(channel, now_s)
+            self._close(channel, now_s)  # the end of its recordings is kept for the next daemon
         return [channel.channel_id for channel in closing]
 
     # --- what is ------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> wire.MediaSnapshot:
         """All channels as they are now."""
-        return wire.MediaSnapshot(self.host, self.capacity, tuple(self._describe(c) for c in self._by_id.values()))
+        channels = tuple(self.audio.describe(c, self._describe(c)) for c in self._by_id.values())
+        return wire.MediaSnapshot(self.host, self.capacity, channels, self.audio.take_recorded())
 
     def _describe(self, channel: Channel) -> wire.ChannelSnapshot:
         other = int(self._mixer.partner[channel.row])
@@ -269,6 +290,6 @@ class MediaPlane:
         )
 
     def counts(self) -> tuple[int, int, int]:
-        """Channels open, under analysis, bridged."""
-        bridged = int((self._mixer.partner[self._mixer.open] >= 0).sum())
+        """Channels open, under analysis, in a conversation."""
+        bridged = int(self._mixer.conversations.talks[self._mixer.open].sum())
         return len(self._by_id), int(self._analyser.analysing.sum()), bridged

@@ -96,7 +96,10 @@ class MediaServer:
                 self._obey(message, pacer)
             while pacer.due(began_s := time.monotonic()):
                 events = self._plane.tick(began_s)
-                self._control.send(events)
+                if self._control.is_connected:
+                    self._control.send(events)
+                else:
+                    self._plane.audio.keep(events)
                 pacer.done(began_s, time.monotonic())
                 ticks += 1
                 if ticks % ORPHAN_CHECK_TICKS == 0:
@@ -106,6 +109,9 @@ class MediaServer:
                             log.warning("channel.orphan_closed", channel_id=channel_id)
             if self.draining:
                 self._drain()
+            for name, what in self._plane.audio.log:
+                log.warning(name, what=what)
+            self._plane.audio.log.clear()
             for change in self._control.changes:
                 log.info("daemon.changed", what=change, channels=self._plane.counts()[0])
             self._control.changes.clear()
@@ -114,7 +120,8 @@ class MediaServer:
         if not self._told:
             self._told = True
             log.info("media.draining", channels=self._plane.counts()[0])
-            self._control.send([self._snapshot()])
+            if self._control.is_connected:
+                self._control.send([self._snapshot()])
         # Second legs of calls that are still here are let in, so that nobody who waits is left without an agent.
         if self._plane.counts()[0] == 0:
             self.stopping = True
@@ -130,9 +137,24 @@ class MediaServer:
             case wire.GetStats(seq):
                 late_p50, late_p99, work_p50, work_p99 = pacer.percentiles_ms()
                 channels, analysing, bridged = self._plane.counts()
+                recorder = self._plane.recorder
                 cpu_s = time.process_time()
                 self._control.send(
-                    [wire.MediaStats(seq, channels, analysing, bridged, late_p50, late_p99, work_p50, work_p99, cpu_s)]
+                    [
+                        wire.MediaStats(
+                            seq,
+                            channels,
+                            analysing,
+                            bridged,
+                            late_p50,
+                            late_p99,
+                            work_p50,
+                            work_p99,
+                            cpu_s,
+                            recorder.count,
+                            recorder.gaps,
+                        )
+                    ]
                 )
             case wire.Shutdown():
                 self.stopping = True
@@ -192,7 +214,20 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--name", default="", help="name of socket and lock file (default: media-NUMBER of --part)")
     parser.add_argument(
-        "--prompt-dir", type=Path, default=None, help="folder of announcements: .wav (mono, 8 kHz) and .ulaw"
+        "--prompt-dir",
+        type=Path,
+        default=None,
+        help="folder of announcements (.wav, .ulaw, .alaw), in it folders per language",
+    )
+    parser.add_argument(
+        "--recording-dir", type=Path, default=None, help="folder of recordings (default: none)"
+    )
+    parser.add_argument(
+        "--idle-noise-dbfs",
+        type=float,
+        default=0.0,
+        metavar="DBFS",
+        help="comfort noise for who hears nobody, -90..-30; 0: digital silence (default: %(default)s)",
     )
     found = parser.parse_args(arguments)
     if found.capacity < 1:
@@ -204,7 +239,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--part: {error}")
     if "/" in found.name:
         parser.error("--name must be a plain file name")
-    for folder in (found.run_dir, found.prompt_dir):
+    for folder in (found.run_dir, found.prompt_dir, found.recording_dir):
         if folder is not None and not folder.is_dir():
             parser.error(f"{folder} is not a folder")
     return found
@@ -239,7 +274,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prompts = PromptLibrary(options.prompt_dir)
     for problem in prompts.problems():
         log.error("media.prompt_unusable", why=problem)  # the rest of the folder serves
-    plane = MediaPlane(options.host, PortPool(*options.rtp_ports), options.capacity, prompts, options.bind or None)
+    try:
+        plane = MediaPlane(
+            options.host,
+            PortPool(*options.rtp_ports),
+            options.capacity,
+            prompts,
+            options.bind or None,
+            recording_folder=options.recording_dir,
+            idle_dbfs=options.idle_noise_dbfs,
+        )
+    except (OSError, ValueError) as error:
+        log.error("media.not_started", why=str(error), socket=str(path))
+        return 1
     if not _allow_descriptors(2 * plane.capacity + 64):
         log.warning("media.descriptors_short", channels=plane.capacity, fix="raise LimitNOFILE or ulimit -n")
     try:

@@ -1,16 +1,21 @@
 """Announcements: built-in ones, and the files of one folder. A prompt is its samples at 8 kHz.
 
-A file is ``.ulaw`` (raw u-law octets) or ``.wav`` (RIFF: one channel, 8000 Hz, PCM of 16 bits or ITU-T G.711 u-law).
-Everything else is refused with the reason: what is resampled or guessed at run time sounds wrong to whoever is called.
+The folder may hold folders per language (``de``, ``pt-BR``...: BCP 47). A prompt asked for in a language is looked for
+in the folder of that language, then in that of its first part, then in the folder itself; a built-in one may be
+replaced in a language by a file of its name (``de/drop.wav``). See `waves` for what a file may be.
 """
 
-import struct
+import re
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from telephony.media.g711 import SAMPLE_RATE_HZ, Samples, ulaw_to_linear
+from telephony.media.prompts.waves import SUFFIXES as SUFFIXES
+from telephony.media.prompts.waves import PromptError as PromptError
+from telephony.media.prompts.waves import samples_of
+from telephony.media.prompts.waves import wave_samples as wave_samples
 
 DROP: Final = "drop"
 TONE: Final = "tone"
@@ -18,21 +23,13 @@ RINGBACK: Final = "ringback"
 """Played over and over until it is stopped."""
 
 BUILT_IN: Final = (DROP, TONE, RINGBACK)
-SUFFIXES: Final = (".ulaw", ".wav")
 MAX_PROMPT_S: Final = 300
-MAX_PROMPT_BYTES: Final = MAX_PROMPT_S * SAMPLE_RATE_HZ * 2 + 4096
-"""Five minutes of 16 bit samples, and the header; raw u-law of that length is refused by its samples."""
+MAX_PROMPT_BYTES: Final = MAX_PROMPT_S * 48000 * 4 + 4096
+"""Five minutes at the highest rate and width, and the header; the samples themselves are measured after reading."""
 
-WAVE_PCM: Final = 0x0001
-WAVE_ULAW: Final = 0x0007
-WAVE_EXTENSIBLE: Final = 0xFFFE
-"""Format tags of RIFF WAVE (RFC 2361); the sub-format of an extensible one begins with the same tags."""
+LANGUAGE: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 _HERE: Final = Path(__file__).parent
-
-
-class PromptError(Exception):
-    """No such prompt, or one that must not be played; the text says which."""
 
 
 class PromptLibrary:
@@ -48,12 +45,32 @@ class PromptLibrary:
         drop = ulaw_to_linear(np.frombuffer((_HERE / "drop.ulaw").read_bytes(), dtype=np.uint8))
         self._built_in = {DROP: drop, TONE: _zip_tone(), RINGBACK: _ringback()}
 
-    def samples(self, name: str) -> Samples:
-        """int16 samples of a prompt, at least one. Raises PromptError."""
+    def samples(self, name: str, language: str = "") -> Samples:
+        """
+        int16 samples of a prompt, at least one, in ``language`` where there is such. Raises PromptError.
+
+        A file that is there and cannot be played is an error, and never replaced by one of another language.
+        """
+        if language and not LANGUAGE.fullmatch(language):
+            raise PromptError(f"{language!r} is no language (such as de or pt-BR)")
+        for folder in _folders(language):
+            for candidate in self._candidates(name, folder):
+                return self._file(candidate)
         if name in self._built_in:
             return self._built_in[name]
         if self._folder is None:
             raise PromptError(f"no prompt {name!r}: built in are {', '.join(self._built_in)}, and no folder is set")
+        return self._file(name)
+
+    def _candidates(self, name: str, folder: str) -> list[str]:
+        """Which file of a language's folder is this prompt; none or one."""
+        if self._folder is None:
+            return []
+        names = [f"{name}{suffix}" for suffix in SUFFIXES] if name in self._built_in else [name]
+        return [path for one in names if _is_there(self._folder / (path := f"{folder}/{one}"))][:1]
+
+    def _file(self, name: str) -> Samples:
+        assert self._folder is not None
         try:
             path = (self._folder / name).resolve()
             if not path.is_relative_to(self._folder):
@@ -79,69 +96,31 @@ class PromptLibrary:
         for path in sorted(self._folder.rglob("*")):
             if path.suffix in SUFFIXES:
                 try:
-                    self.samples(str(path.relative_to(self._folder)))
+                    self._file(str(path.relative_to(self._folder)))
                 except PromptError as error:
                     wrong.append(str(error))
         return wrong
 
 
+def _folders(language: str) -> list[str]:
+    """``pt-BR`` -> ``pt-BR``, ``pt``."""
+    parts = language.split("-") if language else []
+    return ["-".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # NUL in the name
+        return False
+
+
 def _read(path: Path, name: str) -> Samples:
-    octets = path.read_bytes()
-    if path.suffix == ".wav":
-        samples = wave_samples(octets, name)
-    else:
-        samples = ulaw_to_linear(np.frombuffer(octets, dtype=np.uint8))
+    samples = samples_of(path.read_bytes(), path.suffix, name)
     if not 0 < len(samples) <= MAX_PROMPT_S * SAMPLE_RATE_HZ:
         length_s = len(samples) / SAMPLE_RATE_HZ
         raise PromptError(f"prompt {name!r} lasts {length_s:.1f} s, allowed is more than 0 and at most {MAX_PROMPT_S}")
     return samples
-
-
-def wave_samples(octets: bytes, name: str) -> Samples:
-    """int16 samples of a RIFF WAVE file of one channel at 8 kHz. Raises PromptError, which names what is wrong."""
-    if octets[:4] != b"RIFF" or octets[8:12] != b"WAVE":
-        raise PromptError(f"prompt {name!r} is no RIFF WAVE file")
-    layout: tuple[int, int, int, int] | None = None
-    at = 12
-    while at + 8 <= len(octets):
-        chunk, size = octets[at : at + 4], int.from_bytes(octets[at + 4 : at + 8], "little")
-        body = octets[at + 8 : at + 8 + size]
-        if chunk == b"fmt ":
-            layout = _layout(body, name)
-        elif chunk == b"data":
-            if layout is None:
-                raise PromptError(f"prompt {name!r} has its samples before their format")
-            if len(body) < size:
-                raise PromptError(f"prompt {name!r} is cut off: {len(body)} of {size} bytes of samples are there")
-            return _decode(body, layout, name)
-        at += 8 + size + size % 2  # chunks begin at even places
-    raise PromptError(f"prompt {name!r} has no {'samples' if layout is not None else 'format'}")
-
-
-def _layout(body: bytes, name: str) -> tuple[int, int, int, int]:
-    """Format tag, channels, rate in Hz, bits per sample."""
-    if len(body) < 16:
-        raise PromptError(f"prompt {name!r} has a malformed format")
-    tag, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", body)
-    if tag == WAVE_EXTENSIBLE and len(body) >= 26:
-        tag = int.from_bytes(body[24:26], "little")
-    return tag, channels, rate_hz, bits
-
-
-def _decode(body: bytes, layout: tuple[int, int, int, int], name: str) -> Samples:
-    tag, channels, rate_hz, bits = layout
-    if channels != 1 or rate_hz != SAMPLE_RATE_HZ:
-        raise PromptError(
-            f"prompt {name!r} has {channels} channels at {rate_hz} Hz; wanted is one channel at {SAMPLE_RATE_HZ} Hz"
-        )
-    if (tag, bits) == (WAVE_PCM, 16):
-        return np.frombuffer(body[: len(body) // 2 * 2], dtype="<i2").astype(np.int16)
-    if (tag, bits) == (WAVE_ULAW, 8):
-        return ulaw_to_linear(np.frombuffer(body, dtype=np.uint8))
-    raise PromptError(
-        f"prompt {name!r} has samples of format {tag:#06x} with {bits} bits; wanted is PCM ({WAVE_PCM:#06x}) with 16 "
-        f"bits, or u-law ({WAVE_ULAW:#06x}) with 8"
-    )
 
 
 def _zip_tone() -> Samples:
