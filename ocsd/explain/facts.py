@@ -84,7 +84,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class PastAttempt:
-    """A row of ``ocsd.attempt``; ``finished_at`` None: it is open."""
+    """A row of ``ocsd.attempt``; ``finished_at`` None: it is open. ``evidence``: what its result rests on."""
 
     attempt_id: int
     guid: str
@@ -95,6 +95,7 @@ class PastAttempt:
     call_result: int | None
     agent_id: str | None
     because: str | None
+    evidence: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +343,7 @@ def _attempts(
     conn: Connection, table: str, chain_id: int, record_id: int
 ) -> tuple[tuple[PastAttempt, ...], tuple[PastAttempt, ...]]:
     """Open attempts of the chain; the last ones of the row, the latest first."""
-    columns = "attempt_id, guid, record_id, owner, started_at, finished_at, call_result, agent_id, because"
+    columns = "attempt_id, guid, record_id, owner, started_at, finished_at, call_result, agent_id, because, evidence"
     open_ones = conn.execute(
         f"SELECT {columns} FROM ocsd.attempt"  # noqa: S608 - constants
         " WHERE table_name = %s AND chain_id = %s AND finished_at IS NULL ORDER BY attempt_id",

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from ocsd.explain.analysis_words import analysis_words
 from ocsd.explain.choice import Choice, choice, in_force, waits_for
 from ocsd.explain.claim_gates import claim_gate, open_attempt_gate, stamp
 from ocsd.explain.contract import GateVerdict
@@ -213,6 +214,7 @@ def _told(attempt: PastAttempt) -> dict[str, object]:
         "call_result": attempt.call_result,
         "agent_id": attempt.agent_id,
         "because": attempt.because,
+        **({"heard": heard} if (heard := analysis_words(attempt.evidence)) else {}),
     }
 
 
@@ -227,7 +229,8 @@ def _last(facts: RecordFacts) -> str:
     if attempt is None:
         return ""
     because = f" ({attempt.because})" if attempt.because else ""
-    return f"; last result, {stamp(attempt.started_at)}: {result_title(attempt.call_result)}{because}"
+    heard = f", {words}" if (words := analysis_words(attempt.evidence)) else ""
+    return f"; last result, {stamp(attempt.started_at)}: {result_title(attempt.call_result)}{because}{heard}"
 
 
 def _schedule(facts: RecordFacts) -> GateVerdict:

@@ -19,6 +19,7 @@ from psycopg import sql
 from ocsd.config.objects import CallingList, Configuration
 from ocsd.dnc.lookup import plans_of
 from ocsd.dnc.upkeep import TableRow, rows_of_customer, rows_of_phone
+from ocsd.explain.analysis_words import analysis_words
 from ocsd.lists.numbers import NumberRefused, normaliser
 from ocsd.lists.tables import columns_of, table_of
 from ocsd.lists.withdrawing import is_value
@@ -34,18 +35,23 @@ TIMES: Final = (
     "agent_released_at", "released_at", "acw_completed_at", "abandoned_at", "finished_at",
 )  # fmt: skip
 
-ATTEMPT_COLUMNS: Final = (
+_ATTEMPT: Final = (
     "at", "event", "calling_list", "campaign", "record_id", "chain_id", "phone", "customer_id", "agent_id",
     "call_result", "result", "record_status", "record_type", "treatment", "because", "sip_status", "q850_cause",
     "cpa_verdict", "evidence", *TIMES, "counted", "interrupted", "subject", "desktop_result", "desktop_updates",
     "desktop_asks", "attempt_id", "guid",
 )  # fmt: skip
+_ANALYSIS: Final = (
+    "speech_end_at", "lost_waiting_for", "verified", "agent_result", "recording", "recording_sha256",
+)  # fmt: skip
+
+ATTEMPT_COLUMNS: Final = (*_ATTEMPT, *_ANALYSIS)
 """Of an attempt, in the order of the CSV; stable, new ones go to the end."""
 
 COLUMNS: Final = (
-    *ATTEMPT_COLUMNS,
+    *_ATTEMPT,
     "scheduled_for", "tenant", "message", "expires_at", "requested_at", "in_force_at", "durable_at", "applied_at",
-    "effect_s", "rows", "named_by", "url", "tries", "error",
+    "effect_s", "rows", "named_by", "url", "tries", "error", *_ANALYSIS,
 )  # fmt: skip
 """Of any event."""
 
@@ -130,9 +136,21 @@ _ATTEMPT_NAMES: Final = (
     "attempt_id", "guid", "table_name", "list_dbid", "record_id", "chain_id", "campaign_dbid", "phone", "customer_id",
     "subject", *TIMES, "agent_id", "call_result", "record_status", "record_type", "sip_status", "q850_cause",
     "cpa_verdict", "evidence", "interrupted", "counted", "treatment_dbid", "because", "desktop_result",
-    "desktop_updates", "desktop_asks",
+    "desktop_updates", "desktop_asks", "speech_end_at", "lost_waiting_for", "verified", "agent_result",
+    "recording", "recording_sha256",
 )  # fmt: skip
-_ATTEMPT_FIELDS: Final = sql.SQL(", ").join(sql.Identifier("a", name) for name in _ATTEMPT_NAMES)
+_OF_RECORDING: Final = {
+    "recording": sql.SQL("(SELECT r.path {})"),
+    "recording_sha256": sql.SQL("(SELECT r.sha256 {})"),
+}
+_ATTEMPT_FIELDS: Final = sql.SQL(", ").join(
+    _OF_RECORDING[name].format(
+        sql.SQL("FROM ocsd.cpd_recording AS r WHERE r.attempt_id = a.attempt_id AND r.error = '' LIMIT 1")
+    )
+    if name in _OF_RECORDING
+    else sql.Identifier("a", name)
+    for name in _ATTEMPT_NAMES
+)
 
 
 class _Words:
@@ -439,6 +457,15 @@ def told(event: Event) -> str:
             parts.append(f"{word} {stamp(event[name])}")
     if rule := blocking_rule(event.get("evidence")):
         parts.append(rule)
+    if heard := analysis_words(event.get("evidence")):
+        parts.append(heard)
+    if event.get("lost_waiting_for"):
+        parts.append(_lost(event["lost_waiting_for"]))
+    if event.get("verified"):
+        said = event.get("agent_result")
+        parts.append("test call" + (f", the agent says {_title(said)}" if said is not None else ""))
+    if event.get("recording"):
+        parts.append(f"recording {event['recording']}")
     if event.get("effect_s") is not None:
         parts.append(f"in effect after {event['effect_s']:.3f} s")
     if event.get("record_status") is not None:
@@ -448,6 +475,10 @@ def told(event: Event) -> str:
     if event.get("because"):
         parts.append(f"because {event['because']}" if event["event"] in ("attempt", "decision") else event["because"])
     return "; ".join(parts)
+
+
+def _lost(waiting_for: str) -> str:
+    return "lost by a wrong verdict" if waiting_for == "wrong verdict" else f"lost waiting for the {waiting_for}"
 
 
 def blocking_rule(evidence: object) -> str:

@@ -59,7 +59,9 @@ class AnalysisRecording:
     """
     Records nothing unless the call was chosen for it.
 
-    ``keep`` is awaited with what is known when the file is on disk, or when it is known that there will be none.
+    Args:
+        keep: awaited with what is known when the file is on disk, or when it is known that there will be none.
+        adopted: a daemon before us may have begun it.
     """
 
     def __init__(
@@ -68,14 +70,16 @@ class AnalysisRecording:
         rules: AttemptRules,
         clock: Clock,
         keep: Callable[[CpdRecording], Awaitable[None]],
+        *,
+        adopted: bool = False,
     ) -> None:
         self._context = context
         self._max_s = rules.no_answer_s + rules.timeguard_s + rules.max_wait_s + AFTER_LIMITS_S
         self._clock = clock
         self._keep = keep
         self._path = ""
-        self._ended = False
-        self._noted = False
+        self._goes_on = adopted and context.recorded
+        self._noted = True
 
     async def begin(self, channel: Channel) -> None:
         """With the analysis; asked again at the answer, the recording of the early media goes on."""
@@ -83,17 +87,18 @@ class AnalysisRecording:
             return
         day = f"{self._clock.utc():%Y-%m-%d}"
         self._path = path_of(day, self._context.attempt_id, self._context.guid)
+        self._goes_on, self._noted = True, False
         await channel.start_recording(self._path, Layout.MONO, max_s=self._max_s)
 
     async def end(self, channel: Channel) -> None:
         """Before an agent, a prompt or a destination is heard."""
-        if self._path and not self._ended:
-            self._ended = True
-            await channel.stop_recording(self._path)
+        if self._goes_on:
+            self._goes_on = False
+            await channel.stop_recording(self._path)  # all of the channel's, where we do not know the path
 
     async def finished(self, event: RecordingFinished) -> None:
         """The media server has written the file, or says why not."""
-        if event.path != self._path:
+        if attempt_of(event.path) != self._context.attempt_id:
             return
         self._noted = True
         if event.error:
@@ -102,11 +107,9 @@ class AnalysisRecording:
 
     async def wait(self, channel: Channel) -> None:
         """The channel is closed: its last events are still to come, the end of the recording among them."""
-        if not self._path or self._noted:
+        if self._noted and not self._goes_on:
             return
         with trio.move_on_after(WAIT_LIMIT_S):
             async for event in channel.events:
                 if isinstance(event, RecordingFinished):
                     await self.finished(event)
-                    if self._noted:
-                        return

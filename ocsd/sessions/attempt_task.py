@@ -86,7 +86,7 @@ class AttemptTask:
         self.leg: Leg | None = None
         self.channel: Channel | None = None
         self.second = SecondLeg(host.telephony, host.media, self.post)
-        self.recording = AnalysisRecording(context, machine.rules, host.clock, host.note_recording)
+        self.recording = AnalysisRecording(context, machine.rules, host.clock, host.note_recording, adopted=adopted)
         self.customer_gone = False
         self.media_lost = False
         self.closed = trio.Event()

@@ -1,0 +1,349 @@
+"""Test calls and recordings of the analysis in sessions; what the database keeps of both; recordings that grow old."""
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import trio
+
+from ocsd.lists.recordings import RecordingRows
+from ocsd.model.enums import CallResult, RecordStatus
+from ocsd.model.errors import StoreUnavailable
+from ocsd.model.records import AttemptTimes, CpdRecording
+from ocsd.recordings import delete_before, keep_retention
+from ocsd.sessions.analysis_recording import attempt_of, path_of
+from ocsd.sessions.attempt import AttemptState
+from telephony.contract import RecordingFinished, VerdictKind
+from telephony.fake import CallScript
+from tests.ocsd.list_worlds import GROUP, LIST, NOON_UTC, MemoryWorld, PostgresWorld, result_of
+from tests.ocsd.result_worlds import dialed, result_configuration
+from tests.ocsd.test_session import world
+
+MACHINE = CallScript(ring_s=4.0, talk_s=30.0, verdict=VerdictKind.MACHINE, verdict_s=2.0)
+PERSON = CallScript(ring_s=4.0, talk_s=30.0, verdict_s=1.0)
+ALL_VERIFIED = "call-result-feedback = 1000"
+RECORDED = 'cpd-recording = "yes"'
+
+
+def finished(w, record_id=1):
+    (attempt,) = [a for a in w.database.attempts.values() if a.open.record_id == record_id]
+    assert attempt.finished is not None
+    return attempt.finished
+
+
+async def over(daemon):
+    await daemon.until(lambda: daemon.session.score.tally.attempts and not daemon.session.attempts)
+
+
+# --- test calls -----------------------------------------------------------------------------------------------------
+
+
+async def test_given_a_machine_among_test_calls_when_an_agent_is_ready_then_the_agent_says_what_it_was(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [MACHINE], options=ALL_VERIFIED) as w, w.daemon() as daemon:
+        await daemon.dial("agent1")
+        await daemon.until(lambda: AttemptState.WRAP_UP in daemon.states())
+        attached = daemon.desktops["agent1"].last("EventEstablished")["UserData"]
+        assert attached["GSW_CALL_RESULT_FEEDBACK"] == 1
+        assert attached["GSW_CALL_RESULT"] == CallResult.ANSWERING_MACHINE
+        (attempt_id,) = daemon.session.attempts
+
+        await daemon.processed("agent1", attempt_id, call_result=int(CallResult.ANSWER))
+        await over(daemon)
+
+        ended = finished(w)
+        assert (ended.verified, ended.agent_result, ended.cpa_verdict) == (True, CallResult.ANSWER, "machine")
+        assert ended.person is None  # the rules about abandoned people do not count it
+        assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
+        figures = daemon.session.statistics()
+        assert (figures["verified_machines_given"], figures["verdict_machine"]) == (1, 1)
+
+
+@pytest.mark.parametrize("options", ["call-result-feedback = 0", f"{ALL_VERIFIED}, call-result-feedback-machines = 0"])
+async def test_given_a_machine_when_it_is_no_test_call_or_the_hour_has_had_its_share_then_no_agent_gets_it(
+    autojump_clock, tmp_path, options
+):
+    async with world(tmp_path, [MACHINE], options=options) as w, w.daemon() as daemon:
+        await daemon.dial("agent1")
+        await over(daemon)
+
+        assert finished(w).call_result == CallResult.ANSWERING_MACHINE
+        assert "EventRinging" not in daemon.desktops["agent1"].events()
+        assert daemon.session.statistics()["verified_machines_given"] == 0
+
+
+async def test_given_two_machines_when_one_is_allowed_an_hour_then_the_second_is_hung_up(autojump_clock, tmp_path):
+    options = f"{ALL_VERIFIED}, call-result-feedback-machines = 1"
+    async with world(tmp_path, [MACHINE, MACHINE], options=options) as w, w.daemon() as daemon:
+        await daemon.dial("agent1", "agent2")
+        await daemon.until(lambda: sum(a.finished is not None for a in w.database.attempts.values()) == 2)
+
+        figures = daemon.session.statistics()
+        assert (figures["verified_machines_given"], figures["verified_machines_spared"]) == (1, 1)
+        assert [finished(w, record_id).agent_id is not None for record_id in (1, 2)].count(True) == 1
+
+
+async def test_given_a_person_in_a_test_call_when_the_agent_says_nothing_then_the_result_stands_unverified(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [PERSON], options=ALL_VERIFIED) as w, w.daemon() as daemon:
+        await daemon.dial("agent1")
+        await over(daemon)
+
+        ended = finished(w)
+        assert (ended.verified, ended.agent_result, ended.call_result) == (True, None, CallResult.ANSWER)
+        assert ended.person is not None
+
+
+async def test_given_calls_that_are_not_verified_when_a_desktop_sees_one_then_the_key_is_absent(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [PERSON]) as w, w.daemon() as daemon:
+        await daemon.dial("agent1")
+        await over(daemon)
+
+        assert "GSW_CALL_RESULT_FEEDBACK" not in daemon.desktops["agent1"].last("EventEstablished")["UserData"]
+        heard = finished(w).evidence["cpa"]
+        assert (heard["decided"], heard["recognition"], heard["tone_plan"]) == ("human", "positive_am_detection", "US")
+        assert [verdict["at_s"] for verdict in heard["verdicts"]] == [1.0]
+        assert finished(w).times.speech_end_at is not None
+
+
+async def test_given_no_progress_detection_when_a_machine_answers_then_nobody_listens_and_an_agent_gets_it(
+    autojump_clock, tmp_path
+):
+    options = 'call_answer_type_recognition = "no_progress_detection"'
+    early = CallScript(ring_s=4.0, early_media=True, talk_s=30.0, verdict=VerdictKind.MACHINE, verdict_s=2.0)
+    async with world(tmp_path, [early], options=options) as w, w.daemon() as daemon:
+        await daemon.dial("agent1")
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        assert not any(channel.analysing for channel in w.media.channels.values())
+        await over(daemon)
+
+        ended = finished(w)
+        assert (ended.call_result, ended.cpa_verdict, ended.evidence.get("cpa")) == (CallResult.ANSWER, None, None)
+
+
+# --- recordings in sessions -----------------------------------------------------------------------------------------
+
+
+async def test_given_cpd_recording_when_an_agent_is_connected_then_the_recording_has_ended_and_is_noted(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [PERSON], options=RECORDED) as w, w.daemon() as daemon:
+        await daemon.dial("agent1")
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        assert not any(channel.recordings for channel in w.media.channels.values())
+        await over(daemon)
+
+        (attempt_id,) = w.database.attempts
+        (noted,) = w.database.journal.recordings.values()
+        assert noted.attempt_id == attempt_id == attempt_of(noted.path)
+        assert noted.error == ""
+        # A second of analysis and the agent's phone; nothing of the conversation.
+        assert 1.0 <= noted.duration_s < 2.0
+        assert noted.began_at == finished(w).times.answered_at
+
+
+async def test_given_early_media_when_it_is_recorded_then_one_recording_goes_on_through_the_answer(
+    autojump_clock, tmp_path
+):
+    rings = CallScript(ring_s=6.0, early_media=True, early_verdict=VerdictKind.RINGBACK, verdict=VerdictKind.FAX)
+    async with world(tmp_path, [rings], options=RECORDED) as w, w.daemon() as daemon:
+        await trio.sleep(1.0)  # a monotonic clock is never 0, which means that nothing began
+        await daemon.dial("agent1")
+        await over(daemon)
+
+        (noted,) = w.database.journal.recordings.values()
+        assert noted.duration_s > 6.0
+        assert noted.began_at < finished(w).times.answered_at
+        w.assert_consistent()
+
+
+async def test_given_a_disk_that_is_full_when_a_call_is_to_be_recorded_then_the_call_goes_on_and_the_reason_is_kept(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [PERSON], options=RECORDED) as w, w.daemon() as daemon:
+        w.media.recording_error = "No space left on device"
+        await daemon.dial("agent1")
+        await over(daemon)
+
+        (noted,) = w.database.journal.recordings.values()
+        assert noted.error == "No space left on device"
+        assert finished(w).call_result == CallResult.ANSWER
+
+
+async def test_given_calls_without_cpd_recording_when_they_end_then_nothing_was_recorded(autojump_clock, tmp_path):
+    async with world(tmp_path, [PERSON]) as w, w.daemon() as daemon:
+        await daemon.dial("agent1")
+        await over(daemon)
+
+        assert w.database.journal.recordings == {}
+
+
+async def test_given_a_recorded_analysis_when_the_daemon_is_killed_in_it_then_the_next_one_ends_and_notes_it(
+    autojump_clock, tmp_path
+):
+    slow = CallScript(ring_s=2.0, talk_s=60.0, verdict_s=5.0)
+    async with world(tmp_path, [slow], options=RECORDED) as w:
+        async with w.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: any(channel.recordings for channel in w.media.channels.values()))
+            daemon.kill()
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1")
+            await daemon.until(lambda: not daemon.session.attempts)
+
+        (noted,) = w.database.journal.recordings.values()
+        assert (noted.error, noted.attempt_id) == ("", next(iter(w.database.attempts)))
+
+
+async def test_given_a_recording_that_ended_without_a_daemon_when_one_starts_then_it_is_noted_once(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, []) as w:
+        told = [
+            RecordingFinished("c", path_of("2026-03-03", 4711, "0123456789ab"), 3.0, "ab", 9, 0, trio.current_time()),
+            RecordingFinished("c", "conversations/4711.wav", 3.0, "ab", 9),
+        ]
+        w.media.take_recorded = lambda: [told.pop() for _ in tuple(told)]
+        async with w.daemon():
+            pass
+
+        assert [one.attempt_id for one in w.database.journal.recordings.values()] == [4711]
+
+
+@pytest.mark.parametrize("path", ["cpd/x.wav", "other/2026-03-03/1-a.wav", "cpd/2026-03-03/x-1.wav", "1-a.wav", ""])
+def test_given_a_path_of_something_else_when_its_attempt_is_asked_then_there_is_none(path):
+    assert attempt_of(path) is None
+
+
+# --- the database ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def lists(request):
+    if request.param == "memory":
+        yield MemoryWorld(result_configuration())
+        return
+    found = PostgresWorld(request.getfixturevalue("database"), result_configuration())
+    yield found
+    found.conn.close()
+
+
+RECORDING = CpdRecording(1, "cpd/2026-03-03/1-abcdefab.wav", NOON_UTC, 2.5, 40_044, "00ff", gaps=1)
+
+
+async def test_given_a_recording_when_noted_twice_then_the_first_note_stands(lists):
+    async with lists.store() as store:
+        await store.note_recording(RECORDING)
+        await store.note_recording(CpdRecording(2, RECORDING.path, NOON_UTC, 0.0, 0, "", error="again"))
+
+        if isinstance(lists, MemoryWorld):
+            assert list(lists.database.journal.recordings.values()) == [RECORDING]
+        else:
+            rows = lists.conn.execute(
+                "SELECT attempt_id, path, began_at, duration_s, size_bytes, sha256, gaps, error FROM ocsd.cpd_recording"
+            ).fetchall()
+            assert [CpdRecording(**row) for row in rows] == [RECORDING]
+
+
+async def test_given_a_test_call_when_it_is_finished_then_what_was_said_of_it_is_on_disk(database):
+    lists = PostgresWorld(database, result_configuration())
+    lists.add(chain_id=5)
+    async with lists.store() as store:
+        (chain,) = await store.claim_chains(LIST, GROUP, 9, NOON_UTC)
+        attempt = await dialed(store, chain)
+        spoke = NOON_UTC + timedelta(seconds=11)
+        assert await store.finish_attempt(
+            result_of(
+                attempt,
+                times=AttemptTimes(answered_at=NOON_UTC, speech_end_at=spoke),
+                verified=True,
+                agent_result=40_000,
+                lost_waiting_for="analysis",
+            )
+        )
+
+    row = lists.conn.execute(
+        "SELECT verified, agent_result, lost_waiting_for, speech_end_at FROM ocsd.attempt"
+    ).fetchone()
+    lists.conn.close()
+    assert row == {
+        "verified": True, "agent_result": 40_000, "lost_waiting_for": "analysis", "speech_end_at": spoke,
+    }  # fmt: skip
+
+
+async def test_given_old_recordings_when_forgotten_then_rows_go_by_age_and_by_path(database):
+    lists = PostgresWorld(database, result_configuration())
+    async with lists.store() as store:
+        for number, days in enumerate((1, 40, 50), start=1):
+            await store.note_recording(
+                CpdRecording(number, f"cpd/x/{number}-a.wav", NOON_UTC - timedelta(days=days), 1.0, 1, "")
+            )
+        rows = RecordingRows(store.database)
+
+        assert await rows.forget(NOON_UTC - timedelta(days=45), ["cpd/x/2-a.wav", "cpd/x/9-a.wav"]) == 2
+
+        left = lists.conn.execute("SELECT attempt_id FROM ocsd.cpd_recording").fetchall()
+    lists.conn.close()
+    assert left == [{"attempt_id": 1}]
+
+
+# --- growing old ----------------------------------------------------------------------------------------------------
+
+BEFORE = datetime(2026, 3, 3, tzinfo=UTC)
+
+
+def put(folder, path, *, days_old, content=b"x"):
+    file = folder / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    at_s = (BEFORE - timedelta(days=days_old)).timestamp()
+    os.utime(file, (at_s, at_s))
+    return file
+
+
+def test_given_recordings_of_several_ages_when_deleted_then_only_old_ones_of_our_folder_go(tmp_path):
+    old = put(tmp_path, "cpd/2026-02-01/1-a.wav", days_old=3)
+    sidecar = put(tmp_path, "cpd/2026-02-01/1-a.wav.json", days_old=3)
+    young = put(tmp_path, "cpd/2026-03-04/2-a.wav", days_old=-1)
+    mixed = put(tmp_path, "cpd/2026-03-04/3-a.wav", days_old=1)
+    foreign = put(tmp_path, "conversations/4-a.wav", days_old=300)
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    kept = put(outside, "5-a.wav", days_old=300)
+    (tmp_path / "cpd" / "2026-01-01").symlink_to(outside)
+
+    gone = delete_before(tmp_path, BEFORE)
+
+    assert sorted(gone) == ["cpd/2026-02-01/1-a.wav", "cpd/2026-03-04/3-a.wav"]
+    assert not any(file.exists() for file in (old, sidecar, mixed))
+    assert all(file.exists() for file in (young, foreign, kept))
+
+
+def test_given_no_folder_when_old_recordings_are_deleted_then_there_are_none(tmp_path):
+    assert delete_before(tmp_path / "nowhere", BEFORE) == []
+
+
+async def test_given_the_database_away_when_recordings_grow_old_then_it_is_tried_again(monkeypatch, tmp_path):
+    monkeypatch.setattr("ocsd.recordings.RETRY_S", 0.0)
+    put(tmp_path, "cpd/2026-02-01/1-a.wav", days_old=40)
+    told = []
+    with trio.CancelScope() as scope:
+
+        class Rows:
+            async def forget(self, before, paths):
+                told.append((before, list(paths)))
+                if len(told) == 1:
+                    raise StoreUnavailable("switched off")
+                scope.cancel()
+                await trio.lowlevel.checkpoint()
+                return 0
+
+        with trio.fail_after(60.0):
+            await keep_retention(tmp_path, Rows(), lambda: BEFORE, lambda: timedelta(days=30))
+
+    limit = BEFORE - timedelta(days=30)
+    assert told == [(limit, ["cpd/2026-02-01/1-a.wav"]), (limit, [])]
