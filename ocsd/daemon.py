@@ -203,6 +203,7 @@ def _ensure_servers(config: Configuration, run_dir: Path) -> None:
         prompt_dir=Path(config.telephony.prompt_dir) if config.telephony.prompt_dir else None,
         media_servers=config.telephony.media_servers,
         media_capacity=config.telephony.media_capacity,
+        recording_dir=Path(config.telephony.recording_dir),
     )
 
 

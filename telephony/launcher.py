@@ -67,6 +67,7 @@ def ensure_running(
     prompt_dir: Path | None = None,
     media_servers: int = 1,
     media_capacity: int = MEDIA_CAPACITY,
+    recording_dir: Path | None = None,
 ) -> None:
     """Return when SIP workers for ``legs`` calls and the media servers listen in ``run_dir``; starts what does not.
 
@@ -74,6 +75,7 @@ def ensure_running(
         rtp_ports: first and last UDP port of the media servers, each of which gets an equal portion.
         media_capacity: most channels of each media server, as far as its ports suffice.
         prompt_dir: folder of the operator's announcements; None: only the built-in ones exist.
+        recording_dir: folder of recordings, made when it is not there; None: nothing can be recorded.
 
     Raises:
         StartFailed: after ``start_limit_s`` at the latest; what was started by this call is stopped again.
@@ -82,6 +84,9 @@ def ensure_running(
     folder = ("--run-dir", str(run_dir))
     media_host_and_ports = ("--host", media_host, "--rtp-ports", f"{rtp_ports[0]}-{rtp_ports[1]}")
     prompts = ("--prompt-dir", str(prompt_dir)) if prompt_dir is not None else ()
+    recordings = ("--recording-dir", str(recording_dir)) if recording_dir is not None else ()
+    if recording_dir is not None:
+        recording_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     parts = [
         _Part(
             POOL,
@@ -94,7 +99,7 @@ def ensure_running(
     for number in range(media_servers):
         listens = partial(is_listening, run_dir / f"{media_part(number)}.sock")
         place = ("--part", f"{number}/{media_servers}", "--capacity", str(media_capacity))
-        command = ("telephony.media.server", *folder, *media_host_and_ports, *place, *prompts)
+        command = ("telephony.media.server", *folder, *media_host_and_ports, *place, *prompts, *recordings)
         parts.append(_Part(media_part(number), command, MEDIA_NICENESS, listens, listens))
     started: list[_Part] = []
     try:
