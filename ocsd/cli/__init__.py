@@ -178,7 +178,7 @@ def demo(
     """Run a whole simulated contact centre on this machine: carrier, called people, agents, and a campaign.
 
     \b
-    Examples:
+    Example:
       ocsd demo --seconds 120 --agents 20 --records 5000 --seed 7 --report demo.json
       ocsd demo --attempts 2000 --mix all --report analysis.json
     """

@@ -221,6 +221,37 @@ def test_given_demo_options_when_run_then_the_demo_gets_them_and_its_code_is_the
     assert seen == [demo.DemoOptions(5, 2, 30, 7, 0, report, "progressive", tmp_path)]
 
 
+@pytest.mark.parametrize(
+    ("given", "seconds", "records", "attempts"),
+    [
+        ([], 90, 2000, None),
+        (["--attempts", 300], 3600, 300, 300),
+        (["--attempts", 300, "--records", 400, "--seconds", 60], 60, 400, 300),
+    ],
+)
+def test_given_a_number_of_attempts_when_run_then_time_and_list_follow_unless_they_are_given(
+    monkeypatch, given, seconds, records, attempts
+):
+    from ocsd import demo
+
+    seen = []
+    monkeypatch.setattr(demo, "run", lambda options: seen.append(options) or 0)
+
+    assert invoke("demo", *given, "--mix", "all", "--media-servers", 2).exit_code == 0
+
+    (options,) = seen
+    assert (options.seconds, options.records, options.attempts) == (seconds, records, attempts)
+    assert (options.mix, options.media_servers, options.of_all_kinds) == ("all", 2, True)
+
+
+@pytest.mark.parametrize("given", [["--mix", "all"], ["--attempts", 10]])
+def test_given_what_the_rehearsal_does_not_know_when_both_are_wanted_then_it_is_refused(given):
+    result = invoke("demo", "--rehearse", *given)
+
+    assert result.exit_code == 2
+    assert "rehearsal knows" in result.output
+
+
 # --- ctl ----------------------------------------------------------------------------------------------------------
 
 

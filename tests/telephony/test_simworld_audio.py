@@ -1,3 +1,4 @@
+import itertools
 import math
 import socket
 
@@ -227,6 +228,87 @@ def test_given_two_legs_when_both_hum_then_each_hears_the_other_code_every_secon
     heard = engine.heard(a)
     assert (heard.packets, heard.lost, a.packets_out) == (150, 0, 150)
     assert (a.port % 2, b.port % 2) == (0, 0)
+
+
+def test_given_a_soft_line_when_it_plays_then_the_sound_is_softer_and_the_code_is_not(engine):
+    levels = []
+    for level_db in (0.0, -9.0):
+        a, b = engine.open_leg(), engine.open_leg(noise_dbfs=-90.0, level_db=level_db)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+            sink.bind(("127.0.0.1", 0))
+            sink.settimeout(5)
+            b.remote, b.sending = sink.getsockname(), True
+            b.play(sound.render("|tone:uk_nu"))
+            packets = []
+            for _ in range(20):
+                engine.send()
+                packets.append(sink.recv(2000)[12:])
+        levels.append(g711.level_dbfs(g711.decode(np.frombuffer(b"".join(packets), np.uint8))))
+        b.remote, b.code = ("127.0.0.1", a.port), 66
+        run(engine, 1.0, [0.0])
+        assert set(a.heard_codes) == {66}
+        engine.close_leg(a)
+        engine.close_leg(b)
+    assert levels[0] - levels[1] == pytest.approx(9.0, abs=0.3)
+
+
+@pytest.mark.parametrize("loss_ratio", [0.0, 0.02, 0.2])
+def test_given_a_line_that_loses_packets_when_it_sends_then_so_many_are_missing_in_bursts(engine, loss_ratio):
+    a, b = engine.open_leg(), engine.open_leg(loss_ratio=loss_ratio)
+    b.remote, b.sending = ("127.0.0.1", a.port), True
+    run(engine, 200.0, [0.0])
+    kept_back = b.packets_lost
+    heard = engine.heard(a)
+    assert b.packets_out + kept_back == 10_000
+    assert heard.packets == b.packets_out
+    assert kept_back / 10_000 == pytest.approx(loss_ratio, rel=0.35)
+    assert abs(heard.lost - kept_back) <= 5, "the receiver can tell, but for what is lost at the very end"
+
+
+def spectrum(name: str, begin_s: float, length_s: float) -> dict[int, float]:
+    """Lines of a tone within 20 dB of its strongest: Hz, rounded to 5, and dB under full scale."""
+    samples = sound.TONES[name]()[round(8000 * begin_s) : round(8000 * (begin_s + length_s))]
+    power_db = 20 * np.log10(np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) / len(samples) * 4 + 1e-9)
+    peaks = [
+        i
+        for i in range(1, len(power_db) - 1)
+        if power_db[i] > power_db.max() - 20 and power_db[i] >= max(power_db[i - 1], power_db[i + 1])
+    ]
+    return {round(i / length_s / 5) * 5: round(float(power_db[i])) for i in peaks}
+
+
+@pytest.mark.parametrize(
+    ("name", "hz"),
+    [
+        ("uk_nu", {400}), ("uk_ringback", {400, 450}), ("bell", {2225}), ("v22", {2250, 2850}), ("ced", {2100}),
+        ("uk_busy", {400}), ("beep_double", {950}),
+    ],
+)  # fmt: skip
+def test_given_a_tone_when_it_begins_then_these_frequencies_are_in_it(name, hz):
+    assert set(spectrum(name, 0.0, 0.2)) == hz
+
+
+def test_given_the_tones_of_the_itu_when_heard_then_three_of_330_ms():
+    for part, hz in enumerate((950, 1400, 1800)):
+        assert set(spectrum("sit_itu", 0.33 * part + 0.04, 0.25)) == {hz}
+
+
+def test_given_an_ansam_when_looked_at_then_its_phase_turns_every_450_ms_and_its_amplitude_swings_at_15_hz():
+    wave = sound.TONES["ansam"]()
+    t = np.arange(len(wave)) / 8000
+    # Mixed down to 0 Hz and smoothed over 10 ms: amplitude and phase of what is at 2100 Hz.
+    base = np.convolve(wave * np.exp(-2j * np.pi * 2100 * t), np.ones(80) / 80, "same")
+    middles = [base[round(8000 * (0.45 * k + 0.225))] for k in range(8)]
+    turns = [np.angle(b / a) for a, b in itertools.pairwise(middles)]
+    assert all(abs(abs(turn) - np.pi) < 0.1 for turn in turns)
+    swing = np.abs(np.fft.rfft(np.abs(base[800:3400]) - np.abs(base[800:3400]).mean()))
+    assert np.argmax(swing) / (2600 / 8000) == pytest.approx(15.0, abs=2.0)
+
+
+def test_given_a_pager_when_heard_then_four_short_beeps():
+    wave = np.abs(sound.TONES["pager"]())
+    loud = wave.reshape(-1, 80).max(axis=1) > 0.05
+    assert int((np.diff(loud.astype(int)) == 1).sum() + loud[0]) == 4
 
 
 def test_given_a_short_last_second_when_the_leg_closes_then_its_code_counts(engine):

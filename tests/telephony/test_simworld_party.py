@@ -3,6 +3,7 @@ import random
 
 import pytest
 
+from telephony.simworld import sound
 from telephony.simworld.party import (
     DEAD_AIR_HANG_UP_S,
     DEAD_AIR_HELLO_S,
@@ -16,7 +17,7 @@ from telephony.simworld.party import (
     Ring,
     Say,
 )
-from telephony.simworld.plan import NumberClass, Plan
+from telephony.simworld.plan import Behaviour, NumberClass, Plan, plan_of_class
 from telephony.simworld.truth import CANCELLED, class_in_the_end, sip_status_in_the_end
 
 PERSON = Plan(
@@ -141,3 +142,28 @@ def test_given_the_world_stops_then_every_state_ends_properly(until_s, command):
     assert isinstance(only, command)
     assert made.state is PartyState.ENDED
     assert made.stop(200.0) == ()
+
+
+# --- what the truth log tells ---------------------------------------------------------------------------------------
+
+
+def test_given_a_machine_when_the_caller_stays_or_leaves_then_its_beep_is_told_only_if_it_sounded():
+    plan = plan_of_class(NumberClass.MACHINE_SHORT, 1, "12125552000", Behaviour(ring_scale=0.1))
+    for stays_s, told in ((plan.beep_s + 1.0, True), (plan.beep_s - 0.1, False)):
+        party = CalledParty(plan, random.Random(1))
+        assert party.beep_at_s is None
+        party.start(100.0)
+        party.step(100.0 + plan.post_dial_s, None, None)
+        answered_s = 100.0 + plan.post_dial_s + plan.ring_s
+        party.step(answered_s, None, None)
+        party.caller_left(answered_s + stays_s, "bye")
+        assert party.beep_at_s == (pytest.approx(answered_s + plan.beep_s) if told else None)
+
+
+def test_given_a_person_who_says_hello_again_when_nobody_speaks_then_the_greeting_is_not_cut_short_by_another_hello():
+    plan = plan_of_class(NumberClass.HUMAN_AGAIN, 1, "12125552000", Behaviour())
+    first, second = plan.answer.split()[1], plan.answer.split()[3]
+    assert first == second
+    assert plan.greeting_end_s == pytest.approx(sound.length_s(" ".join(plan.answer.split()[:2])), abs=0.04)
+    whole_s = sound.length_s(plan.answer)
+    assert plan.greeting_end_s + plan.hello_again_s == pytest.approx(whole_s + 2.5, abs=0.06)
