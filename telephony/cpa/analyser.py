@@ -7,14 +7,23 @@ import numpy as np
 import numpy.typing as npt
 
 from telephony.contract import AnalysisSettings, VerdictKind
-from telephony.cpa.activity import SpeechTracker, level_dbfs
+from telephony.cpa.activity import Activity, Frames, Indices, SpeechTracker, level_dbfs
 from telephony.cpa.bursts import FRAME_S, BurstTracker
 from telephony.cpa.finding import NEVER, Finding
+from telephony.cpa.forest import VoiceModel, shipped_model
 from telephony.cpa.listener import Listener
 from telephony.cpa.spectrum import FRAME_SAMPLES, WINDOW_SAMPLES, ToneBank
+from telephony.cpa.voice import VoiceTracker
 
 TONE_ONSET_FRAMES = 5
 """A talk spurt that began so shortly before a burst was the burst, its first frames spoilt by noise or loss."""
+
+
+MODEL_FRAMES = 5
+"""The model is asked this often (100 ms) while somebody talks, and at these lengths of a pause."""
+
+MODEL_PAUSE_FRAMES = 150
+"""After a pause so long it is not asked any more: nothing changes until somebody talks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +52,13 @@ class Analyser:
     Every channel under analysis must get a frame every 20 ms (silence where nothing arrived): frames are its clock.
     """
 
-    def __init__(self, n_channels: int) -> None:
+    def __init__(self, n_channels: int, model: VoiceModel | None = None) -> None:
+        self._model: VoiceModel = model or shipped_model()
         self._bank = ToneBank()
         self._bursts = BurstTracker(n_channels)
         self._speech = SpeechTracker(n_channels)
+        self._voice = VoiceTracker(n_channels)
+        self._judging = np.zeros(n_channels, dtype=np.bool_)  # which calls the model is asked about
         self._listeners: list[Listener | None] = [None] * n_channels
         self._on = np.zeros(n_channels, dtype=np.bool_)
         self._frame = np.zeros(n_channels, dtype=np.int32)
@@ -74,14 +86,17 @@ class Analyser:
         if earlier is not None and connected and not earlier.connected and self._on[channel]:
             earlier.connect(int(self._frame[channel]), settings)
             self._speech.silence(channel)
+            self._voice.reset(channel, int(self._frame[channel]))
             listener = earlier
         else:
             self._bursts.reset(channel)
             self._speech.reset(channel)
+            self._voice.reset(channel, 0)
             self._frame[channel] = 0
             self._window[channel] = 0.0
         self._listeners[channel] = listener
         self._on[channel] = True
+        self._judging[channel] = listener.wants_voice
         self._due[channel] = listener.due_frame
 
     def hears_connected(self, channel: int) -> bool:
@@ -93,6 +108,7 @@ class Analyser:
         """End the analysis of a channel; harmless when none runs."""
         self._listeners[channel] = None
         self._on[channel] = False
+        self._judging[channel] = False
         self._due[channel] = NEVER
 
     def verdict(self, channel: int) -> VerdictKind | None:
@@ -125,7 +141,8 @@ class Analyser:
 
         ended, begun, sounding = self._bursts.step(rows, frame, self._bank.measure(window))
         level = level_dbfs(window[:, FRAME_SAMPLES:])
-        talking, quieted = self._speech.step(rows, frame, level, sounding)
+        talking, quieted, activity = self._speech.step(rows, frame, level, sounding)
+        self._voice.step(rows, frame, level, window, activity)
 
         verdicts: list[tuple[int, VerdictData]] = []
         for channel, burst in ended:
@@ -136,6 +153,7 @@ class Analyser:
                 start = self._speech.start_of_spurt(channel)
                 if start is not None and start >= burst.start - TONE_ONSET_FRAMES:
                     self._speech.silence(channel)
+                    self._voice.retract(channel)
                     listener.speech_was_tone()
                 self._collect(verdicts, channel, listener.burst_began(burst, self._now(channel)), now_s)
         for channel, spurt in quieted:
@@ -145,11 +163,26 @@ class Analyser:
             start = self._speech.start_of_spurt(channel)
             if (listener := self._listeners[channel]) is not None and start is not None:
                 self._collect(verdicts, channel, listener.speech_began(start, self._now(channel)), now_s)
+        self._ask_model(rows, frame, activity)
         for channel in rows[self._due[rows] <= frame + 1].tolist():
             if (listener := self._listeners[channel]) is not None:
                 now = self._now(channel)
                 self._collect(verdicts, channel, listener.evaluate(now, self._bursts.current(channel)), now_s)
         return verdicts
+
+    def _ask_model(self, rows: Indices, frame: Frames, activity: Activity) -> None:
+        """Tell the listeners how likely a machine is, where that is due; they judge it as their next event."""
+        since = np.where(activity.talking, frame - activity.start + 1, activity.quiet)
+        asked = (since % MODEL_FRAMES == 0) & self._judging[rows]
+        asked &= activity.talking | (activity.quiet <= MODEL_PAUSE_FRAMES)
+        asked &= self._voice.heard(rows)
+        if not asked.any():
+            return
+        likely = self._model.probability(self._voice.features(rows, frame, activity, asked))
+        for channel, p_machine in zip(rows[asked].tolist(), likely.tolist(), strict=True):
+            listener = self._listeners[channel]
+            if listener is not None and listener.voice_judged(p_machine):
+                self._due[channel] = 0
 
     def _now(self, channel: int) -> int:
         return int(self._frame[channel])
@@ -183,5 +216,6 @@ class Analyser:
                 )
             )
         self._due[channel] = listener.due_frame
+        self._judging[channel] = listener.wants_voice
         if listener.done:
             self.stop(channel)

@@ -1,4 +1,18 @@
-"""The judge of a greeting: talk spurts in, person or machine out. Pure; time is frames of 20 ms since the start."""
+"""The judge of a greeting: talk spurts and the model's opinion in, person or machine out. Pure; time is 20 ms frames.
+
+Theory of operation. What a mistake costs is not the same for all: a person taken for a machine is hung up on; a person
+who waits in silence hangs up, and the legal clock runs; a machine taken for a person costs an agent some seconds, and
+speech that goes on puts it right. So the judge speaks in stages, the cheap ones first::
+
+    P(machine) >= machine_probability, any time --------------------> MACHINE
+    silence of sure_silence      and P(machine) < sure_probability --> HUMAN
+    silence of human_silence     and P(machine) < human_probability -> HUMAN
+    silence of undecided_silence: P(machine) < undecided_probability -> HUMAN, else MACHINE
+    after HUMAN: more speech     and P(machine) >= revise_probability -> MACHINE (revises)
+
+The probability (`telephony.cpa.forest`) is told every 100 ms while somebody talks and in the pauses after. Without one
+(machines are not to be told apart) speech and then silence is a person, and so is speech that does not end.
+"""
 
 from typing import Final
 
@@ -7,17 +21,15 @@ from telephony.cpa.activity import Spurt
 from telephony.cpa.bursts import FRAME_S
 from telephony.cpa.finding import NEVER, REVISABLE, Judgement
 
-MACHINE_GREETING_FRAMES: Final = 130
-"""2.6 s of talk without the pause of somebody who waits for an answer: a recording."""
+MIN_SPEECH_FRAMES: Final = 6  # 120 ms: a shorter sound is a click or a breath; "hi" is voiced for 200 ms
+MIN_MACHINE_FRAMES: Final = 30
+"""0.6 s of talk before a machine may be found by its voice: who says less may be anybody."""
 
-MACHINE_AFTER_HUMAN_FRAMES: Final = 100
-"""A person who hears nothing says "hello?" again; one who talks on for 2 s is a recording."""
+MIN_REVISION_FRAMES: Final = 50
+"""1 s of it after a verdict for a person: "hello? hello?" again is no recording."""
 
-LONG_GREETING_FRAMES: Final = 75
-"""Greetings longer than 1.5 s need more silence, because recordings pause between sentences: 0.2 s more per second."""
-
-EXTRA_SILENCE_RATIO: Final = 0.2
-MIN_SPEECH_FRAMES: Final = 7  # 140 ms: a shorter sound is a click or a breath; "hi" is voiced for 200 ms
+LONG_TALK_FRAMES: Final = 130
+"""2.6 s of speech: where machines are not told apart, a person is there without waiting for the end."""
 
 
 class GreetingJudge:
@@ -33,8 +45,10 @@ class GreetingJudge:
         self._origin = 0
         self._talk_start: int | None = None
         self._talk_end = -1
+        self._tail_end = -1
         self._talking_since: int | None = None
         self._voiced = 0
+        self._p_machine: float | None = None
         self.speech_end_frame = -1
         """End of the last greeting that counted; -1 when there was none."""
 
@@ -51,12 +65,18 @@ class GreetingJudge:
     @property
     def provisional_end_frame(self) -> int:
         """End of the speech so far, for a verdict that does not wait for its end; -1 when there was none."""
-        return self._talk_end if self._voiced else -1
+        return self._tail_end if self._voiced else -1
+
+    @property
+    def machine_probability(self) -> float | None:
+        """The model's latest opinion, None before it had one."""
+        return self._p_machine
 
     def connect(self, frame: int, settings: AnalysisSettings) -> None:
         """The call was answered at this frame: voice counts from here."""
         self._settings = settings
         self._origin = frame
+        self._p_machine = None
         self._forget()
 
     def speech_began(self, start: int) -> None:
@@ -73,12 +93,24 @@ class GreetingJudge:
         self._voiced += max(0, spurt.end - self._talking_since)
         self._talking_since = None
         self._talk_end = spurt.end
+        self._tail_end = max(spurt.end, spurt.tail_end)
 
     def speech_was_tone(self) -> None:
         """The spurt under way turned out to be the beginning of a tone."""
         self._talking_since = None
         if self._voiced == 0:
             self._talk_start = None
+
+    def voice_judged(self, machine_probability: float, verdict: VerdictKind | None) -> bool:
+        """The model's opinion on everything heard since the answer; True when it may decide at once."""
+        self._p_machine = machine_probability
+        if self._talk_start is None:
+            return False
+        if self._talking_since is None:
+            return True
+        settings = self._settings
+        limit = settings.machine_probability if verdict is None else settings.revise_probability
+        return machine_probability >= limit
 
     def judge(self, now: int, verdict: VerdictKind | None, tone: bool) -> Judgement | None:
         """
@@ -90,53 +122,76 @@ class GreetingJudge:
         if self._talk_start is None:
             return None
         talking = self._talking_since is not None
-        length = (now if talking else self._talk_end) - self._talk_start
         voiced = self._voiced + (now - self._talking_since if self._talking_since is not None else 0)
         quiet = 0 if talking else now - self._talk_end
-        if voiced >= MIN_SPEECH_FRAMES:
-            return self._judge_greeting(verdict, tone, length, voiced, quiet)
-        if not talking and quiet >= self._needed_silence(length):
+        if voiced < MIN_SPEECH_FRAMES:
+            if quiet >= _frames(self._settings.human_silence_ms):
+                self._forget()
+            return None
+        judgement = self._judge_voice(voiced, quiet, tone) if verdict is None else None
+        if verdict in REVISABLE:
+            judgement = self._judge_again(voiced)
+        if judgement is None:
+            if verdict is not None and quiet >= _frames(self._settings.undecided_silence_ms):
+                self.speech_end_frame = self._tail_end
+                self._forget()
+            return None
+        length = (now if talking else self._talk_end) - self._talk_start
+        evidence = {"greeting_s": length * FRAME_S, "voiced_s": voiced * FRAME_S, "silence_s": quiet * FRAME_S}
+        if self._p_machine is not None:
+            evidence["p_machine"] = self._p_machine
+        if quiet:
+            self.speech_end_frame = self._tail_end
             self._forget()
-        return None
+        elif judgement.kind is VerdictKind.HUMAN:
+            self.speech_end_frame = now
+        return Judgement(judgement.kind, judgement.cause, evidence)
 
-    def due_frame(self, verdict: VerdictKind | None) -> int:
-        """The next frame at which `judge` could say something new without a new spurt."""
+    def due_frame(self, verdict: VerdictKind | None, now: int) -> int:
+        """The next frame after ``now`` at which `judge` could say something new without a new spurt or opinion."""
         if self._talk_start is None:
             return NEVER
+        settings = self._settings
         if self._talking_since is None:
-            return self._talk_end + self._needed_silence(self._talk_end - self._talk_start)
-        if verdict is VerdictKind.MACHINE:
+            waits = (settings.sure_silence_ms, settings.human_silence_ms, settings.undecided_silence_ms)
+            return min((due for wait in waits if (due := self._talk_end + _frames(wait)) > now), default=NEVER)
+        if settings.detect_machine or verdict is not None:
             return NEVER
-        return self._talk_start + (MACHINE_GREETING_FRAMES if verdict is None else MACHINE_AFTER_HUMAN_FRAMES)
+        return self._talk_start + LONG_TALK_FRAMES
 
-    def _needed_silence(self, greeting_frames: int) -> int:
-        base = max(1, self._settings.human_silence_ms // 20)
-        return base + int(EXTRA_SILENCE_RATIO * max(0, greeting_frames - LONG_GREETING_FRAMES))
-
-    def _judge_greeting(
-        self, verdict: VerdictKind | None, tone: bool, length: int, voiced: int, quiet: int
-    ) -> Judgement | None:
-        evidence = {"greeting_s": length * FRAME_S, "voiced_s": voiced * FRAME_S, "silence_s": quiet * FRAME_S}
-        tells_machines = self._settings.detect_machine
-        if verdict is None:
-            if tells_machines and length >= MACHINE_GREETING_FRAMES:
-                return self._heard(VerdictKind.MACHINE, "long greeting", evidence, quiet)
-            if quiet >= self._needed_silence(length) and not tone:
-                return self._heard(VerdictKind.HUMAN, "short greeting, then silence", evidence, quiet)
-            if not tells_machines and length >= MACHINE_GREETING_FRAMES:
-                return self._heard(VerdictKind.HUMAN, "speech; machines are not told apart", evidence, quiet)
-        elif quiet >= self._needed_silence(length):
-            self.speech_end_frame = self._talk_end
-            self._forget()
-        elif tells_machines and verdict in REVISABLE and length >= MACHINE_AFTER_HUMAN_FRAMES:
-            return self._heard(VerdictKind.MACHINE, "talks on", evidence, quiet)
+    def _judge_voice(self, voiced: int, quiet: int, tone: bool) -> Judgement | None:
+        settings, p = self._settings, self._p_machine
+        if not settings.detect_machine or p is None:
+            if not tone and quiet >= _frames(settings.human_silence_ms):
+                return Judgement(VerdictKind.HUMAN, "greeting, then silence")
+            if not settings.detect_machine and voiced >= LONG_TALK_FRAMES:
+                return Judgement(VerdictKind.HUMAN, "speech; machines are not told apart")
+            return None
+        if p >= settings.machine_probability and voiced >= MIN_MACHINE_FRAMES:
+            return Judgement(VerdictKind.MACHINE, "greeting of a recording")
+        if tone:
+            return None
+        if quiet >= _frames(settings.sure_silence_ms) and p < settings.sure_probability:
+            return Judgement(VerdictKind.HUMAN, "short greeting, then silence")
+        if quiet >= _frames(settings.human_silence_ms) and p < settings.human_probability:
+            return Judgement(VerdictKind.HUMAN, "greeting, then silence")
+        if quiet >= _frames(settings.undecided_silence_ms):
+            if p < settings.undecided_probability:
+                return Judgement(VerdictKind.HUMAN, "rather a person, after a long silence")
+            return Judgement(VerdictKind.MACHINE, "rather a recording, after a long silence")
         return None
 
-    def _heard(self, kind: VerdictKind, cause: str, evidence: dict[str, float], quiet: int) -> Judgement:
-        if quiet:
-            self.speech_end_frame = self._talk_end
-            self._forget()
-        return Judgement(kind, cause, evidence)
+    def _judge_again(self, voiced: int) -> Judgement | None:
+        p = self._p_machine
+        if not self._settings.detect_machine or p is None or self._talk_start is None:
+            return None
+        if p >= self._settings.revise_probability and voiced >= MIN_REVISION_FRAMES:
+            return Judgement(VerdictKind.MACHINE, "talks on")
+        return None
 
     def _forget(self) -> None:
         self._talk_start, self._talking_since, self._voiced = None, None, 0
+
+
+def _frames(duration_ms: int) -> int:
+    return max(1, duration_ms // 20)

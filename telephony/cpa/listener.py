@@ -84,6 +84,16 @@ class Listener:
         """The spurt under way turned out to be the beginning of a tone."""
         self.greeting.speech_was_tone()
 
+    @property
+    def wants_voice(self) -> bool:
+        """Whether it still matters how likely a machine is."""
+        undecided = self.verdict is None or self.verdict in REVISABLE
+        return self.connected and self._settings.detect_machine and undecided and not self.done
+
+    def voice_judged(self, machine_probability: float) -> bool:
+        """The model's opinion on the greeting so far; True when it is strong enough to `evaluate` at once."""
+        return self.greeting.voice_judged(machine_probability, self.verdict)
+
     def burst_began(self, burst: Burst, now: int) -> list[Finding]:
         """A burst has lasted long enough to be one."""
         self._tone_heard = True
@@ -177,7 +187,7 @@ class Listener:
             return
         due = min(self.beep.due_frame, self.tones.due_frame(now))
         if self.connected:
-            due = min(due, self.greeting.due_frame(self.verdict))
+            due = min(due, self.greeting.due_frame(self.verdict, now))
             if self.verdict is None:
                 due = min(due, self._guard)
                 if self._is_silent():
