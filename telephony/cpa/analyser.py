@@ -8,9 +8,10 @@ import numpy.typing as npt
 
 from telephony.contract import AnalysisSettings, VerdictKind
 from telephony.cpa.activity import Activity, Frames, Indices, SpeechTracker, level_dbfs
-from telephony.cpa.bursts import FRAME_S, BurstTracker
+from telephony.cpa.bursts import FRAME_S, Burst, BurstTracker
 from telephony.cpa.finding import NEVER, Finding
 from telephony.cpa.forest import VoiceModel, shipped_model
+from telephony.cpa.history import HISTORY_FRAMES, History
 from telephony.cpa.listener import Listener
 from telephony.cpa.spectrum import FRAME_SAMPLES, WINDOW_SAMPLES, ToneBank
 from telephony.cpa.voice import VoiceTracker
@@ -55,7 +56,8 @@ class Analyser:
     def __init__(self, n_channels: int, model: VoiceModel | None = None) -> None:
         self._model: VoiceModel = model or shipped_model()
         self._bank = ToneBank()
-        self._bursts = BurstTracker(n_channels)
+        self._history = History(n_channels)
+        self._bursts = BurstTracker(n_channels, self._history, self._admits)
         self._speech = SpeechTracker(n_channels)
         self._voice = VoiceTracker(n_channels)
         self._judging = np.zeros(n_channels, dtype=np.bool_)  # which calls the model is asked about
@@ -90,6 +92,7 @@ class Analyser:
             listener = earlier
         else:
             self._bursts.reset(channel)
+            self._history.reset(channel)
             self._speech.reset(channel)
             self._voice.reset(channel, 0)
             self._frame[channel] = 0
@@ -139,6 +142,7 @@ class Analyser:
         frame = self._frame[rows]
         self._frame[rows] = frame + 1
 
+        self._history.append(rows, frame, pcm[rows])
         ended, begun, sounding = self._bursts.step(rows, frame, self._bank.measure(window))
         level = level_dbfs(window[:, FRAME_SAMPLES:])
         talking, quieted, activity = self._speech.step(rows, frame, level, sounding)
@@ -166,8 +170,11 @@ class Analyser:
         self._ask_model(rows, frame, activity)
         for channel in rows[self._due[rows] <= frame + 1].tolist():
             if (listener := self._listeners[channel]) is not None:
-                now = self._now(channel)
-                self._collect(verdicts, channel, listener.evaluate(now, self._bursts.current(channel)), now_s)
+                now, running = self._now(channel), self._bursts.current(channel)
+                samples = None
+                if running is not None:
+                    samples = self._history.frames(channel, max(running.start + 1, now - HISTORY_FRAMES), now)[1]
+                self._collect(verdicts, channel, listener.evaluate(now, running, samples), now_s)
         return verdicts
 
     def _ask_model(self, rows: Indices, frame: Frames, activity: Activity) -> None:
@@ -183,6 +190,10 @@ class Analyser:
             listener = self._listeners[channel]
             if listener is not None and listener.voice_judged(p_machine):
                 self._due[channel] = 0
+
+    def _admits(self, channel: int, burst: Burst) -> bool:
+        listener = self._listeners[channel]
+        return listener is not None and listener.tones.admits(burst)
 
     def _now(self, channel: int) -> int:
         return int(self._frame[channel])

@@ -1,74 +1,123 @@
-"""The judge of recording tones: which burst is the beep after which a machine records."""
+"""The judge of recording tones: which burst, or row of bursts, is the beep after which a machine records.
+
+Mailboxes beep in many ways: one tone of 60 ms to 3 s, two at once, a step from one to another, a row of short ones,
+fading away or with harmonics. They are pure, they stand alone, and nothing follows them. What is no beep: the digits of
+somebody's keypad, melodies, sung vowels, and the tones of networks and fax machines, which come again.
+"""
 
 from typing import Final
 
-from telephony.cpa import cadence, sit
+from telephony.cpa import carriers, sit
 from telephony.cpa.bursts import Burst
 from telephony.cpa.finding import NEVER
-from telephony.cpa.progress import is_cng
-from telephony.cpa.spectrum import SINGLE_TONE
-from telephony.cpa.tones import BEEP_HZ, TonePlan
+from telephony.cpa.spectrum import DUAL_TONE, SINGLE_TONE
 
-BEEP_FRAMES: Final = (7, 130)  # 140 ms .. 2.6 s
-BEEP_PURITY: Final = 0.93  # 12 dB of noise; nasals reach 0.92
+BEEP_HZ: Final = (385.0, 2150.0)
+"""Range of a recording beep. Lower pure tones are too often sung or drawn-out vowels."""
+
+BEEP_S: Final = (0.05, 3.2)
+SINGLE_SHARE: Final = 0.80  # of the energy, in one line: 10 dB of noise leaves 0.91, a square wave's harmonics 0.83
+DUAL_SHARE: Final = 0.80
 BEEP_SPREAD_HZ: Final = 5.0
-BEEP_FILL_RATIO: Final = 0.75
-BEEP_WAIT_FRAMES: Final = 4  # for a further tone: then it is no recording tone
-BEEP_WAIT_SIT_FRAMES: Final = 20  # for the next segment of a SIT, whose beginning may be lost
-BEEP_WAIT_PLAN_FRAMES: Final = 60  # for the repeat of a call progress tone of that frequency
-BEEP_WAIT_RINGBACK_FRAMES: Final = 320  # the same where nobody spoke: the longest pause of a ringback is 5 s
-BEEP_WAIT_CNG_FRAMES: Final = 180
+DUAL_SPREAD_HZ: Final = 8.0
+BEEP_FILL_RATIO: Final = 0.7
+JOINED_GAP_S: Final = 0.35  # within a row of beeps
+MOST_BEEPS: Final = 8
+MOST_PITCHES: Final = 2
+SAME_PITCH_RATIO: Final = 0.03
+WAIT_FRAMES: Final = 14  # for a further tone, which belongs to the row or makes it a melody
+WAIT_SIT_FRAMES: Final = 20  # for the next segment of a SIT, whose beginning may be lost
+WAIT_PLAN_FRAMES: Final = 60  # for the repeat of a call progress tone of that frequency
+WAIT_RINGBACK_FRAMES: Final = 320  # the same where nobody spoke: the longest pause of a ringback is 5 s
+WAIT_CNG_FRAMES: Final = 180
+
+DTMF_ROWS_HZ: Final = (697.0, 770.0, 852.0, 941.0)
+DTMF_COLUMNS_HZ: Final = (1209.0, 1336.0, 1477.0, 1633.0)
+DTMF_RATIO: Final = 0.02
+
+
+def is_dtmf(burst: Burst) -> bool:
+    """Whether a burst is a key of a telephone (ITU-T Q.23: 1.5 %, and a little for the measurement)."""
+    if burst.code != DUAL_TONE or len(burst.lines) < 2:
+        return False
+    low, high = sorted(line.hz for line in burst.lines[:2])
+    return any(abs(low - hz) <= DTMF_RATIO * hz for hz in DTMF_ROWS_HZ) and any(
+        abs(high - hz) <= DTMF_RATIO * hz for hz in DTMF_COLUMNS_HZ
+    )
+
+
+def may_be_beep(burst: Burst) -> bool:
+    """Whether a finished burst by itself is like a recording tone."""
+    if not (BEEP_HZ[0] <= burst.hz <= BEEP_HZ[1] and BEEP_S[0] <= burst.duration_s <= BEEP_S[1]):
+        return False
+    if burst.fill < BEEP_FILL_RATIO or is_dtmf(burst):
+        return False
+    shares = [line.share for line in burst.lines]
+    if burst.code == SINGLE_TONE and (not shares or shares[0] >= SINGLE_SHARE):
+        return burst.spread_hz <= BEEP_SPREAD_HZ
+    return (
+        burst.code in (SINGLE_TONE, DUAL_TONE) and sum(shares[:2]) >= DUAL_SHARE and burst.spread_hz <= DUAL_SPREAD_HZ
+    )
 
 
 class BeepJudge:
-    """Holds the burst that may be a recording tone until nothing contradicts it any more."""
+    """Holds the row of bursts that may be a recording tone until nothing contradicts it any more."""
 
     def __init__(self) -> None:
-        self._candidate: Burst | None = None
+        self._row: list[Burst] = []
+        self._spoilt = False
+        self._plan_tone = False
         self._due = NEVER
 
     @property
     def pending(self) -> bool:
-        """Whether a burst waits to be judged."""
-        return self._candidate is not None
+        """Whether bursts wait to be judged."""
+        return bool(self._row)
 
     @property
     def due_frame(self) -> int:
-        """When the waiting burst can be judged; NEVER when none waits."""
+        """When the waiting bursts can be judged; NEVER when none wait."""
         return self._due
 
-    def consider(self, burst: Burst, now: int, plan: TonePlan, spoke: bool) -> None:
-        """An announced burst of an answered call ended; ``spoke``: speech was heard before it."""
-        length = burst.end - burst.start
-        if burst.code != SINGLE_TONE:
-            return
-        if not (BEEP_HZ[0] <= burst.hz <= BEEP_HZ[1] and BEEP_FRAMES[0] <= length <= BEEP_FRAMES[1]):
-            return
-        if burst.purity < BEEP_PURITY or burst.spread_hz > BEEP_SPREAD_HZ or burst.fill < BEEP_FILL_RATIO:
-            return  # a hummed or sung sound
-        wait = BEEP_WAIT_FRAMES
-        if _is_plan_tone(plan, burst):
-            wait = BEEP_WAIT_PLAN_FRAMES if spoke else BEEP_WAIT_RINGBACK_FRAMES
-        elif is_cng(burst) and not spoke:
-            wait = BEEP_WAIT_CNG_FRAMES
-        elif sit.may_be_segment(burst) and not spoke:
-            wait = BEEP_WAIT_SIT_FRAMES
-        self._candidate, self._due = burst, now + wait
+    def consider(self, burst: Burst, now: int, plan_tone: bool, spoke: bool) -> None:
+        """
+        An announced burst of an answered call ended.
 
-    def speech_began(self, plan: TonePlan) -> None:
+        ``plan_tone``: its frequencies are those of a tone of the network; ``spoke``: speech was heard before it.
+        """
+        if self._row and burst.begin_s - self._row[-1].finish_s > JOINED_GAP_S:
+            self._forget()
+        if not self._row:
+            self._spoilt = False
+        fits = may_be_beep(burst)
+        if not fits and not self._row:
+            return
+        self._row.append(burst)
+        pitches: list[float] = []
+        for one in self._row:
+            if not any(abs(one.hz - hz) <= SAME_PITCH_RATIO * hz for hz in pitches):
+                pitches.append(one.hz)
+        self._spoilt |= not fits or len(self._row) > MOST_BEEPS or len(pitches) > MOST_PITCHES
+        self._plan_tone = plan_tone
+        wait = WAIT_FRAMES
+        if plan_tone:
+            wait = WAIT_PLAN_FRAMES if spoke else WAIT_RINGBACK_FRAMES
+        elif carriers.is_cng(burst):
+            wait = WAIT_CNG_FRAMES if not spoke else WAIT_FRAMES
+        elif sit.may_be_segment(burst) and not spoke:
+            wait = WAIT_SIT_FRAMES
+        self._due = now + wait
+
+    def speech_began(self) -> None:
         """Who speaks after a tone of the network was called by it: that was no recording tone."""
-        if self._candidate is not None and _is_plan_tone(plan, self._candidate):
+        if self._row and self._plan_tone:
             self._forget()
 
-    def take(self, latest: Burst) -> Burst | None:
-        """The waiting burst, now due, unless more tones came (a melody, a SIT); ``latest`` is the last burst heard."""
-        burst = self._candidate
+    def take(self) -> tuple[Burst, Burst] | None:
+        """First and last burst of the row, now due, when it is a recording tone."""
+        row, spoilt = self._row, self._spoilt
         self._forget()
-        return None if burst is None or latest.start > burst.start else burst
+        return (row[0], row[-1]) if row and not spoilt else None
 
     def _forget(self) -> None:
-        self._candidate, self._due = None, NEVER
-
-
-def _is_plan_tone(plan: TonePlan, burst: Burst) -> bool:
-    return any(cadence.matches_frequency(tone, burst) for tone in plan.tones)
+        self._row, self._due, self._plan_tone = [], NEVER, False

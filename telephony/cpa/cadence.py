@@ -8,52 +8,113 @@ congestion (.2 six times, then .6) as soon as a pause decides.
 from typing import Final
 
 from telephony.contract import VerdictKind
-from telephony.cpa.bursts import FRAME_S, Burst
-from telephony.cpa.spectrum import FIRST_PAIR, SINGLE_TONE
-from telephony.cpa.tones import PAIRS_HZ, Tone, TonePlan
+from telephony.cpa.bursts import Burst
+from telephony.cpa.spectrum import SINGLE_TONE
+from telephony.cpa.tones import Tone, TonePlan
 
-TOLERANCE_S: Final = 0.05
-TOLERANCE_RATIO: Final = 0.15
-FREQUENCY_RATIO: Final = 0.022  # exchanges keep 1-2 %; 420, 425 and 440 are different plans
+TOLERANCE_S: Final = 0.045
+TOLERANCE_RATIO: Final = 0.14  # E.180 lets exchanges be 10 % off
+FREQUENCY_RATIO: Final = 0.03
+LOWEST_TOLERANCE_HZ: Final = 12.0
+MAIN_LINE_RATIO: Final = 0.06  # 12 dB below the strongest
+SHORT_FRAMES: Final = 9
+"""The audio of a shorter burst does not tell lines apart that are 25 Hz from each other."""
+
 MIN_ELEMENTS: Final = 3
 """On, off, on: less is one burst, which speech or a beep can imitate."""
 
 SETTLE_ELEMENTS: Final = 9
 """So many elements without a decision: two kinds share the cadence, and the plan's order decides."""
 
+OPEN_PAUSE_S: Final = 0.8
+"""A ringback that nobody has answered is believed after its first burst and this much silence, if no other tone of
+the plan has so long a pause after such a burst."""
+
+
+def _tolerance(hz: float) -> float:
+    return max(LOWEST_TOLERANCE_HZ, FREQUENCY_RATIO * hz)
+
+
+def is_near(tone: Tone, burst: Burst) -> bool:
+    """Whether the centre of a burst's energy may be that of the tone: all that can be said of a short burst."""
+    if burst.code != SINGLE_TONE:
+        return False
+    if len(tone.hz) == 1:
+        return abs(burst.hz - tone.hz[0]) <= _tolerance(tone.hz[0])
+    low, high = min(tone.hz), max(tone.hz)
+    margin = 0.2 * (high - low)  # a difference in level moves the centre
+    return low + margin <= burst.hz <= high - margin
+
+
+def may_become(tone: Tone, burst: Burst) -> bool:
+    """Whether a young burst of several lines may be the beginning of the tone."""
+    if not is_near(tone, burst) or not burst.lines:
+        return False
+    low, high = min(tone.hz) - tone.modulated_hz, max(tone.hz) + tone.modulated_hz
+    main = [line for line in burst.lines if line.share >= 0.1 * burst.lines[0].share]
+    if not all(low - 22.0 <= line.hz <= high + 22.0 for line in main):
+        return False
+    if high - low >= 80.0:
+        return all(any(abs(line.hz - hz) <= 16.0 for line in main) for hz in tone.hz)
+    return True
+
 
 def matches_frequency(tone: Tone, burst: Burst) -> bool:
     """Whether a burst has the frequencies of a tone."""
-    if len(tone.hz) == 2:
-        return burst.code >= FIRST_PAIR and PAIRS_HZ[burst.code - FIRST_PAIR] == tone.hz
-    return burst.code == SINGLE_TONE and abs(burst.hz - tone.hz[0]) <= FREQUENCY_RATIO * tone.hz[0]
+    if not burst.lines or burst.end - burst.start < SHORT_FRAMES:
+        return is_near(tone, burst)
+    if burst.code != SINGLE_TONE:
+        return False
+    main = [line.hz for line in burst.lines if line.share >= MAIN_LINE_RATIO * burst.lines[0].share]
+    if tone.modulated_hz:
+        reach = 2.2 * tone.modulated_hz + 4.0
+        return is_near(tone, burst) and all(abs(hz - tone.hz[0]) <= reach for hz in main)
+    if len(tone.hz) == 1:
+        return all(abs(hz - tone.hz[0]) <= _tolerance(tone.hz[0]) for hz in main)
+    tolerance = min(_tolerance(tone.hz[0]), 0.45 * abs(tone.hz[1] - tone.hz[0]))
+    return all(any(abs(hz - wanted) <= tolerance for hz in main) for wanted in tone.hz) and all(
+        any(abs(hz - wanted) <= tolerance for wanted in tone.hz) for hz in main
+    )
 
 
-def identify(plan: TonePlan, bursts: list[Burst], sounding: Burst | None, first_cut: bool) -> Tone | None:
+def identify(
+    plan: TonePlan, bursts: list[Burst], sounding: Burst | None, first_cut: bool, pause_s: float | None = None
+) -> Tone | None:
     """
     Find the tone that the latest bursts are.
 
     ``bursts`` have ended; ``sounding`` goes on now, so it closes the pause before it but has no duration yet.
-    ``first_cut``: the first burst may have begun before analysis did.
+    ``first_cut``: the first burst may have begun before analysis did. ``pause_s``: the silence since the last burst,
+    where one burst and the silence after it may be believed (early media); None where they may not.
     """
-    latest = sounding or (bursts[-1] if bursts else None)
-    if latest is None:
+    if not bursts:
         return None
-    candidates = [tone for tone in plan.tones if matches_frequency(tone, latest)]
+    latest = sounding or bursts[-1]
+    candidates = [tone for tone in plan.tones if tone.cadence_s and matches_frequency(tone, latest)]
     if not candidates:
         return None
-    run: list[Burst] = []
-    for index in range(len(bursts) - 1, -1, -1):
-        if not matches_frequency(candidates[0], bursts[index]):
-            break
-        run.insert(0, bursts[index])
+    run = _latest_run(candidates, bursts)
+    candidates = [tone for tone in candidates if run and all(matches_frequency(tone, burst) for burst in run)]
     cut = first_cut and len(run) == len(bursts)
     # Old bursts are dropped one by one: a clipped first burst must not spoil what follows it for ever.
     for begin in range(max(0, len(run) - 7), len(run)):
-        found = _decide(candidates, _elements(run[begin:], sounding), cut and begin == 0)
+        elements = _elements(run[begin:], sounding)
+        found = _decide(candidates, elements, cut and begin == 0)
+        if found is None and pause_s is not None and sounding is None:
+            found = _decide_open(candidates, elements, pause_s, cut and begin == 0)
         if found is not None:
             return found
     return None
+
+
+def _latest_run(candidates: list[Tone], bursts: list[Burst]) -> list[Burst]:
+    """The latest bursts that are of one kind of tone."""
+    run: list[Burst] = []
+    for burst in reversed(bursts):
+        if not any(matches_frequency(tone, burst) for tone in candidates):
+            break
+        run.insert(0, burst)
+    return run
 
 
 def _elements(run: list[Burst], sounding: Burst | None) -> list[float]:
@@ -61,32 +122,50 @@ def _elements(run: list[Burst], sounding: Burst | None) -> list[float]:
     for burst, following in zip(run, [*run[1:], sounding], strict=True):
         elements.append(burst.duration_s)
         if following is not None:
-            elements.append((following.start - burst.end) * FRAME_S)
+            elements.append(following.begin_s - burst.finish_s)
     return elements
 
 
 def _decide(candidates: list[Tone], elements: list[float], first_cut: bool) -> Tone | None:
-    fitting = [tone for tone in candidates if _fits(tone.cadence_s, elements, first_cut)]
+    fitting = [(error, tone) for tone in candidates if (error := _error(tone.cadence_s, elements, first_cut)) <= 1.0]
     if not fitting:
         return None
-    kinds = {tone.kind for tone in fitting}
-    best = fitting[0]
-    if len(kinds) > 1 and len(elements) < SETTLE_ELEMENTS and len({tone.cadence_s for tone in fitting}) > 1:
-        return None
+    kinds = {tone.kind for _, tone in fitting}
+    best = fitting[0][1]
+    if len(kinds) > 1 and len({tone.cadence_s for _, tone in fitting}) > 1:
+        if len(elements) < SETTLE_ELEMENTS:
+            return None
+        best = min(fitting, key=lambda one: one[0])[1]
     # The long pause of a ringback, closed by its next burst, is evidence enough.
     needed = 2 if best.kind is VerdictKind.RINGBACK and len(best.cadence_s) == 2 else MIN_ELEMENTS
     return best if len(elements) >= needed else None
 
 
-def _fits(cadence_s: tuple[float, ...], elements: list[float], first_cut: bool) -> bool:
+def _decide_open(candidates: list[Tone], elements: list[float], pause_s: float, first_cut: bool) -> Tone | None:
+    """The ringback that a burst and the silence after it, which goes on, must be; None when they may be others."""
+    if pause_s < OPEN_PAUSE_S or first_cut:
+        return None
+    fitting = [tone for tone in candidates if _error(tone.cadence_s, elements, False, pause_s) <= 1.0]
+    if not fitting or any(tone.kind is not VerdictKind.RINGBACK for tone in fitting):
+        return None
+    return fitting[0]
+
+
+def _error(
+    cadence_s: tuple[float, ...], elements: list[float], first_cut: bool, open_pause_s: float | None = None
+) -> float:
+    """How far the worst element is off, in tolerances, at the best starting point; above 1 it does not fit."""
+    best = float("inf")
     for shift in range(0, len(cadence_s), 2):
+        worst = 0.0
         for index, heard_s in enumerate(elements):
             expected_s = cadence_s[(shift + index) % len(cadence_s)]
             tolerance_s = max(TOLERANCE_S, TOLERANCE_RATIO * expected_s)
             if first_cut and index == 0 and heard_s <= expected_s + tolerance_s:
                 continue
-            if abs(heard_s - expected_s) > tolerance_s:
-                break
-        else:
-            return True
-    return False
+            worst = max(worst, abs(heard_s - expected_s) / tolerance_s)
+        if open_pause_s is not None:
+            expected_s = cadence_s[(shift + len(elements)) % len(cadence_s)]
+            worst = max(worst, open_pause_s / (expected_s + max(TOLERANCE_S, TOLERANCE_RATIO * expected_s)))
+        best = min(best, worst)
+    return best

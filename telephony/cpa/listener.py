@@ -24,6 +24,7 @@ from telephony.cpa.beep import BeepJudge
 from telephony.cpa.bursts import FRAME_S, Burst
 from telephony.cpa.finding import FINAL_TONES, INFORMATION, NEVER, REVISABLE, Finding, Judgement
 from telephony.cpa.greeting import GreetingJudge
+from telephony.cpa.history import Samples
 from telephony.cpa.progress import ToneJudge
 
 __all__ = ["FINAL_TONES", "INFORMATION", "NEVER", "REVISABLE", "Finding", "Listener"]
@@ -70,7 +71,7 @@ class Listener:
         if not self.connected:
             return []
         self.greeting.speech_began(start)
-        self.beep.speech_began(self.tones.plan)
+        self.beep.speech_began()
         return self.evaluate(now)
 
     def speech_ended(self, spurt: Spurt, now: int) -> list[Finding]:
@@ -103,18 +104,21 @@ class Listener:
     def burst_ended(self, burst: Burst, now: int) -> list[Finding]:
         """An announced burst ended."""
         burst = self.tones.whole(burst)
-        found = self._tone_found(self.tones.burst_ended(burst))
+        found = self._tone_found(self.tones.burst_ended(burst, now))
         tail_of_early_media = burst.start < self._origin  # of the network's ringback
         if self.connected and self._settings.detect_machine and not self.done and not tail_of_early_media:
-            self.beep.consider(burst, now, self.tones.plan, self.greeting.spoke)
+            self.beep.consider(burst, now, self.tones.is_plan_tone(burst), self.greeting.spoke)
         return found + self.evaluate(now)
 
-    def evaluate(self, now: int, sounding: Burst | None = None) -> list[Finding]:
-        """Judge everything that depends on time passing. ``sounding`` is the running burst with its present end."""
+    def evaluate(self, now: int, sounding: Burst | None = None, samples: Samples | None = None) -> list[Finding]:
+        """
+        Judge everything that depends on time passing.
+
+        ``sounding`` is the running burst with its present end, ``samples`` its latest audio.
+        """
         if self.done:
             return []
-        goes_on = sounding is not None and self.tones.sounding is not None
-        if sounding is not None and goes_on and (found := self._tone_found(self.tones.burst_goes_on(sounding))):
+        if found := self._tone_found(self._tone_judged(now, sounding, samples)):
             return found
         if now >= self.beep.due_frame and self.tones.sounding is None and (found := self._beep_found()):
             return found
@@ -122,15 +126,22 @@ class Listener:
         self._schedule(now)
         return found
 
+    def _tone_judged(self, now: int, sounding: Burst | None, samples: Samples | None) -> Judgement | None:
+        if self.tones.sounding is None:
+            return self.tones.silence_goes_on(now, not self.connected, self.greeting.spoke)
+        if sounding is None or samples is None:
+            return None
+        return self.tones.burst_goes_on(sounding, samples)
+
     # --- verdicts -----------------------------------------------------------------------------------------------
 
     def _tone_found(self, judgement: Judgement | None) -> list[Finding]:
-        """A tone that ends the analysis or informs. After a person or machine was found only a fax may overrule it."""
+        """A tone that ends the analysis or informs. Over a person or machine only a fax or modem wins."""
         if judgement is None or not self._settings.detect_tones:
             return []
         if judgement.kind in INFORMATION:
             return [Finding(judgement.kind, judgement.cause, self.connected, evidence=judgement.evidence)]
-        if self.verdict is not None and judgement.kind is not VerdictKind.FAX:
+        if self.verdict is not None and judgement.kind not in (VerdictKind.FAX, VerdictKind.MODEM):
             return []  # busy after a greeting: they hung up; the signalling says so
         found = self._speech_finding(judgement)
         self.done, self.due_frame = True, NEVER
@@ -143,12 +154,18 @@ class Listener:
         return Finding(judgement.kind, judgement.cause, self.connected, end, revises, judgement.evidence)
 
     def _beep_found(self) -> list[Finding]:
-        burst = self.beep.take(self.tones.bursts[-1])
+        row = self.beep.take()
         if self.verdict is None and (found := self._tone_found(self.tones.partial_sit())):
             return found
-        if burst is None:
+        if row is None:
             return []
-        evidence = {"hz": burst.hz, "beep_s": burst.duration_s}
+        first, last = row
+        evidence = {
+            "hz": first.lines[0].hz if first.lines else first.hz,
+            "beep_s": last.finish_s - first.begin_s,
+            "beep_at_s": first.begin_s,
+            "beep_end_s": last.finish_s,
+        }
         found = []
         if self.verdict is not VerdictKind.MACHINE:
             found.append(self._speech_finding(Judgement(VerdictKind.MACHINE, "beep", evidence)))
@@ -185,7 +202,7 @@ class Listener:
         if self.done:
             self.due_frame = NEVER
             return
-        due = min(self.beep.due_frame, self.tones.due_frame(now))
+        due = min(self.beep.due_frame, self.tones.due_frame(now, not self.connected))
         if self.connected:
             due = min(due, self.greeting.due_frame(self.verdict, now))
             if self.verdict is None:

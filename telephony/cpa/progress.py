@@ -4,24 +4,23 @@ from dataclasses import replace
 from typing import Final
 
 from telephony.contract import AnalysisSettings, VerdictKind
-from telephony.cpa import cadence, sit
+from telephony.cpa import cadence, carriers, sit
 from telephony.cpa.bursts import FRAME_S, Burst, is_resumed
 from telephony.cpa.finding import NEVER, Judgement
-from telephony.cpa.spectrum import FSK, SINGLE_TONE
-from telephony.cpa.tones import (
-    ANSWER_TONE_TOLERANCE_HZ,
-    BELL_ANSWER_HZ,
-    CED_HZ,
-    CNG_CADENCE_S,
-    CNG_HZ,
-    CNG_TOLERANCE_HZ,
-    TonePlan,
-    tone_plan,
-)
+from telephony.cpa.history import Samples
+from telephony.cpa.tones import Tone, TonePlan, tone_plan
 
-ANSWER_TONE_FRAMES: Final = 25  # 500 ms of CED; the shortest legal one lasts 2.6 s
-FSK_FRAMES: Final = 30
 KEPT_BURSTS: Final = 12
+CONTINUOUS_S: Final = 1.8
+"""A tone without cadence is one that goes on for so long, and longer than any burst of the plan's other tones."""
+
+CONTINUOUS_MARGIN_S: Final = 0.4
+CNG_ALONE_FRAMES: Final = 6
+"""A calling tone that nothing preceded is believed at its first burst, when no further tone follows at once."""
+
+OPEN_PAUSE_FRAMES: Final = round(cadence.OPEN_PAUSE_S / FRAME_S) + 1
+PAGER_FRAMES: Final = round(carriers.PAGER_SILENCE_S / FRAME_S)
+LOOK_FRAMES: Final = carriers.CARRIER_FRAMES + 4
 
 
 class ToneJudge:
@@ -31,36 +30,63 @@ class ToneJudge:
         self.plan: TonePlan = tone_plan(settings.tone_plan)
         self.bursts: list[Burst] = []
         self.sounding: Burst | None = None
-        self._resumed_start = NEVER
+        self._resumed: Burst | None = None
         self._rang = False
+        self._ended_frame = NEVER  # when the latest burst was known to have ended
 
     def choose(self, settings: AnalysisSettings) -> None:
         """The settings from here on."""
         self.plan = tone_plan(settings.tone_plan)
 
+    def admits(self, burst: Burst) -> bool:
+        """Whether a young burst of several lines may be one of the plan's tones."""
+        return any(cadence.may_become(tone, burst) for tone in self.plan.tones)
+
+    def is_plan_tone(self, burst: Burst) -> bool:
+        """Whether a burst has the frequencies of one of the plan's tones."""
+        return any(cadence.matches_frequency(tone, burst) for tone in self.plan.tones)
+
+    # --- events -------------------------------------------------------------------------------------------------
+
     def burst_began(self, burst: Burst) -> Judgement | None:
         """A burst has lasted long enough to be one."""
-        self._resumed_start = NEVER
+        self._resumed = None
         if self.bursts and is_resumed(self.bursts[-1], burst):
-            self._resumed_start = self.bursts.pop().start
+            self._resumed = self.bursts.pop()
         self.sounding = self.whole(burst)
-        return self._by_cadence()
+        self._ended_frame = NEVER
+        return self._by_cadence(None)
 
-    def burst_ended(self, burst: Burst) -> Judgement | None:
+    def burst_ended(self, burst: Burst, now: int) -> Judgement | None:
         """An announced burst (as `whole` completes it) ended."""
         self.sounding = None
-        found = self._running(burst)
+        self._ended_frame = now
+        found = self._special_information(replace(burst, ended_s=burst.finish_s))
         self.bursts = [*self.bursts[-KEPT_BURSTS + 1 :], burst]
-        return found or self._by_cadence()
+        return found or self._by_cadence(None)
 
-    def burst_goes_on(self, burst: Burst) -> Judgement | None:
-        """The announced burst with its present end."""
+    def burst_goes_on(self, burst: Burst, samples: Samples) -> Judgement | None:
+        """The announced burst with its present end; ``samples`` are its latest audio."""
         self.sounding = self.whole(burst)
-        return self._running(self.sounding)
+        return (
+            self._special_information(self.sounding)
+            or carriers.judge_carrier(self.sounding, samples)
+            or self._continuous(self.sounding)
+        )
 
-    def whole(self, burst: Burst) -> Burst:
-        """The burst with the part that a lost packet split off."""
-        return replace(burst, start=min(burst.start, self._resumed_start))
+    def silence_goes_on(self, now: int, early_media: bool, spoke: bool) -> Judgement | None:
+        """No tone sounds at frame ``now``; ``spoke``: speech was heard before."""
+        if self.sounding is not None or not self.bursts or self._ended_frame == NEVER:
+            return None
+        waited = now - self._ended_frame
+        if carriers.is_cng(self.bursts[-1]) and len(self.bursts) == 1 and not spoke and waited >= CNG_ALONE_FRAMES:
+            burst = self.bursts[-1]
+            return Judgement(VerdictKind.FAX, "calling fax tone", {"hz": burst.hz, "tone_s": burst.duration_s})
+        if not spoke and waited >= PAGER_FRAMES and (beeps := carriers.pager_beeps(self.bursts)):
+            evidence = {"hz": beeps[-1].hz, "beeps": float(len(beeps)), "tone_s": beeps[-1].duration_s}
+            return Judgement(VerdictKind.PAGER, "short equal beeps", evidence)
+        pause_s = now * FRAME_S - self.bursts[-1].finish_s
+        return self._by_cadence(pause_s) if early_media else None
 
     def partial_sit(self) -> Judgement | None:
         """A special information tone whose last segment did not come."""
@@ -69,53 +95,74 @@ class ToneJudge:
             return None
         return Judgement(kind, "special information tone, in part", {"hz": self.bursts[-1].hz})
 
-    def due_frame(self, now: int) -> int:
+    def whole(self, burst: Burst) -> Burst:
+        """The burst with the part that a lost packet split off."""
+        if self._resumed is None:
+            return burst
+        return replace(burst, start=self._resumed.start, onset_s=self._resumed.onset_s)
+
+    def due_frame(self, now: int, early_media: bool) -> int:
         """When to ask again."""
-        if self.sounding is not None and now - self.sounding.start <= FSK_FRAMES + 10:
-            return now + 1
-        return NEVER
+        if self.sounding is not None:
+            age = now - self.sounding.start
+            wanted = sit.is_third_segment(self.sounding) or carriers.may_be_carrier(self.sounding)
+            if wanted and age <= LOOK_FRAMES:
+                return now + 1
+            needed = self._needed_continuous(self.sounding)
+            return max(now + 1, self.sounding.start + needed) if age <= needed + 25 else NEVER
+        if self._ended_frame == NEVER:
+            return NEVER
+        steps = [self._ended_frame + CNG_ALONE_FRAMES, self._ended_frame + PAGER_FRAMES]
+        if early_media and not self._rang:
+            steps.append(self._ended_frame + OPEN_PAUSE_FRAMES)
+        return min((step for step in steps if step > now), default=NEVER)
 
-    def _running(self, burst: Burst) -> Judgement | None:
-        """SIT by its third segment, fax by an answer tone that has lasted long enough."""
-        length = burst.end - burst.start
-        if sit.is_third_segment(burst) and length >= sit.CONFIRM_FRAMES:
-            kind = sit.classify(self.bursts, burst)
-            if kind is not None:
-                hz = [*(b.hz for b in self.bursts[-2:]), burst.hz]
-                names = ("first_hz", "second_hz", "third_hz")[-len(hz) :]
-                return Judgement(kind, "special information tone", dict(zip(names, hz, strict=True)))
-        if burst.code == SINGLE_TONE and length >= ANSWER_TONE_FRAMES:
-            for hz_wanted, cause in ((CED_HZ, "fax answer tone"), (BELL_ANSWER_HZ, "modem answer tone")):
-                if abs(burst.hz - hz_wanted) <= ANSWER_TONE_TOLERANCE_HZ:
-                    return Judgement(VerdictKind.FAX, cause, {"hz": burst.hz, "tone_s": burst.duration_s})
-        if burst.code == FSK and length >= FSK_FRAMES:
-            return Judgement(VerdictKind.FAX, "V.21 signal", {"tone_s": burst.duration_s})
-        return None
+    # --- judgements ---------------------------------------------------------------------------------------------
 
-    def _by_cadence(self) -> Judgement | None:
+    def _special_information(self, burst: Burst) -> Judgement | None:
+        if burst.end - burst.start < sit.CONFIRM_FRAMES or not sit.is_third_segment(burst):
+            return None
+        kind = sit.classify(self.bursts, burst)
+        if kind is None:
+            return None
+        segments = [*self.bursts[-2:], burst]
+        evidence: dict[str, float] = {}
+        for name, segment in zip(("first", "second", "third")[-len(segments) :], segments, strict=True):
+            evidence[f"{name}_hz"] = segment.lines[0].hz if segment.lines else segment.hz
+            evidence[f"{name}_s"] = segment.duration_s
+        return Judgement(kind, "special information tone", evidence)
+
+    def _needed_continuous(self, burst: Burst) -> int:
+        """Frames after which a burst is longer than the bursts of all cadences of its frequency."""
+        bursts_s = [on for tone in self.plan.tones if cadence.is_near(tone, burst) for on in tone.cadence_s[::2]]
+        return round(max(CONTINUOUS_S, max(bursts_s, default=0.0) + CONTINUOUS_MARGIN_S) / FRAME_S)
+
+    def _continuous(self, burst: Burst) -> Judgement | None:
+        if burst.end - burst.start < self._needed_continuous(burst):
+            return None
+        tone = next((t for t in self.plan.tones if not t.cadence_s and cadence.matches_frequency(t, burst)), None)
+        if tone is None:
+            return None
+        return Judgement(tone.kind, f"{self.plan.name} {tone.kind} tone", _evidence(tone, burst))
+
+    def _by_cadence(self, pause_s: float | None) -> Judgement | None:
         """Ringback, busy, reorder by cadence; calling fax by its repeat."""
         first_cut = bool(self.bursts) and self.bursts[0].start <= 3
-        tone = cadence.identify(self.plan, self.bursts, self.sounding, first_cut)
+        tone = cadence.identify(self.plan, self.bursts, self.sounding, first_cut, pause_s)
         if tone is not None:
-            evidence = {"hz": tone.hz[0], "bursts": float(len(self.bursts))}
+            evidence = {**_evidence(tone, self.bursts[-1]), "bursts": float(len(self.bursts))}
             if tone.kind is not VerdictKind.RINGBACK:
                 return Judgement(tone.kind, f"{self.plan.name} {tone.kind} cadence", evidence)
             if not self._rang:
                 self._rang = True
                 return Judgement(tone.kind, f"{self.plan.name} ringback cadence", evidence)
-        if self.sounding is not None and self.bursts and is_cng(self.bursts[-1]):
-            pause_s = (self.sounding.start - self.bursts[-1].end) * FRAME_S
-            again = abs(self.sounding.hz - CNG_HZ) <= CNG_TOLERANCE_HZ
-            if again and abs(pause_s - CNG_CADENCE_S[1]) < 0.5:
-                return Judgement(VerdictKind.FAX, "calling fax tone", {"hz": self.sounding.hz})
+        if self.sounding is not None and self.bursts and carriers.is_cng_again(self.bursts[-1], self.sounding):
+            return Judgement(VerdictKind.FAX, "calling fax tone", {"hz": self.sounding.hz})
         return None
 
 
-def is_cng(burst: Burst) -> bool:
-    """Whether a finished burst may be one of a calling fax."""
-    on_s = CNG_CADENCE_S[0]
-    return (
-        burst.code == SINGLE_TONE
-        and abs(burst.hz - CNG_HZ) <= CNG_TOLERANCE_HZ
-        and abs(burst.duration_s - on_s) <= 0.15 * on_s + 2 * FRAME_S
-    )
+def _evidence(tone: Tone, burst: Burst) -> dict[str, float]:
+    heard = {"hz": burst.lines[0].hz if burst.lines else burst.hz, "tone_s": burst.duration_s}
+    if len(tone.hz) > 1 and len(burst.lines) > 1:
+        heard["second_hz"] = burst.lines[1].hz
+    return heard

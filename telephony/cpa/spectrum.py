@@ -1,12 +1,12 @@
 """Which tone sounds in each channel, for all channels in a few array operations.
 
-Two measurements over the last 40 ms (320 samples) every 20 ms:
+Every 20 ms the last 40 ms (320 samples) are transformed, Hann-windowed, into bins of 25 Hz. A frame is
 
-- **Pairs** (ringback, busy...): the window is projected on the span of {cos f1, sin f1, cos f2, sin f2}; the share of
-  the energy in that subspace is the purity. Frequencies only 40 Hz apart cannot be told apart by a 25 Hz spectrum, but
-  a least-squares fit gives the amplitude of each. All projections are one matrix product.
-- **Single tones** (busy in most countries, SIT, fax, beep): a Hann-windowed spectrum; the share of energy within two
-  bins of the highest peak is the purity, and the ratio of the two highest bins gives the frequency to a few Hz.
+- a **tone** when one line holds most of the energy, or when the band of the call progress tones (350 to 650 Hz) does:
+  two frequencies of 40 Hz apart, or a tone modulated by 25 Hz, cannot be told from one in 40 ms, but the centre of
+  their energy stands as still as a single line. What such a tone is made of is measured once per burst, in `lines`;
+- a **dual** tone when two lines far apart share the energy (recording tones, DTMF);
+- a **keyed** carrier (FSK) when a band of a modem holds the energy, but no single line does.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-
-from telephony.cpa.tones import PAIRS_HZ
+import scipy.fft
 
 SAMPLE_RATE_HZ: Final = 8000
 FRAME_SAMPLES: Final = 160
@@ -24,36 +23,44 @@ BIN_HZ: Final = SAMPLE_RATE_HZ / WINDOW_SAMPLES
 
 NO_TONE: Final = 0
 SINGLE_TONE: Final = 1
-FSK: Final = 2
-FIRST_PAIR: Final = 3
-"""Codes of what a frame holds; ``FIRST_PAIR + k`` is ``PAIRS_HZ[k]``."""
+DUAL_TONE: Final = 2
+FSK: Final = 3
+"""Codes of what a frame holds. Call progress tones count as single ones here, whatever they are made of."""
 
-TONE_FLOOR_DBFS: Final = -48.0
-PAIR_PURITY: Final = 0.80  # 10 dB of noise leaves 0.91; speech is far below
-SINGLE_PURITY: Final = 0.84
-PAIR_TWIST_DB: Final = 10.0
-"""Largest level difference within a pair: a single 440 Hz also lies in the span of (440, 480)."""
-
-BETWEEN_HZ: Final = tuple(float(hz) for hz in range(396, 488, 6))
-"""One tone between the two of a pair lies nearly in their span (425 Hz in that of 400 and 450): the fit of a single
-tone at one of these must then be worse than that of the pair."""
+TONE_FLOOR_DBFS: Final = -50.0
+SINGLE_PURITY: Final = 0.80  # 10 dB of noise leaves 0.91; voiced speech is above now and then, but never stays
+BAND_PURITY: Final = 0.80
+DUAL_PURITY: Final = 0.82
+DUAL_TWIST_DB: Final = 12.0
 
 LOWEST_SINGLE_HZ: Final = 340.0  # below lie pitch and nasals of the voice, but no tone of any network
-PAIR_LEAD: Final = 0.02
+BAND_BINS: Final = slice(13, 29)  # 325 .. 700 Hz
+BAND_PEAK_BINS: Final = (13, 26)  # a line above 650 Hz leaks out of the band
 
 LOWEST_BIN: Final = 7  # 175 Hz: mains hum and rumble count neither as signal nor as tone
-FSK_BINS: Final = slice(61, 80)  # V.21 channel 2, 1650/1850 Hz at 300 bd, with its sidebands
-FSK_SHARE: Final = 0.90
+HIGHEST_BIN: Final = 144  # 3600 Hz: above there is nothing on a telephone line but quantising noise
+FSK_BANDS: Final = (
+    (slice(61, 80), 1750.0, (66, 74)),  # V.21 channel 2: 1650/1850 Hz at 300 bd, with its sidebands
+    (slice(76, 95), 2125.0, (81, 89)),  # Bell 103 answering: 2025/2225 Hz
+)
+FSK_SHARE: Final = 0.88
 FSK_SPREAD: Final = 0.97
-"""Of the energy in that band a keyed signal has less than this within two bins; a SIT's 1776.7 Hz has all of it."""
+"""Of the energy in that band a keyed signal has less than this within two bins."""
+
+FSK_PEAK_BINS: Final = 2  # the peak is this near to one of the two lines; a SIT's 1776.7 Hz lies between
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int8]
 
+_BAND_INDEX: Final = np.arange(BAND_BINS.start, BAND_BINS.stop, dtype=np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class ToneMeasure:
-    """Per channel: ``code`` int8, ``hz`` float32 (single tones only, else 0), ``purity`` float32 0..1."""
+    """
+    Per channel: ``code`` int8; ``hz`` float32, the line, or the centre of a call progress tone, or the lower line of a
+    dual tone, or the centre of an FSK band; ``purity`` float32, the share of the energy that is the tone, 0..1.
+    """
 
     code: Codes
     hz: Floats
@@ -61,59 +68,92 @@ class ToneMeasure:
 
 
 class ToneBank:
-    """The constant matrices; `measure` keeps no state."""
+    """The window and its transform; `measure` keeps no state."""
 
     def __init__(self) -> None:
-        t = np.arange(WINDOW_SAMPLES) / SAMPLE_RATE_HZ
-        orthonormal, amplitudes = [], []
-        between = []
-        for hz in BETWEEN_HZ:
-            basis = np.stack([np.cos(2 * np.pi * hz * t), np.sin(2 * np.pi * hz * t)], axis=1)
-            between.append(np.linalg.qr(basis)[0])
-        for pair in PAIRS_HZ:
-            basis = np.stack([wave(2 * np.pi * hz * t) for hz in pair for wave in (np.cos, np.sin)], axis=1)
-            orthonormal.append(np.linalg.qr(basis)[0])
-            amplitudes.append(np.linalg.pinv(basis).T)
-        self._matrix = np.concatenate(orthonormal + amplitudes + between, axis=1).astype(np.float32)
         self._hann = np.hanning(WINDOW_SAMPLES + 1)[:-1].astype(np.float32)
+        self._floor = np.float32(WINDOW_SAMPLES * (32768.0 * 10 ** (TONE_FLOOR_DBFS / 20)) ** 2)
 
     def measure(self, window: Floats) -> ToneMeasure:
         """``window`` is (n, 320) float32 in sample units (full scale 32768)."""
-        n, pairs = len(window), len(PAIRS_HZ)
-        rows = np.arange(n)
-        energy = np.einsum("ij,ij->i", window, window)
-        loud = energy > WINDOW_SAMPLES * (32768.0 * 10 ** (TONE_FLOOR_DBFS / 20)) ** 2
-        floor = np.maximum(energy, 1e-3)
+        n = len(window)
+        code, hz, purity = np.zeros(n, np.int8), np.zeros(n, np.float32), np.zeros(n, np.float32)
+        loud = np.nonzero(np.einsum("ij,ij->i", window, window) > self._floor)[0]
+        if len(loud):
+            density = self._density(window[loud] if len(loud) < n else window)
+            code[loud], hz[loud], purity[loud] = _judge(density)
+        return ToneMeasure(code, hz, purity)
 
-        projected = window @ self._matrix
-        purity = np.square(projected[:, : 4 * pairs]).reshape(n, pairs, 4).sum(axis=2) / floor[:, None]
-        power = np.square(projected[:, 4 * pairs : 8 * pairs]).reshape(n, pairs, 2, 2).sum(axis=3)
-        weak, strong = power.min(axis=2), power.max(axis=2)
-        purity[weak < strong * 10 ** (-PAIR_TWIST_DB / 10)] = 0.0
-        singles = np.square(projected[:, 8 * pairs :]).reshape(n, len(BETWEEN_HZ), 2).sum(axis=2) / floor[:, None]
-        purity[purity < singles.max(axis=1)[:, None] + PAIR_LEAD] = 0.0
-        best = purity.argmax(axis=1)
-        pair_purity = purity[rows, best]
-
-        spectrum = np.fft.rfft(window * self._hann, axis=1)
-        density = np.square(spectrum.real) + np.square(spectrum.imag)
+    def _density(self, window: Floats) -> Floats:
+        spectrum = scipy.fft.rfft(window * self._hann, axis=1)[:, :HIGHEST_BIN]
+        density: Floats = np.square(spectrum.real) + np.square(spectrum.imag)
         density[:, :LOWEST_BIN] = 0.0
-        total = np.maximum(density.sum(axis=1), 1e-3)
-        peak = np.clip(density.argmax(axis=1), LOWEST_BIN, density.shape[1] - 3)
-        around = density[rows[:, None], peak[:, None] + np.arange(-2, 3)]
-        single_purity = around.sum(axis=1) / total
-        right = around[:, 3] >= around[:, 1]
-        ratio = np.sqrt(np.where(right, around[:, 3], around[:, 1]) / np.maximum(around[:, 2], 1e-3))
-        offset = np.clip((2 * ratio - 1) / (1 + ratio), -0.5, 0.5)  # exact for a Hann window without noise
-        hz = (peak + np.where(right, offset, -offset)) * BIN_HZ
-        fsk_share = density[:, FSK_BINS].sum(axis=1) / total
+        return density
 
-        is_pair = loud & (pair_purity > PAIR_PURITY)
-        is_fsk = loud & ~is_pair & (fsk_share > FSK_SHARE) & (single_purity < FSK_SPREAD * fsk_share)
-        is_single = loud & ~is_pair & ~is_fsk & (single_purity > SINGLE_PURITY) & (hz > LOWEST_SINGLE_HZ)
-        code = np.where(is_pair, FIRST_PAIR + best, np.where(is_single, SINGLE_TONE, np.where(is_fsk, FSK, NO_TONE)))
-        return ToneMeasure(
-            code.astype(np.int8),
-            np.where(is_single, hz, 0.0).astype(np.float32),
-            np.where(is_pair, pair_purity, single_purity).astype(np.float32),
-        )
+
+def _judge(density: Floats) -> tuple[Codes, Floats, Floats]:
+    rows = np.arange(len(density))
+    total = np.maximum(density.sum(axis=1), np.float32(1e-3))
+    peak = np.clip(density.argmax(axis=1), LOWEST_BIN, density.shape[1] - 3)
+    around = density[rows[:, None], peak[:, None] + np.arange(-2, 3)]
+    purity = around.sum(axis=1) / total
+    hz = _interpolated(peak, around)
+    band = density[:, BAND_BINS]
+    in_band = band.sum(axis=1)
+    share = in_band / total
+
+    is_band = (share > BAND_PURITY) & (peak >= BAND_PEAK_BINS[0]) & (peak <= BAND_PEAK_BINS[1])
+    centre = (band @ _BAND_INDEX) / np.maximum(in_band, np.float32(1e-3)) * np.float32(BIN_HZ)
+    is_single = ~is_band & (purity > SINGLE_PURITY) & (hz > LOWEST_SINGLE_HZ)
+    code = np.where(is_band | is_single, SINGLE_TONE, NO_TONE).astype(np.int8)
+    hz = np.where(is_band, centre, hz).astype(np.float32)
+    purity = np.where(is_band, share, purity).astype(np.float32)
+
+    for bins, centre_hz, lines in FSK_BANDS:
+        keyed = density[:, bins].sum(axis=1) / total
+        at_line = (np.abs(peak - lines[0]) <= FSK_PEAK_BINS) | (np.abs(peak - lines[1]) <= FSK_PEAK_BINS)
+        is_fsk = at_line & ~is_band & (keyed > FSK_SHARE) & (purity < FSK_SPREAD * keyed)
+        code[is_fsk], hz[is_fsk], purity[is_fsk] = FSK, centre_hz, keyed[is_fsk]
+
+    maybe = np.nonzero((code == NO_TONE) & (purity > DUAL_PURITY / 2 - 0.1))[0]
+    if len(maybe):
+        _find_dual(density[maybe], maybe, peak[maybe], hz[maybe], total[maybe], code, hz, purity)
+    return code, hz, purity
+
+
+def _find_dual(
+    density: Floats,
+    maybe: npt.NDArray[np.intp],
+    peak: npt.NDArray[np.intp],
+    peak_hz: Floats,
+    total: Floats,
+    code: Codes,
+    hz: Floats,
+    purity: Floats,
+) -> None:
+    """Fill in the frames ``maybe`` of which two lines make up the energy; ``density`` is theirs."""
+    rows = np.arange(len(density))
+    lobe = peak[:, None] + np.arange(-2, 3)
+    first = density[rows[:, None], lobe].sum(axis=1)
+    density = density.copy()
+    density[rows[:, None], lobe] = 0.0
+    other = np.clip(density.argmax(axis=1), LOWEST_BIN, density.shape[1] - 3)
+    around = density[rows[:, None], other[:, None] + np.arange(-2, 3)]
+    second = around.sum(axis=1)
+    share = (first + second) / total
+    other_hz = _interpolated(other, around)
+    apart = np.abs(other - peak) > 4
+    found = apart & (share > DUAL_PURITY) & (second > first * 10 ** (-DUAL_TWIST_DB / 10))
+    lower = np.minimum(peak_hz, other_hz)
+    found &= lower > LOWEST_SINGLE_HZ
+    which = maybe[found]
+    code[which], hz[which], purity[which] = DUAL_TONE, lower[found], share[found]
+
+
+def _interpolated(peak: npt.NDArray[np.intp], around: Floats) -> Floats:
+    """Frequency of the line at bin ``peak``, from the five bins around it; exact for a Hann window without noise."""
+    right = around[:, 3] >= around[:, 1]
+    ratio = np.sqrt(np.where(right, around[:, 3], around[:, 1]) / np.maximum(around[:, 2], np.float32(1e-3)))
+    offset = np.clip((2 * ratio - 1) / (1 + ratio), -0.5, 0.5)
+    hz: Floats = ((peak + np.where(right, offset, -offset)) * BIN_HZ).astype(np.float32)
+    return hz

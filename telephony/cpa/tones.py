@@ -1,24 +1,16 @@
 """Tone plans: which frequencies and cadences mean ringback, busy and reorder in a country.
 
 Cadences of different countries contradict each other (Spain's busy is elsewhere congestion), so the plan is chosen by
-trunk or by dialed country, never guessed from the audio.
-
-Sources: ITU-T E.180 supplement 2 (national tones), Telcordia GR-506 for North America. Durations in seconds, on and
-off in turn, starting with on.
+trunk or by dialed country, never guessed from the audio. The data stand in `tone_table`.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from telephony.contract import VerdictKind
-
-PAIRS_HZ: Final = ((440.0, 480.0), (480.0, 620.0), (400.0, 450.0), (350.0, 440.0))
-"""Dual tones the spectrum stage tells apart. The fourth is North American dial tone, which means nothing here but
-must not be taken for another pair."""
-
-Cadence = tuple[float, ...]
-Frequencies = tuple[float] | tuple[float, float]
+from telephony.cpa.tone_table import TABLE
 
 CED_HZ: Final = 2100.0  # answer tone of a fax or modem, ITU-T T.30, V.25: +-15 Hz
 BELL_ANSWER_HZ: Final = 2225.0  # answer tone of Bell 103/212 modems
@@ -27,94 +19,77 @@ CNG_HZ: Final = 1100.0  # calling fax, ITU-T T.30: +-38 Hz, 0.5 s on, 3 s off
 CNG_TOLERANCE_HZ: Final = 38.0
 CNG_CADENCE_S: Final = (0.5, 3.0)
 
-BEEP_HZ: Final = (390.0, 2050.0)
-"""Range of a recording beep. Lower pure tones are too often sung or drawn-out vowels."""
+GENERIC_PLAN: Final = "ITU"
+"""The plan where no country is known."""
+
+Cadence = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """One call progress tone: ``kind`` when ``hz`` (one or two frequencies) sounds in ``cadence_s`` (on, off, ...)."""
+    """
+    One call progress tone: ``kind`` when ``hz`` (one or two frequencies) sounds in ``cadence_s`` (on, off, ...).
+
+    An empty cadence is a tone that goes on. ``modulated_hz``: the tone is modulated by this frequency, 0.0 for none.
+    """
 
     kind: VerdictKind
-    hz: Frequencies
+    hz: tuple[float, ...]
     cadence_s: Cadence
+    modulated_hz: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class TonePlan:
-    """The tones of one country; where two share a cadence, the earlier one in ``tones`` wins."""
+    """
+    The tones of one country; where two share a cadence, the earlier one in ``tones`` wins (busy before reorder).
+
+    ``calling_code`` is the E.164 country code without "+", empty for the generic plan.
+    """
 
     name: str
+    calling_code: str
     tones: tuple[Tone, ...]
 
+    def of_kind(self, kind: VerdictKind) -> tuple[Tone, ...]:
+        """All variants of one tone."""
+        return tuple(tone for tone in self.tones if tone.kind is kind)
 
-def _plan(
-    name: str,
-    ringback: tuple[Frequencies, Cadence],
-    busy: tuple[Frequencies, Cadence],
-    *reorder: tuple[Frequencies, Cadence],
-) -> TonePlan:
-    return TonePlan(
-        name,
-        (
-            Tone(VerdictKind.RINGBACK, *ringback),
-            Tone(VerdictKind.BUSY, *busy),
-            *(Tone(VerdictKind.REORDER, *one) for one in reorder),
-        ),
-    )
+    @property
+    def longest_pause_s(self) -> float:
+        """Longest silence within any of the tones."""
+        return max((off for tone in self.tones for off in tone.cadence_s[1::2]), default=0.0)
 
 
-_425: Final[Frequencies] = (425.0,)
-_440: Final[Frequencies] = (440.0,)
-_400: Final[Frequencies] = (400.0,)
-_420: Final[Frequencies] = (420.0,)
-_450: Final[Frequencies] = (450.0,)
-_US_BUSY: Final[Frequencies] = (480.0, 620.0)
-_EQUAL_500: Final[Cadence] = (0.5, 0.5)
-_EQUAL_250: Final[Cadence] = (0.25, 0.25)
-_EQUAL_200: Final[Cadence] = (0.2, 0.2)
-_RING_1_4: Final[Cadence] = (1.0, 4.0)
+_KINDS: Final = {
+    "r": VerdictKind.RINGBACK,
+    "b": VerdictKind.BUSY,
+    "c": VerdictKind.REORDER,
+    "n": VerdictKind.NU_TONE,
+}
 
-_NORTH_AMERICA: Final = (((440.0, 480.0), (2.0, 4.0)), (_US_BUSY, _EQUAL_500), (_US_BUSY, _EQUAL_250))
 
-TONE_PLANS: Final = MappingProxyType(
-    {
-        plan.name: plan
-        for plan in (
-            _plan("US", *_NORTH_AMERICA),
-            _plan("CA", *_NORTH_AMERICA),
-            _plan(
-                "UK",
-                ((400.0, 450.0), (0.4, 0.2, 0.4, 2.0)),
-                (_400, (0.375, 0.375)),
-                (_400, (0.4, 0.35, 0.225, 0.525)),
-            ),
-            _plan("DE", (_425, _RING_1_4), (_425, (0.48, 0.48)), (_425, (0.24, 0.24))),
-            _plan("FR", (_440, (1.5, 3.5)), (_440, _EQUAL_500), (_440, _EQUAL_250)),
-            _plan("ES", (_425, (1.5, 3.0)), (_425, _EQUAL_200), (_425, (0.2, 0.2, 0.2, 0.2, 0.2, 0.6))),
-            _plan("IT", (_425, _RING_1_4), (_425, _EQUAL_500), (_425, _EQUAL_200)),
-            _plan("NL", (_425, _RING_1_4), (_425, _EQUAL_500), (_425, _EQUAL_250)),
-            _plan("BE", (_425, (1.0, 3.0)), (_425, _EQUAL_500), (_425, (0.167, 0.167))),
-            _plan("CH", (_425, _RING_1_4), (_425, _EQUAL_500), (_425, _EQUAL_200)),
-            _plan("AT", (_420, (1.0, 5.0)), (_420, (0.4, 0.4)), (_420, _EQUAL_200)),
-            _plan("DK", (_425, _RING_1_4), (_425, _EQUAL_500), (_425, _EQUAL_200)),
-            _plan("NO", (_425, _RING_1_4), (_425, _EQUAL_500), (_425, _EQUAL_200)),
-            _plan("FI", (_425, _RING_1_4), (_425, (0.3, 0.3)), (_425, _EQUAL_200)),
-            _plan("BR", (_425, _RING_1_4), (_425, _EQUAL_250), (_425, (0.25, 0.25, 0.75, 0.25))),
-            _plan("MX", (_425, _RING_1_4), (_425, _EQUAL_250), (_425, _EQUAL_250)),
-            _plan("CN", (_450, _RING_1_4), (_450, (0.35, 0.35)), (_450, (0.7, 0.7))),
-            _plan("JP", (_400, (1.0, 2.0)), (_400, _EQUAL_500), (_400, _EQUAL_500)),
-            _plan(
-                "AU",  # the old 413+438 Hz ringback is too close together to be told from busy; it passes unnoticed
-                ((400.0, 450.0), (0.4, 0.2, 0.4, 2.0)),
-                (_425, (0.375, 0.375)),
-                (_425, (0.375, 0.375)),
-            ),
-            _plan("NZ", ((400.0, 450.0), (0.4, 0.2, 0.4, 2.0)), (_400, _EQUAL_500), (_400, _EQUAL_250)),
+def _tone(kind: VerdictKind, text: str) -> Tone:
+    frequencies, _, durations = text.strip().partition(" ")
+    carrier, _, modulated = frequencies.partition("*")
+    hz = tuple(float(one) for one in carrier.split("+"))
+    cadence = () if durations == "-" else tuple(float(one) for one in durations.split("/"))
+    return Tone(kind, hz, cadence, float(modulated or 0.0))
+
+
+def _plans() -> Iterator[TonePlan]:
+    for codes, calling_codes, text in TABLE:
+        tones = tuple(
+            _tone(_KINDS[part.strip()[0]], one) for part in text.split("|") for one in part.strip()[1:].split(",")
         )
-    }
-)
+        names, numbers = codes.split(), calling_codes.split() or [""]
+        for index, name in enumerate(names):
+            yield TonePlan(name, numbers[index] if len(numbers) > 1 else numbers[0], tones)
+
+
+TONE_PLANS: Final[Mapping[str, TonePlan]] = MappingProxyType({plan.name: plan for plan in _plans()})
 _ALIASES: Final = {"GB": "UK", "USA": "US"}
+_BY_CALLING_CODE: Final = {plan.calling_code: plan for plan in reversed(list(TONE_PLANS.values())) if plan.calling_code}
 
 
 def tone_plan(name: str) -> TonePlan:
@@ -124,3 +99,16 @@ def tone_plan(name: str) -> TonePlan:
         return TONE_PLANS[_ALIASES.get(code, code)]
     except KeyError:
         raise ValueError(f"unknown tone plan {name!r}; known: {', '.join(sorted(TONE_PLANS))}") from None
+
+
+def plan_of_number(number: str) -> TonePlan:
+    """
+    The plan of the country that an international number (``+33...``) belongs to, the generic one when none is known.
+
+    Only the calling code is looked at: countries that share one (+1, +7, +44) share their tones here.
+    """
+    digits = number.strip().lstrip("+")
+    for length in (3, 2, 1):
+        if (plan := _BY_CALLING_CODE.get(digits[:length])) is not None:
+            return plan
+    return TONE_PLANS[GENERIC_PLAN]

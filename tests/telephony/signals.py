@@ -40,14 +40,26 @@ def tone(seconds: float, *hz: float, dbfs: float = -20.0) -> np.ndarray:
     return wave * 32768 * 10 ** (dbfs / 20) / np.sqrt(len(hz) / 2)
 
 
-def cadence(hz: tuple[float, ...], on_off_s: tuple[float, ...], seconds: float, dbfs: float = -20.0) -> np.ndarray:
+def cadence(
+    hz: tuple[float, ...],
+    on_off_s: tuple[float, ...],
+    seconds: float,
+    dbfs: float = -20.0,
+    modulated_hz: float = 0.0,
+) -> np.ndarray:
+    """A tone in its cadence; without one it goes on. ``modulated_hz``: modulated by so much, to a depth of 90 %."""
+    if not on_off_s:
+        return tone(seconds, *hz, dbfs=dbfs)
     parts, total, i = [], 0.0, 0
     while total < seconds:
         duration = on_off_s[i % len(on_off_s)]
         parts.append(tone(duration, *hz, dbfs=dbfs) if i % 2 == 0 else silence(duration))
         total += duration
         i += 1
-    return np.concatenate(parts)[: round(seconds * RATE)]
+    whole = np.concatenate(parts)[: round(seconds * RATE)]
+    if modulated_hz:
+        whole *= 1 + 0.9 * np.sin(2 * np.pi * modulated_hz * np.arange(len(whole)) / RATE)
+    return whole
 
 
 def sit(segments: tuple[tuple[float, int], ...], gap_s: float = 0.0, cut_s: float = 0.0) -> np.ndarray:

@@ -1,0 +1,116 @@
+"""Fax machines, modems and pagers by what they send. Pure: bursts and their audio in, judgements out.
+
+- **Fax** (ITU-T T.30): the called machine sends CED, 2100 Hz for 2.6 to 4 s, then V.21 flags; a calling one CNG,
+  1100 Hz for 0.5 s every 3 s.
+- **Modem**: the same 2100 Hz, but with its phase reversed every 450 ms (V.25), modulated by 15 Hz (ANSam, V.8), or
+  both; 2225 Hz (Bell 103, 212A); 2250 Hz, V.22's unscrambled ones; the carriers of V.21 and V.23. A fax of the V.34
+  kind answers with ANSam too and counts as a modem here.
+- **Pager**: a paging terminal asks for a number by some short equal beeps.
+"""
+
+from typing import Final
+
+from telephony.contract import VerdictKind
+from telephony.cpa.bursts import FRAME_S, Burst
+from telephony.cpa.finding import Judgement
+from telephony.cpa.history import Samples
+from telephony.cpa.lines import measure_answer_tone
+from telephony.cpa.spectrum import DUAL_TONE, FSK, FSK_BANDS, SINGLE_TONE
+from telephony.cpa.tones import (
+    ANSWER_TONE_TOLERANCE_HZ,
+    CED_HZ,
+    CNG_CADENCE_S,
+    CNG_HZ,
+    CNG_TOLERANCE_HZ,
+)
+
+ANSWER_TONE_FRAMES: Final = 34
+"""0.68 s: a modem reverses the phase of its answer tone every 450 +-25 ms, so one reversal lies within."""
+
+MODULATION_RATIO: Final = 0.09  # ANSam has 0.2; noise of 10 dB makes 0.02
+FSK_FRAMES: Final = 30
+BELL_HZ: Final = (2205.0, 2265.0)  # 2225 Hz of Bell modems, 2250 Hz of V.22
+BELL_FRAMES: Final = 35
+CARRIERS_HZ: Final = ((1270.0, 8.0), (1300.0, 10.0), (1650.0, 10.0), (2400.0, 12.0))
+"""V.21 and V.23 mark, Bell 103 and V.32 carriers: (Hz, tolerance). Recording tones of these pitches are shorter."""
+
+CARRIER_FRAMES: Final = 110
+
+PAGER_BEEPS: Final = (3, 9)
+PAGER_BEEP_S: Final = (0.04, 0.3)
+PAGER_GAP_S: Final = (0.03, 0.35)
+PAGER_SILENCE_S: Final = 0.6
+PAGER_HZ: Final = (600.0, 3000.0)
+PAGER_EQUAL_RATIO: Final = 0.35
+PAGER_EQUAL_HZ: Final = 0.02
+
+
+def may_be_carrier(burst: Burst) -> bool:
+    """Whether a burst may become one that `judge_carrier` knows."""
+    return burst.code == FSK or (burst.code in (SINGLE_TONE, DUAL_TONE) and burst.hz > 1200.0)
+
+
+def judge_carrier(burst: Burst, samples: Samples) -> Judgement | None:
+    """Judge a burst that has lasted until now; ``samples`` are its latest audio (0.9 s at most)."""
+    length = burst.end - burst.start
+    evidence = {"hz": burst.hz, "tone_s": length * FRAME_S}
+    if burst.code == FSK:
+        if length < FSK_FRAMES:
+            return None
+        if burst.hz == FSK_BANDS[0][1]:
+            return Judgement(VerdictKind.FAX, "V.21 signal", evidence)
+        return Judgement(VerdictKind.MODEM, "frequency-keyed signal", evidence)
+    if burst.code == DUAL_TONE and not BELL_HZ[0] <= burst.hz <= BELL_HZ[1]:
+        return None
+    if length >= ANSWER_TONE_FRAMES and abs(burst.hz - CED_HZ) <= ANSWER_TONE_TOLERANCE_HZ:
+        tone = measure_answer_tone(samples, burst.hz)
+        evidence |= {"reversals": float(tone.reversals), "modulation_ratio": tone.modulation_ratio}
+        if tone.reversals:
+            return Judgement(VerdictKind.MODEM, "answer tone with phase reversals", evidence)
+        if tone.modulation_ratio >= MODULATION_RATIO:
+            return Judgement(VerdictKind.MODEM, "modulated answer tone", evidence)
+        return Judgement(VerdictKind.FAX, "fax answer tone", evidence)
+    if length >= BELL_FRAMES and BELL_HZ[0] <= burst.hz <= BELL_HZ[1]:
+        return Judgement(VerdictKind.MODEM, "modem answer tone", evidence)
+    if length >= CARRIER_FRAMES and any(abs(burst.hz - hz) <= width for hz, width in CARRIERS_HZ):
+        return Judgement(VerdictKind.MODEM, "modem carrier", evidence)
+    return None
+
+
+def is_cng(burst: Burst) -> bool:
+    """Whether a finished burst may be one of a calling fax."""
+    on_s = CNG_CADENCE_S[0]
+    return (
+        burst.is_one_line
+        and abs(burst.hz - CNG_HZ) <= CNG_TOLERANCE_HZ
+        and abs(burst.duration_s - on_s) <= 0.15 * on_s + FRAME_S
+    )
+
+
+def is_cng_again(before: Burst, burst: Burst) -> bool:
+    """Whether ``burst``, just begun, repeats the calling tone ``before``."""
+    pause_s = burst.begin_s - before.finish_s
+    return is_cng(before) and abs(burst.hz - CNG_HZ) <= CNG_TOLERANCE_HZ and abs(pause_s - CNG_CADENCE_S[1]) < 0.5
+
+
+def pager_beeps(bursts: list[Burst]) -> list[Burst]:
+    """The latest bursts that may be a pager's: equal, short, in quick succession; empty when they are too few."""
+    run: list[Burst] = []
+    for burst in reversed(bursts):
+        fits = PAGER_BEEP_S[0] <= burst.duration_s <= PAGER_BEEP_S[1] and PAGER_HZ[0] <= burst.hz <= PAGER_HZ[1]
+        if not fits or burst.code not in (SINGLE_TONE, DUAL_TONE):
+            break
+        if run and not _follows(burst, run[0], run):
+            break
+        run.insert(0, burst)
+    return run if PAGER_BEEPS[0] <= len(run) <= PAGER_BEEPS[1] else []
+
+
+def _follows(burst: Burst, after: Burst, run: list[Burst]) -> bool:
+    gap_s = after.begin_s - burst.finish_s
+    if not PAGER_GAP_S[0] <= gap_s <= PAGER_GAP_S[1]:
+        return False
+    if len(run) > 1 and abs(gap_s - (run[1].begin_s - run[0].finish_s)) > max(0.04, PAGER_EQUAL_RATIO * gap_s):
+        return False
+    equal_length = abs(burst.duration_s - after.duration_s) <= max(0.04, PAGER_EQUAL_RATIO * after.duration_s)
+    return equal_length and abs(burst.hz - after.hz) <= PAGER_EQUAL_HZ * after.hz and burst.code == after.code

@@ -1,0 +1,125 @@
+"""What a burst is made of, measured once per burst on its whole audio: lines, exact edges, phase reversals, modulation.
+
+A second of audio tells frequencies of a few Hz apart, which the frames of 40 ms cannot: 440+480 from 400+450 Hz, one
+tone from two, a modulated tone from its carrier.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from telephony.cpa.spectrum import FRAME_SAMPLES, SAMPLE_RATE_HZ
+
+Samples = npt.NDArray[np.float64]
+
+FFT_SAMPLES: Final = 4096
+MOST_LINES: Final = 5
+WEAKEST_LINE: Final = 0.04  # of the strongest, in power: 14 dB below
+LOWEST_HZ: Final = 175.0
+EDGE_SAMPLES: Final = 80  # 10 ms: the envelope's resolution
+BEAT_SAMPLES: Final = 200  # 25 ms: one period of the slowest beat of a pair that frames take for one tone
+EDGE_SEARCH_FRAMES: Final = 3
+EDGE_LEVEL: Final = 0.5  # of the amplitude inside
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One spectral line; ``share`` is its part of the energy above 175 Hz."""
+
+    hz: float
+    share: float
+
+
+def find_lines(samples: Samples) -> tuple[Line, ...]:
+    """The lines of a burst's audio, the strongest first; no more than five, none 14 dB below the strongest."""
+    samples = samples[-FFT_SAMPLES:]
+    if len(samples) < FRAME_SAMPLES:
+        return ()
+    spectrum = scipy.fft.rfft(samples * np.hanning(len(samples)), FFT_SAMPLES)
+    density = spectrum.real**2 + spectrum.imag**2
+    bin_hz = SAMPLE_RATE_HZ / FFT_SAMPLES
+    density[: round(LOWEST_HZ / bin_hz)] = 0.0
+    total = float(density.sum())
+    if total <= 0.0:
+        return ()
+    lobe = int(np.ceil(2.0 * FFT_SAMPLES / len(samples))) + 1
+    found: list[Line] = []
+    for _ in range(MOST_LINES):
+        peak = int(density.argmax())
+        low, high = max(0, peak - lobe), peak + lobe + 1
+        part = density[low:high]
+        energy = float(part.sum())
+        if energy <= 0.0 or (found and energy < WEAKEST_LINE * found[0].share * total):
+            break
+        found.append(Line(float(part @ np.arange(low, low + len(part))) / energy * bin_hz, energy / total))
+        density[low:high] = 0.0
+    return tuple(found)
+
+
+def _envelope(samples: Samples, hz: float | None) -> Samples:
+    """Amplitude over time: of the tone at ``hz``, or of everything, smoothed over its beats, when None."""
+    if hz is None:
+        power = np.concatenate([[0.0], np.cumsum(samples**2)])
+        return np.asarray(np.sqrt((power[BEAT_SAMPLES:] - power[:-BEAT_SAMPLES]) / BEAT_SAMPLES))
+    turned = samples * np.exp(-2j * np.pi * hz / SAMPLE_RATE_HZ * np.arange(len(samples)))
+    total = np.concatenate([[0.0], np.cumsum(turned)])
+    return np.asarray(np.abs(total[EDGE_SAMPLES:] - total[:-EDGE_SAMPLES]) / EDGE_SAMPLES)
+
+
+def edge_samples(samples: Samples, hz: float | None, rising: bool) -> float | None:
+    """
+    Where a tone begins (``rising``) or ends in ``samples``, in samples from their start; None when it does not.
+
+    ``hz`` is the tone's frequency, None for one of several frequencies.
+    """
+    width = BEAT_SAMPLES if hz is None else EDGE_SAMPLES
+    if len(samples) < 2 * width:
+        return None
+    envelope = _envelope(samples, hz)
+    inside = float(np.percentile(envelope, 80))
+    if inside <= 0.0:
+        return None
+    above = envelope > EDGE_LEVEL * inside
+    if rising:
+        below = np.nonzero(~above[: int(above.argmax()) + 1])[0]
+        if not above.any() or not len(below):
+            return None
+        return float(above.argmax() + width / 2)
+    last = len(above) - 1 - int(above[::-1].argmax())
+    return None if not above.any() or last == len(above) - 1 else float(last + width / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTone:
+    """How an answer tone behaves: ``reversals`` of its phase, and the depth of its modulation by 15 Hz (0..1)."""
+
+    reversals: int
+    modulation_ratio: float
+
+
+MODULATION_HZ: Final = 15.0  # ITU-T V.8: ANSam, +-0.1 Hz, (0.8..1.2) times its mean amplitude
+REVERSAL_RADIANS: Final = (2.2, 0.9)  # at the jump, and on either side of it at most
+
+
+def measure_answer_tone(samples: Samples, hz: float) -> AnswerTone:
+    """Phase reversals and modulation of a tone of ``hz``; ``samples`` hold nothing else, for half a second or more."""
+    n = len(samples) // EDGE_SAMPLES
+    turned = samples * np.exp(-2j * np.pi * hz / SAMPLE_RATE_HZ * np.arange(len(samples)))
+    steps = turned[: n * EDGE_SAMPLES].reshape(n, EDGE_SAMPLES).mean(axis=1)
+    size = np.abs(steps)
+    middle = float(np.median(size))
+    if n < 12 or middle <= 0.0:
+        return AnswerTone(0, 0.0)
+    good = np.nonzero(size > 0.6 * middle)[0]  # a lost packet is a hole, not a reversal
+    phase = np.angle(steps[good])
+    turn = np.angle(np.exp(1j * np.diff(phase)))
+    per_step = float(np.median(turn[np.diff(good) == 1])) if (np.diff(good) == 1).any() else 0.0
+    off = np.abs(np.angle(np.exp(1j * (np.diff(phase) - per_step * np.diff(good)))))
+    calm = np.concatenate([[0.0], off, [0.0]])
+    jumps = (off > REVERSAL_RADIANS[0]) & (calm[:-2] < REVERSAL_RADIANS[1]) & (calm[2:] < REVERSAL_RADIANS[1])
+    t = good * EDGE_SAMPLES / SAMPLE_RATE_HZ
+    swing = np.abs(np.mean((size[good] - size[good].mean()) * np.exp(-2j * np.pi * MODULATION_HZ * t))) * 2
+    return AnswerTone(int(jumps.sum()), float(swing / max(size[good].mean(), 1e-9)))
