@@ -235,7 +235,7 @@ def test_given_prompts_that_cannot_be_played_when_asked_then_they_are_finished_a
         "missing.ulaw": "cannot be read",
         "../../../etc/passwd": "outside",
         "/etc/passwd": "outside",
-        "text.txt": "not a .ulaw or .wav file",
+        "text.txt": "not a .ulaw or .alaw or .wav file",
         "empty.ulaw": "0 bytes",
         "nul\0.ulaw": "cannot be read",
     }
