@@ -505,8 +505,8 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, numbers: Numbers, url: str) -> Iterator[World]:
-    """Carrier, phones, database; the daemon is for the test to start."""
+def world(folder: Path, numbers: Numbers, url: str, edit: Callable[[str], str] = lambda text: text) -> Iterator[World]:
+    """Carrier, phones, database; the daemon is for the test to start. ``edit``: more changes of the configuration."""
     prompts, script, ready = folder / "prompts", folder / "script.json", folder / "carrier.json"
     write_message(prompts)
     script.write_text(json.dumps({"numbers": numbers.script}))
@@ -517,8 +517,7 @@ def world(folder: Path, numbers: Numbers, url: str) -> Iterator[World]:
     )  # fmt: skip
     with carrier as process:
         ports = wait_for("the carrier", lambda: json_file(ready), process, folder / "carrier.log")
-        edit = lambda text: configuration(text, prompts, url)  # noqa: E731
-        with site(ports["carrier_port"], agents=3, edit=edit) as place:
+        with site(ports["carrier_port"], agents=3, edit=lambda text: edit(configuration(text, prompts, url))) as place:
             phones_ready = folder / "phones.json"
             phones = child(
                 ["telephony.simworld.main", "--no-carrier", "--agents=3", f"--phones-port={place.phones_port}",
