@@ -25,6 +25,9 @@ PER_SOCKET: Final = 4
 OLDEST_ARRIVAL_S: Final = 1.0
 """The wall clock of the kernel's stamps may be set meanwhile; nothing lies in a socket for longer than this."""
 
+LEAST_WIDTH: Final = 172
+"""Columns of a batch whatever it holds: header and 20 ms of G.711, so readers need not look before they slice."""
+
 NEWEST_ARRIVAL_S: Final = 0.1
 """Packets that come while we read are newer than the tick."""
 
@@ -111,8 +114,8 @@ class Arrivals:
     """
     At most one datagram of each socket.
 
-    ``which`` (k,) indexes the file descriptors that were read, ``packets`` (k, size) uint8 holds ``lengths[i]`` bytes
-    in row i, ``source`` is a `source_key`, ``at_s`` the arrival on the caller's clock.
+    ``which`` (k,) indexes the file descriptors that were read, ``packets`` (k, width) uint8 holds ``lengths[i]`` bytes
+    in row i, and is as wide as the longest, ``source`` is a `source_key`, ``at_s`` the arrival on the caller's clock.
     """
 
     which: Indices
@@ -176,10 +179,13 @@ class Inbox:
             stamped = (stamps["level"] == socket.SOL_SOCKET) & (stamps["kind"] == SO_TIMESTAMPNS)
             age_s = wall_s - stamps["seconds"] - stamps["nanoseconds"] * 1e-9
             at_s = now_s - np.where(stamped, np.clip(age_s, -NEWEST_ARRIVAL_S, OLDEST_ARRIVAL_S), 0.0)
+            lengths = self._headers["length"][which, nth].astype(np.int64)
+            # Only as wide as needed: most are 172 bytes, and copying rows of 1500 would cost more than all the rest.
+            longest = max(LEAST_WIDTH, int(lengths.max()))
             yield Arrivals(
                 which,
-                self._packets[which, nth],
-                self._headers["length"][which, nth].astype(np.int64),
+                self._packets[which, nth, :longest],
+                lengths,
                 names["host"].astype(np.int64) << 16 | names["port"].astype(np.int64),
                 at_s,
             )
