@@ -60,7 +60,8 @@ def progress_tone(rng: np.random.Generator, kind: str) -> Scene:
         detail["rang_first"] = True
     cycle_s = sum(tone.cadence_s)
     canvas.add(drawn_tone(rng, tone, max(2.5 * cycle_s + 1.0, float(rng.uniform(6.0, 9.0)))))
-    phase = POST if kind in ("busy", "reorder") and chance(rng, 0.12) else PRE
+    answered = kind in ("busy", "reorder") and "rang_first" not in detail and chance(rng, 0.12)
+    phase = POST if answered else PRE
     return Scene(canvas.result(), kind, phase, source="synthesis", country=country, detail=detail)
 
 

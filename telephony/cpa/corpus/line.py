@@ -76,7 +76,7 @@ def draw(rng: np.random.Generator, scene: Scene, *, gentle: bool = False) -> Imp
         codec=codec if codec != "amr" else f"amr{pick(rng, AMR_MODES)}",
         law=law,
         loss_ratio=loss_ratio,
-        loss_run=float(rng.uniform(1, 4)),
+        loss_run=float(rng.uniform(1, 1.5 if gentle else 4)),
         repeats=chance(rng, 0.5),
         dtx=pick(rng, ("zeros", "comfort")) if speech and chance(rng, 0.4 if mobile else 0.12) else None,
         low_hz=float(rng.uniform(80, 340)),

@@ -115,9 +115,10 @@ MAILBOXES: Final = MappingProxyType(
             "{company}.|Mesai saatlerimiz dokuz ile altı arasındadır.|Lütfen mesaj bırakın.",
         ),
         "cmn": (
-            "您好,我是{name}。|我现在不方便接电话。|请在提示音后留言。",
-            "您拨打的电话暂时无人接听。|请在哔声后留言。",
-            "您好,{company}。|现在是非工作时间。|请留下您的姓名和电话号码。",
+            "nin2 hao3, wo3 shi4 {name}.|wo3 xian4 zai4 bu4 fang1 bian4 jie1 dian4 hua4."
+            "|qing3 zai4 ti2 shi4 yin1 hou4 liu2 yan2.",
+            "nin2 bo1 da3 de5 dian4 hua4 zan4 shi2 wu2 ren2 jie1 ting1.|qing3 zai4 bi1 sheng1 hou4 liu2 yan2.",
+            "nin2 hao3, {company}.|xian4 zai4 shi4 fei1 gong1 zuo4 shi2 jian1.|qing3 liu2 xia4 nin2 de5 xing4 ming2.",
         ),
     }
 )
@@ -155,7 +156,9 @@ MENUS: Final = MappingProxyType(
         "pl": ("Witamy w {company}.|Aby połączyć się z konsultantem, wybierz jeden.",),
         "sv": ("Välkommen till {company}.|För försäljning, tryck ett.|För övriga frågor, tryck två.",),
         "tr": ("{company} hoş geldiniz.|Satış için bire, servis için ikiye basınız.",),
-        "cmn": ("欢迎致电{company}。|业务咨询请按一。|人工服务请按零。",),
+        "cmn": (
+            "huan1 ying2 zhi4 dian4 {company}.|ye4 wu4 zi1 xun2 qing3 an4 yi1.|ren2 gong1 fu2 wu4 qing3 an4 ling2.",
+        ),
     }
 )
 
@@ -179,7 +182,10 @@ ANNOUNCEMENTS: Final = MappingProxyType(
         "pl": ("Nie ma takiego numeru.",),
         "sv": ("Numret har ingen abonnent.",),
         "tr": ("Aradığınız numara kullanılmamaktadır.|Lütfen kontrol ediniz.",),
-        "cmn": ("您拨打的号码是空号,请核对后再拨。", "您拨打的用户正忙,请稍后再拨。"),
+        "cmn": (
+            "nin2 bo1 da3 de5 hao4 ma3 shi4 kong1 hao4, qing3 he2 dui4 hou4 zai4 bo1.",
+            "nin2 bo1 da3 de5 yong4 hu4 zheng4 mang2, qing3 shao1 hou4 zai4 bo1.",
+        ),
     }
 )
 """What carriers say instead of connecting the call, and after special information tones."""

@@ -1,7 +1,8 @@
 """What called people say first, and what they say when nobody answers them.
 
 ``|`` is a pause inside a greeting; ``{name}`` and ``{company}`` are drawn. Sentences of a language that the corpus
-only tests with stand here like the others: the plan keeps them out of the training part.
+only tests with stand here like the others: the plan keeps them out of the training part. Chinese is in pinyin with tone numbers,
+because the synthesiser spells characters that are not in its dictionary.
 """
 
 from types import MappingProxyType
@@ -20,7 +21,7 @@ NAMES: Final = MappingProxyType(
         "pl": ("Kowalski", "Anna Nowak", "Piotr", "Wiśniewska"),
         "sv": ("Andersson", "Karin", "Lars Nilsson", "Svensson"),
         "tr": ("Mehmet", "Ayşe Yılmaz", "Demir", "Kaya"),
-        "cmn": ("王伟", "李娜", "张先生", "陈"),
+        "cmn": ("wang2 wei3", "li3 na4", "zhang1 xian1 sheng5", "chen2"),
     }
 )
 COMPANIES: Final = MappingProxyType(
@@ -36,7 +37,7 @@ COMPANIES: Final = MappingProxyType(
         "pl": ("Hotel Bałtyk", "Warsztat Kowalski"),
         "sv": ("Nilssons Bil", "Tandkliniken"),
         "tr": ("Kaya Oto", "Deniz Oteli"),
-        "cmn": ("东方公司", "长城饭店"),
+        "cmn": ("dong1 fang1 gong1 si1", "chang2 cheng2 fan4 dian4"),
     }
 )
 
@@ -155,7 +156,13 @@ GREETINGS: Final = MappingProxyType(
         "pl": ("Halo?", "Tak, słucham?", "Słucham.", "{name}, słucham.", "{company}, dzień dobry, w czym mogę pomóc?"),
         "sv": ("Hallå?", "Ja, hej?", "Det är {name}.", "{company}, god morgon, vad kan jag hjälpa till med?", "Hej."),
         "tr": ("Alo?", "Efendim?", "Buyurun.", "Alo, kimsiniz?", "{company}, iyi günler, nasıl yardımcı olabilirim?"),
-        "cmn": ("喂?", "喂,你好。", "你好,我是{name}。", "您好,{company},请问有什么可以帮您?", "喂?|哪位?"),
+        "cmn": (
+            "wei2?",
+            "wei2, ni3 hao3.",
+            "ni3 hao3, wo3 shi4 {name}.",
+            "nin2 hao3, {company}, qing3 wen4 you3 shen2 me5 ke3 yi3 bang1 nin2?",
+            "wei2?|na3 wei4?",
+        ),
     }
 )
 
@@ -172,7 +179,7 @@ AGAIN: Final = MappingProxyType(
         "pl": ("Halo?", "Kto mówi?"),
         "sv": ("Hallå?", "Är det någon där?"),
         "tr": ("Alo?", "Kimse yok mu?"),
-        "cmn": ("喂?", "请问是哪位?"),
+        "cmn": ("wei2?", "qing3 wen4 shi4 na3 wei4?"),
     }
 )
 

@@ -1,5 +1,6 @@
 """Calls that a person answers."""
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -29,6 +30,7 @@ KINDS: Final = tuple(SHARES)
 WEIGHTS: Final = tuple(SHARES.values())
 SPEAKS_AGAIN_RATIO: Final = 0.75
 TRANSFER_RATIO: Final = 0.04
+LONG_TEXT: Final = 24
 
 
 def fill(rng: np.random.Generator, text: str, language: str) -> str:
@@ -73,6 +75,10 @@ def person(rng: np.random.Generator, voices: tuple[Voice, ...], language: str, t
     kind = pick(rng, KINDS, WEIGHTS)
     if kind == "child":
         manner = Manner(manner.speed_wpm, min(99, manner.pitch + 25), float(rng.uniform(*CHILD_STRETCH)))
+    if len(text) > LONG_TEXT:  # who answers for a company says it all day, and fast
+        manner = replace(
+            manner, speed_wpm=max(manner.speed_wpm, round(rng.uniform(175, 235))), stretch=min(manner.stretch, 1.0)
+        )
     said = greeting(rng, voice, manner, language, text)
     again = [say(voice, language, words, manner) for words in people.AGAIN[language.split("-")[0]]]
     scene = answered(rng, kind, said, again, voices, language)

@@ -57,7 +57,19 @@ TEST_VOICES: Final = (
     Voice("flite", "rms", "en"),
 )
 TRAIN_LANGUAGES: Final = ("en-us", "en-us", "en-us", "en-gb", "es", "fr-fr", "de", "pt-br", "nl", "ru")
-TEST_LANGUAGES: Final = ("en-us", "en-gb", "en-gb-scotland", "es-419", "fr-fr", "de", "it", "pl", "sv", "tr", "cmn")
+TEST_LANGUAGES: Final = (
+    "en-us",
+    "en-gb",
+    "en-gb-scotland",
+    "es-419",
+    "fr-fr",
+    "de",
+    "it",
+    "pl",
+    "sv",
+    "tr",
+    "cmn-latn-pinyin",
+)
 
 
 @dataclass(frozen=True, slots=True)
