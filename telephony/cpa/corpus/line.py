@@ -121,7 +121,7 @@ def transmit(rng: np.random.Generator, scene: Scene, line: Impairments) -> Sampl
         samples = samples + _filtered(noise, line) * db(line.level_dbfs - line.snr_db) * FULL_SCALE
     if line.hum_db is not None:
         samples = samples + noises.mains(rng, n) * db(line.level_dbfs + line.hum_db) * FULL_SCALE
-    if line.late_media_s:
+    if line.late_media_s and not line.clipped_start_s:
         # At most a tenth of a second of what the person says is lost: of a "yes" that never was there is no truth.
         first = int(np.argmax(mask)) if mask.any() else n
         samples[: min(round(line.late_media_s * RATE_HZ), first + round(0.1 * RATE_HZ))] = 0.0

@@ -1,8 +1,8 @@
 """What called people say first, and what they say when nobody answers them.
 
 ``|`` is a pause inside a greeting; ``{name}`` and ``{company}`` are drawn. Sentences of a language that the corpus
-only tests with stand here like the others: the plan keeps them out of the training part. Chinese is in pinyin with tone numbers,
-because the synthesiser spells characters that are not in its dictionary.
+only tests with stand here like the others: the plan keeps them out of the training part. Chinese is in pinyin with
+tone numbers, because the synthesiser spells characters that are not in its dictionary.
 """
 
 from types import MappingProxyType

@@ -30,7 +30,8 @@ KINDS: Final = tuple(SHARES)
 WEIGHTS: Final = tuple(SHARES.values())
 SPEAKS_AGAIN_RATIO: Final = 0.75
 TRANSFER_RATIO: Final = 0.04
-LONG_TEXT: Final = 24
+LONG_TEXT: Final = 24  # characters
+SHORT_TEXT: Final = 5
 
 
 def fill(rng: np.random.Generator, text: str, language: str) -> str:
@@ -76,9 +77,10 @@ def person(rng: np.random.Generator, voices: tuple[Voice, ...], language: str, t
     if kind == "child":
         manner = Manner(manner.speed_wpm, min(99, manner.pitch + 25), float(rng.uniform(*CHILD_STRETCH)))
     if len(text) > LONG_TEXT:  # who answers for a company says it all day, and fast
-        manner = replace(
-            manner, speed_wpm=max(manner.speed_wpm, round(rng.uniform(175, 235))), stretch=min(manner.stretch, 1.0)
-        )
+        fast_wpm = max(manner.speed_wpm, round(rng.uniform(175, 235)))
+        manner = replace(manner, speed_wpm=fast_wpm, stretch=min(manner.stretch, 1.0))
+    elif len(text) <= SHORT_TEXT:  # a lone "yes?" is drawn out
+        manner = replace(manner, speed_wpm=min(manner.speed_wpm, 150))
     said = greeting(rng, voice, manner, language, text)
     again = [say(voice, language, words, manner) for words in people.AGAIN[language.split("-")[0]]]
     scene = answered(rng, kind, said, again, voices, language)
