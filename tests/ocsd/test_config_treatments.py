@@ -236,7 +236,8 @@ FAULTS = [
     ),
     *(
         (f'call_result = 9\ncall_action = "play_message"\nmessage = "{name}"', "message",
-         f"must be the name of a .ulaw or .alaw or .wav file in the prompt folder, or \"drop\" or \"tone\", got '{name}'")
+         "must be the name of a .ulaw or .alaw or .wav file in the prompt folder, "
+         f"or \"drop\" or \"tone\", got '{name}'")
         for name in ("hello.mp3", "../x.wav", "/x.wav", "ringback")
     ),
     # spelling
