@@ -1,6 +1,7 @@
 """Make a corpus, or judge Asterisk's rule on one: ``python -m telephony.cpa.corpus make|baseline DIR``."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     make.add_argument("folder", type=Path, metavar="DIR")
     make.add_argument("--seed", type=int, default=1)
     make.add_argument("--size", choices=("small", "full"), default="small")
-    make.add_argument("--only", metavar="CLASS", help="files of this class only; they are the same as in the whole")
+    make.add_argument("--only", metavar="CLASS", help="files of this class only, and a manifest of them")
     make.add_argument(
         "--recorded",
         type=Path,
@@ -39,18 +40,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _make(asked: argparse.Namespace) -> int:
-    for program, version in speech.check_tools().items():
-        console.print(f"{program}: {version}", style="dim")
+    made_with = speech.check_tools()
     speakers: tuple[recorded.Speaker, ...] = ()
     if asked.recorded is not None:
-        for package, version in recorded.fetch(asked.recorded).items():
-            console.print(f"{package} {version}", style="dim")
+        made_with |= recorded.fetch(asked.recorded)
         speakers = recorded.speakers(asked.recorded)
+    for program, version in made_with.items():
+        console.print(f"{program}: {version}", style="dim")
     todo = list(plan.jobs(asked.size, asked.only, recorded=bool(speakers)))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("files", total=len(todo))
         counts = build.make(todo, asked.seed, asked.folder, lambda done: bar.update(task, completed=done), speakers)
+    origin = {"seed": asked.seed, "size": asked.size, "only": asked.only, "made_with": made_with, "files": counts}
+    (asked.folder / "corpus.json").write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
     for label, count in sorted(counts.items()):
         console.print(f"{label:14} {count:5}")
     return 0

@@ -1,4 +1,4 @@
-"""Utterances at 8 kHz: synthesised by espeak-ng, flite or festival, and kept for the next file that needs them."""
+"""Utterances at 8 kHz: synthesised by espeak-ng or flite, and kept for the next file that needs them."""
 
 import functools
 import io
@@ -27,7 +27,7 @@ class ToolMissing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A speaker: ``engine`` espeak-ng, flite or festival and its name there; languages "*" is any."""
+    """A speaker: ``engine`` espeak-ng or flite and its name there; language "*" is any."""
 
     engine: str
     name: str
@@ -101,7 +101,7 @@ def check_tools() -> dict[str, str]:
             raise ToolMissing(f"{program} is not installed; on Debian: apt-get install {package}")
         done = subprocess.run([program, option], check=False, capture_output=True, text=True)
         lines = [line.strip() for line in (done.stdout or done.stderr).splitlines() if line.strip()]
-        versions[program] = lines[-1] if lines else ""
+        versions[program] = lines[-1].split("Data at")[0].strip() if lines else ""
     return versions
 
 
