@@ -10,8 +10,9 @@ import pytest
 import structlog
 import trio
 
+from ocsd.config.analysis import AnalysisPlan
 from ocsd.model.enums import CallAction, CallResult, RecordStatus, RecordType
-from ocsd.model.records import CallingRecord, Chain, ChainChange, FinishedAttempt
+from ocsd.model.records import CallingRecord, Chain, ChainChange, CpdRecording, FinishedAttempt
 from ocsd.sessions.attempt import (
     AgentReserved,
     AttemptMachine,
@@ -80,6 +81,7 @@ class FakeHost:
     settled_in: list[AttemptState] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     asked: list[CallResult] = field(default_factory=list)
+    recordings: list[CpdRecording] = field(default_factory=list)
 
     def may_dial(self, task: AttemptTask) -> bool:
         return self.dialable
@@ -92,6 +94,10 @@ class FakeHost:
         await trio.lowlevel.checkpoint()
         self.settled_in.append(task.machine.state)
         self.settled.append(finished_attempt(task, ChainChange(task.machine.record_status, RecordType.GENERAL)))
+
+    async def note_recording(self, recording: CpdRecording) -> None:
+        await trio.lowlevel.checkpoint()
+        self.recordings.append(recording)
 
     def seek_agent(self, task: AttemptTask) -> None:
         self.told.append("seek")
@@ -157,7 +163,7 @@ class World:
             plan=DialPlan(CUSTOMER, "sip:5551@here", username="ours", password="secret", headers=(("X-A", "1"),)),
             trunk="t",
             switch_dbid=3,
-            analysis=AnalysisSettings(),
+            analysis=AnalysisPlan("positive_am_detection", AnalysisSettings()),
         )
         machine = AttemptMachine(AttemptRules(**rules), self.host.clock.now_s(), designated_agent=designated)
         self.task = AttemptTask(self.host, context, machine)
