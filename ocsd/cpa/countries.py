@@ -4,10 +4,7 @@ import re
 from typing import Final
 
 from telephony.cpa import tone_plan
-
-RECOMMENDED_PLAN: Final = "NL"
-"""Its tones are those that ITU-T E.180 (03/98) recommends to all: 425 Hz, ringing 1 s in 5, busy and congestion with
-equal halves. Countries without a plan of their own are most often like it."""
+from telephony.cpa.tones import GENERIC_PLAN
 
 TWO_LETTERS: Final = re.compile("[A-Za-z]{2}")
 
@@ -23,4 +20,4 @@ def plan_name(country: str) -> tuple[str, bool]:
     except ValueError:
         if TWO_LETTERS.fullmatch(country.strip()) is None:
             raise ValueError(f"country {country!r} is no two-letter code") from None
-        return tone_plan(RECOMMENDED_PLAN).name, False
+        return GENERIC_PLAN, False

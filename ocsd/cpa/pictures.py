@@ -14,8 +14,8 @@ from scipy.signal import spectrogram
 from ocsd.cpa.results import Analysed
 from ocsd.model.errors import OcsdError
 from telephony.cpa.activity import SpeechTracker, level_dbfs
-from telephony.cpa.bursts import FRAME_S, BurstTracker
-from telephony.cpa.spectrum import FRAME_SAMPLES, WINDOW_SAMPLES, ToneBank
+from telephony.cpa.bursts import FRAME_S
+from telephony.cpa.spectrum import FRAME_SAMPLES, NO_TONE, ToneBank
 from telephony.media.g711 import SAMPLE_RATE_HZ, Samples
 
 WINDOW: Final = 256
@@ -23,6 +23,7 @@ HOP: Final = 64
 DARKEST_DB, BRIGHTEST_DB = -105.0, -35.0
 """Range of the spectrogram: power per 31 Hz bin, relative to a full-scale sine."""
 
+TONE_FRAMES: Final = 6
 COLOURS: Final = 64
 """A picture of few colours is a quarter of the size, and looks the same."""
 
@@ -40,23 +41,31 @@ class Traces:
 
 
 def traces(samples: Samples) -> Traces:
-    """Level and speech of a recording, by the analyser's own stages."""
+    """Level and speech of a recording, by the analyser's own stages; the tones between are looked for beforehand."""
     frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES).astype(np.float32)
-    bank, bursts, speech = ToneBank(), BurstTracker(1), SpeechTracker(1)
-    row, window = np.zeros(1, dtype=np.intp), np.zeros((1, WINDOW_SAMPLES), dtype=np.float32)
+    level, in_tone = level_dbfs(frames), _in_tone(frames)
+    tracker, row = SpeechTracker(1), np.zeros(1, dtype=np.intp)
     spoken: list[Interval] = []
-    for i, samples_of_frame in enumerate(frames):
-        window[:, :FRAME_SAMPLES] = window[:, FRAME_SAMPLES:]
-        window[:, FRAME_SAMPLES:] = samples_of_frame
+    for i in range(len(frames)):
         frame = np.array([i], dtype=np.int32)
-        _, begun, sounding = bursts.step(row, frame, bank.measure(window))
-        if begun:
-            speech.silence(0)  # the beginning of a tone is taken for speech until it is known to be one
-        stopped = speech.step(row, frame, level_dbfs(window[:, FRAME_SAMPLES:]), sounding)[1]
+        stopped = tracker.step(row, frame, level[i : i + 1], in_tone[i : i + 1])[1]
         spoken += [(spurt.start * FRAME_S, spurt.end * FRAME_S) for _, spurt in stopped]
-    if (start := speech.start_of_spurt(0)) is not None:
+    if (start := tracker.start_of_spurt(0)) is not None:
         spoken.append((start * FRAME_S, len(frames) * FRAME_S))
-    return Traces(level_dbfs(frames), tuple(spoken))
+    return Traces(level, tuple(spoken))
+
+
+def _in_tone(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Frames that are part of a tone: vowels are as pure for a few frames at most."""
+    windows = np.concatenate([np.roll(frames, 1, axis=0), frames], axis=1)
+    windows[:1, :FRAME_SAMPLES] = 0.0
+    tonal = ToneBank().measure(windows).code != NO_TONE
+    found = np.zeros(len(frames) + 1, dtype=np.bool_)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], tonal.astype(np.int8), [0]])))
+    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        if end - start >= TONE_FRAMES:
+            found[max(0, start - 1) : end + 1] = True  # the windows at its ends are half filled
+    return found[:-1]
 
 
 def draw(samples: Samples, analysed: Analysed, path: Path, title: str) -> None:
@@ -114,7 +123,7 @@ def draw(samples: Samples, analysed: Analysed, path: Path, title: str) -> None:
         below.axvline(at_s, color="black", linewidth=0.8, linestyle="--")
     below.set_ylim(-82, 0)
     below.set_ylabel("dBFS")
-    below.set_xlabel("s (green: speech as the analyser hears it)")
+    below.set_xlabel("s (green: speech)")
     below.set_xlim(0, shown_s)
     canvases.FigureCanvasAgg(figure)
     path.write_bytes(_small_png(figure))

@@ -52,6 +52,8 @@ limit had ended the call: a recording says nothing about its signalling."""
 
 MACHINE_PROBABILITY: Final = "p_machine"
 ANALYSIS_BEEP: Final = "beep_at_s"
+"""Since the analysis began: with its recording, so this is the recording's time too."""
+
 LIKELIER: Final = 0.5
 
 
@@ -118,7 +120,7 @@ def judged(call: Call, heard: Heard) -> Analysed:
         result=result,
         call_result=call_result,
         decision_time_s=round(standing.at_s, 3) if standing is not None else None,
-        beep_time_s=_beep_time_s(beep) if beep is not None else None,
+        beep_time_s=round(beep.evidence[ANALYSIS_BEEP], 3) if beep is not None else None,
         speech_end_s=round(ends_s[0], 3) if ends_s else None,
         first=result_of(first) if first is not None else None,
         evidence=_evidence(call, heard, standing, ends_s),
@@ -128,12 +130,6 @@ def judged(call: Call, heard: Heard) -> Analysed:
 def _only_rang(verdicts: Sequence[VerdictData]) -> bool:
     rang = any(verdict.kind is VerdictKind.RINGBACK for verdict in verdicts)
     return rang and all(verdict.speech_end_s == 0.0 for verdict in verdicts)
-
-
-def _beep_time_s(beep: VerdictData) -> float:
-    begun_s = beep.evidence.get(ANALYSIS_BEEP)
-    # An analysis begins with its recording, so its own clock is the recording's.
-    return round(begun_s if begun_s is not None else beep.at_s - beep.evidence.get("beep_s", 0.0), 3)
 
 
 def _evidence(call: Call, heard: Heard, standing: VerdictData | None, ends_s: Sequence[float]) -> dict[str, Any]:

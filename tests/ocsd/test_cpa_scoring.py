@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocsd.cpa.countries import RECOMMENDED_PLAN, plan_name
+from ocsd.cpa.countries import plan_name
 from ocsd.cpa.manifest import Entry, parse_manifest
 from ocsd.cpa.results import RESULTS, Analysed, judged, result_of
 from ocsd.cpa.scoring import Percentiles, Rate, score
@@ -18,6 +18,7 @@ from telephony.contract import AnalysisSettings, VerdictKind
 from telephony.cpa.analyser import VerdictData
 from telephony.cpa.finding import INFORMATION
 from telephony.cpa.offline import Call, Heard
+from telephony.cpa.tones import GENERIC_PLAN
 
 FOLDER = Path("recordings")
 SAMPLES = np.zeros(800, dtype=np.int16)
@@ -41,7 +42,7 @@ def entry(label, **fields):
 
 @pytest.mark.parametrize("kind", VerdictKind)
 def test_given_each_kind_of_verdict_when_it_stands_then_one_result_and_one_of_the_manual(kind):
-    found = analysed(verdict(kind), answered_s=None if kind in INFORMATION else 0.0)
+    found = analysed(verdict(kind, beep_at_s=0.5), answered_s=None if kind in INFORMATION else 0.0)
 
     assert found.result in RESULTS
     assert found.call_result in CallResult
@@ -149,7 +150,7 @@ def test_given_a_manifest_when_parsed_then_its_entries():
 def test_given_a_country_without_tones_when_parsed_then_those_recommended_to_all():
     (found,) = parse_manifest([line(country="aq")], FOLDER)
 
-    assert (found.tone_plan, found.country_without_plan) == (RECOMMENDED_PLAN, "AQ")
+    assert (found.tone_plan, found.country_without_plan) == (GENERIC_PLAN, "AQ")
     assert parse_manifest([line()], FOLDER)[0].country_without_plan == ""
     assert plan_name("de") == ("DE", True)
 
