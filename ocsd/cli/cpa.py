@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(help="Analyse recordings of calls, and measure how often that is right.", no_args_is_help=True)
+app = typer.Typer(
+    help="Analyse recordings of calls, and measure how often that is right.\n\n\b\nExample:\n"
+    "  ocsd cpa analyze greeting.wav --tones DE",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 BATCH_FILES: Final = 256
 """Files analysed at once: enough to share each frame's array work."""

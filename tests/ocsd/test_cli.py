@@ -74,6 +74,7 @@ def test_given_the_application_when_listed_then_every_documented_command_is_ther
         documented += [f"ctl {about.split()[0]}", *(f"ctl {about} {name}" for name in ["cancel", "do-not-call"])]
     documented += ["why", "guard", "guard presets", "rehearse"]
     documented += ["pacing", *(f"pacing {name}" for name in ["show", "replay", "calibration"])]
+    documented += ["cpa", *(f"cpa {name}" for name in ["analyze", "score", "examples", "feedback", "export"])]
     documented += ["ctl list", *(f'ctl list "Example List" {name}' for name in ["add", "preflight", "why"])]
 
     assert {" ".join(path) for path in COMMANDS} == {"", *documented}
