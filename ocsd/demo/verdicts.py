@@ -97,18 +97,26 @@ def latencies(pairs: Iterable[tuple[AttemptRow, Truth]]) -> dict[str, dict[str, 
 
 def beeps(pairs: Iterable[tuple[AttemptRow, Truth]]) -> dict[str, float | int]:
     """
-    Beeps of machines: how many sounded while the call was up, how many of them were found, and how far from where they
-    began (``late``: seconds). The demo's dialer hangs up on machines, so that few calls live to hear one.
+    Beeps of machines: how many sounded while the call was up, how many of them were found, and how far their measured
+    beginnings are from the true ones (absolute, seconds; ``count`` of them could be compared).
+
+    The demo's dialer hangs up on machines, so that few calls live to hear one. Beginnings are measured from the start
+    of the analysis, which is the answer only where there were no early media.
     """
-    sounded, late_s = 0, []
+    sounded = found = 0
+    off_s: list[float] = []
     for attempt, truth in pairs:
         if truth["class"] not in MACHINES or truth.get("beep_at_s") is None or truth["answered_at_s"] is None:
             continue
         sounded += 1
-        found = [verdict["at_s"] for verdict in attempt.verdicts or () if verdict["kind"] == "beep"]
-        if found:
-            late_s.append(float(found[0]) - (truth["beep_at_s"] - truth["answered_at_s"]))
-    return {"sounded": sounded} | percentiles(late_s)
+        heard = next((verdict for verdict in attempt.verdicts or () if verdict["kind"] == "beep"), None)
+        if heard is None:
+            continue
+        found += 1
+        begin_s = heard.get("figures", {}).get("beep_at_s")
+        if begin_s is not None and not truth["early"]:
+            off_s.append(abs(float(begin_s) - (truth["beep_at_s"] - truth["answered_at_s"])))
+    return {"sounded": sounded, "found": found} | percentiles(off_s)
 
 
 def people_lost(pairs: Iterable[tuple[AttemptRow, Truth]]) -> dict[str, Any]:

@@ -139,6 +139,10 @@ def analysis(figures: Mapping[str, Any]) -> RenderableType:
     for name, kind, told in [*rows, ("all people", "after_greeting", figures["people_after_greeting"])]:
         cells = [f"{told[key]:.2f}" if key in told else "-" for key in ("p50_s", "p95_s", "p99_s")]
         waits.add_row(name, kind.removeprefix("after_"), str(told["count"]), *cells)
+    beeps = figures["beeps"]
+    heard = f"Beeps that sounded while the call was up: {beeps['sounded']}, found: {beeps['found']}"
+    if beeps["count"]:
+        heard += f", beginning off by {1000 * beeps['p50_s']:.0f} ms (p50), {1000 * beeps['p95_s']:.0f} ms (p95)"
     lost = Table(title="People lost", show_header=False)
     lost.add_column("what")
     lost.add_column("calls", justify="right")
@@ -147,7 +151,7 @@ def analysis(figures: Mapping[str, Any]) -> RenderableType:
             lost.add_row(key.replace("_", " "), str(count))
     for result, count in figures["lost"]["taken_for"].items():
         lost.add_row(f"  taken for: {result}", str(count))
-    return Group(matrix, waits, lost)
+    return Group(matrix, waits, Text(heard), lost)
 
 
 COMPARED = ("attempts", "answered", "connected", "abandoned")

@@ -19,6 +19,7 @@ from ocsd.config.loader import load_configuration
 from ocsd.demo.run import attempts_and_statuses
 from ocsd.lists.embedded import EmbeddedPostgres
 from ocsd.model.enums import RecordStatus
+from telephony.simworld.plan import NumberClass
 from tests.e2e.site import GROUP, eventually, processes_in
 
 pytestmark = pytest.mark.e2e
@@ -101,6 +102,26 @@ def test_given_a_demo_when_it_runs_to_its_end_then_the_report_holds_and_nothing_
     assert "Retrieved" not in report["records_by_status"]
     assert report["attempts"] == sum(report["results"].values())
     assert "Demo summary" in said
+    assert processes_in(folder) == []
+
+
+def test_given_a_demo_of_all_kinds_when_it_has_made_its_attempts_then_it_ends_and_tells_what_the_analysis_made(folder):
+    with demo(folder, "--attempts=16", "--mix=all", "--media-servers=2", "--seconds=200") as process:
+        said, _ = process.communicate(timeout=RUN_LIMIT_S)
+
+    assert process.returncode == 0, said
+    report = json.loads(report_of(folder).read_text())
+    assert (report["double_dialed"], report["lost"]) == (0, 0)
+    assert 16 <= report["attempts"] < RECORDS
+    assert report["truth_match"]["signalling"] == 1.0, report["truth_match"]["misses"]
+    analysis = report["analysis"]
+    assert set(analysis["confusion"]) <= set(NumberClass)
+    assert sum(row["calls"] for row in analysis["confusion"].values()) == report["truth_match"]["judged"] > 0
+    assert len(analysis["confusion"]) >= 5
+    assert analysis["latency"], "some verdict was reached"
+    assert analysis["lost"]["abandoned"] == report["abandoned"]
+    assert "What numbers were" in said
+    assert (folder / "run" / "media-1.log").exists(), "the second media server ran"
     assert processes_in(folder) == []
 
 

@@ -1,4 +1,4 @@
-"""Two media servers under one campaign: one is killed in the middle of it, later one is drained."""
+"""Two media servers under one campaign: one is killed in the middle of it, then the daemon; the other is drained."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def two_servers(text: str) -> str:
     return text.replace("[telephony]\n", "[telephony]\nmedia_servers = 2\nmedia_capacity = 40\n")
 
 
-def test_given_two_media_servers_when_one_is_killed_and_one_drained_then_nothing_is_lost_and_nobody_is_cut():
+def test_given_two_media_servers_when_one_the_daemon_and_the_other_go_then_nothing_is_lost_and_nobody_is_cut():
     with campaign(mix=ANSWERED, talk_s=6.0, edit=two_servers) as run:
         run_dir = run.folder / "run"
         pids = launcher.server_pids(run_dir)
@@ -31,6 +31,11 @@ def test_given_two_media_servers_when_one_is_killed_and_one_drained_then_nothing
         killed_s = run.kill("media", pids["media-0"])
         eventually("another first server", lambda: run.new_server("media-0", pids["media-0"]))
         eventually("it serves", lambda: run.site.log_text().count('"media.connected"') > 2)
+
+        run.await_conversations(3)
+        daemon_killed_s = run.kill_daemon()
+        run.site.start_daemon()
+        assert run.is_running, "the group dials on without being asked"
 
         run.await_conversations(2)
         drained_s = time.monotonic()
@@ -44,7 +49,7 @@ def test_given_two_media_servers_when_one_is_killed_and_one_drained_then_nothing
         outcome = run.finish()
         print(outcome.figures(), f"drained for {back_s - drained_s:.1f} s")
         outcome.assert_nothing_lost_or_doubled()
-    for at_s in (killed_s, drained_s):
+    for at_s in (killed_s, daemon_killed_s, drained_s):
         talking = outcome.talking_at(at_s)
         assert len(talking) >= 2
         assert outcome.cut(talking) == []

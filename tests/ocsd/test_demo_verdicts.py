@@ -26,10 +26,12 @@ class Calls:
         self.attempts: list[AttemptRow] = []
         self.truths: list[dict] = []
 
-    def add(self, number_class, result, decided_s=None, greeting_s=1.0, waited_for=None, beep_s=None, heard=()):
+    def add(
+        self, number_class, result, decided_s=None, greeting_s=1.0, waited_for=None, beep_s=None, heard=(), early=""
+    ):
         number = f"1212555{2000 + len(self.attempts)}"
         decided = None if decided_s is None else OFFSET_S + 100.0 + decided_s
-        verdicts = [{"kind": kind, "at_s": at_s} for kind, at_s in heard]
+        verdicts = [{"kind": kind, "figures": {"beep_at_s": at_s} if kind == "beep" else {}} for kind, at_s in heard]
         self.attempts.append(
             AttemptRow(len(self.attempts), number, int(result), False, True, None, decided, waited_for, verdicts)
         )
@@ -42,6 +44,7 @@ class Calls:
                 "decided_by": decided_by(NumberClass(number_class)) if known else "signalling",
                 "epoch_offset_s": OFFSET_S,
                 "rang_at_s": 90.0,
+                "early": early,
                 "answered_at_s": None if early else 100.0,
                 "greeting_ended_at_s": None if early else 100.0 + greeting_s,
                 "beep_at_s": None if beep_s is None else 100.0 + beep_s,
@@ -133,11 +136,13 @@ def test_given_people_lost_when_counted_then_each_has_one_cause():
 
 def test_given_beeps_when_found_then_their_distance_from_the_truth_is_told():
     calls = Calls()
-    calls.add("machine", CallResult.ANSWERING_MACHINE, 3.0, beep_s=6.0, heard=[("machine", 3.0), ("beep", 6.07)])
+    calls.add("machine", CallResult.ANSWERING_MACHINE, 3.0, beep_s=6.0, heard=[("machine", 3.0), ("beep", 5.93)])
     calls.add("machine_beep", CallResult.ANSWERING_MACHINE, 3.0, beep_s=2.0, heard=[("machine", 3.0)])
     calls.add("machine", CallResult.ANSWERING_MACHINE, 3.0)
+    ringback = "|tone:ringback"  # the analysis began with it, so nothing can be compared
+    calls.add("machine", CallResult.ANSWERING_MACHINE, 3.0, beep_s=6.0, heard=[("beep", 13.5)], early=ringback)
 
-    assert calls.report()["beeps"] == {"sounded": 2, "count": 1} | {
+    assert calls.report()["beeps"] == {"sounded": 3, "found": 2, "count": 1} | {
         key: pytest.approx(0.07) for key in ("p50_s", "p95_s", "p99_s", "max_s")
     }
 

@@ -1,5 +1,6 @@
 """Several media servers: where calls go, and what one that dies or is drained costs. Scripted servers and real ones."""
 
+import inspect
 import itertools
 import os
 import signal
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telephony import media_pool
-from telephony.api import MediaLost, NoCapacity
+from telephony.api import Media, MediaLost, NoCapacity
 from telephony.contract import ChannelClosed, ChannelSnapshot, CloseChannel, GetStats, MediaSnapshot, MediaStats
 from telephony.launcher import ensure_running, server_pids, stop
 from telephony.media.server import portion
@@ -95,6 +96,14 @@ def test_given_a_port_range_when_divided_then_portions_are_equal_even_and_do_not
     assert all(port % 2 == 0 and first <= port <= last for port in ports)
     assert len({len(pair) for pair in pairs}) == 1
     assert (last - first + 2) // 2 - len(ports) < parts + 1
+
+
+def test_given_the_protocol_when_compared_then_a_pool_offers_all_of_it_with_the_same_arguments():
+    methods = [name for name, kind in vars(Media).items() if not name.startswith("_") and callable(kind)]
+    assert "open_channel" in methods
+    for name in methods:
+        wanted = list(inspect.signature(getattr(Media, name)).parameters)
+        assert list(inspect.signature(getattr(MediaPool, name)).parameters) == wanted, name
 
 
 # --- scripted servers -----------------------------------------------------------------------------------------------
