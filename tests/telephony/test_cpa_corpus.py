@@ -483,7 +483,7 @@ def test_given_a_folder_of_prompts_when_a_speaker_talks_then_words_are_short_and
         path = tmp_path / f"{name}.wav"
         path.parent.mkdir(exist_ok=True)
         write_wav(path, 3000 * np.sin(np.arange(round(seconds * RATE)) / 3), ulaw=False)
-    speaker = recorded.Speaker(recorded.PACKAGES[0], tmp_path)
+    speaker = recorded.Speaker("somebody", "en", plan.REAL, tmp_path)
 
     parts, names = speaker.words(rng(1))
     sentences, said = speaker.sentences(rng(2))
@@ -493,6 +493,36 @@ def test_given_a_folder_of_prompts_when_a_speaker_talks_then_words_are_short_and
     assert sum(map(len, parts)) / RATE < 5.0
     assert "vm-intro" in said
     assert sum(map(len, sentences)) / RATE > 3.5
+
+
+@needs_tools
+def test_given_own_voices_when_a_class_is_made_then_the_real_part_speaks_with_them(tmp_path):
+    for name, seconds in (("yes", 0.5), ("sentence", 3.0)):
+        path = tmp_path / "voices" / "anna.de" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_wav(path, 3000 * np.sin(np.arange(round(seconds * RATE)) / 3), ulaw=False)
+    speakers = recorded.own_speakers(tmp_path / "voices")
+
+    entries = [
+        build.make_file(plan.Job(label, 5000, plan.REAL, recorded=True), 1, tmp_path, speakers)
+        for label in ("human", "machine")
+    ]
+
+    assert [(entry["label"], entry["source"], entry["language"], entry["split"]) for entry in entries] == [
+        ("human", "recorded:anna", "de", "real"),
+        ("machine", "recorded:anna", "de", "real"),
+    ]
+
+
+def test_given_a_speaker_without_sentences_when_loaded_then_what_is_missing_is_told(tmp_path):
+    path = tmp_path / "anna" / "yes.wav"
+    path.parent.mkdir()
+    write_wav(path, 3000 * np.sin(np.arange(4000) / 3), ulaw=False)
+
+    with pytest.raises(ValueError, match="has 1 and 0"):
+        recorded.own_speakers(tmp_path)
+    with pytest.raises(ValueError, match="no speaker"):
+        recorded.own_speakers(path.parent)
 
 
 def test_given_what_runs_in_service_when_imported_then_the_corpus_is_not():

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from telephony.cpa.corpus import asterisk, build, plan, recorded, speech
+from telephony.cpa.wavfile import WavError
 
 console = Console(stderr=True)
 
@@ -29,12 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="CACHE",
         help="also use recorded voices: Debian packages of telephone prompts are fetched into this folder",
     )
+    make.add_argument(
+        "--voices",
+        type=Path,
+        metavar="FOLDER",
+        help="also use recordings of your own for the part real: a sub-folder NAME.LANGUAGE for each speaker",
+    )
     baseline = commands.add_parser("baseline", help="Asterisk's rule on persons and machines")
     baseline.add_argument("folder", type=Path, metavar="DIR")
     asked = parser.parse_args(arguments)
     try:
         return _make(asked) if asked.command == "make" else _baseline(asked.folder)
-    except (ValueError, speech.ToolMissing) as error:
+    except (ValueError, OSError, WavError, speech.ToolMissing) as error:
         console.print(f"[red]{error}[/red]")
         return 2
 
@@ -45,9 +52,12 @@ def _make(asked: argparse.Namespace) -> int:
     if asked.recorded is not None:
         made_with |= recorded.fetch(asked.recorded)
         speakers = recorded.speakers(asked.recorded)
+    if asked.voices is not None:
+        speakers += recorded.own_speakers(asked.voices)
     for program, version in made_with.items():
         console.print(f"{program}: {version}", style="dim")
-    todo = list(plan.jobs(asked.size, asked.only, recorded=bool(speakers)))
+    splits = {speaker.split for speaker in speakers}
+    todo = [job for job in plan.jobs(asked.size, asked.only, recorded=True) if not job.recorded or job.split in splits]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("files", total=len(todo))

@@ -84,8 +84,8 @@ SCENES: Final[dict[str, Callable[[np.random.Generator, Job], Scene]]] = {
 
 def recorded_scene(rng: np.random.Generator, job: Job, speakers: tuple[Speaker, ...]) -> Scene:
     """A person or a machine with one of the recorded voices of the job's part."""
-    speaker = pick(rng, tuple(one for one in speakers if one.package.split == job.split))
-    language = speaker.package.language
+    speaker = pick(rng, tuple(one for one in speakers if one.split == job.split))
+    language = speaker.language
     if job.label == "human":
         said, names = speaker.words(rng)
         again = [speaker.words(rng)[0][0] for _ in range(2)]

@@ -1,6 +1,6 @@
-"""Recorded voices of people, out of Debian packages of telephone prompts, fetched only when asked for.
+"""Recorded voices of people: Debian packages of telephone prompts, fetched only when asked for, and one's own.
 
-Four persons speak them: one belongs to a part of the corpus as a whole, whatever the languages. Single words and
+Four persons speak the prompts: one belongs to a part of the corpus as a whole, whatever the languages. Single words and
 short phrases stand for persons who answer ("hello", a name, a number, two words with a pause), sentences for
 mailboxes and menus. It is studio sound; the line spoils it like any other.
 """
@@ -15,7 +15,8 @@ import numpy as np
 
 from telephony.cpa.corpus.plan import REAL, TRAIN
 from telephony.cpa.corpus.scene import chance, pick
-from telephony.cpa.corpus.speech import RATE_HZ, Samples, ToolMissing, read_pcm16, to_telephone_rate, trim
+from telephony.cpa.corpus.speech import RATE_HZ, Samples, ToolMissing, trim
+from telephony.cpa.wavfile import read_wav
 
 SHORT_S: Final = (0.3, 1.4)
 LONG_S: Final = (2.0, 9.0)
@@ -38,10 +39,10 @@ class Package:
 # Allison Smith recorded English and Spanish: both are left out of training, or it would know her.
 PACKAGES: Final = (
     Package("asterisk-core-sounds-fr-wav", "fr_CA_f_June", "June Wallack", "fr", TRAIN, "CC-BY-SA-3.0"),
-    Package("asterisk-core-sounds-ru-wav", "ru_RU_f_IvrvoiceRU", "ivrvoice.ru", "ru", TRAIN, "CC-BY-SA-3.0"),
+    Package("asterisk-core-sounds-ru-wav", "ru_RU_f_IvrvoiceRU", "ivrvoice.ru (Maxim Topal)", "ru", TRAIN, "CC-BY-3.0"),
     Package("asterisk-core-sounds-en-wav", "en_US_f_Allison", "Allison Smith", "en", REAL, "CC-BY-SA-3.0"),
     Package("asterisk-core-sounds-es-wav", "es_MX_f_Allison", "Allison Smith", "es", REAL, "CC-BY-SA-3.0"),
-    Package("asterisk-core-sounds-it-wav", "it_IT_m_Carlo", "Carlo", "it", REAL, "CC-BY-SA-3.0"),
+    Package("asterisk-core-sounds-it-wav", "it_IT_m_Carlo", "Carlo Flora", "it", REAL, "CC-BY-3.0"),
 )
 
 
@@ -86,20 +87,22 @@ def _run(command: list[str], folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Speaker:
-    """The prompts of one package: utterances by length, each trimmed and of RMS 1.0."""
+    """One person's recordings in ``folder``: utterances by length, each trimmed and of RMS 1.0."""
 
-    package: Package
+    name: str
+    language: str
+    split: str
     folder: Path
 
     @property
     def source(self) -> str:
-        return f"recorded:{self.package.name}"
+        return f"recorded:{self.name}"
 
     @cached_property
     def _lengths_s(self) -> dict[str, float]:
-        """Length of each prompt by its name, from the sizes of the files (16 bit, 8 kHz)."""
+        """Length of each recording by its name."""
         return {
-            str(path.relative_to(self.folder).with_suffix("")): path.stat().st_size / 2 / RATE_HZ
+            str(path.relative_to(self.folder).with_suffix("")): read_wav(path).length_s
             for path in sorted(self.folder.rglob("*.wav"))
             if not any(word in str(path.relative_to(self.folder)) for word in NOT_SPEECH)
         }
@@ -117,8 +120,7 @@ class Speaker:
         return tuple(name for name in MAILBOX_WORDS if name in self._lengths_s)
 
     def utterance(self, name: str) -> Samples:
-        samples, rate_hz = read_pcm16((self.folder / f"{name}.wav").read_bytes())
-        return trim(to_telephone_rate(samples, rate_hz))
+        return trim(read_wav(self.folder / f"{name}.wav").samples.astype(np.float64))
 
     def words(self, rng: np.random.Generator) -> tuple[list[Samples], str]:
         """What a person says first: one to three short utterances with pauses between them; and their names."""
@@ -152,4 +154,28 @@ class Speaker:
 
 def speakers(folder: Path) -> tuple[Speaker, ...]:
     """One speaker for each package that `fetch` unpacked in ``folder``."""
-    return tuple(Speaker(package, _sounds(folder, package)) for package in PACKAGES)
+    return tuple(
+        Speaker(package.name, package.language, package.split, _sounds(folder, package)) for package in PACKAGES
+    )
+
+
+def own_speakers(folder: Path) -> tuple[Speaker, ...]:
+    """
+    One speaker for each sub-folder of ``folder``, all in the part "real"; ``<name>.<language>`` is how it is called.
+
+    WAV files anywhere below are their utterances, of any rate that `telephony.cpa.wavfile` reads. Raises ValueError
+    for a speaker without words of `SHORT_S` or sentences of `LONG_S`, and WavError for a file that is no WAV.
+    """
+    found = []
+    for path in sorted(one for one in folder.iterdir() if one.is_dir()):
+        name, _, language = path.name.partition(".")
+        speaker = Speaker(name, language or "en", REAL, path)
+        if not speaker.short or not speaker.long:
+            raise ValueError(
+                f"{path}: needs utterances of {SHORT_S[0]} to {SHORT_S[1]} s for persons and of {LONG_S[0]} to"
+                f" {LONG_S[1]} s for machines, has {len(speaker.short)} and {len(speaker.long)}"
+            )
+        found.append(speaker)
+    if not found:
+        raise ValueError(f"{folder}: no sub-folder, so no speaker")
+    return tuple(found)
