@@ -113,7 +113,8 @@ def judged(call: Call, heard: Heard) -> Analysed:
         result = "ringback" if only_rang else result_of(standing)
         call_result = result_of_verdict(standing.kind) or RESULT_OF_INFORMATION.get(standing.kind, CallResult.NO_ANSWER)
     first = next((verdict for verdict in heard.verdicts if verdict.kind not in INFORMATION), None)
-    beep = next((verdict for verdict in heard.verdicts if verdict.kind is VerdictKind.BEEP), None)
+    # The last one: a tone after which somebody spoke on was none to record after.
+    beep = next((verdict for verdict in reversed(heard.verdicts) if verdict.kind is VerdictKind.BEEP), None)
     ends_s = [verdict.speech_end_s for verdict in heard.verdicts if verdict.speech_end_s > 0.0]
     return Analysed(
         kind=standing.kind if standing is not None else None,

@@ -88,6 +88,12 @@ def test_given_a_revised_verdict_when_judged_then_the_last_one_counts_and_the_fi
     assert [one["kind"] for one in found.evidence["verdicts"]] == ["ringback", "human", "machine", "beep"]
 
 
+def test_given_two_recording_tones_when_judged_then_the_last_one_counts():
+    first, last = verdict(VerdictKind.BEEP, 3.0, beep_at_s=2.5), verdict(VerdictKind.BEEP, 9.0, beep_at_s=8.25)
+
+    assert analysed(verdict(VerdictKind.MACHINE), first, last).beep_time_s == 8.25
+
+
 def test_given_the_time_guard_when_a_machine_is_likelier_then_so_is_the_result():
     assert result_of(verdict(VerdictKind.TIMEGUARD, p_machine=0.7)) == "machine"
     assert result_of(verdict(VerdictKind.TIMEGUARD, p_machine=0.3)) == "human"
