@@ -124,6 +124,11 @@ class Arrivals:
     source: Ints
     at_s: Floats
 
+    def only(self, i: int) -> "Arrivals":
+        """The i-th of them alone."""
+        one = slice(i, i + 1)
+        return Arrivals(self.which[one], self.packets[one], self.lengths[one], self.source[one], self.at_s[one])
+
 
 class Inbox:
     """Room for ``per_socket`` datagrams of ``sockets`` sockets, each up to ``size`` bytes (longer ones are cut)."""
@@ -172,25 +177,35 @@ class Inbox:
         counts = [max(0, count) for count in counts]
         return counts, self._arrivals(np.array(counts, dtype=np.intp), now_s, wall_s)
 
+    def receive_one(self, descriptor: int, now_s: float, wall_s: float) -> Arrivals:
+        """As `receive`, from one socket: all of its datagrams together, oldest first, ``which`` is 0 throughout."""
+        count = max(0, _recvmmsg(descriptor, self._pointers[0], self._per_socket, socket.MSG_DONTWAIT, None))
+        found = self._gather(np.zeros(count, dtype=np.intp), np.arange(count), now_s, wall_s)
+        self._control[:1, :, :16] = 0
+        self._freshen(1)
+        return found
+
     def _arrivals(self, counts: Indices, now_s: float, wall_s: float) -> Iterator[Arrivals]:
         for nth in range(int(counts.max(initial=0))):
             which = np.nonzero(counts > nth)[0]
-            names, stamps = self._names[which, nth], self._stamps[which, nth]
-            stamped = (stamps["level"] == socket.SOL_SOCKET) & (stamps["kind"] == SO_TIMESTAMPNS)
-            age_s = wall_s - stamps["seconds"] - stamps["nanoseconds"] * 1e-9
-            at_s = now_s - np.where(stamped, np.clip(age_s, -NEWEST_ARRIVAL_S, OLDEST_ARRIVAL_S), 0.0)
-            lengths = self._headers["length"][which, nth].astype(np.int64)
-            # Only as wide as needed: most are 172 bytes, and copying rows of 1500 would cost more than all the rest.
-            longest = max(LEAST_WIDTH, int(lengths.max()))
-            yield Arrivals(
-                which,
-                self._packets[which, nth, :longest],
-                lengths,
-                names["host"].astype(np.int64) << 16 | names["port"].astype(np.int64),
-                at_s,
-            )
+            yield self._gather(which, np.full(len(which), nth), now_s, wall_s)
         self._control[: len(counts), :, :16] = 0
         self._freshen(len(counts))
+
+    def _gather(self, which: Indices, nth: Indices, now_s: float, wall_s: float) -> Arrivals:
+        names, stamps = self._names[which, nth], self._stamps[which, nth]
+        stamped = (stamps["level"] == socket.SOL_SOCKET) & (stamps["kind"] == SO_TIMESTAMPNS)
+        age_s = wall_s - stamps["seconds"] - stamps["nanoseconds"] * 1e-9
+        lengths = self._headers["length"][which, nth].astype(np.int64)
+        # Only as wide as needed: most are 172 bytes, and copying rows of 1500 would cost more than all the rest.
+        longest = max(LEAST_WIDTH, int(lengths.max(initial=0)))
+        return Arrivals(
+            which,
+            self._packets[which, nth, :longest],
+            lengths,
+            names["host"].astype(np.int64) << 16 | names["port"].astype(np.int64),
+            now_s - np.where(stamped, np.clip(age_s, -NEWEST_ARRIVAL_S, OLDEST_ARRIVAL_S), 0.0),
+        )
 
 
 def connect(sock: socket.socket, address: tuple[str, int] | None) -> bool:

@@ -19,9 +19,12 @@ from telephony.media.reception import Reception
 from telephony.media.sources import RELEARN_AFTER_S, Learn
 
 TICK_S: Final = 0.02
-MAX_ROUNDS: Final = 6
-"""Times a socket is read in one tick, `batch_io.PER_SOCKET` packets each: more than half a second of audio is a flood,
-left to the kernel to drop."""
+BACKLOG_PACKETS: Final = 64
+BACKLOG_ROUNDS: Final = 8
+"""Where more lies in a socket than one call reads, so much more is read in the same tick: about what a socket holds."""
+
+MOST_OWN: Final = 32
+"""Packets of a far end in one tick, beyond the first call's; more than the jitter buffer holds is a flood."""
 
 REPORT_TICKS: Final = round(rtcp.REPORT_S / TICK_S)
 FENCE_AFTER: Final = 200
@@ -60,6 +63,7 @@ class Network:
         self._row_of_rtcp: dict[int, int] = {}
         self._epoll = select.epoll()
         self._inbox = batch_io.Inbox(capacity, rtp.MAX_PACKET_BYTES + 1)
+        self._backlog = batch_io.Inbox(1, rtp.MAX_PACKET_BYTES + 1, BACKLOG_PACKETS)
         self._outbox = [row.data for row in mixer.packets]
         self._latched = np.full(capacity, -1, dtype=np.int64)
         self._ticks = 0
@@ -119,14 +123,14 @@ class Network:
         wall_s = time.time()
         for fd, _event in self._epoll.poll(0, max(1, 2 * self._open)):
             (rtp_fds if fd in self._row_of_rtp else rtcp_fds).append(fd)
-        for _ in range(MAX_ROUNDS):
-            if not rtp_fds:
-                break
+        if rtp_fds:
             rows = np.array([self._row_of_rtp[fd] for fd in rtp_fds], dtype=np.intp)
             counts, arrivals = self._inbox.receive(rtp_fds, now_s, wall_s)
             for batch in arrivals:
                 self._take_in(rows[batch.which], batch, now_s)
-            rtp_fds = [fd for fd, count in zip(rtp_fds, counts, strict=True) if count == batch_io.PER_SOCKET]
+            for i, count in enumerate(counts):
+                if count == batch_io.PER_SOCKET:
+                    self._read_backlog(rows[i : i + 1], rtp_fds[i], now_s, wall_s)
         if rtcp_fds:
             _, arrivals = self._inbox.receive(rtcp_fds, now_s, wall_s)
             for batch in arrivals:
@@ -136,6 +140,38 @@ class Network:
                         datagram = batch.packets[i, : int(batch.lengths[i])].tobytes()
                         source = batch_io.source_address(int(batch.source[i]))
                         self._take_rtcp(channel, datagram, source, float(batch.at_s[i]), now_s)
+
+    def _read_backlog(self, rows: batch_io.Indices, descriptor: int, now_s: float, wall_s: float) -> None:
+        """A burst after a stall, or a flood: the far end's packets must not wait behind those of strangers."""
+        row, own = int(rows[0]), 0
+        channel = self._channels[row]
+        if channel is None:
+            return
+        for _ in range(BACKLOG_ROUNDS):
+            batch = self._backlog.receive_one(descriptor, now_s, wall_s)
+            alive = now_s - float(self._mixer.last_rtp_s[row]) <= RELEARN_AFTER_S
+            # While a stream lives nobody else can be learned but the negotiated source: no need to look at the packets.
+            foreign = (batch.source != channel.gate.latched) & (batch.source != channel.gate.negotiated)
+            if channel.gate.latched is not None and alive and foreign.any():
+                strangers = int(foreign.sum())
+                channel.dropped["unknown_source"] += strangers
+                self._note_strangers(channel, strangers, now_s)
+            else:
+                foreign[:] = False
+            for i in np.nonzero(~foreign)[0].tolist():
+                own += 1
+                if own <= MOST_OWN:
+                    self._take_in(rows, batch.only(i), now_s)
+                else:
+                    channel.dropped["flood"] += 1
+            if len(batch.which) < BACKLOG_PACKETS:
+                return
+
+    def _note_strangers(self, channel: Channel, packets: int, now_s: float) -> None:
+        channel.strangers += packets
+        silent_s = now_s - float(self._mixer.last_rtp_s[channel.row])
+        if channel.strangers > FENCE_AFTER and silent_s < RELEARN_AFTER_S:
+            channel.fence(True)
 
     def _take_in(self, rows: batch_io.Indices, arrived: batch_io.Arrivals, now_s: float) -> None:
         packets, at_s = arrived.packets, arrived.at_s
@@ -159,6 +195,8 @@ class Network:
         if channel is None:
             return False
         source = int(arrived.source[i])
+        if channel.gate.latched is not None and source != channel.gate.latched:
+            self._note_strangers(channel, 1, now_s)
         if not batch.valid[i]:
             datagram = arrived.packets[i, : int(arrived.lengths[i])].tobytes()
             if rtcp.is_rtcp(datagram):  # a far end that sends both to one port (RFC 5761), though nobody offered it
@@ -179,9 +217,6 @@ class Network:
             self._mixer.jitter.resync(row)
             return True
         channel.dropped[why] += 1
-        channel.strangers += 1
-        if channel.strangers > FENCE_AFTER and channel.gate.latched is not None and silent_s < RELEARN_AFTER_S:
-            channel.fence(True)
         return False
 
     def _take_rtcp(self, channel: Channel, datagram: bytes, source: Address | None, at_s: float, now_s: float) -> None:

@@ -36,8 +36,8 @@ LARGEST_STEP: Final = 8
 ANY_HOST_WITHIN_S: Final = 10.0
 """After SDP came, a stranger's host can be learned for so long; the first packets through a translator come at once."""
 
-CANDIDATES: Final = 8
-"""Sources on probation at the same time; a flood of others pushes out the oldest ones."""
+CANDIDATES: Final = 64
+"""Sources on probation at the same time. A flood of others pushes out those that were heard once, the oldest first."""
 
 
 class Learn(StrEnum):
@@ -118,7 +118,8 @@ class SourceGate:
         follows = found is not None and found.ssrc == ssrc and 1 <= (seq - found.seq) & 0xFFFF <= LARGEST_STEP
         if found is None or not follows:
             if found is None and len(self._candidates) >= CANDIDATES:
-                del self._candidates[next(iter(self._candidates))]
+                once = (key for key, one in self._candidates.items() if one.packets == 1)
+                del self._candidates[next(once, next(iter(self._candidates)))]
             found = self._candidates[source] = _Candidate(ssrc, seq, at_s)
         else:
             found.seq = seq
