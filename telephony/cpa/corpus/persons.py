@@ -75,7 +75,8 @@ def person(rng: np.random.Generator, voices: tuple[Voice, ...], language: str, t
     voice, manner = noises.draw_speaker(rng, voices, language)
     kind = pick(rng, KINDS, WEIGHTS)
     if kind == "child":
-        manner = Manner(manner.speed_wpm, min(99, manner.pitch + 25), float(rng.uniform(*CHILD_STRETCH)))
+        # The stretch raises the pitch by a third; more than that is a cartoon.
+        manner = Manner(manner.speed_wpm, min(manner.pitch, 60), float(rng.uniform(*CHILD_STRETCH)))
     if len(text) > LONG_TEXT:  # who answers for a company says it all day, and fast
         fast_wpm = max(manner.speed_wpm, round(rng.uniform(175, 235)))
         manner = replace(manner, speed_wpm=fast_wpm, stretch=min(manner.stretch, 1.0))
