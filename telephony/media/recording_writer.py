@@ -350,7 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # It ends when the pipe does, and not before the last recording is whole: not by a signal to the whole group.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    os.nice(NICENESS)
+    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)  # the media server's own may be far below zero
     serve(0, 1, options.folder)
     return 0
 
