@@ -520,7 +520,8 @@ class FrameDecoder:
             del self._buffer[: 4 + length]
             try:
                 messages.append(self._decoder.decode(body))
-            except msgspec.DecodeError as error:  # ValidationError is one too
+            # ValidationError is a DecodeError; bytes that are no UTF-8, and maps nested without end, are not.
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise ContractError(f"malformed frame: {error}") from error
         return messages
 
