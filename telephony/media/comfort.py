@@ -20,10 +20,13 @@ Power = npt.NDArray[np.float64]
 LOUDEST_POWER: Final = (32768 * 10 ** (-40 / 20)) ** 2
 """-40 dBov. What is louder is no noise floor but somebody who talks without a pause, or a broken line."""
 
-RISE_PER_FRAME: Final = 10 ** (1.0 / 10 / 50)
-"""1 dB a second: the estimate climbs over a noise that grew, and hardly during a sentence."""
+WINDOW_FRAMES: Final = 75
+"""The floor is the quietest frame of the last one to two windows of 1.5 s: there is a pause in any such time of speech,
+and a noise that grew is followed soon enough (minimum statistics: R. Martin, EUSIPCO 1994)."""
 
-FALL_SHARE: Final = 0.25
+BIAS: Final = 1.3
+"""The quietest of 75 frames of a steady noise lies about so much below its mean power."""
+
 _TABLE: Final = 1 << 16
 MAX_ORDER: Final = 12
 """Reflection coefficients used of one packet; more do not make noise sound any better."""
@@ -71,8 +74,8 @@ class ComfortNoise:
     def __init__(self, capacity: int, rng: np.random.Generator) -> None:
         self.floor = np.zeros(capacity)
         """Mean square of what the far end sends in its pauses; 0: not known, or silent."""
-        self._known = np.zeros(capacity, dtype=np.bool_)
-        self._told = np.zeros(capacity, dtype=np.bool_)
+        self._lowest = np.full((2, capacity), np.inf)  # of the window before, and of this one
+        self._age = np.zeros(capacity, dtype=np.int64)
         self._shape: dict[int, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}
         white = np.clip(rng.standard_normal(_TABLE + FRAME_SAMPLES), -3.0, 3.0)
         # A room's noise falls towards high frequencies; white noise of the same power hisses.
@@ -84,20 +87,26 @@ class ComfortNoise:
     def reset(self, row: int) -> None:
         """The row is another channel now."""
         self.floor[row] = 0.0
-        self._known[row] = self._told[row] = False
+        self._forget(row)
+
+    def _forget(self, row: int) -> None:
+        self._lowest[:, row] = np.inf
+        self._age[row] = 0
         self._shape.pop(row, None)
 
     def observe(self, rows: Indices, frames: Samples) -> None:
         """Real audio of these rows, (k, 160) int16: follow the floor."""
         voice = frames.astype(np.float32)
         power = np.einsum("ij,ij->i", voice, voice, dtype=np.float64) / FRAME_SAMPLES
-        floor = np.where(self._known[rows], self.floor[rows] * RISE_PER_FRAME, power)
-        floor = np.where(power < floor, floor + FALL_SHARE * (power - floor), floor)
+        before, now = self._lowest[:, rows]
+        now = np.minimum(now, power)
+        floor = np.minimum(np.minimum(before, now) * BIAS, LOUDEST_POWER)
         # Below the first step of the codecs there is nothing left to be heard.
-        self.floor[rows] = np.where(power < 1.0, 0.0, np.minimum(np.maximum(floor, 1.0), LOUDEST_POWER))
-        self._known[rows] = True
-        if self._shape or self._told.any():
-            self._told[rows] = False
+        self.floor[rows] = np.where(floor < 1.0, 0.0, floor)
+        self._age[rows] += 1
+        full = self._age[rows] % WINDOW_FRAMES == 0
+        self._lowest[:, rows] = np.where(full, now, before), np.where(full, np.inf, now)
+        if self._shape:
             for row in [row for row in self._shape if row in rows]:
                 del self._shape[row]
 
@@ -106,12 +115,10 @@ class ComfortNoise:
         description = parse_noise(payload)
         if description is None:
             return
+        self._forget(row)
         self.floor[row] = min(power_of_dbov(description.level_db), LOUDEST_POWER)
-        self._known[row] = self._told[row] = True
         if description.reflection:
             self._shape[row] = prediction_filter(description.reflection), np.zeros(len(description.reflection))
-        else:
-            self._shape.pop(row, None)
 
     def of_far_end(self, rows: Indices) -> Samples:
         """20 ms of what these far ends' lines sound like while they send nothing, (k, 160) int16."""
