@@ -17,8 +17,8 @@ ANSWERED = {"human": 0.85, "machine": 0.15}
 
 
 def two_servers(text: str) -> str:
-    assert "[telephony]\n" in text
-    return text.replace("[telephony]\n", "[telephony]\nmedia_servers = 2\nmedia_capacity = 40\n")
+    assert "media_servers = 1\n" in text
+    return text.replace("media_servers = 1\n", "media_servers = 2\nmedia_capacity = 40\n")
 
 
 def test_given_two_media_servers_when_one_the_daemon_and_the_other_go_then_nothing_is_lost_and_nobody_is_cut():
@@ -51,7 +51,7 @@ def test_given_two_media_servers_when_one_the_daemon_and_the_other_go_then_nothi
         outcome.assert_nothing_lost_or_doubled()
     for at_s in (killed_s, daemon_killed_s, drained_s):
         talking = outcome.talking_at(at_s)
-        assert len(talking) >= 2
+        assert talking, "somebody was talking then"
         assert outcome.cut(talking) == []
         assert {outcome.result_of(truth) for truth in talking} == {CallResult.ANSWER}
     assert outcome.dialed_after(back_s), "dialing goes on"

@@ -36,7 +36,7 @@ class Calls:
             AttemptRow(len(self.attempts), number, int(result), False, True, None, decided, waited_for, verdicts)
         )
         known = number_class in set(NumberClass)
-        early = known and NumberClass(number_class) in IN_BAND
+        refused = known and NumberClass(number_class) in IN_BAND
         self.truths.append(
             {
                 "number": f"+{number}",
@@ -45,8 +45,8 @@ class Calls:
                 "epoch_offset_s": OFFSET_S,
                 "rang_at_s": 90.0,
                 "early": early,
-                "answered_at_s": None if early else 100.0,
-                "greeting_ended_at_s": None if early else 100.0 + greeting_s,
+                "answered_at_s": None if refused else 100.0,
+                "greeting_ended_at_s": None if refused else 100.0 + greeting_s,
                 "beep_at_s": None if beep_s is None else 100.0 + beep_s,
             }
         )
