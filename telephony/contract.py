@@ -446,6 +446,9 @@ class MediaStats(msgspec.Struct, frozen=True, tag=True):
     recordings: int = 0
     recording_gaps: int = 0
     """Frames that recordings lost since the server started."""
+    mos_p50: float = 0.0
+    """Median of the channels that are heard now, see `ChannelClosed.mos`; 0 when none is."""
+    mos_p5: float = 0.0
 
 
 MediaCommand: TypeAlias = (

@@ -293,3 +293,11 @@ class MediaPlane:
         """Channels open, under analysis, in a conversation."""
         bridged = int(self._mixer.conversations.talks[self._mixer.open].sum())
         return len(self._by_id), int(self._analyser.analysing.sum()), bridged
+
+    def mos_percentiles(self) -> tuple[float, float]:
+        """MOS of the channels that are heard: the median, and what 5 % of them are below; 0.0 when none is."""
+        known = self._network.mos[self._mixer.open & (self._network.mos > 0)]
+        if not len(known):
+            return 0.0, 0.0
+        middle, low = np.percentile(known, (50, 5))
+        return float(middle), float(low)

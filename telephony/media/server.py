@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, TextIO, cast
 
 import msgspec
 import numpy as np
@@ -24,8 +24,10 @@ import structlog
 from telephony import contract as wire
 from telephony.media.channels import PortPool
 from telephony.media.control import ControlSocket
+from telephony.media.log_stream import LogStream
 from telephony.media.plane import TICK_S, MediaPlane
 from telephony.media.prompts import PromptLibrary
+from telephony.media.sources import Learn
 from telephony.procs import LockFile, is_listening, listen_unix
 
 log = structlog.get_logger(__name__)
@@ -153,6 +155,7 @@ class MediaServer:
                             cpu_s,
                             recorder.count,
                             recorder.gaps,
+                            *self._plane.mos_percentiles(),
                         )
                     ]
                 )
@@ -212,6 +215,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NUMBER/COUNT",
         help="which of several media servers on this host this is: it takes its part of --rtp-ports (default: 0/1)",
     )
+    parser.add_argument(
+        "--learn",
+        type=Learn,
+        choices=list(Learn),
+        default=Learn.HOST,
+        help="hosts that RTP sources are learned from: only that of the SDP, or any while it names a private address "
+        "(far ends behind translators; default: %(default)s)",
+    )
     parser.add_argument("--name", default="", help="name of socket and lock file (default: media-NUMBER of --part)")
     parser.add_argument(
         "--prompt-dir",
@@ -219,9 +230,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=None,
         help="folder of announcements (.wav, .ulaw, .alaw), in it folders per language",
     )
-    parser.add_argument(
-        "--recording-dir", type=Path, default=None, help="folder of recordings (default: none)"
-    )
+    parser.add_argument("--recording-dir", type=Path, default=None, help="folder of recordings (default: none)")
     parser.add_argument(
         "--idle-noise-dbfs",
         type=float,
@@ -263,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, LogStream(sys.stderr.fileno()))),
     )
     notifier = sdnotify.SystemdNotifier()
     path = options.run_dir / f"{options.name}.sock"
@@ -281,6 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.capacity,
             prompts,
             options.bind or None,
+            learn=options.learn,
             recording_folder=options.recording_dir,
             idle_dbfs=options.idle_noise_dbfs,
         )
