@@ -43,7 +43,7 @@ from ocsd.sessions.settling import Ending, settle
 from ocsd.treatments.callback import reject_change
 from ocsd.treatments.contract import Decision
 from telephony.api import Channel, Leg, LegLost, Media, Telephony
-from telephony.contract import ChannelSnapshot, LegEnded, LegSnapshot, LegState, VerdictKind
+from telephony.contract import ChannelSnapshot, LegEnded, LegSnapshot, LegState, Verdict, VerdictKind
 
 log = structlog.get_logger()
 
@@ -245,6 +245,7 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
             agent_id=attempt.agent_id or remains.agent_id,
             owner=owner,
             interrupted=interrupted,
+            agent_result=attempt.desktop_result,
             updates=attempt.desktop_updates,
             treatment_dbid=decision.treatment_dbid or None,
             because=decision.because,
@@ -352,6 +353,13 @@ def _adopt(
     machine.processed = attempt.desktop_asks.get("processed") is True
     if (rejected := attempt.desktop_asks.get("rejected")) is not None:
         context.closing, context.closing_unless_answered = reject_change(), rejected == UNLESS_ANSWERED
+    machine.said = attempt.desktop_result
+    if channel is not None and channel.verdict is not None:
+        # Its figures went with the daemon that heard them.
+        connected_by_then = leg is not None and leg.answered_at_s is not None
+        context.heard.note(
+            Verdict(channel.channel_id, channel.verdict, "told at a restart", channel.verdict_at_s, connected_by_then)
+        )
     agent_id = remains.agent_id or attempt.agent_id
     connected = attempt.connected_at is not None or remains.agent_id is not None
     answered_at_s = leg.answered_at_s if leg is not None else None

@@ -10,6 +10,7 @@ from ocsd.lists.recordings import RecordingRows
 from ocsd.model.enums import CallResult, RecordStatus
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import AttemptTimes, CpdRecording
+from ocsd.protocols.desktop import UpdateCallCompletionStats
 from ocsd.recordings import delete_before, keep_retention
 from ocsd.sessions.analysis_recording import attempt_of, path_of
 from ocsd.sessions.attempt import AttemptState
@@ -17,7 +18,7 @@ from telephony.contract import RecordingFinished, VerdictKind
 from telephony.fake import CallScript
 from tests.ocsd.list_worlds import GROUP, LIST, NOON_UTC, MemoryWorld, PostgresWorld, result_of
 from tests.ocsd.result_worlds import dialed, result_configuration
-from tests.ocsd.test_session import world
+from tests.ocsd.test_session import CAMPAIGN, world
 
 MACHINE = CallScript(ring_s=4.0, talk_s=30.0, verdict=VerdictKind.MACHINE, verdict_s=2.0)
 PERSON = CallScript(ring_s=4.0, talk_s=30.0, verdict_s=1.0)
@@ -347,3 +348,29 @@ async def test_given_the_database_away_when_recordings_grow_old_then_it_is_tried
 
     limit = BEFORE - timedelta(days=30)
     assert told == [(limit, ["cpd/2026-02-01/1-a.wav"]), (limit, [])]
+
+
+# --- restarts -------------------------------------------------------------------------------------------------------
+
+
+async def test_given_a_test_call_when_the_daemon_dies_after_the_agents_word_then_the_next_one_keeps_it(
+    autojump_clock, tmp_path
+):
+    talks = CallScript(ring_s=2.0, talk_s=60.0, verdict_s=1.0)
+    async with world(tmp_path, [talks], options=ALL_VERIFIED) as w:
+        async with w.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+            (attempt_id,) = daemon.session.attempts
+            said = UpdateCallCompletionStats(
+                101, attempt_id, CAMPAIGN, "Demo List", changes={"call_result": int(CallResult.ANSWERING_MACHINE)}
+            )
+            await daemon.desks.received(daemon.desktops["agent1"], said)
+            await trio.sleep(1.0)
+            daemon.kill()
+        async with w.daemon() as daemon:
+            await daemon.until(lambda: not daemon.session.attempts)
+
+        ended = finished(w)
+        assert (ended.verified, ended.agent_result) == (True, CallResult.ANSWERING_MACHINE)
+        assert ended.evidence["cpa"]["decided"] == "human"
