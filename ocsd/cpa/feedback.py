@@ -64,7 +64,8 @@ _COUNTS: Final = """
     SELECT campaign_dbid, switch_dbid, cpa_verdict, verified IS TRUE, agent_id IS NOT NULL,
            CASE WHEN verified THEN agent_result END, count(*)
     FROM ocsd.attempt
-    WHERE finished_at IS NOT NULL AND answered_at IS NOT NULL AND cpd_completed_at IS NOT NULL
+    WHERE finished_at IS NOT NULL AND answered_at IS NOT NULL
+      AND (cpd_completed_at IS NOT NULL OR connected_at IS NOT NULL)  -- a daemon that died may have had the former
       AND cpa_verdict IS NOT NULL AND started_at >= %(since)s AND started_at < %(until)s
       AND (%(campaign)s::int IS NULL OR campaign_dbid = %(campaign)s)
       AND (%(trunk)s::int IS NULL OR switch_dbid = %(trunk)s)

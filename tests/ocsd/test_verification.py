@@ -363,7 +363,7 @@ async def test_given_a_test_call_when_the_daemon_dies_after_the_agents_word_then
             await daemon.until(lambda: AttemptState.TALKING in daemon.states())
             (attempt_id,) = daemon.session.attempts
             said = UpdateCallCompletionStats(
-                101, attempt_id, CAMPAIGN, "Demo List", changes={"call_result": int(CallResult.ANSWERING_MACHINE)}
+                101, attempt_id, CAMPAIGN, changes={"call_result": int(CallResult.ANSWERING_MACHINE)}
             )
             await daemon.desks.received(daemon.desktops["agent1"], said)
             await trio.sleep(1.0)
