@@ -22,8 +22,8 @@ class Daemon:
 
     def __init__(self, path: Path, hello: wire.Hello | None = None) -> None:
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.connect(str(path))  # blocking: with a limit a full backlog is an error at once
         self._sock.settimeout(LIMIT_S)
-        self._sock.connect(str(path))
         self._decoder = wire.FrameDecoder(wire.MediaEvent)
         self._waiting: list = []
         self.seen: list = []
