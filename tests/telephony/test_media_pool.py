@@ -16,10 +16,11 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telephony import media_pool
-from telephony.api import Media, MediaLost, NoCapacity
+from telephony import media_client, media_pool
+from telephony.api import ChannelLost, Media, MediaLost, NoCapacity
 from telephony.contract import ChannelClosed, ChannelSnapshot, CloseChannel, GetStats, MediaSnapshot, MediaStats
 from telephony.launcher import ensure_running, server_pids, stop
+from telephony.media.server import main as server_main
 from telephony.media.server import portion
 from telephony.media_pool import MediaPool, load, open_media_servers, room_for_calls
 from telephony.procs import is_listening
@@ -184,6 +185,27 @@ async def test_given_a_server_that_is_away_when_calls_come_then_the_other_takes_
             assert await open_calls(pool, 2, "later") == {0: 2}
 
 
+async def test_given_a_server_that_does_not_come_back_when_time_is_up_then_its_channels_are_lost_and_no_others(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(media_client, "RECOVERY_LIMIT_S", 0.1)
+    one, two = Scripted(tmp_path, 0), Scripted(tmp_path, 1)
+    async with two.serve(), open_media_servers(tmp_path) as pool:
+        async with one.serve():
+            await until(lambda: pool.servers_connected == 2)
+            lost, kept = await pool.open_channel("a"), await pool.open_channel("b")
+            assert (pool.server_of("a"), pool.server_of("b")) == (0, 1)
+        with trio.fail_after(HANG_LIMIT_S):
+            assert [type(event) async for event in lost.events] == [ChannelLost]
+        assert pool.server_of("a") is None
+        assert kept.ended is False
+        assert await open_calls(pool, 2) == {1: 2}
+        with pytest.raises(NoCapacity, match="already"):
+            await pool.open_channel("b")
+        again = await pool.open_channel("a-agent", beside="a")
+        assert pool.server_of(again.channel_id) == 1, "beside what is gone there is no place to prefer"
+
+
 async def test_given_no_server_when_a_call_comes_then_it_waits_for_one_and_not_for_ever(tmp_path, monkeypatch):
     async with open_media_servers(tmp_path) as pool, trio.open_nursery() as nursery:
         opened = []
@@ -345,3 +367,19 @@ async def test_given_two_servers_when_one_is_drained_then_its_last_call_ends_it_
             await until(lambda: pool.capacity == 16)
             assert server_pids(folder)["media-0"] != old
             assert await open_calls(pool, 1, "new") == {0: 1}
+
+
+@pytest.mark.parametrize("part", ["2/2", "1", "-1/2", "a/b", "0/0", "0/2/3"])
+def test_given_a_wrong_part_when_started_then_it_is_refused_with_what_is_allowed(part, tmp_path, capsys):
+    with pytest.raises(SystemExit) as refused:
+        server_main(["--run-dir", str(tmp_path), f"--part={part}"])
+
+    assert refused.value.code == 2
+    assert "expected NUMBER/COUNT" in capsys.readouterr().err
+
+
+def test_given_more_servers_than_ports_when_started_then_it_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        server_main(["--run-dir", str(tmp_path), "--rtp-ports", "20000-20003", "--part", "0/3"])
+
+    assert "too few for 3 media servers" in capsys.readouterr().err
