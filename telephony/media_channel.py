@@ -4,6 +4,7 @@
 """
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -236,11 +237,27 @@ class MediaChannel:
         return commands
 
 
-def takes_part(wanted: Join, found: ChannelSnapshot | None) -> bool:
-    """Whether the server has it so. Any other member of a conference is as good as the one that was named."""
-    if found is None or not found.joined_to or found.role is not wanted.role:
-        return False
-    return wanted.role is Role.MEMBER or found.joined_to == wanted.other_channel_id
+def peer_wanted(wanted: Wanted) -> str:
+    """Some peer that a channel shall talk with; "" for none. Supervisors have no peers."""
+    if wanted.joined is not None and wanted.joined.role is Role.MEMBER:
+        return wanted.joined.other_channel_id
+    return wanted.bridged_to
+
+
+def peer_found(found: ChannelSnapshot) -> str:
+    """Some peer that a channel talks with at the server."""
+    return found.bridged_to or (found.joined_to if found.role is Role.MEMBER else "")
+
+
+def groups(peer_of: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """From one peer of each channel ("" for none) the whole conversation of each that has company."""
+    found: dict[str, frozenset[str]] = {}
+    for channel_id, peer in peer_of.items():
+        if peer and peer in peer_of:
+            together = frozenset({channel_id, peer}) | found.get(channel_id, frozenset()) | found.get(peer, frozenset())
+            for member in together:
+                found[member] = together
+    return found
 
 
 def verdict_of(found: ChannelSnapshot) -> Verdict:

@@ -10,7 +10,7 @@ that stays away longer than `RECOVERY_LIMIT_S` costs its channels: `ChannelLost`
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -48,7 +48,7 @@ from telephony.contract import (
 )
 from telephony.link import Link, LinkLost, open_link
 from telephony.media_channel import MediaChannel as MediaChannel
-from telephony.media_channel import takes_part, verdict_of
+from telephony.media_channel import groups, peer_found, peer_wanted, verdict_of
 
 RECOVERY_LIMIT_S: Final = 15.0
 """People do not stay on a silent line for longer."""
@@ -205,11 +205,26 @@ class MediaClient:
             other.wanted.bridged_to, other.wanted.prompt = channel.channel_id, None
 
     def note_unbridge(self, channel: MediaChannel) -> None:
-        other = self._channels.get(channel.wanted.bridged_to)
-        if other is not None and other.wanted.bridged_to == channel.channel_id:
-            other.wanted.bridged_to = ""
-        channel.wanted.bridged_to = ""
-        channel.wanted.joined = None
+        """Who leaves a conference leaves the others together (contract.Join)."""
+        mine = peer_wanted(channel.wanted)
+        if not mine and not any(each.wanted.joined for each in self._channels.values()):
+            channel.wanted.joined = None
+            return
+        rest = groups(self._peers()).get(channel.channel_id, frozenset()) - {channel.channel_id}
+        channel.wanted.bridged_to, channel.wanted.joined = "", None
+        others = [each for each in self._channels.values() if each.channel_id in rest]
+        for other in others:
+            other.wanted.bridged_to, other.wanted.joined = "", None
+        if len(others) > 1:
+            first, second, *more = others
+            first.wanted.bridged_to, second.wanted.bridged_to = second.channel_id, first.channel_id
+            for other in more:
+                other.wanted.joined = Join(other.channel_id, first.channel_id)
+
+    def _peers(self) -> dict[str, str]:
+        """Of each channel some peer; for those that nobody has adopted, what the server has."""
+        peers = {each.channel_id: peer_wanted(each.wanted) for each in self._channels.values()}
+        return peers | {each.channel_id: peer_found(each) for each in self._unclaimed.values()}
 
     async def _need_link(self) -> Link[MediaSnapshot]:
         with trio.move_on_after(CONNECT_WAIT_S):
@@ -289,21 +304,37 @@ class MediaClient:
                     channel.report(verdict)
                 for command in channel.restore(found):
                     self._queue(link, command)
-        joined: set[str] = set()
-        for channel in self._channels.values():
-            other_id, found = channel.wanted.bridged_to, known.get(channel.channel_id)
-            if other_id and channel.channel_id not in joined and (found is None or found.bridged_to != other_id):
-                joined |= {channel.channel_id, other_id}
-                self._queue(link, Bridge(channel.channel_id, other_id))
-            elif not other_id and found is not None and found.bridged_to and not channel.closing:
-                self._queue(link, Unbridge(channel.channel_id))
-        for channel in self._channels.values():
-            wanted, found = channel.wanted.joined, known.get(channel.channel_id)
-            if wanted is not None and not channel.closing and not takes_part(wanted, found):
-                self._queue(link, wanted)
-            elif wanted is None and found is not None and found.joined_to and found.role is not Role.MEMBER:
-                self._queue(link, Unbridge(channel.channel_id))
+        self._restore_conversations(link, known)
         self._connected.set()
+
+    def _restore_conversations(self, link: Link[MediaSnapshot], known: Mapping[str, ChannelSnapshot]) -> None:
+        """Bridges and conferences first, then supervisors, who follow them."""
+        wanted = groups(self._peers())
+        there = groups({each.channel_id: peer_found(each) for each in known.values()})
+        done: set[frozenset[str]] = set()
+        for channel_id, channel in self._channels.items():
+            group = wanted.get(channel_id)
+            if channel.closing:
+                continue
+            if group is None:
+                if channel_id in there:
+                    self._queue(link, Unbridge(channel_id))
+            elif group not in done:
+                done.add(group)
+                if any(there.get(member) != group for member in group):
+                    first, second, *others = [member for member in self._peers() if member in group]
+                    self._queue(link, Bridge(first, second))
+                    for member in others:
+                        self._queue(link, Join(member, first))
+        for channel in self._channels.values():
+            wanted_join, found = channel.wanted.joined, known.get(channel.channel_id)
+            if channel.closing:
+                continue
+            if wanted_join is not None and wanted_join.role is not Role.MEMBER:
+                if found is None or (found.joined_to, found.role) != (wanted_join.other_channel_id, wanted_join.role):
+                    self._queue(link, wanted_join)
+            elif found is not None and found.joined_to and found.role is not Role.MEMBER and wanted_join is None:
+                self._queue(link, Unbridge(channel.channel_id))
 
     def _queue(self, link: Link[MediaSnapshot], command: msgspec.Struct) -> None:
         if not link.send_nowait(command):

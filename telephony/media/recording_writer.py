@@ -30,6 +30,9 @@ HEADER_EVERY_BYTES: Final = 32000 * 5
 MIN_FREE_BYTES: Final = 64 << 20
 """With less room no recording begins: the rest belongs to those that run and to the system."""
 MAX_GAP_RANGES: Final = 200
+FINISHERS: Final = 4
+"""Recordings brought to the disk at the same time: when a campaign stops, hundreds end together."""
+
 NICENESS: Final = 5
 _CHUNK_BYTES: Final = 1 << 18
 _SILENCE: Final = bytes(32000)
@@ -78,7 +81,7 @@ class Writer:
         self._reply = reply
         self._write = write
         self._running: dict[int, Recording] = {}
-        self._finishing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="finish")
+        self._finishing = ThreadPoolExecutor(FINISHERS, thread_name_prefix="finish")
 
     def frame(self, kind: int, body: bytes) -> None:
         """Obey one frame."""

@@ -31,6 +31,7 @@ from telephony.contract import (
     Play,
     Pong,
     PromptFinished,
+    RecordingFinished,
     SetRemote,
     StartAnalysis,
     StopAnalysis,
@@ -56,6 +57,7 @@ class FakeServer:
         self.channels: dict[str, ChannelSnapshot] = {each.channel_id: each for each in channels}
         self.commands: list[msgspec.Struct] = []
         self.refuse_ports: set[int] = set()
+        self.recorded: tuple[RecordingFinished, ...] = ()
         self._stream: trio.SocketStream | None = None
         self._seen = trio.Condition()
 
@@ -77,7 +79,8 @@ class FakeServer:
             stream, _ = await sock.accept()
             async with trio.SocketStream(stream) as self._stream:
                 await self.say(Hello("media", pid=1))
-                await self.say(MediaSnapshot("127.0.0.1", self.capacity, tuple(self.channels.values())))
+                channels = tuple(self.channels.values())
+                await self.say(MediaSnapshot("127.0.0.1", self.capacity, channels, self.recorded))
                 decoder = FrameDecoder(MediaCommand)
                 try:
                     while data := await self._stream.receive_some(4096):

@@ -1,0 +1,293 @@
+"""Conferences, keys, recordings at the media client: what is asked, what survives a server or a link that breaks."""
+
+import pytest
+import trio
+
+from telephony.contract import (
+    Bridge,
+    ChannelClosed,
+    ChannelSnapshot,
+    Comfort,
+    DetectDigits,
+    DigitPressed,
+    DigitsSent,
+    Join,
+    Layout,
+    OpenChannel,
+    Play,
+    PromptFinished,
+    RecordingFinished,
+    RecordingSnapshot,
+    Role,
+    SendDigits,
+    SetRemote,
+    StartRecording,
+    StopRecording,
+    Unbridge,
+)
+from telephony.contract_audio import continued_path
+from telephony.cpa import listener
+from telephony.fake import open_fake_plane
+from telephony.media_channel import INFORMATION
+from telephony.media_client import open_media
+from tests.telephony.test_media_client import FakeServer, lost_link, open_media_after
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "media-0.sock"
+
+
+def test_given_the_analyser_when_compared_then_client_and_server_agree_on_what_ends_an_analysis():
+    assert INFORMATION == listener.INFORMATION
+
+
+@pytest.mark.parametrize(
+    ("path", "following"),
+    [("a.wav", "a~2.wav"), ("x/y.z/a~2.wav", "x/y.z/a~3.wav"), ("a~b.wav", "a~b~2.wav"), ("a~9.wav", "a~10.wav")],
+)
+def test_given_a_recording_that_broke_when_it_goes_on_then_its_next_part_has_the_next_name(path, following):
+    assert continued_path(path) == following
+
+
+async def test_given_a_channel_when_used_then_every_command_arrives_in_order(path):
+    server = FakeServer(path)
+    async with server.serve(), open_media(path.parent) as media:
+        a, b = await media.open_channel("a"), await media.open_channel("b")
+        await a.set_remote("192.0.2.1", 4000, 8, 96)
+        await a.play("drop", "de", then=("bye.wav",), loop=True, mix=True, everybody=True)
+        await a.join(b, Role.WHISPER)
+        await a.comfort(-60.0)
+        await a.detect_digits(inband=True)
+        await a.detect_digits(enabled=False)
+        await a.send_digits("12#", tone_ms=80, gap_ms=50, inband=True)
+        await a.start_recording("a.wav", Layout.MONO, consent_tone_s=15.0, max_s=60.0)
+        await a.stop_recording("a.wav")
+        await a.unbridge()
+        commands = await server.heard(12)
+
+    assert commands[2:] == [
+        SetRemote("a", "192.0.2.1", 4000, 8, 96),
+        Play("a", "drop", "de", ("bye.wav",), True, True, True),
+        Join("a", "b", Role.WHISPER),
+        Comfort("a", -60.0),
+        DetectDigits("a", True, True),
+        DetectDigits("a", False),
+        SendDigits("a", "12#", 80, 50, True),
+        StartRecording("a", "a.wav", Layout.MONO, 15.0, 60.0),
+        StopRecording("a", "a.wav"),
+        Unbridge("a"),
+    ]
+
+
+async def test_given_events_when_the_server_sends_them_then_the_channel_has_them(path):
+    server = FakeServer(path)
+    told = [
+        DigitPressed("a", "5", 100, 7.0),
+        DigitsSent("a", "12"),
+        RecordingFinished("a", "a.wav", 1.0, "00", 99, 0, 5.0),
+        ChannelClosed("a", 1, 2, 0, 0, jitter_ms=3.0, mos=4.3),
+    ]
+    async with server.serve(), open_media(path.parent) as media:
+        a = await media.open_channel("a")
+        for event in told:
+            await server.say(event)
+        assert [event async for event in a.events] == told
+
+
+async def test_given_all_of_it_when_the_server_restarts_then_it_is_as_before_and_recordings_go_on_in_another_file(path):
+    first, second = FakeServer(path), FakeServer(path)
+    async with open_media_after(first) as (media, leave_first):
+        a, b, c, d = [await media.open_channel(name) for name in "abcd"]
+        await a.bridge(b)
+        await c.join(a, Role.BARGE)
+        await d.join(a)
+        await a.play("music.wav", loop=True)
+        await a.comfort(-50.0)
+        await a.detect_digits()
+        await a.start_recording("x/a.wav")
+        await a.start_recording("x/b.wav")
+        await a.stop_recording("x/b.wav")
+        await first.heard(13)
+        await leave_first()
+        await lost_link(media)
+        await a.send_digits("1")  # hours later it would be wrong
+        async with second.serve():
+            commands = await second.heard(11)
+            events = [await a.events.receive() for _ in range(2)]
+            await second.say(
+                RecordingFinished("a", "x/a~2.wav", error="the recording writer died", continued_in="x/a~3.wav")
+            )
+            await a.events.receive()
+            assert list(a.wanted.recordings) == ["x/a~3.wav"]
+
+    assert [command for command in commands if isinstance(command, OpenChannel)] == [
+        OpenChannel(name, 30000 + 2 * i) for i, name in enumerate("abcd")
+    ]
+    rest = [command for command in commands if not isinstance(command, OpenChannel)]
+    assert rest == [
+        Play("a", "music.wav", loop=True),
+        Comfort("a", -50.0),
+        DetectDigits("a"),
+        StartRecording("a", "x/a~2.wav"),
+        Bridge("a", "b"),
+        Join("d", "a"),
+        Join("c", "a", Role.BARGE),
+    ]
+    assert events[0] == DigitsSent("a", "1", "the media server is away")
+    assert (events[1].path, events[1].continued_in) == ("x/a.wav", "x/a~2.wav")
+
+
+async def test_given_the_same_server_when_the_link_is_back_then_only_differences_and_what_ended_meanwhile(path):
+    server = FakeServer(path)
+    async with open_media_after(server) as (media, leave):
+        a, b, c = [await media.open_channel(name) for name in "abc"]
+        await a.bridge(b)
+        await c.join(a)
+        for name in ("goes-on.wav", "ended.wav", "never-began.wav"):
+            await a.start_recording(name)
+        await a.detect_digits()
+        await server.heard(9)
+        await leave()
+        await lost_link(media)
+        goes_on = RecordingSnapshot("goes-on.wav", Layout.STEREO, 0.0, 14400.0, 5.0)
+        not_ours = RecordingSnapshot("stopped-meanwhile.wav", Layout.STEREO, 0.0, 14400.0, 5.0)
+        server.channels["a"] = ChannelSnapshot(
+            "a", 30000, joined_to="b", recordings=(goes_on, not_ours), digits=DetectDigits("a")
+        )
+        server.channels["b"] = ChannelSnapshot("b", 30002, joined_to="a")
+        server.channels["c"] = ChannelSnapshot("c", 30004, joined_to="b")  # any other member is as good
+        server.recorded = (
+            RecordingFinished("a", "ended.wav", 2.0, "ab", 99),
+            RecordingFinished("gone", "other.wav", 3.0, "cd", 99),
+        )
+        server.commands.clear()
+        async with server.serve():
+            assert await a.events.receive() == server.recorded[0]
+            commands = await server.heard(2)
+            await b.unbridge()
+            await server.heard(3)
+            assert media.take_recorded() == [server.recorded[1]]
+            assert media.take_recorded() == []
+
+    assert commands == [
+        StopRecording("a", "stopped-meanwhile.wav"),
+        StartRecording("a", "never-began.wav"),
+    ]
+    assert (a.wanted.bridged_to, c.wanted.bridged_to, b.wanted.bridged_to) == ("c", "a", "")
+
+
+async def test_given_a_conference_that_fell_apart_when_the_link_is_back_then_it_is_put_together(path):
+    server = FakeServer(path)
+    async with open_media_after(server) as (media, leave):
+        a, b, c, d = [await media.open_channel(name) for name in "abcd"]
+        await a.bridge(b)
+        await c.join(b)
+        await d.join(c, Role.LISTEN)
+        await server.heard(7)
+        await leave()
+        await lost_link(media)
+        await d.unbridge()
+        await b.unbridge()
+        await b.bridge(d)
+        server.channels["a"] = ChannelSnapshot("a", 30000, joined_to="b")
+        server.channels["b"] = ChannelSnapshot("b", 30002, joined_to="a")
+        server.channels["c"] = ChannelSnapshot("c", 30004, joined_to="a")
+        server.channels["d"] = ChannelSnapshot("d", 30006, joined_to="c", role=Role.LISTEN)
+        server.commands.clear()
+        async with server.serve():
+            commands = await server.heard(2)
+
+    assert commands == [Bridge("a", "c"), Bridge("b", "d")]
+
+
+async def test_given_a_daemon_that_takes_over_when_it_adopts_then_it_knows_what_goes_on(path):
+    recording = RecordingSnapshot("a.wav", Layout.MONO, 15.0, 60.0, 5.0)
+    found = (
+        ChannelSnapshot(
+            "a",
+            30000,
+            joined_to="b",
+            role=Role.LISTEN,
+            recordings=(recording,),
+            comfort_dbfs=-60.0,
+            digits=DetectDigits("a"),
+        ),
+        ChannelSnapshot("b", 30002),
+    )
+    server = FakeServer(path, channels=found)
+    async with server.serve(), open_media(path.parent) as media:
+        a = media.adopt("a")
+        assert media.adopt("b") is not None
+        await a.stop_recording()
+        assert await server.heard(1) == [StopRecording("a", "")]
+        wanted = a.wanted
+
+    assert wanted.joined == Join("a", "b", Role.LISTEN)
+    assert wanted.comfort == Comfort("a", -60.0)
+    assert wanted.digits == DetectDigits("a")
+    assert wanted.recordings == {}
+
+
+async def test_given_a_bridge_of_which_one_is_adopted_when_the_link_breaks_then_people_talk_on(path):
+    found = (ChannelSnapshot("a", 30000, bridged_to="b"), ChannelSnapshot("b", 30002, bridged_to="a"))
+    server = FakeServer(path, channels=found)
+    async with open_media_after(server) as (media, leave):
+        assert media.adopt("a") is not None
+        await leave()
+        await lost_link(media)
+        async with server.serve():
+            assert (await media.stats()).channels == 2
+            assert [type(command).__name__ for command in server.commands] == ["GetStats"]
+
+
+# --- the twin ---------------------------------------------------------------------------------------------------
+
+
+async def test_given_the_twin_when_recording_then_it_reports_as_the_server_does(autojump_clock):
+    async with open_fake_plane({}) as (_, media):
+        a = await media.open_channel("a")
+        await a.start_recording("short.wav", max_s=2.0)
+        await a.start_recording("long.wav")
+        await a.start_recording("long.wav")
+        await trio.sleep(3.0)
+        (channel,) = (media.restart_daemon(), media.live_channels())[1]
+        assert [one.path for one in channel.recordings] == ["long.wav"]
+        again = media.adopt("a")
+        await trio.sleep(1.0)
+        media.recording_error = "the disk is full"
+        await again.start_recording("refused.wav")
+        await again.close()
+        events = [event async for event in again.events]
+
+    assert [(e.path, e.duration_s, e.error) for e in events[:-1]] == [
+        ("refused.wav", 0.0, "the disk is full"),
+        ("long.wav", 4.0, ""),
+    ]
+    assert isinstance(events[-1], ChannelClosed)
+
+
+async def test_given_the_twin_when_keys_are_pressed_and_sent_then_it_reports_as_the_server_does(autojump_clock):
+    async with open_fake_plane({}) as (_, media):
+        a, b = await media.open_channel("a"), await media.open_channel("b")
+        a.press("1")  # nobody asked
+        await a.detect_digits()
+        a.press("2", 150)
+        before_s = trio.current_time()
+        await a.send_digits("123")
+        events = [await a.events.receive() for _ in range(2)]
+        assert trio.current_time() - before_s == pytest.approx(0.48)
+        await a.join(b, Role.LISTEN)
+        await a.comfort(-60.0)
+        assert a.joined == Join("a", "b", Role.LISTEN)
+        await a.unbridge()
+        assert a.joined is None
+        await a.play("one.wav", then=("two.wav",))
+        await a.events.receive()
+        assert (a.prompts, trio.current_time() - before_s) == (["one.wav", "two.wav"], pytest.approx(6.48))
+        media.missing_prompts.add("two.wav")
+        await a.play("one.wav", then=("two.wav",))
+        failed = await a.events.receive()
+
+    assert events == [DigitPressed("a", "2", 150, before_s), DigitsSent("a", "123")]
+    assert failed == PromptFinished("a", "one.wav", "no prompt 'two.wav'")
