@@ -231,6 +231,10 @@ def pacing(dbid: int) -> Call[dict[str, Any]]:
     return Call("GET", f"/campaigngroups/{dbid}?req=pacing", answers.json_object)
 
 
+def feedback(dbid: int) -> Call[dict[str, Any]]:
+    return Call("GET", f"/campaigngroups/{dbid}?req=feedback", answers.json_object)
+
+
 def health() -> Call[dict[str, Any]]:
     return Call("GET", "/health", answers.json_object)
 

@@ -281,6 +281,10 @@ class ControlClient:
         """The pacing of one campaign group: last decision, predicted against actual, the last hour; {}: not loaded."""
         return self.carry_out(calls.pacing(dbid))
 
+    def feedback(self, dbid: int) -> dict[str, Any]:
+        """How often the analysis of its campaign's calls is right, by what agents said of test calls (30 days)."""
+        return self.carry_out(calls.feedback(dbid))
+
     def why_group(self, dbid: int) -> dict[str, Any]:
         """Why a campaign group dials or not: every gate with its inputs and verdict."""
         return self.carry_out(calls.why_group(dbid))

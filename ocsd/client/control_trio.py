@@ -221,6 +221,9 @@ class AsyncControlClient:
     async def pacing(self, dbid: int) -> dict[str, Any]:
         return await self.carry_out(calls.pacing(dbid))
 
+    async def feedback(self, dbid: int) -> dict[str, Any]:
+        return await self.carry_out(calls.feedback(dbid))
+
     async def why_group(self, dbid: int) -> dict[str, Any]:
         return await self.carry_out(calls.why_group(dbid))
 

@@ -148,6 +148,10 @@ class Explainer(Protocol):
 
     async def preflight(self, calling_list: str) -> Preflight: ...
 
+    async def feedback(self, campaign_group_dbid: int) -> Mapping[str, object]:
+        """What agents said of the test calls of the group's campaign, by trunk, as JSON; raises as `why_group`."""
+        ...
+
     async def why_group(self, campaign_group_dbid: int) -> GroupExplanation:
         """Raises CampaignRequestError when no such campaign group is configured, and StoreUnavailable."""
         ...

@@ -23,6 +23,7 @@ from ocsd.http.routes import (
     RefusedRoute,
     ReportInbound,
     ShowAllGroups,
+    ShowFeedback,
     ShowGroup,
     ShowGroupWhy,
     ShowHealth,
@@ -232,6 +233,10 @@ async def _carry_out(
             return _live(_finite(service.statistics(_configured(service, dbid).dbid)))
         case ShowPacing(dbid):
             return _live(service.pacing(_configured(service, dbid).dbid))
+        case ShowFeedback(dbid):
+            _configured(service, dbid)
+            with _database_needed():
+                return _live(await services.explainer.feedback(dbid))
         case ShowGroupWhy(dbid):
             _configured(service, dbid)
             with _database_needed():

@@ -18,6 +18,7 @@ from typing import Final
 import ocsd
 from ocsd.explain.contract import Explanation, GroupExplanation, Preflight
 from ocsd.http import openapi_records, routes
+from ocsd.http.openapi_feedback import feedback_schema
 from ocsd.http.openapi_pacing import pacing_schema
 from ocsd.http.openapi_parts import (
     NOT_RESERVED,
@@ -137,6 +138,7 @@ def _campaign_group() -> Object:
             ref("CampaignGroup"),
             ref("Statistics"),
             ref("Pacing"),
+            ref("Feedback"),
             ref("GroupExplanation"),
         ],
     }
@@ -148,14 +150,15 @@ def _campaign_group() -> Object:
             "tags": ["campaigngroups"],
             "summary": (
                 "State of one campaign group; req=statistics: its live figures; req=pacing: its last pacing decision "
-                "and the last hour; req=why: what holds it back."
+                "and the last hour; req=feedback: how often its campaign's analysis is right, by what agents said; "
+                "req=why: what holds it back."
             ),
             "parameters": [
                 {
                     "name": "req",
                     "in": "query",
                     "description": "Absent: the state (CampaignGroup).",
-                    "schema": {"type": "string", "enum": ["statistics", "pacing", "why"]},
+                    "schema": {"type": "string", "enum": ["statistics", "pacing", "feedback", "why"]},
                 }
             ],
             "responses": {
@@ -163,7 +166,7 @@ def _campaign_group() -> Object:
                 "304": _not_modified(),
                 "400": _refused(HTTPStatus.BAD_REQUEST, [CmError.INVALID_PARAMETER]),
                 "404": _refused(HTTPStatus.NOT_FOUND, [CmError.GROUP_CAMP_NOT_FOUND]),
-                **_without_database(),  # req=why
+                **_without_database(),  # req=why, req=feedback
                 "500": _failed(),
             },
         },
@@ -428,6 +431,7 @@ def _schemas() -> Object:
             "additionalProperties": {"type": ["number", "null"]},
         },
         "Pacing": pacing_schema(),
+        "Feedback": feedback_schema(),
         "InboundCalls": _inbound_calls(),
         "Health": {
             "type": "object",

@@ -7,6 +7,7 @@
                                            Launch, Stage, Complete (in any case)
 .../<dbid>?req=statistics          GET     ours: live figures of one group as a JSON object
 .../<dbid>?req=pacing              GET     ours: the last pacing decision, prediction and the last hour
+.../<dbid>?req=feedback            GET     ours: what agents said of the campaign's test calls, by trunk
 .../<dbid>?req=why                 GET     ours: why a group dials or not, as a JSON object
 /agentgroups/<dbid>                POST    ours: req=InboundCalls, a report of calls for the same agents
 /records/<handle>?req=..           POST    requests of the desktop protocol; which each resource knows is a table of
@@ -69,6 +70,11 @@ class ShowPacing:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowFeedback:
+    dbid: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShowGroupWhy:
     dbid: int
 
@@ -118,6 +124,7 @@ Shown: TypeAlias = (
     | ShowAllGroups
     | ShowStatistics
     | ShowPacing
+    | ShowFeedback
     | ShowGroupWhy
     | ShowPreflight
     | ShowWhy
@@ -301,9 +308,11 @@ def _show(dbid: int, query: list[tuple[str, str]]) -> Route:
         return ShowStatistics(dbid)
     if req.lower() == "pacing":
         return ShowPacing(dbid)
+    if req.lower() == "feedback":
+        return ShowFeedback(dbid)
     if req.lower() == "why":
         return ShowGroupWhy(dbid)
-    raise _Incorrect(f"GET knows no req {printable(req)}, only statistics, pacing and why")
+    raise _Incorrect(f"GET knows no req {printable(req)}, only statistics, pacing, feedback and why")
 
 
 def _control(dbid: int, query: list[tuple[str, str]], content_type: str, body: bytes) -> ControlGroup:

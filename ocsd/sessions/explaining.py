@@ -1,14 +1,15 @@
 """Why it is not dialing, asked of the daemon itself: what its sessions know joins what the database says."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 
 import trio
 
 from ocsd.config.objects import CallingList, CampaignGroup, Configuration
+from ocsd.cpa.feedback import counted, feedback
 from ocsd.dnc.lookup import Found
 from ocsd.dnc.mapped import Registry
 from ocsd.explain.choice import in_force, queues
@@ -28,6 +29,9 @@ from ocsd.sessions.session import Session
 from pacing.guard import Phase
 
 T = TypeVar("T")
+
+FEEDBACK_AGE: Final = timedelta(days=30)
+"""Calls that `Explaining.feedback` looks at; `ocsd cpa feedback` looks at any others."""
 
 NEWS: Final = "in force in this daemon, not found in the table or a registry"
 
@@ -117,6 +121,26 @@ class Explaining:
         async with self._one_why:
             trunks = await self._database.transaction(lambda conn: trunk_calls(conn, switches, now), read_only=True)
         return explain_group(config, group, Live(self._owner, self._groups()), now, trunks)
+
+    async def feedback(self, campaign_group_dbid: int) -> Mapping[str, object]:
+        """See Explainer."""
+        group = self._campaigns.groups.get(campaign_group_dbid)
+        if group is None:
+            raise CampaignRequestError(
+                CmError.GROUP_CAMP_NOT_FOUND, f"no campaign group with DBID {campaign_group_dbid} is configured"
+            )
+        config, until = self._config, self._campaigns.clock.utc()
+        since, campaign = until - FEEDBACK_AGE, config.campaign(group.campaign)
+        async with self._one_preflight:
+            calls = await self._database.transaction(
+                lambda conn: counted(conn, since, until, campaign.dbid), read_only=True
+            )
+        return {
+            "campaign": campaign.name,
+            "since": since.isoformat(),
+            "until": until.isoformat(),
+            "trunks": [found.document() for found in feedback(config, calls)],
+        }
 
     async def preflight(self, calling_list: str) -> Preflight:
         """See Explainer."""

@@ -56,6 +56,9 @@ def test_given_test_calls_when_agents_say_what_they_were_then_figures_recordings
     assert figures["confusion"]["person"]["person"] == figures["confusion"]["machine"]["person"] == 1
     assert figures["person_taken_for_machine"]["ratio"] == 0.5
 
+    over_http = here.site.client.feedback(NEVER)
+    assert (over_http["campaign"], over_http["trunks"]) == (NAMES[NEVER], [figures])
+
     recordings = here.site.query(
         "SELECT a.phone, r.path, r.sha256, r.duration_s, r.error FROM ocsd.cpd_recording AS r"
         " JOIN ocsd.attempt AS a USING (attempt_id)"

@@ -8,6 +8,7 @@ from functools import cache, partial
 import trio
 
 from ocsd.config.objects import Application, HttpListener
+from ocsd.cpa.feedback import CallsOfOneKind, Feedback
 from ocsd.explain.contract import Explanation, GroupExplanation, Preflight
 from ocsd.http.answers import Services
 from ocsd.http.server import serve_http
@@ -37,6 +38,20 @@ LOADED = GroupStatus(
 
 
 @cache
+def feedback_figures() -> dict[str, object]:
+    """As `Explaining.feedback` has it: one trunk with enough calls, and one with too few."""
+    known, unknown = Feedback("Campaign", "Carrier"), Feedback("Campaign", "Other")
+    for verdict, result, count in (("human", 33, 90), ("human", 9, 10), ("machine", 9, 19), ("machine", 33, 1)):
+        known.add(CallsOfOneKind(1, 1, verdict, True, True, result, count))
+    unknown.add(CallsOfOneKind(1, 2, "machine", True, False, None, 3))
+    return {
+        "campaign": "Campaign",
+        "since": "2026-02-04T12:00:00+00:00",
+        "until": "2026-03-06T12:00:00+00:00",
+        "trunks": [known.document(), unknown.document()],
+    }
+
+
 def pacing_figures() -> dict[str, object]:
     """What a session with five agents shows after a minute."""
     watch = PacingWatch()
@@ -182,6 +197,12 @@ class FakeExplainer:
             return self.preflights[calling_list]
         except KeyError:
             raise TargetNotFound(GswError.INVALID_ATTRIBUTE_VALUE, f"no calling list {calling_list}") from None
+
+    async def feedback(self, campaign_group_dbid: int) -> dict[str, object]:
+        await trio.lowlevel.checkpoint()
+        if self.fail is not None:
+            raise self.fail
+        return feedback_figures()
 
     async def why_group(self, campaign_group_dbid: int) -> GroupExplanation:
         await trio.lowlevel.checkpoint()
