@@ -206,9 +206,11 @@ class MediaClient:
 
     def note_unbridge(self, channel: MediaChannel) -> None:
         """Who leaves a conference leaves the others together (contract.Join)."""
-        mine = peer_wanted(channel.wanted)
-        if not mine and not any(each.wanted.joined for each in self._channels.values()):
-            channel.wanted.joined = None
+        if not any(each.wanted.joined for each in self._channels.values()):  # no conference, as nearly always
+            peer = self._channels.get(channel.wanted.bridged_to)
+            if peer is not None and peer.wanted.bridged_to == channel.channel_id:
+                peer.wanted.bridged_to = ""
+            channel.wanted.bridged_to = ""
             return
         rest = groups(self._peers()).get(channel.channel_id, frozenset()) - {channel.channel_id}
         channel.wanted.bridged_to, channel.wanted.joined = "", None
