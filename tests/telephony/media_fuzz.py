@@ -278,11 +278,11 @@ class Fuzz:
 
     def rest(self, seconds: float) -> None:
         """Only the good packets of the second call, and pings answered."""
-        until_s = time.monotonic() + seconds
-        while time.monotonic() < until_s:
-            self.speak()
-            time.sleep(0.02)
-        self.daemon.barrier()
+        for _ in range(round(seconds / 0.5)):
+            for _ in range(25):
+                self.speak()
+                time.sleep(0.02)
+            self.daemon.barrier()
 
     def speak(self) -> None:
         """A packet of each end of the second call, and what they hear thrown away, but for our SSRC in it."""
