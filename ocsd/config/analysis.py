@@ -15,6 +15,7 @@ from ocsd.config.option import Option
 from ocsd.config.options import lookup
 from telephony.contract import AnalysisSettings
 from telephony.cpa import tone_plan
+from telephony.cpa.tones import GENERIC_PLAN
 
 DIALED: Final = "dialed"
 """``tone_plan`` of a trunk that reaches many countries."""
@@ -121,14 +122,21 @@ def analysis_settings(configuration: Configuration, group: CampaignGroup, trunk:
 
 
 def plan_for(trunk: Trunk, number: str) -> str:
-    """The tone plan of a call: the trunk's, or the dialed country's where the trunk says so and that has one."""
+    """
+    The tone plan of a call: the trunk's, or the dialed country's where the trunk says so.
+
+    A country whose tones are not known has those that ITU-T E.180 recommends; a number of no country (toll-free,
+    satellites) those of the trunk's country.
+    """
     if trunk.tone_plan != DIALED:
         return trunk.tone_plan
     country = country_of(number)
-    try:
-        return tone_plan(country).name if country else trunk.country
-    except ValueError:
+    if not country:
         return trunk.country
+    try:
+        return tone_plan(country).name
+    except ValueError:
+        return GENERIC_PLAN
 
 
 @lru_cache(maxsize=65_536)

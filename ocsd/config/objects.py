@@ -111,7 +111,7 @@ class Trunk(_Object):
     calls_per_second: Annotated[float, Field(ge=0)] = 0.0
     """0: no limit."""
     tone_plan: str = "US"
-    """Country whose network tones are heard; ``dialed``: that of each dialed number, else ``country``."""
+    """Country whose network tones are heard; ``dialed``: that of each number, ``country`` for numbers of none."""
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "US"
     dial_prefix: str = ""
     options: OptionMap = {}
