@@ -49,6 +49,9 @@ LABEL: Final = MappingProxyType(
 )
 """Labels of a manifest by the call results that agents send; others say nothing about what was heard."""
 
+LATE_S: Final = 0.25
+"""A recording begins with the 20 ms after the daemon has heard of the answer."""
+
 _FOUND: Final = """
     SELECT r.path, r.sha256, r.began_at, a.attempt_id, a.campaign_dbid, a.switch_dbid, a.answered_at, a.speech_end_at,
            a.agent_result, a.cpa_verdict, a.verified IS TRUE, a.evidence -> 'cpa' ->> 'tone_plan',
@@ -99,6 +102,11 @@ class Labelled:
         return None
 
     @property
+    def begins_late(self) -> bool:
+        """The greeting is not on it, or not from its beginning: a media server was restarted."""
+        return (self.began_at - self.answered_at).total_seconds() > LATE_S
+
+    @property
     def answered_s(self) -> float:
         """Of the recording, which may begin with early media."""
         return max(0.0, (self.answered_at - self.began_at).total_seconds())
@@ -146,7 +154,10 @@ def export(
         for done, one in enumerate(found, start=1):
             seen(done, len(found))
             label = one.label(talked_s)
-            why = "no label" if label is None else _copied(recordings / one.path, folder / _name(one), one.sha256)
+            if label is not None and one.begins_late:
+                label, why = None, "begins within the call"
+            else:
+                why = "no label" if label is None else _copied(recordings / one.path, folder / _name(one), one.sha256)
             if label is None or why:
                 told.left_out[why] += 1
                 continue

@@ -100,7 +100,10 @@ class AnalysisRecording:
         """The media server has written the file, or says why not."""
         if attempt_of(event.path) != self._context.attempt_id:
             return
-        self._noted = True
+        if event.continued_in and event.path == self._path:
+            self._path = event.continued_in  # the media server was restarted: what it had is lost, the rest is not
+        else:
+            self._noted = True
         if event.error:
             log.warning("recording.failed", path=event.path, why=event.error)
         await self._keep(noted(event, self._context.attempt_id, self._clock))

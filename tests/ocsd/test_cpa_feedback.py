@@ -238,6 +238,14 @@ def test_given_a_conversation_when_the_agent_has_said_otherwise_then_that_goes_b
     assert one.label(20.0) == ("machine", "agent")
 
 
+def test_given_a_recording_that_begins_in_the_call_when_exported_then_it_is_left_out(tmp_path):
+    late = Labelled("cpd/x/1-a~2.wav", "", NOW + timedelta(seconds=1), 1, 7, 8, NOW, None, 9, "human", True, None, 60.0)
+
+    told = export(CONFIG, [late], tmp_path, tmp_path / "out", None)
+
+    assert (told.labels, told.left_out) == (Counter(), Counter({"begins within the call": 1}))
+
+
 def configured(tmp_path: Path, dsn: str) -> Path:
     path = tmp_path / "ocsd.toml"
     write_configuration(

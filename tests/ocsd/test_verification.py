@@ -15,6 +15,7 @@ from ocsd.recordings import delete_before, keep_retention
 from ocsd.sessions.analysis_recording import attempt_of, path_of
 from ocsd.sessions.attempt import AttemptState
 from telephony.contract import RecordingFinished, VerdictKind
+from telephony.contract_audio import continued_path
 from telephony.fake import CallScript
 from tests.ocsd.list_worlds import GROUP, LIST, NOON_UTC, MemoryWorld, PostgresWorld, result_of
 from tests.ocsd.result_worlds import dialed, result_configuration
@@ -213,6 +214,31 @@ async def test_given_a_recording_that_ended_without_a_daemon_when_one_starts_the
             pass
 
         assert [one.attempt_id for one in w.database.journal.recordings.values()] == [4711]
+
+
+async def test_given_a_media_server_that_dies_when_it_was_recording_then_both_parts_are_noted_and_the_second_ends(
+    autojump_clock, tmp_path
+):
+    slow = CallScript(ring_s=2.0, talk_s=60.0, verdict_s=5.0)
+    async with world(tmp_path, [slow], options=RECORDED) as w, w.daemon() as daemon:
+        await daemon.dial("agent1")
+        await daemon.until(lambda: any(channel.recordings for channel in w.media.channels.values()))
+        (channel,) = w.media.channels.values()
+        ((path, old),) = channel.recordings.items()
+        channel.recordings.clear()
+        await channel.start_recording(continued_path(path))
+        channel.report(
+            RecordingFinished(channel.channel_id, path, error="restarted", continued_in=continued_path(path))
+        )
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        assert channel.recordings == {}
+        await over(daemon)
+
+        assert {one.path: one.error for one in w.database.journal.recordings.values()} == {
+            path: "restarted", continued_path(path): "",
+        }  # fmt: skip
+        assert {one.attempt_id for one in w.database.journal.recordings.values()} == set(w.database.attempts)
+        assert old.path == path
 
 
 @pytest.mark.parametrize("path", ["cpd/x.wav", "other/2026-03-03/1-a.wav", "cpd/2026-03-03/x-1.wav", "1-a.wav", ""])
