@@ -116,7 +116,8 @@ class WorkerLeg:
         """Report what a snapshot tells beyond what was reported."""
         if snapshot.answered_at_s is not None and not self.answered:
             host, port = snapshot.remote_rtp_host, snapshot.remote_rtp_port
-            self.report(LegAnswered(self.leg_id, snapshot.answered_at_s, host, port))
+            kinds = snapshot.payload_type, snapshot.event_payload_type
+            self.report(LegAnswered(self.leg_id, snapshot.answered_at_s, host, port, *kinds))
         if snapshot.state is LegState.ENDED:
             self.report(_ended_of(snapshot))
 

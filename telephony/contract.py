@@ -129,6 +129,8 @@ class LegSnapshot(msgspec.Struct, frozen=True, tag=True):
     no_answer: bool = False
     ended_at_s: float | None = None
     redirect_to: str = ""
+    payload_type: int = 0
+    event_payload_type: int = 101
 
 
 class WorkerSnapshot(msgspec.Struct, frozen=True, tag=True):
@@ -152,6 +154,7 @@ class LegProgress(msgspec.Struct, frozen=True, tag=True):
     """A provisional response above 100. ``remote_rtp_port`` is 0 when it carried no SDP.
 
     A far end that moves its RTP address in an answered leg (re-INVITE, UPDATE) is reported with ``sip_status`` 200.
+    ``payload_type`` and ``event_payload_type`` are what the far end wants to be sent; see `SetRemote`.
     """
 
     leg_id: str
@@ -159,6 +162,8 @@ class LegProgress(msgspec.Struct, frozen=True, tag=True):
     at_s: float
     remote_rtp_host: str = ""
     remote_rtp_port: int = 0
+    payload_type: int = 0
+    event_payload_type: int = 101
 
 
 class LegAnswered(msgspec.Struct, frozen=True, tag=True):
@@ -166,6 +171,8 @@ class LegAnswered(msgspec.Struct, frozen=True, tag=True):
     at_s: float
     remote_rtp_host: str
     remote_rtp_port: int
+    payload_type: int = 0
+    event_payload_type: int = 101
 
 
 class LegEnded(msgspec.Struct, frozen=True, tag=True):

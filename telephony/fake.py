@@ -253,7 +253,8 @@ class FakeTelephony:
         leg = FakeLeg(self, leg_id)
         if snapshot.answered_at_s is not None:
             host, port = snapshot.remote_rtp_host, snapshot.remote_rtp_port
-            leg.report(LegAnswered(leg_id, snapshot.answered_at_s, host, port))
+            kinds = snapshot.payload_type, snapshot.event_payload_type
+            leg.report(LegAnswered(leg_id, snapshot.answered_at_s, host, port, *kinds))
         if snapshot.state is LegState.ENDED:
             leg.report(
                 LegEnded(

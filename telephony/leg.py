@@ -195,6 +195,8 @@ class LegMachine:
             no_answer=self.no_answer,
             ended_at_s=ended.at_s if ended else None,
             redirect_to=ended.redirect_to if ended else "",
+            payload_type=self.media.payload_type if self.media else 0,
+            event_payload_type=self.media.event_payload_type if self.media else 101,
         )
 
 
@@ -227,7 +229,9 @@ def _end(
 
 def _progress(leg: LegMachine, at_s: float, status: int) -> LegProgress:
     media = leg.media
-    return LegProgress(leg.leg_id, status, at_s, media.host if media else "", media.port if media else 0)
+    if media is None:
+        return LegProgress(leg.leg_id, status, at_s)
+    return LegProgress(leg.leg_id, status, at_s, media.host, media.port, media.payload_type, media.event_payload_type)
 
 
 def _on_provisional(leg: LegMachine, event: LegEvent) -> Step:
@@ -242,7 +246,10 @@ def _on_provisional(leg: LegMachine, event: LegEvent) -> Step:
 def _on_answered(leg: LegMachine, event: LegEvent) -> Step:
     assert isinstance(event, Answered)
     leg = replace(leg, phase=Phase.ANSWERED, answered_at_s=event.at_s, media=event.media, deadline_s=math.inf)
-    return leg, (LegAnswered(leg.leg_id, event.at_s, event.media.host, event.media.port),)
+    media = event.media
+    return leg, (
+        LegAnswered(leg.leg_id, event.at_s, media.host, media.port, media.payload_type, media.event_payload_type),
+    )
 
 
 def _on_answered_after_cancel(leg: LegMachine, event: LegEvent) -> Step:

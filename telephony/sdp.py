@@ -7,15 +7,25 @@ from typing import Final
 
 _ORIGIN: Final = re.compile(r"(?m)^o=(\S+ \d+ \d+ IN IP[46] \S+)\s*$")
 _CONNECTION: Final = re.compile(r"c=IN IP[46] (\S+?)(?:/\d+)*$")
-_AUDIO: Final = re.compile(r"m=audio ([0-9]{1,5})(?:/[0-9]+)? RTP/AVP\s")
+_AUDIO: Final = re.compile(r"m=audio ([0-9]{1,5})(?:/[0-9]+)? RTP/AVP\s([0-9 ]*)")
+_EVENT: Final = re.compile(r"a=rtpmap:([0-9]{1,3}) telephone-event/8000", re.IGNORECASE)
+PCMU: Final = 0
+PCMA: Final = 8
+OUR_EVENTS: Final = 101
 
 
 @dataclass(frozen=True, slots=True)
 class MediaAddress:
-    """Where somebody wants RTP. ``port`` 1..65535; ``host`` as the SDP or the stack gives it."""
+    """Where somebody wants RTP. ``port`` 1..65535; ``host`` as the SDP or the stack gives it.
+
+    ``payload_type``: of the two laws (0 PCMU, 8 PCMA) the one to send; ``event_payload_type``: of telephone events, 0
+    for none negotiated.
+    """
 
     host: str
     port: int
+    payload_type: int = PCMU
+    event_payload_type: int = OUR_EVENTS
 
 
 def parse_address(text: str) -> MediaAddress | None:
@@ -33,12 +43,14 @@ def parse_address(text: str) -> MediaAddress | None:
 
 
 def remote_audio(sdp: str) -> MediaAddress | None:
-    """The address of the first active audio stream of a session description; None without one.
+    """The address and payload types of the first active audio stream of a session description; None without one.
 
     A c= line of the stream wins over the session's (RFC 4566 5.7); port 0 is a refused stream (RFC 3264 6).
     """
     session_host = stream_host = ""
     port = 0
+    formats: list[int] = []
+    events = 0
     in_audio = in_media = False
     for line in sdp.replace("\r\n", "\n").split("\n"):
         line = line.rstrip()
@@ -49,14 +61,21 @@ def remote_audio(sdp: str) -> MediaAddress | None:
             audio = _AUDIO.match(line + " ")
             in_audio = audio is not None
             port = int(audio.group(1)) if audio else 0
-            stream_host = ""
+            formats = [int(one) for one in audio.group(2).split()] if audio else []
+            stream_host, events = "", 0
         elif found := _CONNECTION.match(line):
             if in_audio:
                 stream_host = found.group(1)
             elif not in_media:
                 session_host = found.group(1)
+        elif in_audio and not events and (event := _EVENT.match(line)) and 96 <= int(event.group(1)) <= 127:
+            events = int(event.group(1))
     host = stream_host or session_host
-    return MediaAddress(host, port) if host and 0 < port <= 65535 else None
+    if not host or not 0 < port <= 65535:
+        return None
+    # The first that both sides know is the one to send (RFC 3264 section 6.1).
+    law = next((one for one in formats if one in (PCMU, PCMA)), PCMU)
+    return MediaAddress(host, port, law, events if events in formats else 0)
 
 
 def steer(stack_sdp: str, local: MediaAddress) -> str:

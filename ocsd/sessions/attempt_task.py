@@ -1,7 +1,6 @@
 """The shell of one attempt: owns its legs, channels and deadlines, and does what the machine says."""
 
 import math
-from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -11,20 +10,15 @@ import trio
 from ocsd.model.enums import CallAction, CallResult
 from ocsd.model.records import (
     AttemptTimes,
-    ChainChange,
-    FinishedAttempt,
-    HttpRequest,
-    Statement,
 )
 from ocsd.sessions import attempt_events as machine_events
 from ocsd.sessions.analysis_recording import AnalysisRecording
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AttemptMachine
 from ocsd.sessions.attempt_context import AttemptContext, AttemptHost, DialPlan
 from ocsd.sessions.attempt_events import AttemptState, CallPlan, Do, Event
+from ocsd.sessions.attempt_result import final_result
 from ocsd.sessions.clock import utc_of
-from ocsd.sessions.people import person_of
-from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of
-from ocsd.sessions.verdicts import lost_waiting_for
+from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of, follow_media
 from telephony.api import (
     CallRefused,
     Channel,
@@ -242,11 +236,11 @@ class AttemptTask:
             match event:
                 case LegProgress():
                     if event.remote_rtp_port and self.channel is not None:
-                        await self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port)
+                        await follow_media(self.channel, event)
                     self.post(machine_events.Progress(bool(event.remote_rtp_port), event.sip_status == RINGS))
                 case LegAnswered():
                     if self.channel is not None:
-                        await self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port)
+                        await follow_media(self.channel, event)
                     self.post(machine_events.Answered(event.at_s))
                 case LegEnded():
                     self.customer_gone = True
@@ -473,66 +467,4 @@ class AttemptTask:
             await self.recording.wait(self.channel)
 
 
-def final_result(machine: AttemptMachine) -> int:
-    """The call result to write; an attempt that ended without one is Stale."""
-    return int(machine.result if machine.result is not None else CallResult.STALE)
-
-
-def finished_attempt(
-    task: AttemptTask,
-    change: ChainChange,
-    *,
-    treatment_dbid: int | None = None,
-    because: str = "",
-    statements: Sequence[Statement] = (),
-    requests: Sequence[HttpRequest] = (),
-) -> FinishedAttempt:
-    """What the store is told of an attempt that has a result; ``change`` is what becomes of its chain."""
-    context, machine = task.context, task.machine
-    verdict = machine.verdict or machine.early_verdict
-    return FinishedAttempt(
-        attempt_id=context.attempt_id,
-        list_dbid=context.record.list_dbid,
-        record_id=context.record.record_id,
-        chain_id=context.record.chain_id,
-        call_result=final_result(machine),
-        change=change,
-        finished_at=task.host.clock.utc(),
-        times=task.times(),
-        sip_status=machine.sip_status,
-        q850_cause=machine.q850_cause,
-        cpa_verdict=str(verdict) if verdict is not None else None,
-        agent_id=machine.agent_id,
-        owner=context.owner,
-        switch_dbid=context.switch_dbid,
-        interrupted=machine.interrupted,
-        count_attempt=machine.count_attempt,
-        updates=context.updates,
-        evidence=evidence_of(task),
-        treatment_dbid=treatment_dbid,
-        because=because,
-        statements=tuple(statements),
-        requests=tuple(requests),
-        person=person_of(machine, task.host.clock),
-        verified=context.verified,
-        agent_result=machine.said,
-        lost_waiting_for=lost_waiting_for(machine, context.heard),
-    )
-
-
-def evidence_of(task: AttemptTask) -> dict[str, object]:
-    """What the result rests on: of the signalling, of the analysis, of the pacing. JSON-safe."""
-    context, machine = task.context, task.machine
-    found = dict(context.evidence)
-    if heard := context.heard.document(machine):
-        settings = context.analysis.settings
-        found["cpa"] = heard | {
-            "recognition": context.analysis.recognition,
-            **({} if settings is None else {"tone_plan": settings.tone_plan}),
-        }
-    if machine.let_go:
-        found["given_up_by"] = "pacing"
-    return found
-
-
-__all__ = ["AttemptContext", "AttemptHost", "AttemptTask", "DialPlan", "final_result", "finished_attempt"]
+__all__ = ["AttemptContext", "AttemptHost", "AttemptTask", "DialPlan"]

@@ -45,6 +45,11 @@ def channel_of(leg_id: str) -> str:
     return f"{leg_id}-rtp"
 
 
+async def follow_media(channel: Channel, event: LegProgress | LegAnswered) -> None:
+    """Send the channel's audio and keys where the far end wants them, and as it wants them."""
+    await channel.set_remote(event.remote_rtp_host, event.remote_rtp_port, event.payload_type, event.event_payload_type)
+
+
 class SecondLeg:
     """``post`` takes the events of the leg to the machine."""
 
@@ -101,7 +106,7 @@ class SecondLeg:
             match event:
                 case LegProgress() | LegAnswered():
                     if event.remote_rtp_port and self.channel is not None:
-                        await self.channel.set_remote(event.remote_rtp_host, event.remote_rtp_port)
+                        await follow_media(self.channel, event)
                     if isinstance(event, LegAnswered):
                         self._post(events.answered)
                 case LegEnded() | LegLost():

@@ -18,6 +18,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import pjsua2
@@ -262,6 +263,8 @@ class _Call(pjsua2.Call):
         self._local = local
         self._note = note
         self._media: MediaAddress | None = None
+        self._described: MediaAddress | None = None
+        """As the far end's last description had it: the stack tells where it wants RTP, but not all payload types."""
         self._confirmed = False
 
     def onCallSdpCreated(self, parameters: Any) -> None:
@@ -283,7 +286,17 @@ class _Call(pjsua2.Call):
             return
         self._media = media
         if self._confirmed:
-            self._note(self._leg_id, MediaMoved(time.monotonic(), media))
+            self._note(self._leg_id, MediaMoved(time.monotonic(), self._as_described(media)))
+
+    def _read_description(self, message: SipMessage | None) -> None:
+        if message is not None and message.cseq_method == "INVITE" and message.body.strip():
+            self._described = remote_audio(message.body) or self._described
+
+    def _as_described(self, media: MediaAddress) -> MediaAddress:
+        if self._described is None:
+            return media
+        kinds = self._described
+        return replace(media, payload_type=kinds.payload_type, event_payload_type=kinds.event_payload_type)
 
     def onCallRedirected(self, parameters: Any) -> int:
         # Where a carrier sends us is for the daemon to judge (Do-Not-Call, toll fraud); pjsua then says 487, so the
@@ -301,11 +314,13 @@ class _Call(pjsua2.Call):
     def onCallTsxState(self, parameters: Any) -> None:
         try:
             message = _received(parameters.e)
+            self._read_description(message)
             if message is None or message.cseq_method != "INVITE" or self._confirmed:
                 return
             if SipStatus.TRYING < message.status < SipStatus.OK:
                 # With SDP, onCallMediaState fired just before; the text is the fallback for a stream it refused.
                 media = (self._media or remote_audio(message.body)) if message.body.strip() else None
+                media = self._as_described(media) if media is not None else None
                 self._note(self._leg_id, Provisional(time.monotonic(), message.status, media))
             elif SipStatus.OK <= message.status < SipStatus.MULTIPLE_CHOICES:
                 # A usable answer has reached CONFIRMED by now. pjsua has sent its BYE and would tell us only when
@@ -317,10 +332,12 @@ class _Call(pjsua2.Call):
     def onCallState(self, parameters: Any) -> None:
         try:
             info = self.getInfo()
+            if info.state == pjsua2.PJSIP_INV_STATE_CONNECTING:
+                self._read_description(_received(parameters.e))  # the 2xx; CONFIRMED follows without it
             if info.state == pjsua2.PJSIP_INV_STATE_CONFIRMED and not self._confirmed:
                 self._confirmed = True
                 if self._media is not None:
-                    self._note(self._leg_id, Answered(time.monotonic(), self._media))
+                    self._note(self._leg_id, Answered(time.monotonic(), self._as_described(self._media)))
                 else:
                     self._note(self._leg_id, AnswerUnusable(time.monotonic(), "answered without audio"))
             elif info.state == pjsua2.PJSIP_INV_STATE_DISCONNECTED:

@@ -63,11 +63,30 @@ def test_given_session_and_stream_addresses_when_read_then_the_stream_wins_and_v
         "v=0\r\nc=IN IP4 192.0.2.1\r\nm=video 5000 RTP/AVP 96\r\nc=IN IP4 192.0.2.5\r\n"
         "m=audio 4000 RTP/AVP 0\r\nc=IN IP4 192.0.2.2/127\r\nm=audio 4100 RTP/AVP 0\r\n"
     )
-    assert remote_audio(sdp) == MediaAddress("192.0.2.2", 4000)
-    assert remote_audio(sdp.replace("c=IN IP4 192.0.2.2/127\r\n", "")) == MediaAddress("192.0.2.1", 4000)
+    assert remote_audio(sdp) == MediaAddress("192.0.2.2", 4000, 0, 0)
+    assert remote_audio(sdp.replace("c=IN IP4 192.0.2.2/127\r\n", "")) == MediaAddress("192.0.2.1", 4000, 0, 0)
     assert remote_audio("v=0\nc=IN IP4 192.0.2.1\nm=audio 0 RTP/AVP 0\n") is None
     assert remote_audio("v=0\nm=audio 4000 RTP/AVP 0\n") is None
     assert remote_audio("") is None
+
+
+@pytest.mark.parametrize(
+    ("formats", "attributes", "kinds"),
+    [
+        ("0 101", "a=rtpmap:101 telephone-event/8000", (0, 101)),
+        ("8 0 96", "a=rtpmap:96 Telephone-Event/8000\r\na=fmtp:96 0-16", (8, 96)),
+        ("18 8", "", (8, 0)),
+        ("0", "a=rtpmap:101 telephone-event/8000", (0, 0)),  # not among the formats
+        ("0 98 101", "a=rtpmap:98 telephone-event/16000\r\na=rtpmap:101 telephone-event/8000", (0, 101)),
+        ("9", "", (0, 0)),
+    ],
+)
+def test_given_formats_when_read_then_the_law_and_the_events_of_the_far_end_are_known(formats, attributes, kinds):
+    sdp = f"v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP {formats}\r\n{attributes}\r\nm=video 0 RTP/AVP 101\r\n"
+
+    found = remote_audio(sdp)
+
+    assert (found.payload_type, found.event_payload_type) == kinds
 
 
 @given(st.text(max_size=80))

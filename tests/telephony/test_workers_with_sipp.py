@@ -117,6 +117,21 @@ async def test_given_an_answering_party_when_we_hang_up_then_the_leg_ends_locall
     assert "m=audio 40000 RTP/AVP 0 8 101" in peer.trace
 
 
+@pytest.mark.parametrize(
+    ("scenario", "kinds"), [("answer", (0, 101)), ("answer_alaw", (8, 97)), ("answer_no_events", (8, 0))]
+)
+async def test_given_an_answer_when_it_names_payload_types_then_those_are_told(run_dir, tmp_path, scenario, kinds):
+    with sipp_uas(scenario, tmp_path) as peer:
+        async with open_telephony(run_dir) as telephony:
+            leg = await telephony.place_call(a_call(peer.uri()))
+            answered = await event_of(leg, LegAnswered)
+            await leg.hang_up()
+            await events_until_end(leg)
+        assert await finished(peer) == 0, peer.errors
+
+    assert (answered.payload_type, answered.event_payload_type) == kinds
+
+
 async def test_given_an_answered_leg_when_the_far_end_says_bye_then_cause_and_side_are_told(run_dir, tmp_path):
     with sipp_uas("answer_far_bye", tmp_path) as peer:
         async with open_telephony(run_dir) as telephony:
