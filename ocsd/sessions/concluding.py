@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ocsd.sessions.attempt_task import AttemptTask, finished_attempt
+from ocsd.sessions.attempt_result import finished_attempt
+from ocsd.sessions.attempt_task import AttemptTask
 from ocsd.sessions.settling import ending_of, kept_in_memory, settle
 
 if TYPE_CHECKING:

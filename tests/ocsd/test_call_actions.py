@@ -24,7 +24,8 @@ from ocsd.sessions.attempt import (
     ReleaseRequested,
     Withdrawn,
 )
-from ocsd.sessions.attempt_task import AttemptContext, AttemptTask, DialPlan, finished_attempt
+from ocsd.sessions.attempt_result import finished_attempt
+from ocsd.sessions.attempt_task import AttemptContext, AttemptTask, DialPlan
 from telephony.contract import AnalysisSettings, Verdict, VerdictKind
 from telephony.fake import CallScript, FakeMedia, FakeTelephony, open_fake_plane
 
