@@ -137,14 +137,25 @@ def import_rows(found: Mapping[str, Any]) -> list[Row]:
 
 
 def media_rows(found: list[Mapping[str, Any]]) -> list[Row]:
-    return [
-        (
-            f"media server, {case['channels']} channels {case['case']}",
-            f"work p50 {case['tick_work_p50_ms']} p99 {case['tick_work_p99_ms']} ms of a 20 ms tick, late p99 "
-            f"{case['tick_late_p99_ms']} ms, {case['cpu_cores']} cores",
-        )
-        for case in found
-    ]
+    rows = []
+    for case in found:
+        if case["case"] == "process per call":
+            text = f"{case['cpu_cores']} cores and {case['peak_mb']} MB each: {case['per_core']} calls on one core"
+            rows.append(("media, one process per call, same analysis", text))
+        elif case["case"] == "parts":
+            steps = "receive", "mix", "analyse", "send", "report", "all"
+            text = ", ".join(f"{step} {case.get(step, 0.0)}" for step in steps)
+            rows.append((f"media server, {case['channels']} channels analysed, CPU ms of a tick", text))
+        else:
+            rows.append(
+                (
+                    f"media server, {case['channels']} channels {case['case']}",
+                    f"{case['cpu_cores']} cores, packets late p99 {case['late_p99_ms']} p99.9 {case['late_p999_ms']} ms, "
+                    f"{case['missing']} missing, work p50 {case['tick_work_p50_ms']} p99 {case['tick_work_p99_ms']} ms "
+                    "of a 20 ms tick",
+                )
+            )
+    return rows
 
 
 def pacing_rows(found: list[Mapping[str, Any]]) -> list[Row]:
@@ -308,7 +319,13 @@ SECTIONS = (
         results_rows,
     ),
     Section("preflight", (), ("--rows", "50000", "--registry", "1000000"), 900.0, preflight_rows),
-    Section("media", ("--channels", "100", "300"), ("--channels", "100", "--seconds", "4"), 300.0, media_rows),
+    Section(
+        "media",
+        ("--channels", "100", "500", "1000", "--parts"),
+        ("--channels", "200", "--seconds", "4"),
+        600.0,
+        media_rows,
+    ),
     Section("pacing", (), ("--decisions", "50", "--agents", "10", "100", "1000"), 600.0, pacing_rows),
     Section("dnc", (), ("--numbers", "5000000", "--rows", "200000", "--checks", "1000000"), 1200.0, dnc_rows),
     Section("cpa", (), ("--items", "100"), 300.0, cpa_rows, needs="espeak-ng"),
