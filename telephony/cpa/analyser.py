@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from telephony.contract import AnalysisSettings, VerdictKind
-from telephony.cpa.activity import Activity, Frames, Indices, SpeechTracker, level_dbfs
+from telephony.cpa.activity import Activity, Floats, Frames, Indices, SpeechTracker, level_dbfs
 from telephony.cpa.bursts import FRAME_S, Burst, BurstTracker
+from telephony.cpa.earlymedia import LOWEST_DBFS, SoundTracker
 from telephony.cpa.finding import NEVER, Finding
 from telephony.cpa.forest import VoiceModel, shipped_model
 from telephony.cpa.history import HISTORY_FRAMES, History
@@ -60,6 +61,8 @@ class Analyser:
         self._bursts = BurstTracker(n_channels, self._history, self._admits)
         self._speech = SpeechTracker(n_channels)
         self._voice = VoiceTracker(n_channels)
+        self._sound = SoundTracker(n_channels)
+        self._sounding = np.zeros(n_channels, dtype=np.bool_)  # channels in early media without a tone
         self._judging = np.zeros(n_channels, dtype=np.bool_)  # which calls the model is asked about
         self._listeners: list[Listener | None] = [None] * n_channels
         self._on = np.zeros(n_channels, dtype=np.bool_)
@@ -93,6 +96,7 @@ class Analyser:
         else:
             self._bursts.reset(channel)
             self._history.reset(channel)
+            self._sound.reset(channel)
             self._speech.reset(channel)
             self._voice.reset(channel, 0)
             self._frame[channel] = 0
@@ -100,6 +104,7 @@ class Analyser:
         self._listeners[channel] = listener
         self._on[channel] = True
         self._judging[channel] = listener.wants_voice
+        self._sounding[channel] = listener.wants_sound
         self._due[channel] = listener.due_frame
 
     def hears_connected(self, channel: int) -> bool:
@@ -111,6 +116,7 @@ class Analyser:
         """End the analysis of a channel; harmless when none runs."""
         self._listeners[channel] = None
         self._on[channel] = False
+        self._sounding[channel] = False
         self._judging[channel] = False
         self._due[channel] = NEVER
 
@@ -154,6 +160,10 @@ class Analyser:
                 self._collect(verdicts, channel, listener.burst_ended(burst, self._now(channel)), now_s)
         for channel, burst in begun:
             if (listener := self._listeners[channel]) is not None:
+                if listener.tones.is_plan_tone(burst):
+                    self._sound.reset(channel)  # the network's tones are neither music nor pauses in it
+                else:
+                    self._sound.retract(channel)
                 start = self._speech.start_of_spurt(channel)
                 if start is not None and start >= burst.start - TONE_ONSET_FRAMES:
                     self._speech.silence(channel)
@@ -168,6 +178,7 @@ class Analyser:
             if (listener := self._listeners[channel]) is not None and start is not None:
                 self._collect(verdicts, channel, listener.speech_began(start, self._now(channel)), now_s)
         self._ask_model(rows, frame, activity)
+        self._judge_sound(rows, window, level, verdicts, now_s)
         for channel in rows[self._due[rows] <= frame + 1].tolist():
             if (listener := self._listeners[channel]) is not None:
                 now, running = self._now(channel), self._bursts.current(channel)
@@ -190,6 +201,21 @@ class Analyser:
             listener = self._listeners[channel]
             if listener is not None and listener.voice_judged(p_machine):
                 self._due[channel] = 0
+
+    def _judge_sound(
+        self, rows: Indices, window: Floats, level: Floats, verdicts: list[tuple[int, VerdictData]], now_s: float
+    ) -> None:
+        """Follow what sounds in early media beside tones, and tell the listeners what it is, where that is due."""
+        which = self._sounding[rows]
+        which &= self._sound.begun(rows) | (level > LOWEST_DBFS)
+        if not which.any():
+            return
+        early = rows[which]
+        self._sound.follow(early, window[which])
+        for channel in early[self._sound.due(early)].tolist():
+            listener, sound = self._listeners[channel], self._sound.judge(channel)
+            if listener is not None and sound is not None:
+                self._collect(verdicts, channel, listener.sound_judged(sound), now_s)
 
     def _admits(self, channel: int, burst: Burst) -> bool:
         listener = self._listeners[channel]
@@ -227,6 +253,7 @@ class Analyser:
                 )
             )
         self._due[channel] = listener.due_frame
+        self._sounding[channel] = listener.wants_sound
         self._judging[channel] = listener.wants_voice
         if listener.done:
             self.stop(channel)

@@ -17,15 +17,27 @@ BEEP_HZ: Final = (385.0, 2150.0)
 
 BEEP_S: Final = (0.05, 3.2)
 SINGLE_SHARE: Final = 0.80  # of the energy, in one line: 10 dB of noise leaves 0.91, a square wave's harmonics 0.83
-DUAL_SHARE: Final = 0.80
+DUAL_SHARE: Final = 0.88
 BEEP_SPREAD_HZ: Final = 5.0
 DUAL_SPREAD_HZ: Final = 8.0
+CLEAR_SHARE: Final = 0.93
+CLEAR_SPREAD_HZ: Final = 9.0  # a codec's, on a line that stands out over the whole burst
+VOICE_HZ: Final = 700.0
+VOICE_S: Final = 0.13
+"""Vowels are as pure as a tone below that pitch now and then, for so long."""
+
+VOICE_PAIR_S: Final = 0.25
+HIGHEST_PITCH_HZ: Final = 420.0
+STEP_DB: Final = 6.0
+"""A recording tone begins and ends in silence: 10 dB of noise leave 10 dB of step."""
+
 BEEP_FILL_RATIO: Final = 0.7
 JOINED_GAP_S: Final = 0.35  # within a row of beeps
 MOST_BEEPS: Final = 8
 MOST_PITCHES: Final = 2
 SAME_PITCH_RATIO: Final = 0.03
 WAIT_FRAMES: Final = 14  # for a further tone, which belongs to the row or makes it a melody
+WAIT_PAGER_FRAMES: Final = 34  # for a pager's further beeps
 WAIT_SIT_FRAMES: Final = 20  # for the next segment of a SIT, whose beginning may be lost
 WAIT_PLAN_FRAMES: Final = 60  # for the repeat of a call progress tone of that frequency
 WAIT_RINGBACK_FRAMES: Final = 320  # the same where nobody spoke: the longest pause of a ringback is 5 s
@@ -54,10 +66,22 @@ def may_be_beep(burst: Burst) -> bool:
         return False
     shares = [line.share for line in burst.lines]
     if burst.code == SINGLE_TONE and (not shares or shares[0] >= SINGLE_SHARE):
-        return burst.spread_hz <= BEEP_SPREAD_HZ
-    return (
-        burst.code in (SINGLE_TONE, DUAL_TONE) and sum(shares[:2]) >= DUAL_SHARE and burst.spread_hz <= DUAL_SPREAD_HZ
-    )
+        if burst.hz < VOICE_HZ and burst.duration_s < VOICE_S:
+            return False
+        return burst.spread_hz <= (CLEAR_SPREAD_HZ if shares and shares[0] >= CLEAR_SHARE else BEEP_SPREAD_HZ)
+    if burst.code not in (SINGLE_TONE, DUAL_TONE) or sum(shares[:2]) < DUAL_SHARE:
+        return False
+    return burst.spread_hz <= DUAL_SPREAD_HZ and not _may_be_voice(burst)
+
+
+def _may_be_voice(burst: Burst) -> bool:
+    """Whether two lines may be neighbouring harmonics of a voice: unless they stand for long."""
+    if burst.duration_s >= VOICE_PAIR_S or len(burst.lines) < 2:
+        return False
+    low, high = sorted(line.hz for line in burst.lines[:2])
+    pitch_hz = high - low
+    order = low / pitch_hz
+    return pitch_hz < HIGHEST_PITCH_HZ and abs(order - round(order)) < 0.06
 
 
 class BeepJudge:
@@ -99,13 +123,13 @@ class BeepJudge:
                 pitches.append(one.hz)
         self._spoilt |= not fits or len(self._row) > MOST_BEEPS or len(pitches) > MOST_PITCHES
         self._plan_tone = plan_tone
-        wait = WAIT_FRAMES
+        wait = WAIT_FRAMES if spoke or len(self._row) == 1 else WAIT_PAGER_FRAMES
         if plan_tone:
             wait = WAIT_PLAN_FRAMES if spoke else WAIT_RINGBACK_FRAMES
         elif carriers.is_cng(burst):
             wait = WAIT_CNG_FRAMES if not spoke else WAIT_FRAMES
         elif sit.may_be_segment(burst) and not spoke:
-            wait = WAIT_SIT_FRAMES
+            wait = max(wait, WAIT_SIT_FRAMES)
         self._due = now + wait
 
     def speech_began(self) -> None:
@@ -117,7 +141,9 @@ class BeepJudge:
         """First and last burst of the row, now due, when it is a recording tone."""
         row, spoilt = self._row, self._spoilt
         self._forget()
-        return (row[0], row[-1]) if row and not spoilt else None
+        if not row or spoilt or row[0].rise_db < STEP_DB or row[-1].fall_db < STEP_DB:
+            return None
+        return row[0], row[-1]
 
     def _forget(self) -> None:
         self._row, self._due, self._plan_tone = [], NEVER, False

@@ -19,8 +19,8 @@ FRAME_S: Final = 0.02
 MIN_BURST_FRAMES: Final = 5
 """A burst is announced at its fifth frame: vowels are pure for three or four now and then; few tones are that short."""
 
-GAP_FRAMES: Final = 4
-"""A shorter hole does not end a burst: a lost packet spoils two or three windows; cadences pause 125 ms or more."""
+GAP_FRAMES: Final = 3
+"""A shorter hole does not end a burst: a lost packet spoils two or three windows; tones pause 100 ms or more."""
 
 STEADY_HZ: Final = 22.0
 STEADY_RATIO: Final = 0.012
@@ -44,8 +44,9 @@ BROAD_LINE_HZ: Final = 40.0
 """A packet repeated out of phase, or a codec of low rate, spreads a line that far. There are no pairs so close together
 above `HIGHEST_MIXED_HZ`."""
 
+FADED_RATIO: Final = 0.06  # in power, 12 dB below the loudest frame of the burst
 ROUGH_SPREAD_HZ: Final = 9.0
-ROUGH_PURITY: Final = 0.88
+ROUGH_PURITY: Final = 0.83
 ROUGH_FRAMES: Final = 7
 DUAL_SHARE: Final = 0.78
 RETRY_FRAMES: Final = 3
@@ -63,7 +64,8 @@ class Burst:
 
     ``purity`` (mean), ``spread_hz`` (standard deviation) and ``fill`` (share of pure frames) tell how tone-like it is.
     ``lines`` are those of its whole audio (of the last half second, if longer); ``onset_s`` and ``ended_s`` are its
-    edges in seconds since the start of analysis, to a few ms; -1.0 where only the frames are known.
+    edges in seconds since the start of analysis, to a few ms; -1.0 where only the frames are known. ``rise_db`` and
+    ``fall_db`` are its level against that just before and just after it.
     """
 
     code: int
@@ -76,6 +78,8 @@ class Burst:
     lines: tuple[Line, ...] = ()
     onset_s: float = -1.0
     ended_s: float = -1.0
+    rise_db: float = 99.0
+    fall_db: float = 99.0
 
     @property
     def begin_s(self) -> float:
@@ -138,7 +142,9 @@ class BurstTracker:
         self._sum_hz = np.zeros(n)
         self._sum_hz2 = np.zeros(n)
         self._sum_purity = np.zeros(n)
+        self._peak_power = np.zeros(n, dtype=np.float32)
         self._onset_s = np.full(n, -1.0)
+        self._rise_db = np.full(n, 99.0)
         self._retry = np.zeros(n, dtype=np.int32)
         self._rival_frame = np.full(n, -9, dtype=np.int32)
         self._rival_hz = np.zeros(n, dtype=np.float32)
@@ -157,7 +163,7 @@ class BurstTracker:
         """The announced burst that still sounds, its lines not measured."""
         return self._burst(channel) if self._announced[channel] else None
 
-    def _burst(self, channel: int, lines: tuple[Line, ...] = (), ended_s: float = -1.0) -> Burst:
+    def _burst(self, channel: int, lines: tuple[Line, ...] = (), ended_s: float = -1.0, fall_db: float = 99.0) -> Burst:
         measured = max(int(self._measured[channel]), 1)
         mean_hz = float(self._sum_hz[channel]) / measured
         start, end = int(self._start[channel]), int(self._last[channel]) + 1
@@ -172,6 +178,8 @@ class BurstTracker:
             lines,
             float(self._onset_s[channel]),
             ended_s,
+            float(self._rise_db[channel]),
+            fall_db,
         )
 
     def _worth_a_look(self, rows: Indices, frame: Frames) -> Mask:
@@ -183,6 +191,7 @@ class BurstTracker:
         pure = self._sum_purity[rows] / measured > CLEAN_PURITY
         calm = (variance < CALM_SPREAD_HZ**2) | (pure & (variance < SPREAD_HZ**2))
         mixed = (mean < HIGHEST_MIXED_HZ) & (variance < MIXED_SPREAD_HZ**2) & (self.code[rows] == SINGLE_TONE)
+        calm |= (self.code[rows] == DUAL_TONE) & (variance < SPREAD_HZ**2)
         rough = (self._count[rows] >= ROUGH_FRAMES) & (self._sum_purity[rows] / measured > ROUGH_PURITY)
         rough &= (mean > HIGHEST_MIXED_HZ) & (variance < ROUGH_SPREAD_HZ**2)
         return np.asarray(ready & full & (calm | mixed | rough))
@@ -198,8 +207,11 @@ class BurstTracker:
         """
         code, held = measure.code, self.code[rows]
         mean = self._sum_hz[rows] / np.maximum(self._measured[rows], 1)
-        same = (code > 0) & (code == held) & _steady(measure.hz, mean)
-        other = (code > 0) & ~same
+        tonal = code > 0
+        # What is left when a tone pauses may be noise of its own pitch: it is not the tone.
+        loud = measure.power > FADED_RATIO * self._peak_power[rows]
+        same = tonal & (code == held) & _steady(measure.hz, mean) & loud
+        other = tonal & ~same & (loud | (held == 0))
         # An announced burst gives way to another tone only at its second frame: a lost packet makes odd single ones.
         again = other & (self._rival_frame[rows] == frame - 1) & _steady(measure.hz, self._rival_hz[rows])
         self._rival_frame[rows[other]] = frame[other]
@@ -217,12 +229,15 @@ class BurstTracker:
         self._start[new] = frame[fresh] - known + 1
         self._last[new] = frame[fresh]
         self._measured[new] = 0
+        self._peak_power[new] = measure.power[fresh]
         self._onset_s[new] = -1.0
+        self._rise_db[new] = 99.0
         self._measure(new, measure, fresh)
 
         going = rows[same]
         self._measured[going[self._count[going] == 1]] = 0
         self._count[going] += 1
+        self._peak_power[going] = np.maximum(self._peak_power[going], measure.power[same])
         self._last[going] = frame[same]
         self._measure(going, measure, same)
         likely = going[self._worth_a_look(going, frame[same])].tolist()
@@ -252,7 +267,17 @@ class BurstTracker:
             return None
         self._announced[channel] = True
         self._onset_s[channel] = self._edge(channel, draft, draft.start - EDGE_FRAMES, draft.end, rising=True)
+        self._rise_db[channel] = self._step_db(channel, draft, draft.start - 4, draft.start - 1)
         return self._burst(channel, draft.lines)
+
+    def _step_db(self, channel: int, burst: Burst, start: int, end: int) -> float:
+        """The level inside a burst against that of the frames from ``start`` to ``end``."""
+        inside = self._inside(burst.start, burst.end, channel)
+        outside = self._history.frames(channel, start, end)[1]
+        if not len(inside) or not len(outside):
+            return 99.0
+        power = [max(float(np.mean(np.square(part))), 1.0) for part in (inside, outside)]
+        return float(10 * np.log10(power[0] / power[1]))
 
     def _is_tone(self, channel: int, burst: Burst) -> bool:
         if burst.code == FSK:
@@ -269,7 +294,8 @@ class BurstTracker:
         lines = find_lines(self._inside(draft.start, draft.end, channel))
         draft = self._burst(channel, lines)
         end = draft.end + EDGE_FRAMES - 1
-        return self._burst(channel, lines, self._edge(channel, draft, draft.end - 1 - EDGE_FRAMES, end, rising=False))
+        ended_s = self._edge(channel, draft, draft.end - 1 - EDGE_FRAMES, end, rising=False)
+        return self._burst(channel, lines, ended_s, self._step_db(channel, draft, draft.end, draft.end + 3))
 
     def _edge(self, channel: int, burst: Burst, start: int, end: int, rising: bool) -> float:
         """Seconds since the start of analysis; -1.0 when the edge cannot be seen."""

@@ -94,14 +94,14 @@ def identify(
     if not candidates:
         return None
     run = _latest_run(candidates, bursts)
-    candidates = [tone for tone in candidates if run and all(matches_frequency(tone, burst) for burst in run)]
     cut = first_cut and len(run) == len(bursts)
     # Old bursts are dropped one by one: a clipped first burst must not spoil what follows it for ever.
     for begin in range(max(0, len(run) - 7), len(run)):
         elements = _elements(run[begin:], sounding)
-        found = _decide(candidates, elements, cut and begin == 0)
+        likely = [tone for tone in candidates if all(matches_frequency(tone, burst) for burst in run[begin:])]
+        found = _decide(likely, elements, cut and begin == 0)
         if found is None and pause_s is not None and sounding is None:
-            found = _decide_open(candidates, elements, pause_s, cut and begin == 0)
+            found = _decide_open(likely, elements, pause_s, cut and begin == 0)
         if found is not None:
             return found
     return None

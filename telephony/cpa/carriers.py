@@ -14,7 +14,7 @@ from telephony.contract import VerdictKind
 from telephony.cpa.bursts import FRAME_S, Burst
 from telephony.cpa.finding import Judgement
 from telephony.cpa.history import Samples
-from telephony.cpa.lines import measure_answer_tone
+from telephony.cpa.lines import find_lines, measure_answer_tone
 from telephony.cpa.spectrum import DUAL_TONE, FSK, FSK_BANDS, SINGLE_TONE
 from telephony.cpa.tones import (
     ANSWER_TONE_TOLERANCE_HZ,
@@ -29,6 +29,9 @@ ANSWER_TONE_FRAMES: Final = 34
 
 MODULATION_RATIO: Final = 0.09  # ANSam has 0.2; noise of 10 dB makes 0.02
 FSK_FRAMES: Final = 30
+BELL_FSK_HZ: Final = (2025.0, 2225.0)
+BELL_LINE_HZ: Final = 60.0
+BELL_LINE_SHARE: Final = 0.06
 BELL_HZ: Final = (2205.0, 2265.0)  # 2225 Hz of Bell modems, 2250 Hz of V.22
 BELL_FRAMES: Final = 35
 CARRIERS_HZ: Final = ((1270.0, 8.0), (1300.0, 10.0), (1650.0, 10.0), (2400.0, 12.0))
@@ -59,6 +62,12 @@ def judge_carrier(burst: Burst, samples: Samples) -> Judgement | None:
             return None
         if burst.hz == FSK_BANDS[0][1]:
             return Judgement(VerdictKind.FAX, "V.21 signal", evidence)
+        lines = find_lines(samples)
+        if any(
+            sum(line.share for line in lines if abs(line.hz - hz) < BELL_LINE_HZ) < BELL_LINE_SHARE
+            for hz in BELL_FSK_HZ
+        ):
+            return None
         return Judgement(VerdictKind.MODEM, "frequency-keyed signal", evidence)
     if burst.code == DUAL_TONE and not BELL_HZ[0] <= burst.hz <= BELL_HZ[1]:
         return None

@@ -2,7 +2,8 @@
 
 Theory of operation::
 
-    early media     only tones count: RINGBACK (information), BUSY, REORDER, SIT_*, FAX (final)
+    early media     tones: RINGBACK (information), BUSY, REORDER, SIT_*, NU_TONE, FAX, MODEM (final)
+                    information besides: CRBT (music), ANNOUNCEMENT (speech), NO_RINGBACK (nothing)
     connected       a greeting is a run of talk spurts with pauses shorter than the needed silence
       greeting, then silence ----------------> HUMAN ----+-- talks on, or beep --> MACHINE (revises)
       greeting longer than a person's -------> MACHINE   |-- fax tone ----------> FAX (revises)
@@ -18,16 +19,27 @@ Three judges are asked: `progress` for network and device tones, `beep` for the 
 The listener holds the standing verdict, decides what may still be said, and schedules itself.
 """
 
+from typing import Final
+
 from telephony.contract import AnalysisSettings, VerdictKind
 from telephony.cpa.activity import Spurt
 from telephony.cpa.beep import BeepJudge
 from telephony.cpa.bursts import FRAME_S, Burst
+from telephony.cpa.earlymedia import Sound
 from telephony.cpa.finding import FINAL_TONES, INFORMATION, NEVER, REVISABLE, Finding, Judgement
 from telephony.cpa.greeting import GreetingJudge
 from telephony.cpa.history import Samples
 from telephony.cpa.progress import ToneJudge
 
 __all__ = ["FINAL_TONES", "INFORMATION", "NEVER", "REVISABLE", "Finding", "Listener"]
+
+NO_RINGBACK_S: Final = 6.0
+NO_RINGBACK_MARGIN_S: Final = 1.0
+"""Early media in which nothing was heard for so long, and for longer than any tone of the plan pauses."""
+
+SURE_OF_CHANGE: Final = 2.5
+SOUND_FRAMES: Final = 9
+"""So long a sound in early media is none of the tones, which show themselves within 100 ms."""
 
 
 class Listener:
@@ -49,9 +61,14 @@ class Listener:
         self.due_frame = NEVER
         self._origin = 0
         self._tone_heard = False
+        self._sound_heard = False  # in early media, beside tones
+        self._sound_start = NEVER
+        self._told: set[VerdictKind] = set()  # of early media
         self._guard = NEVER
         if connected:
             self.connect(0, settings)
+        else:
+            self._schedule(0)
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -69,6 +86,8 @@ class Listener:
     def speech_began(self, start: int, now: int) -> list[Finding]:
         """A talk spurt began at frame ``start``."""
         if not self.connected:
+            self._sound_start = start
+            self._schedule(now)
             return []
         self.greeting.speech_began(start)
         self.beep.speech_began()
@@ -77,12 +96,14 @@ class Listener:
     def speech_ended(self, spurt: Spurt, now: int) -> list[Finding]:
         """A talk spurt ended."""
         if not self.connected:
+            self._sound_start = NEVER
             return []
         self.greeting.speech_ended(spurt)
         return self.evaluate(now)
 
     def speech_was_tone(self) -> None:
         """The spurt under way turned out to be the beginning of a tone."""
+        self._sound_start = NEVER
         self.greeting.speech_was_tone()
 
     @property
@@ -94,6 +115,33 @@ class Listener:
     def voice_judged(self, machine_probability: float) -> bool:
         """The model's opinion on the greeting so far; True when it is strong enough to `evaluate` at once."""
         return self.greeting.voice_judged(machine_probability, self.verdict)
+
+    @property
+    def wants_sound(self) -> bool:
+        """Whether it matters what sounds: it is early media, and no tone as the networks have."""
+        tone = self.tones.sounding
+        early = self._settings.detect_tones and not self.connected
+        return early and (tone is None or not self.tones.is_like_network(tone))
+
+    def sound_judged(self, sound: Sound) -> list[Finding]:
+        """Music or speech was heard in early media; either is said once."""
+        kind, cause = VerdictKind.CRBT, "music before the answer"
+        if sound.score < 0.0:
+            kind, cause = VerdictKind.ANNOUNCEMENT, "speech before the answer"
+        # The other one may follow: but then it is beyond doubt, for a song has its quieter moments.
+        changed = bool(self._told - {VerdictKind.NO_RINGBACK})
+        unsure = changed and not (sound.goes_on and abs(sound.score) >= SURE_OF_CHANGE)
+        if self.connected or self.done or kind in self._told or unsure:
+            return []
+        self._told.add(kind)
+        evidence = {
+            "score": sound.score,
+            "likeness": sound.likeness,
+            "pauses_ratio": sound.pauses_ratio,
+            "jumps_db": sound.jumps_db,
+            "heard_s": sound.heard_s,
+        }
+        return [Finding(kind, cause, False, evidence=evidence)]
 
     def burst_began(self, burst: Burst, now: int) -> list[Finding]:
         """A burst has lasted long enough to be one."""
@@ -122,7 +170,7 @@ class Listener:
             return found
         if now >= self.beep.due_frame and self.tones.sounding is None and (found := self._beep_found()):
             return found
-        found = self._judge_speech(now) if self.connected else []
+        found = self._judge_speech(now) if self.connected else self._judge_nothing(now)
         self._schedule(now)
         return found
 
@@ -155,6 +203,8 @@ class Listener:
 
     def _beep_found(self) -> list[Finding]:
         row = self.beep.take()
+        if row is not None and self.tones.rang and self.tones.is_plan_tone(row[-1]) and not self.greeting.spoke:
+            row = None  # the ringback, which stopped
         if self.verdict is None and (found := self._tone_found(self.tones.partial_sit())):
             return found
         if row is None:
@@ -173,6 +223,20 @@ class Listener:
         found.append(Finding(VerdictKind.BEEP, "recording tone", True, end, evidence=evidence))
         self.done, self.due_frame = True, NEVER
         return found
+
+    def _judge_nothing(self, now: int) -> list[Finding]:
+        """Early media without a sound: the network does not ring, or says nothing of it."""
+        if now >= self._sound_start + SOUND_FRAMES:
+            self._sound_heard = True
+        quiet = self._settings.detect_tones and not (self._tone_heard or self._sound_heard or self._told)
+        if not quiet or now < self._silent_until():
+            return []
+        self._told.add(VerdictKind.NO_RINGBACK)
+        evidence = {"waited_s": now * FRAME_S}
+        return [Finding(VerdictKind.NO_RINGBACK, "nothing heard before the answer", False, evidence=evidence)]
+
+    def _silent_until(self) -> int:
+        return round(max(NO_RINGBACK_S, self.tones.plan.longest_pause_s + NO_RINGBACK_MARGIN_S) / FRAME_S)
 
     def _judge_speech(self, now: int) -> list[Finding]:
         tone = self.tones.sounding is not None or self.beep.pending
@@ -203,6 +267,10 @@ class Listener:
             self.due_frame = NEVER
             return
         due = min(self.beep.due_frame, self.tones.due_frame(now, not self.connected))
+        if not self.connected and not (self._tone_heard or self._sound_heard or self._told):
+            due = min(due, self._silent_until())
+        if not self.connected and not self._sound_heard:
+            due = min(due, self._sound_start + SOUND_FRAMES)
         if self.connected:
             due = min(due, self.greeting.due_frame(self.verdict, now))
             if self.verdict is None:

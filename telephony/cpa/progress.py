@@ -8,9 +8,20 @@ from telephony.cpa import cadence, carriers, sit
 from telephony.cpa.bursts import FRAME_S, Burst, is_resumed
 from telephony.cpa.finding import NEVER, Judgement
 from telephony.cpa.history import Samples
-from telephony.cpa.tones import Tone, TonePlan, tone_plan
+from telephony.cpa.tones import TONE_PLANS, Tone, TonePlan, tone_plan
 
 KEPT_BURSTS: Final = 12
+MIXED_TONES: Final = tuple(
+    {
+        (tone.hz, tone.modulated_hz): tone
+        for plan in TONE_PLANS.values()
+        for tone in plan.tones
+        if len(tone.hz) > 1 or tone.modulated_hz
+    }.values()
+)
+"""One tone of each pair and modulation that any country has."""
+
+SINGLE_TONES_HZ: Final = (385.0, 465.0)  # 400 to 450 Hz, the world over
 CONTINUOUS_S: Final = 1.8
 """A tone without cadence is one that goes on for so long, and longer than any burst of the plan's other tones."""
 
@@ -31,7 +42,7 @@ class ToneJudge:
         self.bursts: list[Burst] = []
         self.sounding: Burst | None = None
         self._resumed: Burst | None = None
-        self._rang = False
+        self.rang = False
         self._ended_frame = NEVER  # when the latest burst was known to have ended
 
     def choose(self, settings: AnalysisSettings) -> None:
@@ -39,12 +50,20 @@ class ToneJudge:
         self.plan = tone_plan(settings.tone_plan)
 
     def admits(self, burst: Burst) -> bool:
-        """Whether a young burst of several lines may be one of the plan's tones."""
-        return any(cadence.may_become(tone, burst) for tone in self.plan.tones)
+        """Whether a young burst of several lines may be a tone of some network, be it another country's."""
+        return any(cadence.may_become(tone, burst) for tone in (*self.plan.tones, *MIXED_TONES))
 
     def is_plan_tone(self, burst: Burst) -> bool:
         """Whether a burst has the frequencies of one of the plan's tones."""
         return any(cadence.matches_frequency(tone, burst) for tone in self.plan.tones)
+
+    def is_like_network(self, burst: Burst) -> bool:
+        """Whether a burst is a tone such as networks have, be it another country's: neither music nor a voice."""
+        if self.is_plan_tone(burst):
+            return True
+        if burst.is_one_line:
+            return SINGLE_TONES_HZ[0] <= burst.hz <= SINGLE_TONES_HZ[1]
+        return any(cadence.is_near(tone, burst) for tone in MIXED_TONES)
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -113,7 +132,7 @@ class ToneJudge:
         if self._ended_frame == NEVER:
             return NEVER
         steps = [self._ended_frame + CNG_ALONE_FRAMES, self._ended_frame + PAGER_FRAMES]
-        if early_media and not self._rang:
+        if early_media and not self.rang:
             steps.append(self._ended_frame + OPEN_PAUSE_FRAMES)
         return min((step for step in steps if step > now), default=NEVER)
 
@@ -153,8 +172,8 @@ class ToneJudge:
             evidence = {**_evidence(tone, self.bursts[-1]), "bursts": float(len(self.bursts))}
             if tone.kind is not VerdictKind.RINGBACK:
                 return Judgement(tone.kind, f"{self.plan.name} {tone.kind} cadence", evidence)
-            if not self._rang:
-                self._rang = True
+            if not self.rang:
+                self.rang = True
                 return Judgement(tone.kind, f"{self.plan.name} ringback cadence", evidence)
         if self.sounding is not None and self.bursts and carriers.is_cng_again(self.bursts[-1], self.sounding):
             return Judgement(VerdictKind.FAX, "calling fax tone", {"hz": self.sounding.hz})

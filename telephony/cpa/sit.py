@@ -6,7 +6,7 @@ all causes apart, which matters because the beginning of the first segment is of
 audio. The ITU form (E.180: 950/1400/1800 Hz with up to 50 Hz off, 330 ms each) carries no cause.
 
 The two forms overlap: 1370.6 and 1428.5 Hz are ITU's 1400 Hz to within its tolerance. What tells them apart is that the
-American tones are exact: each segment stands within 1.5 % of its own frequency, the third as well.
+American tones are exact: each segment stands near its own frequency, and all are off by the same ratio.
 """
 
 from itertools import pairwise
@@ -22,8 +22,8 @@ THIRD_HZ: Final = (1730.0, 1862.0)
 FIRST_TONES_HZ: Final = (913.8, 985.2)
 SECOND_TONES_HZ: Final = (1370.6, 1428.5)
 THIRD_TONE_HZ: Final = 1776.7
-EXACT_RATIO: Final = 0.011
-"""North American exchanges keep 0.5 %, or 1 % with what a noisy line adds; ITU's nominal 1400 Hz is 2 % from either."""
+EXACT_RATIO: Final = 0.016
+"""Exchanges keep 0.5 to 1.5 %; ITU's nominal 1400 Hz is 2 % from either of North America's, its 950 Hz 4 %."""
 
 LONG_S: Final = 0.328  # halfway between 276 and 380 ms
 UNSURE_S: Final = 0.025

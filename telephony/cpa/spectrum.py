@@ -44,10 +44,10 @@ FSK_BANDS: Final = (
     (slice(76, 95), 2125.0, (81, 89)),  # Bell 103 answering: 2025/2225 Hz
 )
 FSK_SHARE: Final = 0.88
-FSK_SPREAD: Final = 0.97
+FSK_SPREAD: Final = 0.93
 """Of the energy in that band a keyed signal has less than this within two bins."""
 
-FSK_PEAK_BINS: Final = 2  # the peak is this near to one of the two lines; a SIT's 1776.7 Hz lies between
+FSK_PEAK_BINS: Final = 1  # the peak is this near to one of the two lines; a SIT's 1776.7 Hz lies between
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int8]
@@ -59,12 +59,14 @@ _BAND_INDEX: Final = np.arange(BAND_BINS.start, BAND_BINS.stop, dtype=np.float32
 class ToneMeasure:
     """
     Per channel: ``code`` int8; ``hz`` float32, the line, or the centre of a call progress tone, or the lower line of a
-    dual tone, or the centre of an FSK band; ``purity`` float32, the share of the energy that is the tone, 0..1.
+    dual tone, or the centre of an FSK band; ``purity`` float32, the share of the energy that is the tone, 0..1;
+    ``power`` float32, the mean square of the window.
     """
 
     code: Codes
     hz: Floats
     purity: Floats
+    power: Floats
 
 
 class ToneBank:
@@ -72,17 +74,18 @@ class ToneBank:
 
     def __init__(self) -> None:
         self._hann = np.hanning(WINDOW_SAMPLES + 1)[:-1].astype(np.float32)
-        self._floor = np.float32(WINDOW_SAMPLES * (32768.0 * 10 ** (TONE_FLOOR_DBFS / 20)) ** 2)
+        self._floor = np.float32((32768.0 * 10 ** (TONE_FLOOR_DBFS / 20)) ** 2)
 
     def measure(self, window: Floats) -> ToneMeasure:
         """``window`` is (n, 320) float32 in sample units (full scale 32768)."""
         n = len(window)
         code, hz, purity = np.zeros(n, np.int8), np.zeros(n, np.float32), np.zeros(n, np.float32)
-        loud = np.nonzero(np.einsum("ij,ij->i", window, window) > self._floor)[0]
+        power: Floats = np.einsum("ij,ij->i", window, window) / np.float32(WINDOW_SAMPLES)
+        loud = np.nonzero(power > self._floor)[0]
         if len(loud):
             density = self._density(window[loud] if len(loud) < n else window)
             code[loud], hz[loud], purity[loud] = _judge(density)
-        return ToneMeasure(code, hz, purity)
+        return ToneMeasure(code, hz, purity, power)
 
     def _density(self, window: Floats) -> Floats:
         spectrum = scipy.fft.rfft(window * self._hann, axis=1)[:, :HIGHEST_BIN]

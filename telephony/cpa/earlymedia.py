@@ -1,0 +1,145 @@
+"""What sounds before the answer beside the tones of the network: music in place of the ringback, or somebody speaking.
+
+Every frame's spectrum is compared with that of 100 ms before. Notes stand still for longer than that, and music goes on
+without a pause; the voice glides from sound to sound, its level jumps, and it takes breath. Steady noise does neither:
+its level does not move, and its spectra resemble each other less than those of notes.
+
+State is arrays over channels; only channels in early media are followed.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from telephony.cpa.spectrum import WINDOW_SAMPLES
+
+LAG_FRAMES: Final = 5
+BINS: Final = slice(10, 140)  # 250 .. 3500 Hz: neither hum nor what the line cuts off
+MEMORY_FRAMES: Final = 150
+JUDGE_FRAMES: Final = 20  # asked this often
+EARLIEST_FRAMES: Final = 90
+LOUDEST_PERCENTILE: Final = 90.0
+LOWEST_DBFS: Final = -46.0
+QUIET_DB: Final = 18.0  # below the loud frames: a pause
+SOUND_DB: Final = 15.0
+CLIP_DB: Final = 30.0
+STEADY_DB: Final = 1.2
+"""Spread of the level of noise; music that is so steady is at least as like itself as `HELD_LIKENESS`."""
+
+HELD_LIKENESS: Final = 0.86
+LEAST_LIKENESS: Final = 0.815
+"""Below it is noise, whose spectra are alike to pi/4 whatever its colour, or something between speech and music."""
+
+MOST_LIKENESS: Final = 0.9  # of speech: what pauses but stands so still is tones
+
+LEAST_SOUND_FRAMES: Final = 35
+OVER_DB: Final = 12.0
+OVER_FRAMES: Final = 60
+RECENT_FRAMES: Final = 25
+TONE_FRAMES: Final = 6  # before a tone shows itself
+FRAME_S: Final = 0.02
+
+LIKENESS: Final = (0.84, 12.0)  # (neutral value, weight) of each feature in the score; music above 0, speech below
+PAUSES: Final = (0.20, -6.0)
+JUMPS_DB: Final = (1.9, -1.0)
+SURE: Final = ((90, 1.5), (150, 0.8), (220, 0.0))
+"""(frames since the sound began, score needed either way)."""
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """
+    What was heard in the last seconds. ``score`` is above 0 for music, below for speech.
+
+    ``likeness`` is the mean of the cosines between spectra 100 ms apart, ``pauses_ratio`` the share of quiet frames,
+    ``jumps_db`` the mean change of level from frame to frame; ``goes_on``: there was sound within the last half second.
+    """
+
+    score: float
+    likeness: float
+    pauses_ratio: float
+    jumps_db: float
+    heard_s: float
+    goes_on: bool
+
+
+class SoundTracker:
+    """Follows the sound of ``n`` channels."""
+
+    def __init__(self, n: int) -> None:
+        self._hann = np.hanning(WINDOW_SAMPLES + 1)[:-1].astype(np.float32)
+        width = BINS.stop - BINS.start
+        self._shape = np.zeros((n, LAG_FRAMES, width), dtype=np.float32)
+        self._level = np.full((n, MEMORY_FRAMES), -90.0, dtype=np.float32)
+        self._likeness = np.zeros((n, MEMORY_FRAMES), dtype=np.float32)
+        self._count = np.zeros(n, dtype=np.int32)
+        self._peak_dbfs = np.full(n, -90.0)
+
+    def reset(self, channel: int) -> None:
+        self._count[channel] = 0
+        self._peak_dbfs[channel] = -90.0
+        self._shape[channel] = 0.0
+
+    def begun(self, rows: Indices) -> npt.NDArray[np.bool_]:
+        """Per row whether something is followed already: its pauses count as well."""
+        return np.asarray(self._count[rows] > 0)
+
+    def follow(self, rows: Indices, window: Floats) -> None:
+        """Take the windows (len(rows), 320) of channels in which something other than a tone of the network sounds."""
+        spectrum = scipy.fft.rfft(window * self._hann, axis=1)[:, BINS]
+        power = np.square(spectrum.real) + np.square(spectrum.imag)
+        total = power.sum(axis=1)
+        shape = np.sqrt(power / np.maximum(total, np.float32(1e-3))[:, None])
+        count = self._count[rows]
+        slot = count % LAG_FRAMES
+        at = count % MEMORY_FRAMES
+        self._likeness[rows, at] = np.einsum("ij,ij->i", shape, self._shape[rows, slot])
+        self._shape[rows, slot] = shape
+        # Parseval, and a Hann window's mean power of 3/8
+        self._level[rows, at] = 10 * np.log10(
+            np.maximum(total * 2 / (WINDOW_SAMPLES**2 * 0.375), np.float32(1e-2)) / np.float32(32768.0**2)
+        )
+        self._count[rows] = count + 1
+
+    def retract(self, channel: int) -> None:
+        """The latest frames were the beginning of a tone."""
+        self._count[channel] = max(0, int(self._count[channel]) - TONE_FRAMES)
+
+    def due(self, rows: Indices) -> npt.NDArray[np.bool_]:
+        """Per row whether it is time to judge."""
+        count = self._count[rows]
+        return np.asarray((count >= EARLIEST_FRAMES) & (count % JUDGE_FRAMES == EARLIEST_FRAMES % JUDGE_FRAMES))
+
+    def judge(self, channel: int) -> Sound | None:
+        """What sounds in the channel; None when it is noise or nothing, or when that is not sure yet."""
+        count = int(self._count[channel])
+        order = np.arange(max(LAG_FRAMES, count - MEMORY_FRAMES), count) % MEMORY_FRAMES
+        level, likeness = self._level[channel, order], self._likeness[channel, order]
+        loud_dbfs = float(np.percentile(level, LOUDEST_PERCENTILE))
+        self._peak_dbfs[channel] = max(loud_dbfs, float(self._peak_dbfs[channel]))
+        sounding = level > loud_dbfs - SOUND_DB
+        over = loud_dbfs < self._peak_dbfs[channel] - OVER_DB or not sounding[-OVER_FRAMES:].any()
+        if loud_dbfs < LOWEST_DBFS or over:
+            return None
+        clipped = np.maximum(level, loud_dbfs - CLIP_DB)
+        alike = float(likeness[sounding].mean())
+        if int(sounding.sum()) < LEAST_SOUND_FRAMES or (float(clipped.std()) < STEADY_DB and alike < HELD_LIKENESS):
+            return None
+        pauses = float((level < loud_dbfs - QUIET_DB).mean())
+        jumps = float(np.abs(np.diff(clipped)).mean())
+        score = sum(
+            weight * (value - neutral)
+            for (neutral, weight), value in zip((LIKENESS, PAUSES, JUMPS_DB), (alike, pauses, jumps), strict=True)
+        )
+        if alike < LEAST_LIKENESS if score > 0.0 else alike > MOST_LIKENESS:
+            return None
+        needed = next((sure for frames, sure in reversed(SURE) if count >= frames), SURE[0][1])
+        if abs(score) < needed:
+            return None
+        return Sound(score, alike, pauses, jumps, count * FRAME_S, bool(sounding[-RECENT_FRAMES:].any()))
