@@ -24,7 +24,8 @@ class Join(msgspec.Struct, frozen=True, tag=True):
     """
     Take part in the conversation of another channel. Asked again, the role changes without a gap.
 
-    MEMBER: a conference; everybody hears everybody. It lives on when one leaves, and two who remain are a bridge.
+    MEMBER: a conference; everybody hears everybody. It lives on when one leaves, and two who remain are a bridge. Stops
+    the prompt of who joins, and of who was alone until now.
     LISTEN, WHISPER and BARGE are a supervisor's: they follow the other channel from conversation to conversation until
     `Unbridge` or until either closes. All three hear whatever is said there; nobody hears the one who LISTENs, only
     the other channel hears WHISPER, everybody hears BARGE. Ends earlier bridges of ``channel_id``, never of the other.

@@ -115,9 +115,12 @@ class Mixer:
 
     def join(self, row: int, other: int, role: Role) -> None:
         """Take part in another channel's conversation (`contract.Join`). Raises ConversationError."""
+        waited = not self.conversations.talks[other]
         self.conversations.join(row, other, role)
         if role is Role.MEMBER:
             self.stop_prompt(row)
+            if waited:  # it is a bridge now
+                self.stop_prompt(other)
 
     def unbridge(self, row: int) -> None:
         """
@@ -146,6 +149,17 @@ class Mixer:
             self.players.sound(row, tones(digits, tone_ms, gap_ms), alone=True, note=digits)
         else:
             self.keys.send(row, digits, tone_ms, gap_ms)
+
+    def normalise_events(self, rows: Indices, packets: Octets) -> None:
+        """
+        Give telephone events our own payload type, in place, where a far end sends them with the number it answered.
+
+        It should use ours (RFC 3264 section 5.1), but not all do. ``rows[i]`` sent ``packets[i]``, of 2 octets or more.
+        """
+        own = self.event_type[rows]
+        theirs = (own != rtp.TELEPHONE_EVENT) & (own != 0) & ((packets[:, 1] & 0x7F) == own)
+        if theirs.any():
+            packets[theirs, 1] = (packets[theirs, 1] & 0x80) | rtp.TELEPHONE_EVENT
 
     # --- in -----------------------------------------------------------------------------------------------------
 

@@ -175,6 +175,7 @@ class Network:
 
     def _take_in(self, rows: batch_io.Indices, arrived: batch_io.Arrivals, now_s: float) -> None:
         packets, at_s = arrived.packets, arrived.at_s
+        self._mixer.normalise_events(rows, packets)
         batch = rtp.parse(packets, arrived.lengths)
         good = batch.valid & (arrived.source == self._latched[rows])
         for i in np.nonzero(~good)[0].tolist():

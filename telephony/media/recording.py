@@ -337,7 +337,7 @@ class Recorder:
                 for kind, body in self._frames.feed(data):
                     self._reply(kind, json.loads(body))
             gone = data is None
-        except OSError:
+        except (OSError, ValueError, LookupError):  # the last two: a reply that is none
             gone = True
         if gone:
             self._lost(writer, now_s)

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from telephony import contract as wire
 from telephony.contract import Role
@@ -49,7 +51,7 @@ def phones():
         phone.close()
 
 
-def press(phone, digits, tone_ms=100):
+def press(phone, digits, tone_ms=100, payload_type=101):
     """As a telephone does it: events in place of audio, in step with what it hears."""
     sender, start = EventSender(digits, tone_ms, 60), phone.timestamp
     while not sender.done:
@@ -62,7 +64,7 @@ def press(phone, digits, tone_ms=100):
         if packet.marker:
             start = now
         phone.timestamp = start
-        phone.send_raw(phone.packet(packet.payload, packet.marker, payload_type=101))
+        phone.send_raw(phone.packet(packet.payload, packet.marker, payload_type=payload_type))
         phone.timestamp = now + 160
 
 
@@ -78,6 +80,21 @@ def test_given_keys_when_pressed_then_they_are_reported_only_if_asked_for(daemon
     assert [(key.digit, key.duration_ms, key.inband) for key in keys] == [("5", 120, False), ("#", 120, False)]
     assert keys[0].at_s < keys[1].at_s
     assert not [one for one in daemon.seen if isinstance(one, wire.DigitPressed) and one.digit == "9"]
+
+
+def test_given_a_far_end_that_numbers_events_its_own_way_when_it_uses_that_then_its_keys_are_understood(daemon, phones):
+    (phone,) = phones(daemon, "customer", event_payload_type=97)
+    daemon.send(wire.DetectDigits("customer"))
+    phone.talk(np.zeros((5, 160)))
+    press(phone, "3", payload_type=97)
+    press(phone, "4", payload_type=101)
+    press(phone, "5", payload_type=98)  # nobody's
+    press(phone, "6", payload_type=97)
+
+    assert [daemon.expect(wire.DigitPressed).digit for _ in range(3)] == ["3", "4", "6"]
+    daemon.send(wire.CloseChannel("customer"))
+    assert daemon.expect(wire.ChannelClosed).dropped["unknown_payload"] > 0
+    daemon.open("customer")
 
 
 def test_given_tones_when_asked_to_listen_for_them_then_they_are_keys_as_well(daemon, phones):
@@ -221,6 +238,51 @@ def test_given_no_daemon_when_conferences_go_on_then_they_stay_until_nothing_is_
     plane._mixer.last_rtp_s[plane._by_id["c"].row] = 100.0
     assert plane.look_after_orphans(100.0 + DEAD_BRIDGE_S, 0.0) == []
     assert sorted(plane.look_after_orphans(101.0 + DEAD_BRIDGE_S, 0.0)) == ["a", "b", "c", "d"]
+
+
+def test_given_music_on_hold_when_somebody_joins_then_it_stops(plane):
+    plane.command(wire.Play("a", "ringback"), 0.0)
+    plane.command(wire.Join("b", "a"), 0.0)
+    assert plane.command(wire.StopPlaying("a"), 0.0) == []
+
+    plane.command(wire.Play("a", "ringback"), 0.0)
+    plane.command(wire.Join("c", "a"), 0.0)  # a conversation goes on as it was
+    assert plane.command(wire.StopPlaying("a"), 0.0) == [wire.PromptFinished("a", "ringback")]
+
+
+ids = st.sampled_from(["a", "b", "c", "", "nobody"])
+numbers = st.one_of(st.floats(), st.sampled_from([0.0, -50.0, 1.0, 15.0]))
+times_ms = st.one_of(st.integers(-(10**9), 10**9), st.just(100))
+texts = st.one_of(st.text(max_size=12), st.sampled_from(["drop", "ringback", "tone", "5", "x.wav", "de", "a" * 5000]))
+commands = st.one_of(
+    st.builds(wire.OpenChannel, ids),
+    st.builds(wire.CloseChannel, ids),
+    st.builds(wire.SetRemote, ids, texts, st.integers(-1, 70000), st.integers(-1, 300), st.integers(-1, 300)),
+    st.builds(wire.Bridge, ids, ids),
+    st.builds(wire.Unbridge, ids),
+    st.builds(wire.Join, ids, ids, st.sampled_from(list(Role))),
+    st.builds(wire.Play, ids, texts, texts, st.lists(texts, max_size=2).map(tuple), st.booleans(), st.booleans()),
+    st.builds(wire.StopPlaying, ids),
+    st.builds(wire.Comfort, ids, numbers),
+    st.builds(wire.DetectDigits, ids, st.booleans(), st.booleans()),
+    st.builds(wire.SendDigits, ids, texts, times_ms, times_ms, st.booleans()),
+    st.builds(wire.StartRecording, ids, texts, st.sampled_from(list(wire.Layout)), numbers, numbers),
+    st.builds(wire.StopRecording, ids, texts),
+    st.builds(wire.StartAnalysis, ids, st.booleans()),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(commands, max_size=25))
+def test_given_any_commands_when_obeyed_then_each_is_answered_or_done_and_the_server_lives(plane, history):
+    for i, command in enumerate(history):
+        for event in plane.command(command, float(i)):
+            assert wire.encode_frame(event)
+        for event in plane.tick(float(i)):
+            assert wire.encode_frame(event)
+    assert wire.encode_frame(plane.snapshot())
+    talks = plane._mixer.conversations
+    assert all(plane._rows[row] is not None for row in np.nonzero(talks.talks)[0])
 
 
 def test_given_a_closed_channel_when_its_row_is_used_again_then_nothing_of_it_is_left(plane):
