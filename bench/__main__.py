@@ -150,7 +150,7 @@ def media_rows(found: list[Mapping[str, Any]]) -> list[Row]:
             rows.append(
                 (
                     f"media server, {case['channels']} channels {case['case']}",
-                    f"{case['cpu_cores']} cores, packets late p99 {case['late_p99_ms']} p99.9 {case['late_p999_ms']} ms, "
+                    f"{case['cpu_cores']} cores, late p99 {case['late_p99_ms']} p99.9 {case['late_p999_ms']} ms, "
                     f"{case['missing']} missing, work p50 {case['tick_work_p50_ms']} p99 {case['tick_work_p99_ms']} ms "
                     "of a 20 ms tick",
                 )
