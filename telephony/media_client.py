@@ -369,13 +369,23 @@ class MediaClient:
             case ChannelFailed() if channel.reopening:
                 self._lose(channel, event.why)
             case ChannelClosed():
+                # One line per channel with the quality of both directions; 0 means that nobody told.
+                log.info(
+                    "media.channel_closed",
+                    channel_id=channel_id,
+                    packets_in=event.packets_in,
+                    packets_out=event.packets_out,
+                    gaps=event.gaps,
+                    loss_ratio=round(event.loss_ratio, 4),
+                    jitter_ms=round(event.jitter_ms, 1),
+                    rtt_ms=round(event.rtt_ms, 1),
+                    mos=round(event.mos, 2),
+                    remote_loss_ratio=round(event.remote_loss_ratio, 4),
+                    remote_jitter_ms=round(event.remote_jitter_ms, 1),
+                    remote_mos=round(event.remote_mos, 2),
+                )
                 if event.dropped:
-                    log.info(
-                        "media.packets_dropped",
-                        channel_id=channel_id,
-                        packets_in=event.packets_in,
-                        dropped=event.dropped,
-                    )
+                    log.info("media.packets_dropped", channel_id=channel_id, dropped=event.dropped)
                 channel.report(event)
                 self.note_unbridge(channel)
                 del self._channels[channel_id]

@@ -153,9 +153,8 @@ class Network:
             # While a stream lives nobody else can be learned but the negotiated source: no need to look at the packets.
             foreign = (batch.source != channel.gate.latched) & (batch.source != channel.gate.negotiated)
             if channel.gate.latched is not None and alive and foreign.any():
-                strangers = int(foreign.sum())
-                channel.dropped["unknown_source"] += strangers
-                self._note_strangers(channel, strangers, now_s)
+                self._drop_foreign(channel, batch.packets[foreign], batch.lengths[foreign])
+                self._note_strangers(channel, int(foreign.sum()), now_s)
             else:
                 foreign[:] = False
             for i in np.nonzero(~foreign)[0].tolist():
@@ -166,6 +165,17 @@ class Network:
                     channel.dropped["flood"] += 1
             if len(batch.which) < BACKLOG_PACKETS:
                 return
+
+    @staticmethod
+    def _drop_foreign(channel: Channel, packets: rtp.Octets, lengths: batch_io.Ints) -> None:
+        reason = rtp.parse(packets, lengths).reason
+        reports = (reason != 0) & (lengths >= 8) & (packets[:, 0] >> 6 == 2) & (packets[:, 1] >= 192)
+        reports &= packets[:, 1] <= 223
+        for code, count in enumerate(np.bincount(reason[~reports])):
+            if count:
+                channel.dropped[rtp.REASONS[code] or "unknown_source"] += int(count)
+        if reports.any():
+            channel.dropped["rtcp_unknown_source"] += int(reports.sum())
 
     def _note_strangers(self, channel: Channel, packets: int, now_s: float) -> None:
         channel.strangers += packets
