@@ -204,6 +204,7 @@ def _ensure_servers(config: Configuration, run_dir: Path) -> None:
         media_servers=config.telephony.media_servers,
         media_capacity=config.telephony.media_capacity,
         recording_dir=Path(config.telephony.recording_dir),
+        idle_noise_dbfs=config.telephony.idle_noise_dbfs,
     )
 
 

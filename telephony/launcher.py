@@ -68,6 +68,7 @@ def ensure_running(
     media_servers: int = 1,
     media_capacity: int = MEDIA_CAPACITY,
     recording_dir: Path | None = None,
+    idle_noise_dbfs: float = 0.0,
 ) -> None:
     """Return when SIP workers for ``legs`` calls and the media servers listen in ``run_dir``; starts what does not.
 
@@ -76,6 +77,7 @@ def ensure_running(
         media_capacity: most channels of each media server, as far as its ports suffice.
         prompt_dir: folder of the operator's announcements; None: only the built-in ones exist.
         recording_dir: folder of recordings, made when it is not there; None: nothing can be recorded.
+        idle_noise_dbfs: comfort noise for who hears nobody, -90..-30; 0: silence.
 
     Raises:
         StartFailed: after ``start_limit_s`` at the latest; what was started by this call is stopped again.
@@ -85,6 +87,7 @@ def ensure_running(
     media_host_and_ports = ("--host", media_host, "--rtp-ports", f"{rtp_ports[0]}-{rtp_ports[1]}")
     prompts = ("--prompt-dir", str(prompt_dir)) if prompt_dir is not None else ()
     recordings = ("--recording-dir", str(recording_dir)) if recording_dir is not None else ()
+    noise = (f"--idle-noise-dbfs={idle_noise_dbfs}",) if idle_noise_dbfs else ()  # "=": a value that begins with a dash
     if recording_dir is not None:
         recording_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     parts = [
@@ -99,7 +102,7 @@ def ensure_running(
     for number in range(media_servers):
         listens = partial(is_listening, run_dir / f"{media_part(number)}.sock")
         place = ("--part", f"{number}/{media_servers}", "--capacity", str(media_capacity))
-        command = ("telephony.media.server", *folder, *media_host_and_ports, *place, *prompts, *recordings)
+        command = ("telephony.media.server", *folder, *media_host_and_ports, *place, *prompts, *recordings, *noise)
         parts.append(_Part(media_part(number), command, MEDIA_NICENESS, listens, listens))
     started: list[_Part] = []
     try:

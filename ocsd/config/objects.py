@@ -82,11 +82,21 @@ class Telephony(_Object):
     media_capacity: Annotated[int, Field(ge=2)] = 500
     """Most channels (legs) of one of them."""
     prompt_dir: str = ""
-    """Folder of the announcements that treatments play (``.wav``: mono, 8 kHz, PCM of 16 bits or u-law; ``.ulaw``), as
-    the media server sees it; a server that is not ``embedded`` gets it by ``--prompt-dir``. Empty: none."""
+    """Folder of the announcements that treatments play (``.wav``, ``.ulaw``, ``.alaw``; see docs/media.md), as the
+    media server sees it; a server that is not ``embedded`` gets it by ``--prompt-dir``. Empty: none."""
     recording_dir: str = ""
     """Folder into which the media server records, as it sees it; one that is not ``embedded`` gets it by
     ``--recording-dir``. Empty means ``data_dir``/recordings."""
+    idle_noise_dbfs: Annotated[float, Field(ge=-90.0, le=0.0)] = 0.0
+    """Comfort noise that people hear who hear nobody, such as those who wait for an agent: -90 to -30; 0: silence. A
+    server that is not ``embedded`` gets it by ``--idle-noise-dbfs``."""
+
+    @field_validator("idle_noise_dbfs")
+    @classmethod
+    def _quiet(cls, value: float) -> float:
+        if value > -30.0 and value != 0.0:
+            raise ValueError("must be from -90 to -30, or 0 for silence")
+        return value
 
 
 class Tenant(_Object):

@@ -18,7 +18,7 @@ from telephony.media.mixer import Mixer
 from telephony.media.plane import MediaPlane
 from telephony.media.players import Prompt
 from telephony.media.prompts import BUILT_IN, RINGBACK, PromptError, PromptLibrary, wave_samples
-from tests.telephony.media_peer import free_port_range
+from tests.telephony.media_peer import Daemon, free_port_range
 from tests.telephony.test_launcher import free_ports
 
 SOUND = (8000 * np.sin(np.arange(1600) / 7.0)).astype(np.int16)
@@ -301,6 +301,20 @@ def test_given_ringback_when_played_for_long_then_it_goes_on_until_another_promp
 
     assert plane.command(wire.Play("c", "short.wav"), 14.0) == [wire.PromptFinished("c", "ringback")]
     assert ticks(plane, 3) == [wire.PromptFinished("c", "short.wav")]
+
+
+def test_given_noise_for_who_waits_when_the_plane_is_started_then_its_channels_have_it(tmp_path):
+    try:
+        ensure_running(tmp_path, legs=1, rtp_ports=free_ports(8), idle_noise_dbfs=-61.5)
+        daemon = Daemon(tmp_path / "media-0.sock")
+        daemon.open("waits")
+        again = Daemon(tmp_path / "media-0.sock")
+    finally:
+        stop(tmp_path)
+
+    assert [channel.comfort_dbfs for channel in again.snapshot.channels] == [-61.5]
+    daemon.close()
+    again.close()
 
 
 def test_given_a_prompt_folder_when_the_plane_is_started_then_the_media_server_reads_it(tmp_path):
