@@ -193,7 +193,7 @@ def never_doubled(sound):
     return (np.diff(sound) > 0).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 0xFFFFFFFF),
     st.integers(0, 0xFFFF),
