@@ -20,4 +20,5 @@ CREATE TABLE ocsd.cpd_recording (
     error      text NOT NULL
 );
 CREATE INDEX cpd_recording_of_attempt ON ocsd.cpd_recording (attempt_id);
+CREATE INDEX cpd_recording_began ON ocsd.cpd_recording USING brin (began_at);
 COMMENT ON COLUMN ocsd.cpd_recording.path IS 'below the recording folder of the media server';
