@@ -153,7 +153,8 @@ class Listener:
         """An announced burst ended."""
         burst = self.tones.whole(burst)
         found = self._tone_found(self.tones.burst_ended(burst, now))
-        tail_of_early_media = burst.start < self._origin  # of the network's ringback
+        # What sounded already at the answer is the end of the network's ringback.
+        tail_of_early_media = burst.start <= self._origin + 1
         if self.connected and self._settings.detect_machine and not self.done and not tail_of_early_media:
             self.beep.consider(burst, now, self.tones.is_plan_tone(burst), self.greeting.spoke)
         return found + self.evaluate(now)

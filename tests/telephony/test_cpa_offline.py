@@ -125,3 +125,10 @@ def test_given_a_recording_shorter_than_a_word_when_analysed_then_silence_or_not
     assert [v.kind for v in after.verdicts] == [VerdictKind.SILENCE]
     assert final_verdict(before.verdicts) is None
     assert after.length_s == pytest.approx(length / 8000, abs=1e-3)
+
+
+@pytest.mark.parametrize("hz", [440.0, 425.0])
+def test_given_the_end_of_a_ringback_at_the_answer_when_a_person_speaks_then_it_was_no_recording_tone(hz):
+    audio = recording(tone(1.1, hz), silence(0.6), clip("human_hello_f"), silence(3.0))
+
+    assert [v.kind for v in analyse_calls([Call(audio, US)])[0].verdicts] == [VerdictKind.HUMAN]
