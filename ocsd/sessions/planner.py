@@ -23,6 +23,9 @@ from ocsd.sessions.attempt_task import AttemptContext, DialPlan
 from ocsd.sessions.group import DialSettings
 from pacing import Algorithm, Goal, Mode, PacingTarget
 
+SILENCE_NOTICED_S: Final = 0.2
+"""Measured: the end of speech is known some frames late, and the verdict travels."""
+
 _GOALS: Final = {
     OptimizeBy.BUSY_FACTOR: Goal.BUSY_FACTOR,
     OptimizeBy.OVERDIAL_RATE: Goal.OVERDIAL_RATE,
@@ -165,6 +168,18 @@ class Planner:
         if (found := self._analyses.get(key)) is None:
             found = self._analyses[key] = analysis_plan(self.config, self.group, trunk, number)
         return found
+
+    @property
+    def verdict_s(self) -> float:
+        """
+        How long after the end of a greeting the verdict on a person comes, on the slowest of the group's trunks.
+
+        The silence that is waited for, and what it takes to be sure of its beginning and to tell the daemon; of the
+        legal two seconds no more than the rest is left for an agent.
+        """
+        plans = [self._analysis(trunk, "") for trunk in self.config.trunks if trunk.name in self.group.trunks]
+        waits = [plan.settings.human_silence_ms / 1000.0 for plan in plans if plan.settings is not None]
+        return max(waits) + SILENCE_NOTICED_S if waits else 0.0
 
     def new_attempts(self, contexts: Iterable[AttemptContext], now: datetime) -> list[NewAttempt]:
         """The rows that are written before the INVITEs leave."""

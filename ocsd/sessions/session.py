@@ -53,8 +53,8 @@ PACING_REST_S = 0.05
 costs about a millisecond."""
 
 REFILL_PERIOD_S = 0.5
-CONNECTING_S = 1.2
-"""Of the two seconds: about 0.7 s to know that a greeting is over, about 0.5 s to dial the agent's phone (measured)."""
+AGENT_PHONE_S = 0.5
+"""Of the two seconds, to dial the agent's phone (measured); the analysis takes `Planner.verdict_s` before."""
 
 
 class Session:
@@ -120,7 +120,8 @@ class Session:
         self._attempt_nursery: trio.Nursery | None = None
         self.bucket = StartBucket(clock.now_s())
         # The legal wait begins with the end of the greeting: analysis and the agent's phone have used part of it.
-        patience_s = float(self.planner.option("call_wait_in_queue_timeout")) - CONNECTING_S
+        patience_s = float(self.planner.option("call_wait_in_queue_timeout"))
+        patience_s -= self.planner.verdict_s + AGENT_PHONE_S
         self.decided: DialDecision | None = None
         """The pacing's last decision; None: it has not been asked yet."""
         target, max_wait_s = self.planner.target(settings), min(10.0, max(0.0, patience_s))

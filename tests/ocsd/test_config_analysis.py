@@ -13,6 +13,7 @@ from ocsd.config.option import OptionValue
 from ocsd.demo.options import DemoOptions
 from ocsd.demo.world import write_configuration
 from ocsd.model.errors import ConfigError
+from ocsd.sessions.planner import Planner
 from telephony.contract import AnalysisSettings
 
 NEW_YORK = "+12125550123"
@@ -217,3 +218,20 @@ def test_given_the_dialed_country_when_the_trunks_own_has_no_plan_then_it_is_ref
         tmp_path, "", by_number, ('tone_plan = "dialed"\ncountry = "US"\n', 'tone_plan = "dialed"\ncountry = "ZZ"\n')
     )
     assert "unknown tone plan 'ZZ'" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict_s"),
+    [
+        ({}, AnalysisSettings().human_silence_ms / 1000 + 0.2),
+        ({"trunk": recognised("accurate_am_detection")}, AnalysisSettings().human_silence_ms / 1000 + 0.7),
+        ({"trunk": {"cpa-human-silence": 900}}, 1.1),
+        ({"group": recognised("no_progress_detection")}, 0.0),
+    ],
+)
+def test_given_how_a_group_listens_when_the_pacing_asks_for_what_is_left_of_two_seconds_then_the_silence_counts(
+    options, verdict_s
+):
+    configuration, group, _ = tree(**options)
+
+    assert Planner(configuration, group).verdict_s == pytest.approx(verdict_s)
