@@ -8,7 +8,7 @@ import pytest
 from ocsd.config import cpa_options as opt
 from ocsd.config.analysis import LEVELS, THRESHOLDS, analysis_plan, country_of, plan_for, recognition
 from ocsd.config.loader import load_configuration
-from ocsd.config.objects import Application, Campaign, CampaignGroup, Configuration, Trunk
+from ocsd.config.objects import Application, CallingList, Campaign, CampaignGroup, Configuration, Trunk
 from ocsd.config.option import OptionValue
 from ocsd.demo.options import DemoOptions
 from ocsd.demo.world import write_configuration
@@ -235,3 +235,26 @@ def test_given_how_a_group_listens_when_the_pacing_asks_for_what_is_left_of_two_
     configuration, group, _ = tree(**options)
 
     assert Planner(configuration, group).verdict_s == pytest.approx(verdict_s)
+
+
+@pytest.mark.parametrize(
+    ("of_trunk", "of_group", "expected"),
+    [
+        ({}, {}, (8.0, True, True, True)),
+        ({"call_timeguard_timeout": 4000, "am-beep-detection": "no"}, {}, (4.0, True, True, False)),
+        ({"call_timeguard_timeout": 4000, "cpd-on-connect": True}, {"call_timeguard_timeout": 6000},
+         (6.0, False, True, True)),
+        (recognised("no_progress_detection"), {}, (8.0, False, False, True)),
+    ],
+)  # fmt: skip
+def test_given_options_on_a_trunk_when_a_call_over_it_is_made_then_its_rules_are_those(of_trunk, of_group, expected):
+    configuration, group, _ = tree(trunk=of_trunk, group=of_group)
+    configuration = configuration.model_copy(
+        update={"calling_lists": (CallingList(dbid=1, name="L", table_access="A"),)}
+    )
+    planner = Planner(configuration, group)
+
+    rules = planner.rules(1, "t")
+
+    assert (rules.timeguard_s, rules.early_analysis, rules.analysis, rules.waits_for_beep) == expected
+    assert planner.rules(1).analysis is True  # over no trunk: a call that nobody has planned yet
