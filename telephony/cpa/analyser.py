@@ -160,7 +160,7 @@ class Analyser:
                 self._collect(verdicts, channel, listener.burst_ended(burst, self._now(channel)), now_s)
         for channel, burst in begun:
             if (listener := self._listeners[channel]) is not None:
-                if listener.tones.is_plan_tone(burst):
+                if listener.tones.ends_sound(burst):
                     self._sound.reset(channel)  # the network's tones are neither music nor pauses in it
                 else:
                     self._sound.retract(channel)

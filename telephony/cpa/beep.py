@@ -28,8 +28,9 @@ VOICE_S: Final = 0.13
 
 VOICE_PAIR_S: Final = 0.25
 HIGHEST_PITCH_HZ: Final = 420.0
-STEP_DB: Final = 6.0
-"""A recording tone begins and ends in silence: 10 dB of noise leave 10 dB of step."""
+RISE_DB: Final = 6.0
+FALL_DB: Final = 3.5
+"""A recording tone begins and ends in silence, or fades into it: 10 dB of noise leave 10 dB of step."""
 
 BEEP_FILL_RATIO: Final = 0.7
 JOINED_GAP_S: Final = 0.35  # within a row of beeps
@@ -141,7 +142,7 @@ class BeepJudge:
         """First and last burst of the row, now due, when it is a recording tone."""
         row, spoilt = self._row, self._spoilt
         self._forget()
-        if not row or spoilt or row[0].rise_db < STEP_DB or row[-1].fall_db < STEP_DB:
+        if not row or spoilt or row[0].rise_db < RISE_DB or row[-1].fall_db < FALL_DB:
             return None
         return row[0], row[-1]
 

@@ -17,7 +17,8 @@ from telephony.cpa.spectrum import DUAL_TONE, FSK, SAMPLE_RATE_HZ, SINGLE_TONE, 
 
 FRAME_S: Final = 0.02
 MIN_BURST_FRAMES: Final = 5
-"""A burst is announced at its fifth frame: vowels are pure for three or four now and then; few tones are that short."""
+"""A burst is announced at its fifth frame: vowels are pure for three or four now and then; few tones are that short.
+One that is pure and higher than vowels are is announced a frame earlier."""
 
 GAP_FRAMES: Final = 3
 """A shorter hole does not end a burst: a lost packet spoils two or three windows; tones pause 100 ms or more."""
@@ -187,8 +188,10 @@ class BurstTracker:
         mean = self._sum_hz[rows] / measured
         variance = self._sum_hz2[rows] / measured - np.square(mean)
         full = self._count[rows] >= FILL_RATIO * (frame - self._start[rows] + 1)
-        ready = (self._count[rows] >= MIN_BURST_FRAMES) & ~self._announced[rows] & (frame >= self._retry[rows])
         pure = self._sum_purity[rows] / measured > CLEAN_PURITY
+        beyond_doubt = pure & (mean > HIGHEST_MIXED_HZ) & (variance < CALM_SPREAD_HZ**2)
+        ready = self._count[rows] >= MIN_BURST_FRAMES - beyond_doubt
+        ready &= ~self._announced[rows] & (frame >= self._retry[rows])
         calm = (variance < CALM_SPREAD_HZ**2) | (pure & (variance < SPREAD_HZ**2))
         mixed = (mean < HIGHEST_MIXED_HZ) & (variance < MIXED_SPREAD_HZ**2) & (self.code[rows] == SINGLE_TONE)
         calm |= (self.code[rows] == DUAL_TONE) & (variance < SPREAD_HZ**2)

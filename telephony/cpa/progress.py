@@ -11,6 +11,7 @@ from telephony.cpa.history import Samples
 from telephony.cpa.tones import TONE_PLANS, Tone, TonePlan, tone_plan
 
 KEPT_BURSTS: Final = 12
+REPEATED_RATIO: Final = 0.02
 MIXED_TONES: Final = tuple(
     {
         (tone.hz, tone.modulated_hz): tone
@@ -64,6 +65,13 @@ class ToneJudge:
         if burst.is_one_line:
             return SINGLE_TONES_HZ[0] <= burst.hz <= SINGLE_TONES_HZ[1]
         return any(cadence.is_near(tone, burst) for tone in MIXED_TONES)
+
+    def ends_sound(self, burst: Burst) -> bool:
+        """Whether a burst just begun shows that the network sends tones: what was heard before was no music then."""
+        if self.is_plan_tone(burst):
+            return True
+        again = bool(self.bursts) and abs(self.bursts[-1].hz - burst.hz) <= REPEATED_RATIO * burst.hz
+        return again and self.is_like_network(burst)
 
     # --- events -------------------------------------------------------------------------------------------------
 
