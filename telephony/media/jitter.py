@@ -54,6 +54,13 @@ LATE_LIMIT: Final = 8
 """So many late packets in a row mean that the sender moved its clock back, not that packets are late."""
 
 FURTHEST_BACK: Final = 50
+HALF_SAMPLES: Final = FRAME_SAMPLES // 2
+"""What packets are usually a multiple of: those of 10 to 60 ms are stored for all channels at once."""
+
+FIRST_HALF: Final = 1
+SECOND_HALF: Final = 2
+WHOLE: Final = FIRST_HALF | SECOND_HALF
+PIECES: Final = 4
 _NEVER: Final = 99  # frames concealed when there is nothing to conceal from
 
 Samples = npt.NDArray[np.int16]
@@ -75,8 +82,8 @@ class JitterBuffers:
 
     def __init__(self, n: int) -> None:
         self._ring = np.zeros((n, SLOTS, FRAME_SAMPLES), dtype=np.int16)
-        self._filled = np.zeros((n, SLOTS), dtype=np.bool_)
-        self._partial: dict[tuple[int, int], Mask] = {}  # (channel, ring slot): samples that are there
+        self._there = np.zeros((n, SLOTS), dtype=np.uint8)  # FIRST_HALF, SECOND_HALF, or PIECES
+        self._partial: dict[tuple[int, int], Mask] = {}  # (channel, ring slot) with PIECES: samples that are there
         self._synced = np.zeros(n, dtype=np.bool_)
         self._playing = np.zeros(n, dtype=np.bool_)
         self._base = np.zeros(n, dtype=np.int64)  # RTP timestamp of position 0
@@ -129,7 +136,7 @@ class JitterBuffers:
     def _unsync(self, rows: Indices) -> None:
         self._synced[rows] = False
         self._playing[rows] = False
-        self._filled[rows] = False
+        self._there[rows] = 0
         self._late_run[rows] = 0
         self._late_now[rows] = False
         self._waited[rows] = 0
@@ -167,18 +174,26 @@ class JitterBuffers:
         arrival_s: Floats | None = None,
     ) -> None:
         """
-        Store one 20 ms packet for each channel in ``rows`` (no channel twice).
+        Store one packet for each channel in ``rows`` (no channel twice), all of the same length.
 
-        ``audio`` is (k, 160) int16; ``timestamp``, ``ssrc``, ``seq`` are the RTP fields; ``arrival_s`` monotonic, by
-        default now. Without ``seq`` every hole counts as a loss.
+        ``audio`` is (k, samples) int16, a multiple of 80 samples (10 ms) up to 960; ``timestamp``, ``ssrc``, ``seq``
+        are the RTP fields; ``arrival_s`` monotonic, by default now. Without ``seq`` every hole counts as a loss.
         """
-        slot, rest = self._place(rows, timestamp, ssrc, FRAME_SAMPLES, seq, arrival_s)
-        plain = (rest == 0) & self._admit(rows, slot)
-        where, ring_slot = rows[plain], slot[plain] % SLOTS
-        self._ring[where, ring_slot] = audio[plain]
-        self._filled[where, ring_slot] = True
-        self._write_end[where] = np.maximum(self._write_end[where], slot[plain] + 1)
-        for i in np.nonzero(rest != 0)[0].tolist():
+        size = audio.shape[1]
+        slot, rest = self._place(rows, timestamp, ssrc, size, seq, arrival_s)
+        if size == FRAME_SAMPLES:
+            plain = (rest == 0) & self._admit(rows, slot)
+            where, ring_slot = rows[plain], slot[plain] % SLOTS
+            self._ring[where, ring_slot] = audio[plain]
+            self._there[where, ring_slot] = WHOLE
+            self._write_end[where] = np.maximum(self._write_end[where], slot[plain] + 1)
+            others = rest != 0
+        else:
+            others = np.ones(len(rows), dtype=np.bool_)
+        halves = others & (rest % HALF_SAMPLES == 0)
+        if halves.any():
+            self._put_halves(rows[halves], slot[halves] * 2 + rest[halves] // HALF_SAMPLES, audio[halves])
+        for i in np.nonzero(others & ~halves)[0].tolist():
             self._put_pieces(int(rows[i]), int(slot[i]) * FRAME_SAMPLES + int(rest[i]), audio[i])
 
     def put_odd(
@@ -251,7 +266,7 @@ class JitterBuffers:
         self._fastest[where] += rest[:, None] / CLOCK_HZ
         self._read[where] += gap[paused & sane]
         self._write_end[where] = self._read[where]
-        self._filled[where] = False
+        self._there[where] = 0
         self._pause[rows] = -1
         self._waited[rows] = 0
         self._waiting_gaps[rows] = 0
@@ -293,6 +308,23 @@ class JitterBuffers:
         self._late_run[rows] = np.where(late, self._late_run[rows] + 1, 0)
         return np.asarray(~late)
 
+    def _put_halves(self, rows: Indices, half: Ints, audio: Samples) -> None:
+        """Store packets that begin at 10 ms step ``half`` of their streams."""
+        admitted = self._admit(rows, (half + audio.shape[1] // HALF_SAMPLES - 1) // 2)
+        rows, half, audio = rows[admitted], half[admitted], audio[admitted]
+        for k in range(audio.shape[1] // HALF_SAMPLES):
+            slot, second = np.divmod(half + k, 2)
+            piece = audio[:, k * HALF_SAMPLES : (k + 1) * HALF_SAMPLES]
+            in_time = slot >= self._read[rows]
+            mixed = in_time & (self._there[rows, slot % SLOTS] == PIECES)
+            for i in np.nonzero(mixed)[0].tolist():
+                self._put_piece(int(rows[i]), int(slot[i]), int(second[i]) * HALF_SAMPLES, piece[i])
+            plain = in_time & ~mixed
+            where, at = rows[plain], slot[plain]
+            self._ring.reshape(-1, SLOTS, 2, HALF_SAMPLES)[where, at % SLOTS, second[plain]] = piece[plain]
+            self._there[where, at % SLOTS] |= np.where(second[plain] == 0, FIRST_HALF, SECOND_HALF).astype(np.uint8)
+            self._write_end[where] = np.maximum(self._write_end[where], at + 1)
+
     def _put_pieces(self, channel: int, position: int, audio: Samples) -> None:
         row = np.array([channel])
         offset = 0
@@ -306,18 +338,19 @@ class JitterBuffers:
     def _put_piece(self, channel: int, slot: int, begin: int, piece: Samples) -> None:
         ring_slot, end = slot % SLOTS, begin + len(piece)
         key = (channel, ring_slot)
-        if self._filled[channel, ring_slot]:
-            there = self._partial.get(key)
-        else:
-            self._ring[channel, ring_slot] = 0
-            there = self._partial[key] = np.zeros(FRAME_SAMPLES, dtype=np.bool_)
+        known = int(self._there[channel, ring_slot])
+        if known != PIECES:
+            self._partial[key] = np.zeros(FRAME_SAMPLES, dtype=np.bool_)
+            self._partial[key][:HALF_SAMPLES] = known & FIRST_HALF
+            self._partial[key][HALF_SAMPLES:] = known & SECOND_HALF
+            self._there[channel, ring_slot] = PIECES
+        there = self._partial[key]
         self._ring[channel, ring_slot, begin:end] = piece
-        self._filled[channel, ring_slot] = True
         self._write_end[channel] = max(self._write_end[channel], slot + 1)
-        if there is not None:
-            there[begin:end] = True
-            if there.all():
-                del self._partial[key]
+        there[begin:end] = True
+        if there.all():
+            self._there[channel, ring_slot] = WHOLE
+            del self._partial[key]
 
     # --- out ----------------------------------------------------------------------------------------------------
 
@@ -341,16 +374,16 @@ class JitterBuffers:
 
         slot = self._read[rows] % SLOTS
         stretch = self._stretches(rows, delay, playing & (buffered > 0))
-        real = playing & (buffered > 0) & self._filled[rows, slot] & ~stretch
+        real = playing & (buffered > 0) & (self._there[rows, slot] > 0) & ~stretch
         missing = playing & (buffered > 0) & ~real & ~stretch
         on_purpose = missing & (self._pause[rows, 0] <= self._read[rows]) & (self._read[rows] < self._pause[rows, 1])
         dry = playing & (buffered <= 0)
 
         audio: Samples = np.where(real[:, None], self._ring[rows, slot], 0).astype(np.int16)
-        if self._partial:
-            self._complete(rows, slot, audio, real)
+        for i in np.nonzero(real & (self._there[rows, slot] != WHOLE))[0].tolist():
+            self._complete(int(rows[i]), int(slot[i]), audio[i])
         moves = real | missing
-        self._filled[rows[real], slot[real]] = False
+        self._there[rows[real], slot[real]] = 0
         self._read[rows[moves]] += 1
         self._playing[rows[dry]] = False
         self._waited[rows] += dry | (~playing & (self._waited[rows] > 0))
@@ -407,21 +440,20 @@ class JitterBuffers:
         self._waiting_gaps[rows] += (self._waited[rows] > 0) & hole
         self._concealed[rows] = np.where(real, 0, np.minimum(filled + 1, _NEVER))
 
-    def _complete(self, rows: Indices, slot: Ints, audio: Samples, real: Mask) -> None:
-        """Fill what is missing within frames of which some samples came: packets of 10 or 30 ms, one of them lost."""
-        place = {int(row): i for i, row in enumerate(rows.tolist())}
-        for channel, ring_slot in list(self._partial):
-            i = place.get(channel)
-            if i is None or not real[i] or slot[i] != ring_slot:
-                continue
-            there = self._partial.pop((channel, ring_slot))
-            first = int(there.argmin())
-            order = [(self._ticks + k) % 3 for k in range(3)]
-            before = np.concatenate([*self._past[channel][order], audio[i, :first]])[-concealment.HISTORY_SAMPLES :]
-            history = before[None, :]
-            sound = concealment.fill(history, concealment.find_periods(history), np.zeros(1, dtype=np.int64))[0]
-            missing = np.nonzero(~there)[0]
-            audio[i, missing] = np.rint(sound[missing - first]).astype(np.int16)
+    def _complete(self, channel: int, ring_slot: int, frame: Samples) -> None:
+        """Fill what is missing within a frame of which some samples came: packets of 10 or 30 ms, one of them lost."""
+        there = self._partial.pop((channel, ring_slot), None)
+        if there is None:
+            there = np.zeros(FRAME_SAMPLES, dtype=np.bool_)
+            there[:HALF_SAMPLES] = self._there[channel, ring_slot] & FIRST_HALF
+            there[HALF_SAMPLES:] = self._there[channel, ring_slot] & SECOND_HALF
+        first = int(there.argmin())
+        order = [(self._ticks + k) % 3 for k in range(3)]
+        before = np.concatenate([*self._past[channel][order], frame[:first]])[-concealment.HISTORY_SAMPLES :]
+        history = before[None, :]
+        sound = concealment.fill(history, concealment.find_periods(history), np.zeros(1, dtype=np.int64))[0]
+        missing = np.nonzero(~there)[0]
+        frame[missing] = np.rint(sound[missing - first]).astype(np.int16)
 
     def _shorten(self, rows: Indices, audio: Samples, real: Mask, delay: Floats) -> None:
         """Fold the next frame into this one where there is more delay than wanted for a while, and it is quiet."""
@@ -433,17 +465,15 @@ class JitterBuffers:
             return
         where = rows[at]
         slot = self._read[where] % SLOTS
-        there = (self._read[where] < self._write_end[where]) & self._filled[where, slot]
+        there = (self._read[where] < self._write_end[where]) & (self._there[where, slot] == WHOLE)
         forced = (spare[at] > FORCED_SPARE_S) & (self._spare_ticks[where] >= FORCED_TICKS)
         following = self._ring[where, slot]
         quiet = self._is_quiet(where, audio[at]) & self._is_quiet(where, following)
         folds = there & (quiet | forced)
-        if self._partial:
-            folds &= np.array([(row, at_slot) not in self._partial for row, at_slot in zip(where, slot, strict=True)])
         chosen, where, slot = at[folds], where[folds], slot[folds]
         ramp = np.linspace(0.0, 1.0, FRAME_SAMPLES, dtype=np.float32)
         audio[chosen] = np.rint((1 - ramp) * audio[chosen] + ramp * following[folds]).astype(np.int16)
-        self._filled[where, slot] = False
+        self._there[where, slot] = 0
         self._read[where] += 1
         self.cut[where] += 1
         # The next one waits a little; a large surplus goes faster.

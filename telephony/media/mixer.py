@@ -16,7 +16,7 @@ from telephony.media.comfort import ComfortNoise
 from telephony.media.conversation import Conversations, mix
 from telephony.media.dtmf import tones
 from telephony.media.g711 import ALAW_TO_LINEAR, ULAW_TO_LINEAR, Samples, linear_to_alaw, linear_to_ulaw
-from telephony.media.jitter import FRAME_SAMPLES, JitterBuffers
+from telephony.media.jitter import FRAME_SAMPLES, HALF_SAMPLES, JitterBuffers
 from telephony.media.keys import Keys
 from telephony.media.players import Players, Prompt
 
@@ -176,15 +176,17 @@ class Mixer:
         self.last_rtp_s[rows] = now_s
         at_s = np.full(len(rows), now_s) if arrival_s is None else arrival_s
         audio = (batch.payload_type == rtp.PCMU) | (batch.payload_type == rtp.PCMA)
-        plain = audio & (batch.start == rtp.HEADER_BYTES) & (batch.end == PACKET_BYTES)
-        if plain.any():
-            octets = packets[plain, rtp.HEADER_BYTES : PACKET_BYTES]
-            samples = ULAW_TO_LINEAR[octets]
-            a_law = batch.payload_type[plain] == rtp.PCMA
+        size = batch.end - batch.start
+        plain = audio & (batch.start == rtp.HEADER_BYTES) & (size % HALF_SAMPLES == 0)
+        for samples in np.unique(size[plain]).tolist():  # one length as a rule: that of 20 ms
+            alike = plain & (size == samples)
+            octets = packets[alike, rtp.HEADER_BYTES : rtp.HEADER_BYTES + samples]
+            frames = ULAW_TO_LINEAR[octets]
+            a_law = batch.payload_type[alike] == rtp.PCMA
             if a_law.any():
-                samples[a_law] = ALAW_TO_LINEAR[octets[a_law]]
+                frames[a_law] = ALAW_TO_LINEAR[octets[a_law]]
             self.jitter.put(
-                rows[plain], batch.timestamp[plain], batch.ssrc[plain], samples, batch.seq[plain], at_s[plain]
+                rows[alike], batch.timestamp[alike], batch.ssrc[alike], frames, batch.seq[alike], at_s[alike]
             )
         onward: list[tuple[int, bytes]] = []
         for i in np.nonzero(~plain)[0].tolist():
