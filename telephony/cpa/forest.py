@@ -52,7 +52,8 @@ class Forest:
         """ln(P(machine) / P(person)) per row."""
         n, width = features.shape
         trees, nodes = self.feature.shape
-        flat = np.where(np.isnan(features), np.float32(np.inf), features).ravel()
+        flat = features.ravel()
+        unknown = np.isnan(flat)
         base = np.arange(trees, dtype=np.intp)[None, :] * nodes
         rows = np.arange(n, dtype=np.intp)[:, None] * width
         at = np.broadcast_to(base, (n, trees))
@@ -60,8 +61,8 @@ class Forest:
         left, right = (self.left + base.T).ravel(), (self.right + base.T).ravel()
         nan_left = self.nan_left.ravel()
         for _ in range(self.depth):
-            x = flat[rows + feature[at]]
-            at = np.where((x <= threshold[at]) | (nan_left[at] & np.isinf(x)), left[at], right[at])
+            asked = rows + feature[at]
+            at = np.where((flat[asked] <= threshold[at]) | (nan_left[at] & unknown[asked]), left[at], right[at])
         total: Floats = (self.value.ravel()[at].sum(axis=1) + self.bias).astype(np.float32)
         return total
 

@@ -21,7 +21,8 @@ BAND_EDGES_HZ: Final = (150, 400, 800, 1300, 2000, 2800, 3600)
 BANDS: Final = len(BAND_EDGES_HZ) - 1
 PITCH_BINS: Final = slice(5, 41)  # 125..1000 Hz: harmonics of the voice, above mains hum
 PITCH_LAGS: Final = tuple(range(20, 115))  # 400 down to 70 Hz at 8 kHz
-VOICED_RATIO: Final = 0.45
+VOICED_RATIO: Final = 0.6
+OCTAVE_RATIO: Final = 0.85
 LOWEST_LEVEL_DBFS: Final = -70.0  # digital silence counts as this in means
 SETTLED_FRAMES: Final = 5  # after the last active one; before lies the decay of the voice in its room
 WAIT_FRAMES: Final = 40  # 0.8 s: longer than the pauses between the sentences of most recordings
@@ -139,10 +140,14 @@ class VoiceSpectrum:
         shares = density @ self._bands
         shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-3)
         similar = density[:, PITCH_BINS] @ self._autocorrelation
-        best = similar[:, 1:].argmax(axis=1)
-        height = similar[np.arange(len(similar)), best + 1] / np.maximum(similar[:, 0], 1e-3)
-        pitch = np.log2(8000.0 / (best + PITCH_LAGS[0]))
-        voiced = (height > VOICED_RATIO) & (best > 0) & (best < len(PITCH_LAGS) - 1)
+        inner = similar[:, 2:-1]
+        peak = (inner >= similar[:, 1:-2]) & (inner >= similar[:, 3:])
+        heights = np.where(peak, inner, 0.0)
+        # The shortest lag that is nearly as good as the best: twice the period fits every voice just as well.
+        best = (heights >= OCTAVE_RATIO * heights.max(axis=1, keepdims=True)).argmax(axis=1)
+        height = heights[np.arange(len(heights)), best] / np.maximum(similar[:, 0], 1e-3)
+        pitch = np.log2(8000.0 / (best + PITCH_LAGS[1]))
+        voiced = height > VOICED_RATIO
         bands: Floats = (10 * np.log10(np.maximum(shares, 1e-4))).T.astype(np.float32)
         return bands, pitch.astype(np.float32), voiced
 

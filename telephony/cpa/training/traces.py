@@ -8,12 +8,12 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.io import wavfile
 
 from telephony.contract import AnalysisSettings
 from telephony.cpa.activity import Activity, Frames, Indices
 from telephony.cpa.analyser import MODEL_FRAMES, MODEL_PAUSE_FRAMES, Analyser, VerdictData
 from telephony.cpa.bursts import FRAME_S
+from telephony.cpa.corpus.wav import read_wav
 
 FRAME_SAMPLES: Final = 160
 BATCH: Final = 200  # recordings played at once, as channels
@@ -82,10 +82,8 @@ def read_manifest(folder: Path, splits: Sequence[str] | None = None) -> list[Rec
 
 
 def read_frames(path: Path) -> npt.NDArray[np.int16]:
-    """(n, 160) int16 frames of an 8 kHz mono WAV file of 16 bits, with some silence after it. Else ValueError."""
-    rate_hz, samples = wavfile.read(path)
-    if rate_hz != 8000 or samples.ndim != 1 or samples.dtype != np.int16:
-        raise ValueError(f"{path} is not 8 kHz mono of 16 bits")
+    """(n, 160) int16 frames of a file of the corpus, with some silence after it. Raises ValueError for other files."""
+    samples = read_wav(path).astype(np.int16)
     padded = np.concatenate([samples, np.zeros(round(TAIL_S * 8000), dtype=np.int16)])
     frames: npt.NDArray[np.int16] = padded[: len(padded) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     return frames
