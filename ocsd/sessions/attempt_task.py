@@ -19,6 +19,7 @@ from ocsd.sessions.attempt_events import AttemptState, CallPlan, Do, Event
 from ocsd.sessions.attempt_result import final_result
 from ocsd.sessions.clock import utc_of
 from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of, follow_media
+from ocsd.sessions.verdicts import lost_waiting_for, verdict_latency_s
 from telephony.api import (
     CallRefused,
     Channel,
@@ -430,6 +431,8 @@ class AttemptTask:
             sip_status=machine.sip_status,
             q850_cause=machine.q850_cause,
             verdict=str(verdict) if verdict is not None else None,
+            verdict_latency_s=verdict_latency_s(machine),
+            lost_waiting_for=lost_waiting_for(machine, self.context.heard),
             agent_id=machine.agent_id,
             interrupted=machine.interrupted,
         )

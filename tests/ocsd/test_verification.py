@@ -1,19 +1,22 @@
 """Test calls and recordings of the analysis in sessions; what the database keeps of both; recordings that grow old."""
 
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
 
+from ocsd.config.analysis import AnalysisPlan
 from ocsd.lists.recordings import RecordingRows
-from ocsd.model.enums import CallResult, RecordStatus
+from ocsd.model.enums import CallAction, CallResult, RecordStatus
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import AttemptTimes, CpdRecording
 from ocsd.protocols.desktop import UpdateCallCompletionStats
 from ocsd.recordings import delete_before, keep_retention
 from ocsd.sessions.analysis_recording import attempt_of, path_of
-from ocsd.sessions.attempt import AttemptState
+from ocsd.sessions.attempt import AttemptState, CallPlan
+from ocsd.sessions.verification import Verification
 from telephony.contract import RecordingFinished, VerdictKind
 from telephony.contract_audio import continued_path
 from telephony.fake import CallScript
@@ -125,6 +128,78 @@ async def test_given_no_progress_detection_when_a_machine_answers_then_nobody_li
 
         ended = finished(w)
         assert (ended.call_result, ended.cpa_verdict, ended.evidence.get("cpa")) == (CallResult.ANSWER, None, None)
+
+
+@dataclass(frozen=True)
+class Agents:
+    """As much of a roster as is asked."""
+
+    waiting: int = 0
+    free: int = 1
+
+    @property
+    def people_waiting(self) -> int:
+        return self.waiting
+
+    def ready(self):
+        return [("a", None)] * self.free
+
+
+TWO_AN_HOUR = AnalysisPlan("positive_am_detection", None, machines_per_hour=2)
+
+
+@dataclass(frozen=True)
+class Call:
+    """As much of an attempt's context as is asked."""
+
+    attempt_id: int = 1
+    verified: bool = True
+    analysis: AnalysisPlan = TWO_AN_HOUR
+
+
+TREATED = CallPlan(CallAction.PLAY_MESSAGE, message="m.wav")
+
+
+@pytest.mark.parametrize(
+    ("call", "result", "agents", "given"),
+    [
+        (Call(), CallResult.ANSWERING_MACHINE, Agents(), True),
+        (Call(verified=False), CallResult.ANSWERING_MACHINE, Agents(), False),
+        (Call(), CallResult.FAX, Agents(), False),
+        (Call(), CallResult.ANSWER, Agents(), False),
+        (Call(), CallResult.ANSWERING_MACHINE, Agents(waiting=1), False),
+        (Call(), CallResult.ANSWERING_MACHINE, Agents(free=0), False),
+    ],
+)
+def test_given_a_call_when_a_machine_could_be_verified_then_only_where_it_costs_no_person_anything(
+    call, result, agents, given
+):
+    plan = Verification().plan(call, result, TREATED, agents, 0.0)
+
+    assert plan == (CallPlan(CallAction.CONNECT) if given else TREATED)
+
+
+def test_given_a_machine_that_was_given_when_asked_again_then_it_is_the_same_answer_and_an_hour_later_there_is_room():
+    one = Verification()
+
+    def asked(attempt_id, now_s):
+        plan = one.plan(Call(attempt_id), CallResult.ANSWERING_MACHINE, None, Agents(), now_s)
+        return plan is not None
+
+    assert [asked(1, 0.0), asked(1, 1.0), asked(2, 10.0), asked(3, 20.0), asked(3, 4000.0)] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+    assert (one.given, one.spared) == (2, 1)
+    assert asked(4, 3601.0)
+    assert not asked(5, 3602.0)
+    assert asked(6, 3611.0)
+
+
+def test_given_a_treatment_that_connects_machines_anyway_when_one_is_verified_then_it_is_not_counted():
+    one, connects = Verification(), CallPlan(CallAction.CONNECT, treatment_dbid=7)
+
+    assert one.plan(Call(), CallResult.ANSWERING_MACHINE, connects, Agents(free=0), 0.0) is connects
+    assert (one.given, one.spared) == (0, 0)
 
 
 # --- recordings in sessions -----------------------------------------------------------------------------------------
