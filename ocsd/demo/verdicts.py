@@ -73,6 +73,24 @@ def confusion(pairs: Iterable[tuple[AttemptRow, Truth]]) -> dict[str, dict[str, 
     }
 
 
+def misses(pairs: Iterable[tuple[AttemptRow, Truth]]) -> list[dict[str, Any]]:
+    """Every call with a wrong result: what was played on which line, and all that the analysis said of it."""
+    return [
+        {
+            "attempt_id": attempt.attempt_id,
+            "class": truth["class"],
+            "result": title_of(attempt.call_result),
+            **{key: truth[key] for key in PLAYED if key in truth},
+            "verdicts": list(attempt.verdicts or ()),
+        }
+        for attempt, truth in pairs
+        if attempt.call_result is not None and attempt.call_result not in expected_results(truth)
+    ]
+
+
+PLAYED: Final = ("number", "country", "early", "answer", "level_db", "noise_dbfs", "loss_ratio")
+
+
 def latencies(pairs: Iterable[tuple[AttemptRow, Truth]]) -> dict[str, dict[str, Any]]:
     """
     When verdicts came, by class: ``after_answer``, for people ``after_greeting`` too, and what early media told
@@ -177,6 +195,7 @@ def analysis_report(attempts: Sequence[AttemptRow], truths: Sequence[Truth]) -> 
     ]
     return {
         "confusion": confusion(pairs),
+        "misses": misses(pairs),
         "latency": latencies(pairs),
         "people_after_greeting": percentiles(people),
         "beeps": beeps(pairs),

@@ -80,6 +80,26 @@ def test_given_right_and_wrong_results_when_reported_then_each_class_has_its_row
     }
 
 
+def test_given_a_wrong_result_when_reported_then_what_was_played_and_what_was_heard_stand_beside_it():
+    calls = Calls()
+    calls.add("human", CallResult.ANSWER, 1.5)
+    calls.add("human", CallResult.ANSWERING_MACHINE, 1.5, heard=[("machine", 1.4)])
+    calls.truths[1] |= {"answer": "silence:300 clip:human_00", "level_db": -6.0}
+
+    (miss,) = calls.report()["misses"]
+
+    assert miss == {
+        "attempt_id": 1,
+        "class": "human",
+        "result": "Answering Machine Detected",
+        "number": "+12125552001",
+        "early": "",
+        "answer": "silence:300 clip:human_00",
+        "level_db": -6.0,
+        "verdicts": [{"kind": "machine", "figures": {}}],
+    }
+
+
 def test_given_verdicts_when_timed_then_from_the_answer_the_end_of_the_greeting_or_the_begin_of_early_media():
     calls = Calls()
     for late_s in (0.4, 0.5, 0.9):
