@@ -13,9 +13,11 @@ from telephony.media.channels import Channel, ChannelError
 from telephony.media.comfort import power_of_dbfs
 from telephony.media.dtmf import check
 from telephony.media.dtmf_inband import InbandDetector
+from telephony.media.g711 import Samples
 from telephony.media.mixer import Mixer
 from telephony.media.players import Prompt, consent_tone
 from telephony.media.prompts import RINGBACK, PromptError, PromptLibrary
+from telephony.media.prompts.reader import PromptReader
 from telephony.media.recording import Recorder, RecordingError
 
 LOUDEST_COMFORT_DBFS: Final = -30.0
@@ -23,6 +25,9 @@ QUIETEST_COMFORT_DBFS: Final = -90.0
 FINISH_LIMIT_S: Final = 3.0
 """How long the end of a channel is held back for its recordings to be on disk."""
 RECORDED_BOUND: Final = 1000
+LOOK_AGAIN_S: Final = 5.0
+"""How often a prompt that is played is compared with its file."""
+MOST_LOOKED_AT: Final = 1000
 SPARE_RECORDINGS: Final = 64
 """More recordings than channels at once: the analysis phase and the conversation may overlap."""
 
@@ -53,6 +58,10 @@ class ChannelAudio:
     ) -> None:
         self._mixer = mixer
         self._prompts = prompts
+        self._reader: PromptReader[wire.Play | None] = PromptReader(prompts)
+        self._awaited: dict[int, wire.Play] = {}
+        """Prompts that are being read, by row."""
+        self._looked_at_s: dict[tuple[str, str], float] = {}
         self._recorder = recorder
         self._channel = lookup
         self._at = at
@@ -75,6 +84,7 @@ class ChannelAudio:
     def closed(self, channel: Channel, totals: wire.ChannelClosed, now_s: float) -> list[msgspec.Struct]:
         """A channel is being closed, its row is still its own. Returns what can be told at once."""
         row = channel.row
+        self._awaited.pop(row, None)
         self._comfort.pop(row, None)
         if self._digits.pop(row, None) is not None:
             self._inband.enable(row, False)
@@ -109,7 +119,7 @@ class ChannelAudio:
         """Carry out a command. Raises ChannelError, or ValueError for values out of range."""
         match message:
             case wire.Play(channel_id):
-                return self._play(self._channel(channel_id), message)
+                return self._play(self._channel(channel_id), message, now_s)
             case wire.StopPlaying(channel_id):
                 return self._stop_playing(self._channel(channel_id))
             case wire.Comfort(channel_id, level_dbfs):
@@ -135,11 +145,33 @@ class ChannelAudio:
                 raise ChannelError(f"{type(message).__name__} is no command for a channel")
         return []
 
-    def _play(self, channel: Channel, command: wire.Play) -> list[msgspec.Struct]:
+    def _play(self, channel: Channel, command: wire.Play, now_s: float) -> list[msgspec.Struct]:
+        names = (command.prompt, *command.then)
+        parts: list[Samples] = []
         try:
-            parts = [self._prompts.samples(name, command.language) for name in (command.prompt, *command.then)]
+            for name in names:
+                samples = self._prompts.at_hand(name, command.language)
+                if samples is None:  # new, or mistaken: the disk knows, and may take its time
+                    replaced = self._stop_waiting(channel)
+                    self._awaited[channel.row] = command
+                    self._reader.ask(command, names, command.language)
+                    return replaced
+                parts.append(samples)
         except PromptError as error:  # whoever waits for its end must not wait for ever
             return [wire.PromptFinished(channel.channel_id, command.prompt, str(error))]
+        self._look_again(names, command.language, now_s)
+        return self._start(channel, command, parts)
+
+    def _look_again(self, names: tuple[str, ...], language: str, now_s: float) -> None:
+        """A file may have changed: its next playing has what is on the disk now."""
+        for name in names:
+            if now_s - self._looked_at_s.get((name, language), -LOOK_AGAIN_S) >= LOOK_AGAIN_S:
+                self._looked_at_s[name, language] = now_s
+                self._reader.ask(None, (name,), language)
+        if len(self._looked_at_s) > MOST_LOOKED_AT:
+            self._looked_at_s.clear()
+
+    def _start(self, channel: Channel, command: wire.Play, parts: list[Samples]) -> list[msgspec.Struct]:
         stopped = self._stop_playing(channel)
         samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
         repeats = command.loop or command.prompt == RINGBACK
@@ -149,7 +181,12 @@ class ChannelAudio:
 
     def _stop_playing(self, channel: Channel) -> list[msgspec.Struct]:
         stopped = self._mixer.stop_prompt(channel.row)
-        return [wire.PromptFinished(channel.channel_id, stopped)] if stopped is not None else []
+        events = [wire.PromptFinished(channel.channel_id, stopped)] if stopped is not None else []
+        return [*events, *self._stop_waiting(channel)]
+
+    def _stop_waiting(self, channel: Channel) -> list[msgspec.Struct]:
+        awaited = self._awaited.pop(channel.row, None)
+        return [wire.PromptFinished(channel.channel_id, awaited.prompt)] if awaited is not None else []
 
     def _set_comfort(self, row: int, level_dbfs: float) -> None:
         self._comfort[row] = level_dbfs
@@ -168,8 +205,27 @@ class ChannelAudio:
     # --- ticks --------------------------------------------------------------------------------------------------
 
     def tick(self, now_s: float) -> list[msgspec.Struct]:
-        """After the mixer's tick and after its packets have left: keys, recordings."""
-        return [*self._keys(now_s), *self._record(now_s), *self._ended_channels(now_s)]
+        """After the mixer's tick and after its packets have left: prompts that were read, keys, recordings."""
+        return [*self._were_read(), *self._keys(now_s), *self._record(now_s), *self._ended_channels(now_s)]
+
+    def forget_prompt(self, row: int) -> None:
+        """A bridge stops prompts, those too that are being read."""
+        self._awaited.pop(row, None)
+
+    def _were_read(self) -> list[msgspec.Struct]:
+        events: list[msgspec.Struct] = []
+        for reading in self._reader.finished() if self._reader.waiting else ():
+            command = reading.asker
+            row = next((row for row, one in self._awaited.items() if one is command), None)
+            channel = self._at(row) if row is not None else None
+            if command is None or row is None or channel is None:
+                continue
+            del self._awaited[row]
+            if isinstance(reading.parts, PromptError):
+                events.append(wire.PromptFinished(channel.channel_id, command.prompt, str(reading.parts)))
+            else:
+                events += self._start(channel, command, reading.parts)
+        return events
 
     def _keys(self, now_s: float) -> list[msgspec.Struct]:
         mixer = self._mixer

@@ -199,6 +199,7 @@ class MediaPlane:
         """People talk to each other: nobody waits for an agent, there is nothing left to analyse."""
         for one in self._mixer.conversations.members(row):
             self._analyser.stop(one)
+            self.audio.forget_prompt(one)
             self._mixer.last_rtp_s[one] = max(self._mixer.last_rtp_s[one], now_s)
             if (member := self._rows[one]) is not None:
                 member.person_since_s = None

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import threading
 import wave
 from contextlib import suppress
 
@@ -194,7 +195,8 @@ def test_given_a_sequence_when_played_then_its_parts_follow_without_a_gap_and_en
 
     assert ticks(plane, 3 + 3 + 12) == []
     assert ticks(plane, 1) == [wire.PromptFinished("c", "short.wav")]
-    (failed,) = plane.command(wire.Play("c", "short.wav", then=("none.wav",)), 0.0)
+    assert plane.command(wire.Play("c", "short.wav", then=("none.wav",)), 0.0) == []
+    (failed,) = until_told(plane)
     assert "none.wav" in failed.error
 
 
@@ -275,10 +277,17 @@ def test_given_a_repeating_prompt_when_it_ends_then_it_begins_again_and_is_not_f
 def plane(tmp_path):
     (tmp_path / "short.wav").write_bytes(riff(PCM, (b"data", SOUND[:480].tobytes())))
     first, last = (int(port) for port in free_port_range(2).split("-"))
-    made = MediaPlane("127.0.0.1", PortPool(first, last), 2, PromptLibrary(tmp_path))
+    library = PromptLibrary(tmp_path)
+    assert library.problems() == []  # as the server does: all is in memory
+    made = MediaPlane("127.0.0.1", PortPool(first, last), 2, library)
     made.command(wire.OpenChannel("c"), 0.0)
     yield made
     made.close()
+
+
+def until_told(plane):
+    plane.audio._reader.join()
+    return ticks(plane, 1)
 
 
 def ticks(plane, count):
@@ -288,11 +297,60 @@ def ticks(plane, count):
 def test_given_a_prompt_that_does_not_exist_when_played_then_it_is_finished_with_the_reason_and_another_plays_on(plane):
     assert plane.command(wire.Play("c", "short.wav"), 0.0) == []
 
-    (finished,) = plane.command(wire.Play("c", "none.wav"), 0.0)
+    assert plane.command(wire.Play("c", "none.wav"), 0.0) == []
+    plane.audio._reader.join()
+    (finished,) = ticks(plane, 1)
 
     assert (finished.channel_id, finished.prompt) == ("c", "none.wav")
     assert "cannot be read" in finished.error
-    assert ticks(plane, 3) == [wire.PromptFinished("c", "short.wav")]
+    assert ticks(plane, 2) == [wire.PromptFinished("c", "short.wav")]
+
+
+def test_given_a_disk_that_hangs_when_prompts_are_played_then_those_in_memory_play_and_no_tick_waits(
+    plane, tmp_path, monkeypatch
+):
+    hangs, read = threading.Event(), PromptLibrary.samples
+
+    def slowly(self, name, language=""):
+        assert hangs.wait(20.0)
+        return read(self, name, language)
+
+    monkeypatch.setattr(PromptLibrary, "samples", slowly)
+    (tmp_path / "new.wav").write_bytes(riff(PCM, (b"data", SOUND[:320].tobytes())))
+    plane.command(wire.OpenChannel("d"), 0.0)
+    assert plane.command(wire.Play("c", "short.wav"), 0.0) == []
+    assert plane.command(wire.Play("d", "new.wav"), 0.0) == []
+    assert ticks(plane, 50) == [wire.PromptFinished("c", "short.wav")]
+    assert plane.command(wire.Play("c", "new.wav"), 0.0) == []
+    assert plane.command(wire.StopPlaying("c"), 0.0) == [wire.PromptFinished("c", "new.wav")]
+    hangs.set()
+    plane.audio._reader.join()
+
+    assert ticks(plane, 3) == [wire.PromptFinished("d", "new.wav")]
+
+
+def test_given_a_prompt_that_is_being_read_when_people_are_bridged_then_it_does_not_start_over_their_talk(
+    plane, tmp_path
+):
+    (tmp_path / "new.wav").write_bytes(riff(PCM, (b"data", SOUND[:320].tobytes())))
+    plane.command(wire.OpenChannel("d"), 0.0)
+    plane.command(wire.Play("d", "new.wav"), 0.0)
+    plane.command(wire.Bridge("c", "d"), 0.0)
+    plane.audio._reader.join()
+
+    assert ticks(plane, 5) == []
+
+
+def test_given_a_file_that_changed_when_played_again_later_then_the_new_one_is_heard(plane, tmp_path):
+    plane.command(wire.Play("c", "short.wav"), 0.0)
+    plane.audio._reader.join()
+    (tmp_path / "short.wav").write_bytes(riff(PCM, (b"data", SOUND[:160].tobytes())))
+    os.utime(tmp_path / "short.wav", ns=(1, 1))
+    plane.command(wire.Play("c", "short.wav"), 10.0)  # still the old one; it is looked at now
+    plane.audio._reader.join()
+    plane.command(wire.Play("c", "short.wav"), 20.0)
+
+    assert ticks(plane, 1) == [wire.PromptFinished("c", "short.wav")]
 
 
 def test_given_ringback_when_played_for_long_then_it_goes_on_until_another_prompt_takes_its_place(plane):

@@ -42,6 +42,8 @@ class PromptLibrary:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder.resolve() if folder is not None else None
         self._files: dict[Path, tuple[int, Samples]] = {}
+        self._known: dict[str, Samples | PromptError] = {}
+        """By name, as it was last read; of those that cannot be played only what the folder held at the start."""
         drop = ulaw_to_linear(np.frombuffer((_HERE / "drop.ulaw").read_bytes(), dtype=np.uint8))
         self._built_in = {DROP: drop, TONE: _zip_tone(), RINGBACK: _ringback()}
 
@@ -62,14 +64,34 @@ class PromptLibrary:
             raise PromptError(f"no prompt {name!r}: built in are {', '.join(self._built_in)}, and no folder is set")
         return self._file(name)
 
+    def at_hand(self, name: str, language: str = "") -> Samples | None:
+        """As `samples`, from memory alone: what was read last, None for what was not. Raises PromptError."""
+        for folder in _folders(language) if LANGUAGE.fullmatch(language) else ():
+            for one in _names(name):
+                if (found := self._known.get(f"{folder}/{one}")) is not None:
+                    return _or_raise(found)
+        if language and not LANGUAGE.fullmatch(language):
+            return None
+        if name in self._built_in:
+            return self._built_in[name]
+        known = self._known.get(name)
+        return _or_raise(known) if known is not None else None
+
     def _candidates(self, name: str, folder: str) -> list[str]:
         """Which file of a language's folder is this prompt; none or one."""
         if self._folder is None:
             return []
-        names = [f"{name}{suffix}" for suffix in SUFFIXES] if name in self._built_in else [name]
-        return [path for one in names if _is_there(self._folder / (path := f"{folder}/{one}"))][:1]
+        return [path for one in _names(name) if _is_there(self._folder / (path := f"{folder}/{one}"))][:1]
 
     def _file(self, name: str) -> Samples:
+        try:
+            samples = self._known[name] = self._read(name)
+        except PromptError:
+            self._known.pop(name, None)
+            raise
+        return samples
+
+    def _read(self, name: str) -> Samples:
         assert self._folder is not None
         try:
             path = (self._folder / name).resolve()
@@ -98,6 +120,7 @@ class PromptLibrary:
                 try:
                     self._file(str(path.relative_to(self._folder)))
                 except PromptError as error:
+                    self._known[str(path.relative_to(self._folder))] = error
                     wrong.append(str(error))
         return wrong
 
@@ -106,6 +129,17 @@ def _folders(language: str) -> list[str]:
     """``pt-BR`` -> ``pt-BR``, ``pt``."""
     parts = language.split("-") if language else []
     return ["-".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+def _names(name: str) -> tuple[str, ...]:
+    """What the file of a prompt may be called in the folder of a language."""
+    return tuple(f"{name}{suffix}" for suffix in SUFFIXES) if name in BUILT_IN else (name,)
+
+
+def _or_raise(found: Samples | PromptError) -> Samples:
+    if isinstance(found, PromptError):
+        raise found
+    return found
 
 
 def _is_there(path: Path) -> bool:
