@@ -135,7 +135,7 @@ def test_given_a_person_when_analysed_then_the_verdict_comes_with_its_times(serv
 
     assert verdict.kind is VerdictKind.HUMAN
     assert verdict.connected
-    assert 0.5 < verdict.at_s - verdict.speech_end_s < 0.9
+    assert 0.35 < verdict.at_s - verdict.speech_end_s < 0.9
     second = Daemon(server.path)
     snapshot = second.snapshot
     second.close()
