@@ -483,6 +483,7 @@ def test_given_a_folder_of_prompts_when_a_speaker_talks_then_words_are_short_and
         path = tmp_path / f"{name}.wav"
         path.parent.mkdir(exist_ok=True)
         write_wav(path, 3000 * np.sin(np.arange(round(seconds * RATE)) / 3), ulaw=False)
+    write_wav(tmp_path / "empty.wav", np.zeros(0), ulaw=False)
     speaker = recorded.Speaker("somebody", "en", plan.REAL, tmp_path)
 
     parts, names = speaker.words(rng(1))
@@ -523,6 +524,9 @@ def test_given_a_speaker_without_sentences_when_loaded_then_what_is_missing_is_t
         recorded.own_speakers(tmp_path)
     with pytest.raises(ValueError, match="no speaker"):
         recorded.own_speakers(path.parent)
+    path.write_bytes(b"no such thing, at some length, so that it is not taken for an empty recording")
+    with pytest.raises(ValueError, match=r"yes\.wav: "):
+        recorded.own_speakers(tmp_path)
 
 
 def test_given_what_runs_in_service_when_imported_then_the_corpus_is_not():

@@ -10,7 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from telephony.cpa.corpus import asterisk, build, plan, recorded, speech
-from telephony.cpa.wavfile import WavError
 
 console = Console(stderr=True)
 
@@ -41,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         return _make(asked) if asked.command == "make" else _baseline(asked.folder)
-    except (ValueError, OSError, WavError, speech.ToolMissing) as error:
+    except (ValueError, OSError, speech.ToolMissing) as error:
         console.print(f"[red]{error}[/red]")
         return 2
 

@@ -16,10 +16,11 @@ import numpy as np
 from telephony.cpa.corpus.plan import REAL, TRAIN
 from telephony.cpa.corpus.scene import chance, pick
 from telephony.cpa.corpus.speech import RATE_HZ, Samples, ToolMissing, trim
-from telephony.cpa.wavfile import read_wav
+from telephony.cpa.wavfile import WavError, read_wav
 
 SHORT_S: Final = (0.3, 1.4)
 LONG_S: Final = (2.0, 9.0)
+EMPTY_BYTES: Final = 60  # the header of a WAV file and hardly more
 NOT_SPEECH: Final = ("beep", "tone", "silence", "monkeys", "confbridge-join", "confbridge-leave", "echotest")
 MAILBOX_WORDS: Final = ("vm-nobodyavail", "vm-intro", "vm-leavemsg", "vm-mailboxfull", "vm-isunavail", "vm-isonphone")
 
@@ -100,12 +101,17 @@ class Speaker:
 
     @cached_property
     def _lengths_s(self) -> dict[str, float]:
-        """Length of each recording by its name."""
-        return {
-            str(path.relative_to(self.folder).with_suffix("")): read_wav(path).length_s
-            for path in sorted(self.folder.rglob("*.wav"))
-            if not any(word in str(path.relative_to(self.folder)) for word in NOT_SPEECH)
-        }
+        """Length of each recording by its name; recordings without a sample, of which packages have some, are none."""
+        lengths_s = {}
+        for path in sorted(self.folder.rglob("*.wav")):
+            name = str(path.relative_to(self.folder).with_suffix(""))
+            if path.stat().st_size <= EMPTY_BYTES or any(word in name for word in NOT_SPEECH):
+                continue
+            try:
+                lengths_s[name] = read_wav(path).length_s
+            except WavError as error:
+                raise ValueError(f"{path}: {error}") from error
+        return lengths_s
 
     @cached_property
     def short(self) -> tuple[str, ...]:
@@ -164,7 +170,7 @@ def own_speakers(folder: Path) -> tuple[Speaker, ...]:
     One speaker for each sub-folder of ``folder``, all in the part "real"; ``<name>.<language>`` is how it is called.
 
     WAV files anywhere below are their utterances, of any rate that `telephony.cpa.wavfile` reads. Raises ValueError
-    for a speaker without words of `SHORT_S` or sentences of `LONG_S`, and WavError for a file that is no WAV.
+    for a speaker without words of `SHORT_S` or sentences of `LONG_S`, and for a file that is no WAV.
     """
     found = []
     for path in sorted(one for one in folder.iterdir() if one.is_dir()):
