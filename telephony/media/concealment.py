@@ -30,7 +30,6 @@ _GAIN_POINTS: Final = (1.0, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0, 0.0)  # at 0, 10,
 _GAINS: Final = np.interp(
     np.arange(4 * FRAME_SAMPLES), np.arange(len(_GAIN_POINTS)) * _STEP, np.array(_GAIN_POINTS)
 ).astype(np.float32)
-_LAGS: Final = np.arange(SHORTEST_PERIOD, LONGEST_PERIOD + 1)
 _FADE_IN: Final = ((np.arange(BLEND_SAMPLES) + 0.5) / BLEND_SAMPLES).astype(np.float32)
 
 
@@ -41,20 +40,31 @@ def find_periods(history: Samples) -> Ints:
     Every second lag is looked at first, at half the rate: a whole trunk may stall at once.
     """
     recent = history[:, -(TEMPLATE_SAMPLES + LONGEST_PERIOD) :].astype(np.float32)
-    halved = recent[:, ::2] + recent[:, 1::2]
-    coarse = np.broadcast_to(_LAGS[::2] // 2, (len(recent), len(_LAGS[::2])))
-    best = 2 * np.take_along_axis(coarse, _scores(halved, coarse).argmax(axis=1)[:, None], axis=1)
-    fine = np.clip(best + np.array([[-1, 0, 1]]), SHORTEST_PERIOD, LONGEST_PERIOD)
-    return np.asarray(np.take_along_axis(fine, _scores(recent, fine).argmax(axis=1)[:, None], axis=1)[:, 0])
+    best = SHORTEST_PERIOD + 2 * _scores(recent[:, ::2] + recent[:, 1::2], SHORTEST_PERIOD // 2).argmax(axis=1)
+    # The neighbours at the full rate, of the part that reaches to the longest of each.
+    first = np.clip(best - 1, SHORTEST_PERIOD, LONGEST_PERIOD - 2)
+    reach = np.arange(TEMPLATE_SAMPLES + 2)
+    template = recent[:, -TEMPLATE_SAMPLES:]
+    earlier = np.take_along_axis(recent, LONGEST_PERIOD - 2 - first[:, None] + reach, axis=1)
+    fine = _normalised(earlier, template)[:, ::-1]  # the longest lag comes first in time
+    return np.asarray(first + fine.argmax(axis=1))
 
 
-def _scores(sound: Floats, lags: Ints) -> Floats:
-    """Normalised correlation of the end of ``sound`` (k, n) with itself, ``lags`` (k, m) samples earlier."""
+def _scores(sound: Floats, shortest: int) -> Floats:
+    """Normalised correlation of the template at the end of ``sound`` with what lies ``shortest``... samples before."""
     size = sound.shape[1] * TEMPLATE_SAMPLES // (TEMPLATE_SAMPLES + LONGEST_PERIOD)
+    return _normalised(sound[:, : sound.shape[1] - shortest], sound[:, -size:])[:, ::-1]
+
+
+def _normalised(sound: Floats, template: Floats) -> Floats:
+    """Correlation of ``template`` (k, m) with each stretch of ``sound`` (k, n) of its length; (k, n - m + 1)."""
+    size = template.shape[1]
     windows = np.lib.stride_tricks.sliding_window_view(sound, size, axis=1)
-    earlier = windows[np.arange(len(sound))[:, None], sound.shape[1] - size - lags]
-    product = np.einsum("klt,kt->kl", earlier, windows[:, -1])
-    return np.asarray(product / np.sqrt(np.maximum(np.einsum("klt,klt->kl", earlier, earlier), 1.0)))
+    product = np.matmul(windows, template[:, :, None])[:, :, 0]
+    power = np.cumsum(np.square(sound), axis=1, dtype=np.float64)
+    energy = power[:, size - 1 :].copy()
+    energy[:, 1:] -= power[:, : sound.shape[1] - size]
+    return np.asarray(product / np.sqrt(np.maximum(energy, 1.0)), dtype=np.float32)
 
 
 def fill(history: Samples, period: Ints, elapsed: Ints) -> Floats:
@@ -75,10 +85,12 @@ def fill(history: Samples, period: Ints, elapsed: Ints) -> Floats:
     # Where another loop takes over, it is blended in over a quarter of the shortest period.
     into = at % _STEP
     changing = (into < SHORTEST_PERIOD // 4) & (at >= _STEP) & (at < 3 * _STEP)
-    if changing.any():
-        before = _loop(past, period, at, np.maximum(loops - 1, 1))
-        weight = (into + 0.5) / (SHORTEST_PERIOD // 4)
-        out = np.where(changing, weight * out + (1 - weight) * before, out)
+    columns = np.nonzero(changing.any(axis=0))[0]
+    if len(columns):
+        before = _loop(past, period, at[:, columns], np.maximum(loops[:, columns] - 1, 1))
+        weight = (into[:, columns] + 0.5) / (SHORTEST_PERIOD // 4)
+        blended = weight * out[:, columns] + (1 - weight) * before
+        out[:, columns] = np.where(changing[:, columns], blended, out[:, columns])
     return np.asarray(out * _GAINS[at], dtype=np.float32)
 
 
