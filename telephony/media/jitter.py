@@ -12,7 +12,7 @@ far end's clock, whose drift makes the delay grow or shrink.
 **Holes.** A slot with later ones behind it, or nothing at all while the far end talks, is concealed (`concealment`).
 When nothing at all is buffered the read position waits, so a late burst is still played; when the next packet comes it
 tells which: it goes on where we waited (late), or the slots between are lost, or the far end was silent on purpose
-(sequence numbers without a gap: DTX), which is no loss.
+(DTX: fewer sequence numbers are missing than frames), which is no loss.
 """
 
 from typing import Final
@@ -54,6 +54,7 @@ LATE_LIMIT: Final = 8
 """So many late packets in a row mean that the sender moved its clock back, not that packets are late."""
 
 FURTHEST_BACK: Final = 50
+UNKNOWN: Final = 1 << 20  # frames lost, when nothing numbers them
 HALF_SAMPLES: Final = FRAME_SAMPLES // 2
 """What packets are usually a multiple of: those of 10 to 60 ms are stored for all channels at once."""
 
@@ -224,33 +225,38 @@ class JitterBuffers:
     ) -> tuple[Ints, Ints]:
         """Slot and offset within it of each packet, streams begun or resumed where needed."""
         at_s = arrival_s if arrival_s is not None else np.full(len(rows), self._clock_s)
-        follows = (
-            (self._seq[rows] >= 0) & ((seq - self._seq[rows]) & 0xFFFF == 1)
-            if seq is not None
-            else np.zeros(len(rows), dtype=np.bool_)
-        )
+        lost = self._frames_lost(rows, samples, seq)
         dry = self._waited[rows] > 0
         if dry.any():
-            self._resume(rows[dry], timestamp[dry], follows[dry])
+            self._resume(rows[dry], timestamp[dry], lost[dry], int(samples % FRAME_SAMPLES != 0))
         self._align(rows, timestamp, ssrc, samples)
         if seq is not None:
             ahead = (seq - self._seq[rows]) & 0xFFFF
             newer = (self._seq[rows] < 0) | (ahead < 0x8000)
             self._seq[rows[newer]] = seq[newer]
         slot, rest = np.divmod(self._position(rows, timestamp), FRAME_SAMPLES)
-        paused = follows & self._playing[rows] & (slot > self._write_end[rows])
+        begins = self._write_end[rows] + lost + int(samples % FRAME_SAMPLES != 0)
+        paused = self._playing[rows] & (slot > begins)
         if paused.any():
-            self._pause[rows[paused], 0] = self._write_end[rows[paused]]
+            self._pause[rows[paused], 0] = begins[paused]
             self._pause[rows[paused], 1] = slot[paused]
         self._measure(rows, slot, at_s)
         return slot, rest
 
-    def _resume(self, rows: Indices, timestamp: Ints, follows: Mask) -> None:
+    def _frames_lost(self, rows: Indices, samples: int, seq: Ints | None) -> Ints:
+        """Frames between the newest packets and these that the far end sent, by the sequence numbers."""
+        if seq is None:
+            return np.full(len(rows), UNKNOWN)
+        packets = (seq - self._seq[rows] - 1) & 0xFFFF
+        known = (self._seq[rows] >= 0) & (packets < 0x8000)
+        return np.where(known, -(-packets * samples // FRAME_SAMPLES), UNKNOWN)
+
+    def _resume(self, rows: Indices, timestamp: Ints, lost: Ints, slack: int) -> None:
         """Packets of streams that had run dry: was it the network or a pause? See the module's head."""
         position = self._position(rows, timestamp)
         gap = position // FRAME_SAMPLES - self._read[rows]
         sane = (gap >= 0) & (gap < 1 << 24)
-        paused = follows & (gap > 0) | ~sane
+        paused = (gap > lost + slack) | ~sane
         where = rows[~paused]
         skipped = np.minimum(self._waited[where], gap[~paused])
         self.gaps[where] += self._waiting_gaps[where]
@@ -261,6 +267,10 @@ class JitterBuffers:
         self._write_end[where] = np.maximum(self._write_end[where], self._read[where])
         # A new talk spurt begins where its packet says, on the grid of its own timestamps.
         where = rows[paused & sane]
+        known = np.minimum(lost[paused & sane], self._waited[where])
+        self.gaps[where] += np.minimum(self._waiting_gaps[where], known)
+        self.lost[where] += known
+        self.holes[where] += known > 0
         rest = position[paused & sane] % FRAME_SAMPLES
         self._base[where] = (self._base[where] + rest) % _WRAP
         self._fastest[where] += rest[:, None] / CLOCK_HZ

@@ -318,6 +318,14 @@ def test_given_pauses_of_the_far_end_when_it_says_so_by_its_numbers_then_they_ar
     assert max(played.delay_s) <= 0.05
 
 
+def test_given_pauses_when_the_first_packets_after_them_are_lost_then_only_these_count():
+    played = play([0.03] * 1000, paused=lambda i: (i // 50) % 2 == 1, lost={i for i in range(100, 1000, 100)})
+
+    assert played.buffers.lost[0] == 9
+    assert played.buffers.gaps[0] <= 9
+    assert len(played.numbers()) >= 500 - 9 - 9  # and those blended in after a hole
+
+
 def test_given_the_same_pauses_lost_on_the_way_when_played_then_each_frame_counts():
     lost = {i for i in range(900) if (i // 10) % 10 == 9}
 
