@@ -20,13 +20,14 @@ SINGLE_SHARE: Final = 0.80  # of the energy, in one line: 10 dB of noise leaves 
 DUAL_SHARE: Final = 0.88
 BEEP_SPREAD_HZ: Final = 5.0
 DUAL_SPREAD_HZ: Final = 8.0
-CLEAR_SHARE: Final = 0.93
+CLEAR_SHARE: Final = 0.9
 CLEAR_SPREAD_HZ: Final = 9.0  # a codec's, on a line that stands out over the whole burst
 VOICE_HZ: Final = 700.0
 VOICE_S: Final = 0.13
 """Vowels are as pure as a tone below that pitch now and then, for so long."""
 
 VOICE_PAIR_S: Final = 0.25
+LOW_PAIR_S: Final = 0.2
 HIGHEST_PITCH_HZ: Final = 420.0
 RISE_DB: Final = 6.0
 FALL_DB: Final = 3.5
@@ -66,10 +67,11 @@ def may_be_beep(burst: Burst) -> bool:
     if burst.fill < BEEP_FILL_RATIO or is_dtmf(burst):
         return False
     shares = [line.share for line in burst.lines]
-    if burst.code == SINGLE_TONE and (not shares or shares[0] >= SINGLE_SHARE):
+    if burst.code in (SINGLE_TONE, DUAL_TONE) and (not shares or burst.line_share >= SINGLE_SHARE):
         if burst.hz < VOICE_HZ and burst.duration_s < VOICE_S:
             return False
-        return burst.spread_hz <= (CLEAR_SPREAD_HZ if shares and shares[0] >= CLEAR_SHARE else BEEP_SPREAD_HZ)
+        clear = burst.hz >= VOICE_HZ and bool(shares) and shares[0] >= CLEAR_SHARE
+        return burst.spread_hz <= (CLEAR_SPREAD_HZ if clear else BEEP_SPREAD_HZ)
     if burst.code not in (SINGLE_TONE, DUAL_TONE) or sum(shares[:2]) < DUAL_SHARE:
         return False
     return burst.spread_hz <= DUAL_SPREAD_HZ and not _may_be_voice(burst)
@@ -80,6 +82,8 @@ def _may_be_voice(burst: Burst) -> bool:
     if burst.duration_s >= VOICE_PAIR_S or len(burst.lines) < 2:
         return False
     low, high = sorted(line.hz for line in burst.lines[:2])
+    if low < VOICE_HZ and burst.duration_s < LOW_PAIR_S:
+        return True
     pitch_hz = high - low
     order = low / pitch_hz
     return pitch_hz < HIGHEST_PITCH_HZ and abs(order - round(order)) < 0.06

@@ -50,6 +50,9 @@ ROUGH_SPREAD_HZ: Final = 9.0
 ROUGH_PURITY: Final = 0.83
 ROUGH_FRAMES: Final = 7
 DUAL_SHARE: Final = 0.78
+PAIR_APART_HZ: Final = 100.0
+PAIR_FRAMES: Final = 10
+PAIR_SHARE: Final = 0.93
 RETRY_FRAMES: Final = 3
 EDGE_FRAMES: Final = 4
 
@@ -213,7 +216,8 @@ class BurstTracker:
         tonal = code > 0
         # What is left when a tone pauses may be noise of its own pitch: it is not the tone.
         loud = measure.power > FADED_RATIO * self._peak_power[rows]
-        same = tonal & (code == held) & _steady(measure.hz, mean) & loud
+        alike = (code == held) | ((code != FSK) & (held != FSK))  # the weaker of two lines comes and goes in noise
+        same = tonal & (held > 0) & alike & _steady(measure.hz, mean) & loud
         other = tonal & ~same & (loud | (held == 0))
         # An announced burst gives way to another tone only at its second frame: a lost packet makes odd single ones.
         again = other & (self._rival_frame[rows] == frame - 1) & _steady(measure.hz, self._rival_hz[rows])
@@ -290,7 +294,7 @@ class BurstTracker:
         if burst.is_one_line:
             calm = burst.spread_hz < CALM_SPREAD_HZ or (burst.purity > CLEAN_PURITY and burst.spread_hz < SPREAD_HZ)
             return calm or burst.hz > HIGHEST_MIXED_HZ  # a rough one, or it would not have come here
-        return self._admit(channel, burst)
+        return _is_pair(burst) or self._admit(channel, burst)
 
     def _finished(self, channel: int) -> Burst:
         draft = self._burst(channel)
@@ -305,6 +309,17 @@ class BurstTracker:
         first, samples = self._history.frames(channel, start, end)
         at = edge_samples(samples, burst.lines[0].hz if burst.is_one_line and burst.lines else None, rising)
         return -1.0 if at is None else first * FRAME_S + at / SAMPLE_RATE_HZ
+
+
+def _is_pair(burst: Burst) -> bool:
+    """Whether two lines far apart make up the burst, and for so long that they are no vowel."""
+    if len(burst.lines) < 2 or abs(burst.lines[0].hz - burst.lines[1].hz) < PAIR_APART_HZ:
+        return False
+    share = burst.lines[0].share + burst.lines[1].share
+    if min(line.hz for line in burst.lines[:2]) > HIGHEST_MIXED_HZ:
+        return share >= DUAL_SHARE
+    long = burst.end - burst.start >= PAIR_FRAMES
+    return long and share >= PAIR_SHARE and burst.spread_hz < CALM_SPREAD_HZ
 
 
 def _steady(hz: npt.NDArray[np.float32], mean_hz: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:

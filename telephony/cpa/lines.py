@@ -101,7 +101,15 @@ class AnswerTone:
 
 
 MODULATION_HZ: Final = 15.0  # ITU-T V.8: ANSam, +-0.1 Hz, (0.8..1.2) times its mean amplitude
-REVERSAL_RADIANS: Final = (2.2, 0.9)  # at the jump, and on either side of it at most
+BESIDE_HZ: Final = (8.0, 22.0, 29.0)
+STANDS_OUT: Final = 2.0
+"""A tone that a codec of low rate has torn is modulated by everything, by 15 Hz no more than by these."""
+
+MOST_REVERSALS: Final = 2  # in less than a second; more are a torn tone's
+REVERSAL_STEPS: Final = 8  # 80 ms on either side of a reversal; the next is 425 ms away at least
+REVERSAL_COSINE: Final = -0.5
+COHERENT_RATIO: Final = 0.6
+"""Of the amplitude, in the mean over such 80 ms: less where a packet was lost, or amid a reversal."""
 
 
 def measure_answer_tone(samples: Samples, hz: float) -> AnswerTone:
@@ -113,13 +121,20 @@ def measure_answer_tone(samples: Samples, hz: float) -> AnswerTone:
     middle = float(np.median(size))
     if n < 12 or middle <= 0.0:
         return AnswerTone(0, 0.0)
-    good = np.nonzero(size > 0.6 * middle)[0]  # a lost packet is a hole, not a reversal
-    phase = np.angle(steps[good])
-    turn = np.angle(np.exp(1j * np.diff(phase)))
-    per_step = float(np.median(turn[np.diff(good) == 1])) if (np.diff(good) == 1).any() else 0.0
-    off = np.abs(np.angle(np.exp(1j * (np.diff(phase) - per_step * np.diff(good)))))
-    calm = np.concatenate([[0.0], off, [0.0]])
-    jumps = (off > REVERSAL_RADIANS[0]) & (calm[:-2] < REVERSAL_RADIANS[1]) & (calm[2:] < REVERSAL_RADIANS[1])
+    good = np.nonzero(size > 0.6 * middle)[0]
+    turn = np.angle(steps[good[1:]] * np.conj(steps[good[:-1]]))[np.diff(good) == 1]
+    per_step = float(np.median(turn)) if len(turn) else 0.0
+    still = steps * np.exp(-1j * per_step * np.arange(n))  # turns no more, but where the phase is reversed
+    sums = np.concatenate([[0.0], np.cumsum(still)])
+    parts = sums[REVERSAL_STEPS:] - sums[:-REVERSAL_STEPS]
+    before, after = parts[:-REVERSAL_STEPS], parts[REVERSAL_STEPS:]
+    least = COHERENT_RATIO * REVERSAL_STEPS * middle
+    coherent = (np.abs(before) > least) & (np.abs(after) > least)
+    cosine = np.real(np.conj(before) * after) / np.maximum(np.abs(before) * np.abs(after), 1e-9)
+    reversed_at = coherent & (cosine < REVERSAL_COSINE)
+    jumps = np.count_nonzero(reversed_at[1:] & ~reversed_at[:-1]) + int(reversed_at[:1].any())
     t = good * EDGE_SAMPLES / SAMPLE_RATE_HZ
-    swing = np.abs(np.mean((size[good] - size[good].mean()) * np.exp(-2j * np.pi * MODULATION_HZ * t))) * 2
-    return AnswerTone(int(jumps.sum()), float(swing / max(size[good].mean(), 1e-9)))
+    wave = np.exp(-2j * np.pi * np.outer((MODULATION_HZ, *BESIDE_HZ), t))
+    swing = np.abs(wave @ (size[good] - size[good].mean())) * 2 / len(good) / max(float(size[good].mean()), 1e-9)
+    stands_out = swing[0] >= STANDS_OUT * swing[1:].mean()
+    return AnswerTone(int(jumps) if jumps <= MOST_REVERSALS else 0, float(swing[0]) if stands_out else 0.0)

@@ -29,9 +29,12 @@ FSK: Final = 3
 
 TONE_FLOOR_DBFS: Final = -50.0
 SINGLE_PURITY: Final = 0.80  # 10 dB of noise leaves 0.91; voiced speech is above now and then, but never stays
+HIGH_PURITY: Final = 0.70  # above 900 Hz, where no harmonic of a voice stands so far out
+HIGH_HZ: Final = 900.0
 BAND_PURITY: Final = 0.80
 DUAL_PURITY: Final = 0.82
 DUAL_TWIST_DB: Final = 12.0
+EQUAL_RATIO: Final = 0.5  # in power
 
 LOWEST_SINGLE_HZ: Final = 340.0  # below lie pitch and nasals of the voice, but no tone of any network
 BAND_BINS: Final = slice(13, 29)  # 325 .. 700 Hz
@@ -58,9 +61,9 @@ _BAND_INDEX: Final = np.arange(BAND_BINS.start, BAND_BINS.stop, dtype=np.float32
 @dataclass(frozen=True, slots=True)
 class ToneMeasure:
     """
-    Per channel: ``code`` int8; ``hz`` float32, the line, or the centre of a call progress tone, or the lower line of a
-    dual tone, or the centre of an FSK band; ``purity`` float32, the share of the energy that is the tone, 0..1;
-    ``power`` float32, the mean square of the window.
+    Per channel: ``code`` int8; ``hz`` float32, the line, or the centre of a call progress tone, or the stronger line of
+    a dual tone (the lower of two like ones), or the centre of an FSK band; ``purity`` float32, the share of the energy
+    that is the tone, 0..1; ``power`` float32, the mean square of the window.
     """
 
     code: Codes
@@ -107,7 +110,8 @@ def _judge(density: Floats) -> tuple[Codes, Floats, Floats]:
 
     is_band = (share > BAND_PURITY) & (peak >= BAND_PEAK_BINS[0]) & (peak <= BAND_PEAK_BINS[1])
     centre = (band @ _BAND_INDEX) / np.maximum(in_band, np.float32(1e-3)) * np.float32(BIN_HZ)
-    is_single = ~is_band & (purity > SINGLE_PURITY) & (hz > LOWEST_SINGLE_HZ)
+    needed = np.where(hz > HIGH_HZ, HIGH_PURITY, SINGLE_PURITY)
+    is_single = ~is_band & (purity > needed) & (hz > LOWEST_SINGLE_HZ)
     code = np.where(is_band | is_single, SINGLE_TONE, NO_TONE).astype(np.int8)
     hz = np.where(is_band, centre, hz).astype(np.float32)
     purity = np.where(is_band, share, purity).astype(np.float32)
@@ -147,10 +151,11 @@ def _find_dual(
     other_hz = _interpolated(other, around)
     apart = np.abs(other - peak) > 4
     found = apart & (share > DUAL_PURITY) & (second > first * 10 ** (-DUAL_TWIST_DB / 10))
-    lower = np.minimum(peak_hz, other_hz)
-    found &= lower > LOWEST_SINGLE_HZ
+    found &= np.minimum(peak_hz, other_hz) > LOWEST_SINGLE_HZ
+    # The stronger line, which alone may be taken for the tone in some frames; of two like lines the lower one.
+    told = np.where(second > EQUAL_RATIO * first, np.minimum(peak_hz, other_hz), peak_hz)
     which = maybe[found]
-    code[which], hz[which], purity[which] = DUAL_TONE, lower[found], share[found]
+    code[which], hz[which], purity[which] = DUAL_TONE, told[found], share[found]
 
 
 def _interpolated(peak: npt.NDArray[np.intp], around: Floats) -> Floats:
