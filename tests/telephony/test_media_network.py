@@ -229,6 +229,18 @@ def test_given_a_private_address_when_the_stream_comes_from_another_host_then_on
     thief.close()
 
 
+def test_given_a_far_end_that_floods_when_it_goes_on_then_what_no_buffer_holds_is_dropped(make_call):
+    call = make_call()
+    call.tick(20)
+    for _ in range(200):
+        call.alice.send(np.zeros(160))
+    call.tick(5)
+
+    closed = call.close()
+    assert closed.dropped["flood"] > 100
+    assert closed.packets_in < 225 - 100
+
+
 # --- reports and quality ----------------------------------------------------------------------------------------
 
 
@@ -365,6 +377,47 @@ def test_given_bad_packets_of_the_far_end_itself_when_mixed_in_then_the_stream_i
 
     # Of 300 some pass for the packet itself: right source, SSRC and number, a timestamp that is slightly wrong.
     assert call.close().gaps <= 3
+
+
+def test_given_a_stall_when_all_comes_at_once_then_nothing_is_lost_and_the_sound_goes_on(make_call):
+    call = make_call()
+    call.tick(30)
+    held = call.speech[call.sent : call.sent + 8]
+    for _ in range(8):  # nothing for 160 ms
+        call.now_s += 0.02
+        call.plane.tick(call.now_s)
+        call.bob.hear()
+    for frame in held:
+        call.alice.send(frame)
+    call.sent += 8
+    call.tick(30)
+
+    closed = call.close()
+    assert closed.lost == 0
+    assert closed.packets_in == 30 + 8 + 30
+    assert 5 <= closed.gaps <= 8
+    assert call.unbroken(since=42)
+
+
+@pytest.mark.parametrize("packet", [80, 240, 320, 480])
+def test_given_packets_of_other_lengths_when_bridged_then_bit_by_bit(make_call, packet):
+    from telephony.media.g711 import linear_to_ulaw
+
+    call = make_call()
+    sound = call.speech.astype(np.int16).reshape(-1)
+    sent = 0
+    for tick in range(1, 120):
+        while sent + packet <= tick * 160:
+            payload = linear_to_ulaw(sound[sent : sent + packet]).tobytes()
+            head = struct.pack("!BBHII", 0x80, 0, sent // packet, sent, 0xA11CE)
+            call.alice.send_raw(head + payload)
+            sent += packet
+        call.now_s += 0.02
+        call.plane.tick(call.now_s)
+        call.bob.hear()
+
+    assert call.unbroken(since=15)
+    assert call.close().gaps == 0
 
 
 # --- sockets ----------------------------------------------------------------------------------------------------
