@@ -163,7 +163,10 @@ class Channel(Protocol):
     async def bridge(self, other: "Channel") -> None: ...
 
     async def join(self, other: "Channel", role: Role = Role.MEMBER) -> None:
-        """Take part in the other's conversation: conference, listen, whisper or barge. See `contract.Join`."""
+        """Take part in the other's conversation: conference, listen, whisper or barge. See `contract.Join`.
+
+        Both must be at one media server (``beside`` of `Media.open_channel`).
+        """
         ...
 
     async def unbridge(self) -> None:

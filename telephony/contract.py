@@ -21,11 +21,13 @@ from telephony.contract_audio import DigitPressed as DigitPressed
 from telephony.contract_audio import DigitsSent as DigitsSent
 from telephony.contract_audio import Join as Join
 from telephony.contract_audio import Layout as Layout
+from telephony.contract_audio import Play as Play
 from telephony.contract_audio import RecordingFinished as RecordingFinished
 from telephony.contract_audio import RecordingSnapshot as RecordingSnapshot
 from telephony.contract_audio import Role as Role
 from telephony.contract_audio import SendDigits as SendDigits
 from telephony.contract_audio import StartRecording as StartRecording
+from telephony.contract_audio import StopPlaying as StopPlaying
 from telephony.contract_audio import StopRecording as StopRecording
 
 PROTOCOL_VERSION: Final = 1
@@ -289,31 +291,6 @@ class Bridge(msgspec.Struct, frozen=True, tag=True):
 class Unbridge(msgspec.Struct, frozen=True, tag=True):
     """Leave the bridge or the conference, or stop supervising (`Join`). Supervisors of the channel stay with it."""
 
-    channel_id: str
-
-
-class Play(msgspec.Struct, frozen=True, tag=True):
-    """
-    Play a prompt: a built-in name ("drop", "tone", "ringback") or the path of a file in the prompt folder (``.wav``,
-    ``.ulaw``, ``.alaw``; see docs/media.md). "ringback" goes on until something else is asked for, every other one
-    ends with `PromptFinished`.
-
-    A folder of the prompt folder that is named like a language (``de``, ``pt-BR``) holds the prompts of that
-    ``language``; what it lacks comes from ``pt``, then from the folder itself. ``then``: prompts that follow without a
-    gap; one `PromptFinished` with the first name ends all of them. ``loop``: begins again until stopped. ``mix``: added
-    to what the channel hears, instead of in place of it. ``everybody``: the others of its conversation hear it too.
-    """
-
-    channel_id: str
-    prompt: str
-    language: str = ""
-    then: tuple[str, ...] = ()
-    loop: bool = False
-    mix: bool = False
-    everybody: bool = False
-
-
-class StopPlaying(msgspec.Struct, frozen=True, tag=True):
     channel_id: str
 
 

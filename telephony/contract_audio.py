@@ -1,7 +1,7 @@
 """What the daemon may ask of a channel's audio beyond plain bridging: the second half of `telephony.contract`.
 
-Conversations of more than two, key presses, recordings, comfort noise. None of the events is sent unless a command of
-this module asked for it, so a daemon that does not know them never meets them.
+Prompts, conversations of more than two, key presses, recordings, comfort noise. None of the events is sent unless a
+command of this module asked for it, so a daemon that does not know them never meets them.
 """
 
 from enum import StrEnum
@@ -41,6 +41,34 @@ class Comfort(msgspec.Struct, frozen=True, tag=True):
 
     channel_id: str
     level_dbfs: float
+
+
+# --- prompts --------------------------------------------------------------------------------------------------------
+
+
+class Play(msgspec.Struct, frozen=True, tag=True):
+    """
+    Play a prompt: a built-in name ("drop", "tone", "ringback") or the path of a file in the prompt folder (``.wav``,
+    ``.ulaw``, ``.alaw``; see docs/media.md). "ringback" goes on until something else is asked for, every other one
+    ends with `PromptFinished`.
+
+    A folder of the prompt folder that is named like a language (``de``, ``pt-BR``) holds the prompts of that
+    ``language``; what it lacks comes from ``pt``, then from the folder itself. ``then``: prompts that follow without a
+    gap; one `PromptFinished` with the first name ends all of them. ``loop``: begins again until stopped. ``mix``: added
+    to what the channel hears, instead of in place of it. ``everybody``: the others of its conversation hear it too.
+    """
+
+    channel_id: str
+    prompt: str
+    language: str = ""
+    then: tuple[str, ...] = ()
+    loop: bool = False
+    mix: bool = False
+    everybody: bool = False
+
+
+class StopPlaying(msgspec.Struct, frozen=True, tag=True):
+    channel_id: str
 
 
 # --- key presses ------------------------------------------------------------------------------------------------
