@@ -311,6 +311,7 @@ async def test_given_a_person_and_a_ready_agent_when_dialed_then_they_are_bridge
         assert desktop.last("EventEstablished")["UserData"]["customer_name"] == "Customer 1"
         bridged = [c for c in w.media.channels.values() if c.bridged_to]
         assert len(bridged) == 2
+        assert [c.beside for c in bridged] == ["", bridged[0].channel_id], "both in one media server"
         await daemon.until(lambda: not daemon.session.attempts)
         assert "EventReleased" in desktop.events()
         assert daemon.seat("agent1").state is AgentState.WRAP_UP
