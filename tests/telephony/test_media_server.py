@@ -420,7 +420,9 @@ def test_given_systemd_when_started_and_stopped_then_it_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [["--rtp-ports", "5-9"], ["--rtp-ports", "abc"], ["--capacity", "0"], ["--name", "a/b"]], ids=" ".join
+    "options",
+    [["--learn", "everybody"], ["--rtp-ports", "5-9"], ["--rtp-ports", "abc"], ["--capacity", "0"], ["--name", "a/b"]],
+    ids=" ".join,
 )
 def test_given_bad_options_when_started_then_usage_error(tmp_path, options):
     command = [sys.executable, "-m", "telephony.media.server", "--run-dir", str(tmp_path), *options]
