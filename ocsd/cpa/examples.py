@@ -46,7 +46,7 @@ WORDS: Final = {
     "announcement": "an announcement before the answer",
     "silence": "nothing at all",
 }
-LONG_GREETING_S: Final = 2.5
+LONG_GREETING_S: Final = 1.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ def chosen(found: Sequence[Candidate]) -> dict[str, Candidate]:
     for name in WORDS:
         fitting = [one for one in found if wanted[name](one) and one not in examples.values()]
         right = [one for one in fitting if one.right]
-        # A machine that was heard to its tone shows more than one that was not.
-        told = [one for one in right if one.analysed.beep_time_s is not None] if name == "machine" else []
+        # A machine that was known by its words and heard to its tone shows more than another.
+        told = [one for one in right if name == "machine" and _talks_then_beeps(one.analysed)]
         if shown := told or right or (fitting if name in LABELS else []):
             examples[name] = shown[0]
     return examples
@@ -120,8 +120,12 @@ def _labelled(label: str) -> Callable[[Candidate], bool]:
     return lambda one: one.entry.label == label
 
 
+def _talks_then_beeps(found: Analysed) -> bool:
+    return found.first == "machine" and (found.beep_time_s or 0.0) > (found.decision_time_s or 0.0)
+
+
 def _greeting_s(one: Candidate) -> float:
-    return one.entry.speech_end_s or 0.0
+    return float(one.analysed.evidence["figures"].get("greeting_s", 0.0))
 
 
 def write(examples: dict[str, Candidate], folder: Path) -> None:
@@ -140,9 +144,9 @@ def _page(examples: dict[str, Candidate]) -> str:
     lines = [
         "# One call of each kind",
         "",
-        "Made by `ocsd cpa examples docs/cpa`; do not edit. Each recording is synthetic, and spoilt as lines spoil it.",
-        "White: the verdict; yellow: the end of the greeting; red: the recording tone; grey: quiet that was added",
-        "because the recording ends before the decision. [cpa.md](../cpa.md) explains the results.",
+        "Made by `ocsd cpa examples`; do not edit. White: the verdict; yellow: the end of the greeting; red: the",
+        "recording tone; green: speech or the like of it; grey: quiet that was added because the recording ends before",
+        "the decision. [cpa.md](../cpa.md) explains the results.",
     ]
     for name, one in examples.items():
         found = one.analysed

@@ -15,7 +15,7 @@ from ocsd.cpa.results import Analysed
 from ocsd.model.errors import OcsdError
 from telephony.cpa.activity import SpeechTracker, level_dbfs
 from telephony.cpa.bursts import FRAME_S
-from telephony.cpa.spectrum import FRAME_SAMPLES, NO_TONE, ToneBank
+from telephony.cpa.spectrum import FRAME_SAMPLES, FSK, NO_TONE, ToneBank
 from telephony.media.g711 import SAMPLE_RATE_HZ, Samples
 
 WINDOW: Final = 256
@@ -24,6 +24,8 @@ DARKEST_DB, BRIGHTEST_DB = -105.0, -35.0
 """Range of the spectrogram: power per 31 Hz bin, relative to a full-scale sine."""
 
 TONE_FRAMES: Final = 6
+STEADY_HZ: Final = 3.0
+GLIDE_HZ: Final = 15.0
 COLOURS: Final = 64
 """A picture of few colours is a quarter of the size, and looks the same."""
 
@@ -56,16 +58,20 @@ def traces(samples: Samples) -> Traces:
 
 
 def _in_tone(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Frames that are part of a tone: vowels are as pure for a few frames at most."""
+    """Frames that are part of a tone: pure, and steady for longer than a vowel is."""
     windows = np.concatenate([np.roll(frames, 1, axis=0), frames], axis=1)
     windows[:1, :FRAME_SAMPLES] = 0.0
-    tonal = ToneBank().measure(windows).code != NO_TONE
-    found = np.zeros(len(frames) + 1, dtype=np.bool_)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], tonal.astype(np.int8), [0]])))
-    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        if end - start >= TONE_FRAMES:
-            found[max(0, start - 1) : end + 1] = True  # the windows at its ends are half filled
-    return found[:-1]
+    found = ToneBank().measure(windows)
+    tonal = found.code != NO_TONE
+    breaks = np.abs(np.diff(found.hz, prepend=found.hz[:1])) > GLIDE_HZ
+    runs = np.cumsum(breaks | np.diff(tonal, prepend=tonal[:1]))
+    in_tone = np.zeros(len(frames), dtype=np.bool_)
+    for run in np.unique(runs[tonal]):
+        (members,) = np.nonzero(runs == run)
+        inner = found.hz[members[1:-1]]  # the windows at its ends are half filled
+        if len(members) >= TONE_FRAMES and (inner.std() <= STEADY_HZ or found.code[members[1]] == FSK):
+            in_tone[max(0, members[0] - 1) : members[-1] + 2] = True
+    return in_tone
 
 
 def draw(samples: Samples, analysed: Analysed, path: Path, title: str) -> None:
@@ -112,7 +118,7 @@ def draw(samples: Samples, analysed: Analysed, path: Path, title: str) -> None:
     above.set_ylim(0, 4000)
     above.set_ylabel("Hz")
     above.set_title(title, fontsize=10)
-    _mark(above, verdicts, analysed, 3700.0)
+    _mark(above, verdicts, analysed, shown_s)
     times = (np.arange(len(found.level_dbfs)) + 0.5) * FRAME_S
     below.plot(times, found.level_dbfs, color="black", linewidth=0.8)
     for start_s, end_s in found.speech:
@@ -123,30 +129,35 @@ def draw(samples: Samples, analysed: Analysed, path: Path, title: str) -> None:
         below.axvline(at_s, color="black", linewidth=0.8, linestyle="--")
     below.set_ylim(-82, 0)
     below.set_ylabel("dBFS")
-    below.set_xlabel("s (green: speech)")
+    below.set_xlabel("s (green: speech, or the like of it)")
     below.set_xlim(0, shown_s)
     canvases.FigureCanvasAgg(figure)
     path.write_bytes(_small_png(figure))
 
 
-def _mark(axes: Any, verdicts: Sequence[tuple[float, str]], analysed: Analysed, height_hz: float) -> None:
-    for i, (at_s, kind) in enumerate(verdicts):
-        axes.axvline(at_s, color=VERDICT, linewidth=1.2)
+def _mark(axes: Any, verdicts: Sequence[tuple[float, str]], analysed: Analysed, shown_s: float) -> None:
+    marks = [
+        (at_s, f"{kind} at {at_s:.2f} s", VERDICT, "-", 3700.0 - 420.0 * (i % 3))
+        for i, (at_s, kind) in enumerate(verdicts)
+    ]
+    if analysed.speech_end_s is not None:
+        marks.append((analysed.speech_end_s, "end of greeting", GREETING, ":", 2350.0))
+    if analysed.beep_time_s is not None:
+        marks.append((analysed.beep_time_s, f"beep at {analysed.beep_time_s:.2f} s", BEEP, "--", 1900.0))
+    for at_s, words, colour, style, height_hz in marks:
+        axes.axvline(at_s, color=colour, linewidth=1.2, linestyle=style)
+        left = at_s < 0.7 * shown_s
         axes.annotate(
-            f" {kind} at {at_s:.2f} s",
-            (at_s, height_hz - 420.0 * (i % 3)),
-            color=VERDICT,
+            words,
+            (at_s, height_hz),
+            xytext=(4 if left else -4, 0),
+            textcoords="offset points",
+            color=colour,
             fontsize=8,
             va="center",
-            ha="left" if at_s < 0.7 * axes.get_xlim()[1] else "right",
-            bbox={"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1},
+            ha="left" if left else "right",
+            bbox={"facecolor": "black", "alpha": 0.7, "linewidth": 0, "pad": 1},
         )
-    if analysed.speech_end_s is not None:
-        axes.axvline(analysed.speech_end_s, color=GREETING, linewidth=1.0, linestyle=":")
-        axes.annotate(" end of greeting", (analysed.speech_end_s, 2300.0), color=GREETING, fontsize=8)
-    if analysed.beep_time_s is not None:
-        axes.axvline(analysed.beep_time_s, color=BEEP, linewidth=1.0, linestyle="--")
-        axes.annotate(f" beep at {analysed.beep_time_s:.2f} s", (analysed.beep_time_s, 1900.0), color=BEEP, fontsize=8)
 
 
 def _small_png(figure: Any) -> bytes:
