@@ -88,7 +88,7 @@ def misses(pairs: Iterable[tuple[AttemptRow, Truth]]) -> list[dict[str, Any]]:
     ]
 
 
-PLAYED: Final = ("number", "country", "early", "answer", "level_db", "noise_dbfs", "loss_ratio")
+PLAYED: Final = ("number", "country", "early", "answer", "level_db", "noise_dbfs", "loss_ratio", "late_ratio")
 
 
 def latencies(pairs: Iterable[tuple[AttemptRow, Truth]]) -> dict[str, dict[str, Any]]:

@@ -109,7 +109,7 @@ class Carrier:
             self.seed, number, self.mix, self.behaviour
         )
         try:
-            leg = self.engine.open_leg(plan.noise_dbfs, plan.level_db, plan.loss_ratio)
+            leg = self.engine.open_leg(plan.noise_dbfs, plan.level_db, plan.loss_ratio, plan.late_ratio)
         except MediaError:
             self.uas.reject(call, 503, now_s, (("reason", reason_header(CAUSE_NO_CIRCUIT)),))
             self._log_refused(call, number, 503, CAUSE_NO_CIRCUIT, now_s)

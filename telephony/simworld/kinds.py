@@ -162,6 +162,8 @@ class Plan:
     """How much louder (softer, below 0) than the clips and tones are."""
     loss_ratio: float = 0.0
     """Share of the packets that the caller never gets."""
+    late_ratio: float = 0.0
+    """Share of those that come 20 ms late."""
     country: str = "US"
 
 

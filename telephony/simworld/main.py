@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         "--patience-s", type=_positive, default=7.0, help="how long an answered person waits for a voice"
     )
     carrier.add_argument("--customer-ends-share", type=_share, default=0.15, help="people who end the talk themselves")
-    carrier.add_argument("--impaired", action="store_true", help="lines differ in level, noise and lost packets")
+    carrier.add_argument("--impaired", action="store_true", help="lines differ in level, noise, lost and late packets")
     carrier.add_argument("--max-calls", type=int, default=500, help="more calls get 503")
     carrier.add_argument("--username", default="", help="challenge INVITEs (407) and accept only this user")
     carrier.add_argument("--password", default="")

@@ -70,6 +70,8 @@ class MediaLeg:
     packets_out: int = 0
     packets_lost: int = 0
     """Never sent, see `MediaEngine.open_leg`."""
+    held: bytes = field(default=b"", repr=False)
+    """A packet that is late."""
     send_errors: int = 0
 
     def play(self, sound: Sound | None) -> None:
@@ -93,6 +95,18 @@ class MediaLeg:
         frame: I16 = self.sound.frames[self.position]
         self.position += 1
         return frame
+
+
+def _transmit(leg: MediaLeg, packet: bytes | memoryview, remote: Address) -> None:
+    try:
+        leg.rtp.sendto(packet, remote)
+    except OSError as error:
+        # The far end has closed its port (an ICMP error of an earlier packet), or a full buffer: lost as on any
+        # network. Anything else would be a bug of ours and must show.
+        if error.errno not in (errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS, errno.ENETUNREACH):
+            raise
+        leg.send_errors += 1
+    leg.packets_out += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +144,7 @@ class MediaEngine:
         self._gain = np.ones(max_legs, np.float32)
         self._loss_begins = np.zeros(max_legs)
         self._losing = np.zeros(max_legs, bool)
+        self._late = np.zeros(max_legs)
         self._seq = rng.integers(0, 65536, max_legs, dtype=np.int64)
         self._timestamp = rng.integers(0, 2**32, max_legs, dtype=np.int64)
         self._ssrc = rng.integers(1, 2**32, max_legs, dtype=np.int64)
@@ -155,12 +170,15 @@ class MediaEngine:
     def legs(self) -> int:
         return len(self._legs)
 
-    def open_leg(self, noise_dbfs: float = -65.0, level_db: float = 0.0, loss_ratio: float = 0.0) -> MediaLeg:
+    def open_leg(
+        self, noise_dbfs: float = -65.0, level_db: float = 0.0, loss_ratio: float = 0.0, late_ratio: float = 0.0
+    ) -> MediaLeg:
         """
         Bind an RTP and RTCP socket pair on an even port of the system's choice. Raises MediaError.
 
         ``level_db`` is added to whatever the leg plays (not to the identifying tone, by which its audio is proved);
-        ``loss_ratio`` of its packets are never sent, `LOSS_BURST` in a row on average.
+        ``loss_ratio`` of its packets are never sent, `LOSS_BURST` in a row on average; ``late_ratio`` go out 20 ms
+        late, together with the next.
         """
         if not self._free:
             raise MediaError(f"all {self.max_legs} legs are in use")
@@ -174,6 +192,7 @@ class MediaEngine:
         self._gain[slot] = 10 ** (level_db / 20)
         self._loss_begins[slot] = loss_ratio / (LOSS_BURST * max(1e-9, 1.0 - loss_ratio))
         self._losing[slot] = False
+        self._late[slot] = late_ratio
         self._marker[slot] = True
         self._packets[slot] = self._lost[slot] = self._loud_frames[slot] = self._loud_run[slot] = 0
         self._window_fill[slot] = self._window_loud[slot] = 0
@@ -361,19 +380,18 @@ class MediaEngine:
         chance = self._rng.random(n)
         losing = np.where(self._losing[slots], chance < 1.0 - 1.0 / LOSS_BURST, chance < self._loss_begins[slots])
         self._losing[slots] = losing
+        late = self._rng.random(n) < self._late[slots]
         for i, (leg, remote) in enumerate(addressed):
+            if leg.held:
+                _transmit(leg, leg.held, remote)
+                leg.held = b""
+            packet = flat[i * PACKET_BYTES : (i + 1) * PACKET_BYTES]
             if losing[i]:
                 leg.packets_lost += 1
-                continue
-            try:
-                leg.rtp.sendto(flat[i * PACKET_BYTES : (i + 1) * PACKET_BYTES], remote)
-            except OSError as error:
-                # The far end has closed its port (an ICMP error of an earlier packet), or a full buffer: lost as on
-                # any network. Anything else would be a bug of ours and must show.
-                if error.errno not in (errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS, errno.ENETUNREACH):
-                    raise
-                leg.send_errors += 1
-            leg.packets_out += 1
+            elif late[i]:
+                leg.held = bytes(packet)
+            else:
+                _transmit(leg, packet, remote)
 
     def skip(self, ticks: int) -> None:
         """Let time pass without sending, after a stall: timestamps go on, so the peer sees a gap and no burst."""

@@ -177,7 +177,8 @@ def _impaired(plan: Plan, rng: random.Random) -> Plan:
     loss_ratio = rng.uniform(0.002, 0.03) if rng.random() < 0.3 else 0.0
     # Noise of the place stays some 20 dB under the voice; with less nobody could tell a pause from a word.
     noise_dbfs = min(rng.uniform(-70.0, -40.0), level_db - 40.0)
-    return replace(plan, level_db=level_db, noise_dbfs=noise_dbfs, loss_ratio=loss_ratio)
+    late_ratio = rng.uniform(0.01, 0.2) if rng.random() < 0.3 else 0.0
+    return replace(plan, level_db=level_db, noise_dbfs=noise_dbfs, loss_ratio=loss_ratio, late_ratio=late_ratio)
 
 
 def _course(base: Plan, rng: random.Random, behaviour: Behaviour, local: str) -> Plan:

@@ -65,6 +65,7 @@ def plan_fields(plan: Plan) -> dict[str, object]:
         "level_db": round(plan.level_db, 1),
         "noise_dbfs": round(plan.noise_dbfs, 1),
         "loss_ratio": round(plan.loss_ratio, 4),
+        "late_ratio": round(plan.late_ratio, 4),
     }
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import math
 import socket
@@ -263,6 +264,26 @@ def test_given_a_line_that_loses_packets_when_it_sends_then_so_many_are_missing_
     assert heard.packets == b.packets_out
     assert kept_back / 10_000 == pytest.approx(loss_ratio, rel=0.35)
     assert abs(heard.lost - kept_back) <= 5, "the receiver can tell, but for what is lost at the very end"
+
+
+def test_given_a_line_with_jitter_when_it_sends_then_late_packets_come_with_the_next_and_in_order(engine):
+    leg = engine.open_leg(late_ratio=0.2)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+        sink.bind(("127.0.0.1", 0))
+        sink.setblocking(False)
+        leg.remote, leg.sending = sink.getsockname(), True
+        counts, seqs = [], []
+        for _ in range(500):
+            engine.send()
+            before = len(seqs)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    seqs.append(int.from_bytes(sink.recv(2000)[2:4], "big"))
+            counts.append(len(seqs) - before)
+    assert set(counts) == {0, 1, 2}
+    assert 60 < counts.count(0) < 140
+    assert [(b - a) % 65536 for a, b in itertools.pairwise(seqs)] == [1] * (len(seqs) - 1)
+    assert len(seqs) + bool(leg.held) == 500
 
 
 def spectrum(name: str, begin_s: float, length_s: float) -> dict[int, float]:

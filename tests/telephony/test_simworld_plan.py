@@ -240,6 +240,8 @@ def test_given_impaired_lines_when_planned_then_level_noise_and_loss_differ_and_
     assert 2.0 < max(levels) <= 3.0
     assert 0.2 < sum(loss > 0 for loss in losses) / 400 < 0.4
     assert max(losses) <= 0.03
+    assert 0.2 < sum(plan.late_ratio > 0 for plan in rough) / 400 < 0.4
+    assert max(plan.late_ratio for plan in rough) <= 0.2
     assert all(plan.level_db - plan.noise_dbfs >= 40.0 for plan in rough)
     same = ("answer", "ring_s", "greeting_end_s", "early", "patience_s", "talk_s", "post_dial_s")
     assert all(getattr(a, name) == getattr(b, name) for a, b in zip(plain, rough, strict=True) for name in same)
