@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from telephony.contract import AnalysisSettings, VerdictKind
 from telephony.media.channels import ChannelError, PortPool, parse_remote
 from telephony.media.plane import DEAD_BRIDGE_S, MediaPlane
 from telephony.media.prompts import PromptError, PromptLibrary
-from telephony.media.server import Pacer
+from telephony.media.server import MediaServer, Pacer
 from tests.telephony.media_peer import LIMIT_S, Daemon, Phone, Server, free_port_range
 from tests.telephony.signals import cadence, clip, over_the_line, silence, tone
 
@@ -583,6 +584,45 @@ def test_given_stalls_when_paced_then_missed_ticks_are_caught_up_or_given_up():
     assert 1 <= ran <= 6
     assert pacer.skipped > 2900
     assert not pacer.due(160.0)
+
+
+def test_given_ticks_that_take_longer_than_they_last_when_a_command_comes_then_it_is_heard(monkeypatch):
+    now_s, done = [100.0], []
+
+    class Plane:
+        audio = types.SimpleNamespace(log=[], keep=lambda events: None)
+
+        def tick(self, _now_s):
+            now_s[0] += 0.03
+            done.append("tick")
+            assert len(done) < 1000, "nobody listens any more"
+            return []
+
+        def look_after_orphans(self, *_):
+            return []
+
+        def counts(self):
+            return 1, 0, 0
+
+    class Control:
+        is_connected, orphaned_since_s = False, 100.0
+
+        def __init__(self):
+            self.changes = []
+
+        def poll(self, timeout_s, _now_s):
+            now_s[0] += max(0.0, timeout_s)
+            done.append("poll")
+            return [wire.Shutdown()] if done.count("tick") == 20 else []
+
+        def beat(self, _now_s):
+            pass
+
+    monkeypatch.setattr("telephony.media.server.time.monotonic", lambda: now_s[0])
+    MediaServer(Plane(), Control()).run()
+
+    assert done.count("tick") <= 21
+    assert "tick tick" not in " ".join(done)
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 100), (2000, 1000), (65535, 65535), (1024, 70000)])
