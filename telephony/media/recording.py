@@ -37,6 +37,7 @@ CHUNK_BYTES: Final = 1 << 16
 MAX_BYTES_PER_TICK: Final = 1 << 20
 MAX_RECORDING_S: Final = 86400.0
 RESPAWN_S: Final = 1.0
+LONGEST_RESPAWN_S: Final = 30.0
 END_LIMIT_S: Final = 5.0
 """How long the end of the server waits for the writer, which goes on by itself if that is not enough."""
 
@@ -162,6 +163,8 @@ class Recorder:
         self._old_pids: list[int] = []
         self._frames = wire.FrameBuffer()
         self._respawn_at_s = 0.0
+        self._wait_s = 0.0
+        """Until the next try; above 0 while writers die as soon as they start."""
         self._heard = False
         """The writer that runs now has said something: it works."""
         self._due: RecordingTick = RecordingTick()
@@ -186,6 +189,8 @@ class Recorder:
         """Record a row from the next tick on. Raises RecordingError."""
         if self._folder is None:
             raise RecordingError("this media server has no recording folder")
+        if self._writer is None and self._wait_s:
+            raise RecordingError("the recording writer does not start; the log says more")
         if problem := wire.path_problem(command.path):
             raise RecordingError(problem)
         if not 0.0 < command.max_s <= MAX_RECORDING_S:
@@ -402,10 +407,11 @@ class Recorder:
         self._frames = wire.FrameBuffer()
         self._backlog.clear()
         self._backlog_bytes = self._sent_of_first = 0
-        self._respawn_at_s = now_s
         # One that dies at once will do so again: then recordings end, instead of leaving a file behind every second.
         lasts = self._heard
         self._heard = False
+        self._wait_s = 0.0 if lasts else min(LONGEST_RESPAWN_S, max(RESPAWN_S, 2 * self._wait_s))
+        self._respawn_at_s = now_s + self._wait_s
         goes_on = "go on in new ones" if lasts else "end"
         self._due.log.append(f"the recording writer died; its files will be repaired, recordings {goes_on}")
         why = "the recording writer died"

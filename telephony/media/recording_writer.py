@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from typing import Any, Final
 from telephony.media import recording_wire as wire
 
 PART: Final = ".part"
+FRESH: Final = ".new"
+STALE_S: Final = 3600.0
 SIDECAR: Final = ".json"
 HEADER_EVERY_BYTES: Final = 32000 * 5
 MIN_FREE_BYTES: Final = 64 << 20
@@ -128,21 +131,22 @@ class Writer:
         room = os.statvfs(final.parent)
         if room.f_bavail * room.f_frsize < MIN_FREE_BYTES:
             raise OSError(errno.ENOSPC, "the disk is (nearly) full")
-        if os.path.lexists(final):
-            raise FileExistsError(errno.EEXIST, "there is a recording of this name already")
         recording = Recording(number, about, final, -1, int(about["channels"]))
-        recording.fd = os.open(
-            recording.part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE
-        )
-        # Held until it is finished, so that the writer of a restarted media server does not repair it meanwhile.
-        fcntl.flock(recording.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.lexists(final) or os.path.lexists(recording.part):
+            raise FileExistsError(errno.EEXIST, "there is a recording of this name already")
+        # Another media server may share the folder, and start now: a part must not be seen before it is locked.
+        fresh = final.with_name(f".{final.name}.{os.getpid()}.{number}{FRESH}")
+        recording.fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
         try:
+            # Held until it is finished, so that no other writer repairs it meanwhile.
+            fcntl.flock(recording.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._write_all(recording, wire.wav_header(0, recording.channels))
             # Not flushed: it only tells a repair what this is.
             write_sidecar(final, {"file": final.name, **_description(about), "complete": False}, flush=False)
+            os.rename(fresh, recording.part)
         except OSError:
             os.close(recording.fd)
-            recording.part.unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
             raise
         return recording
 
@@ -210,6 +214,10 @@ class Writer:
         self._finishing.submit(self._repair)
 
     def _repair(self) -> None:
+        for fresh in self._folder.rglob(".*.wav.*" + FRESH):
+            with contextlib.suppress(OSError):
+                if time.time() - fresh.stat().st_mtime > STALE_S:
+                    fresh.unlink()
         for part in sorted(self._folder.rglob("*.wav" + PART)):
             with contextlib.suppress(OSError):
                 self._reply(

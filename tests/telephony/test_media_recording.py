@@ -418,6 +418,41 @@ def test_given_a_writer_that_is_killed_when_ticked_then_both_parts_of_the_record
     assert np.array_equal(second[:, 1], np.concatenate(line.sent[end - count : end]))
 
 
+def test_given_a_writer_that_cannot_work_when_recording_is_asked_then_it_ends_with_the_reason_and_leaves_nothing(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(recording.sys, "executable", "/bin/false")
+    line = Line(tmp_path)
+    line.start()
+
+    (ended,) = line.wait()
+
+    assert ("died" in ended.error, ended.continued_in) == (True, "")
+    assert line.recorder.count == 0
+    with pytest.raises(RecordingError, match="does not start"):
+        line.start()
+    assert line.tick(200) == []  # it is tried again, ever more seldom, and fails each time
+    assert list(tmp_path.iterdir()) == []
+    line.recorder.close()
+
+
+def test_given_two_writers_of_one_folder_when_one_starts_then_it_leaves_the_others_recordings_alone(tmp_path, line):
+    line.start()
+    line.tick(10)
+    other = Line(tmp_path)
+    other.start("b.wav")
+    other.tick(5)
+    other.recorder.stop("c")
+    other.wait()
+    line.tick(20)
+    line.recorder.stop("c")
+    (ended,) = line.wait()
+    other.recorder.close()
+
+    assert (ended.error, ended.duration_s) == ("", 0.6)
+    assert read(tmp_path / "a.wav")[1]["interrupted"] is False
+
+
 def test_given_a_server_that_ends_when_recording_then_the_recording_is_finished_first(tmp_path):
     line = Line(tmp_path)
     line.start()
