@@ -7,7 +7,9 @@ from hashlib import file_digest
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from ocsd.cli import app
 from ocsd.cpa.manifest import read_manifest
 from ocsd.model.enums import CallResult
 from tests.e2e.records_world import NAMES, NEVER, Numbers, World, world
@@ -83,6 +85,10 @@ def test_given_test_calls_when_agents_say_what_they_were_then_figures_recordings
     }  # fmt: skip
     entries = read_manifest(samples)
     assert {entry.answered_s is not None for entry in entries} == {True}
-    assert {json.loads(line)["live_verdict"] for line in (samples / "manifest.jsonl").read_text().splitlines()} == {
-        "human", "machine",
-    }  # fmt: skip
+    # What was recorded is what was heard: analysed again, each file is what it was in the call.
+    told_live = [json.loads(line) for line in (samples / "manifest.jsonl").read_text().splitlines()]
+    assert sorted(one["live_verdict"] for one in told_live) == ["human", "machine"]
+    analysed = CliRunner().invoke(app, ["cpa", "analyze", *(str(samples / one["file"]) for one in told_live)])
+    assert [json.loads(line)["result"] for line in analysed.stdout.splitlines()] == [
+        one["live_verdict"] for one in told_live
+    ]
