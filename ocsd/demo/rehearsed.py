@@ -55,22 +55,26 @@ class Measured:
             than others.
         heard_back: from the end of the greeting as it is heard to the verdict: what the analysis waits for.
         machine: from the answer to the verdict "machine".
+        machine_as_person, machine_heard_out: share of machines that an agent gets, because they are silent for a
+            moment before they beep or say what gives them away; and from the answer to that verdict.
         fax, busy_answered, silence: from the answer to that verdict.
         busy, reorder, sit: from the beginning of early media.
         connect: from the choice of an agent to the bridge: the phone's delay and the signalling.
     """
 
     network: Range = (0.01, 0.05)
-    person: Range = (0.2, 0.62)
-    heard_back: float = 0.6
-    machine: Range = (2.85, 3.55)
-    fax: Range = (1.2, 1.95)
-    busy_answered: Range = (1.62, 1.65)
+    person: Range = (0.38, 0.52)
+    heard_back: float = 0.5
+    machine: Range = (4.4, 6.6)
+    machine_as_person: float = 0.44
+    machine_heard_out: Range = (1.3, 6.1)
+    fax: Range = (1.4, 2.1)
+    busy_answered: Range = (1.61, 1.65)
     silence: Range = (4.48, 4.49)
     busy: Range = (1.6, 1.65)
     reorder: Range = (0.85, 0.87)
-    sit: Range = (0.9, 1.2)
-    connect: Range = (0.07, 0.32)
+    sit: Range = (1.0, 1.22)
+    connect: Range = (0.06, 0.31)
     delays: Delays = field(default_factory=lambda: Delays(launch_s=0.01, teardown_s=0.02, ready_s=0.02))
 
 
@@ -149,6 +153,10 @@ class DemoWorld:
                 course.verdict_s = plan.greeting_end_s + rng.uniform(*measured.person)
                 course.speech_end_s = max(0.05, course.verdict_s - measured.heard_back)
                 course.gone_s = min(plan.hang_up_s, plan.greeting_end_s + plan.patience_s)
+            case NumberClass.MACHINE if rng.random() < measured.machine_as_person:
+                course.verdict, course.verdict_s = VerdictKind.HUMAN, rng.uniform(*measured.machine_heard_out)
+                course.speech_end_s = max(0.05, course.verdict_s - measured.heard_back)
+                course.talk_s = plan.hang_up_s - course.verdict_s
             case NumberClass.MACHINE:
                 course.verdict, course.verdict_s = VerdictKind.MACHINE, rng.uniform(*measured.machine)
                 course.beep_s = plan.greeting_end_s

@@ -239,7 +239,7 @@ def test_given_nobody_when_measured_then_ratios_are_unknown_rather_than_zero():
 
 
 def test_given_the_demos_numbers_when_rehearsed_then_their_courses_are_the_carriers_plans():
-    seen = Counter()
+    seen, taken_for_people = Counter(), 0
     for index in range(1500):
         number = number_for(index)
         plan = plan_for(7, number, MIXES["demo"], Behaviour(ring_scale=0.5, talk_mean_s=12.0, talk_cv=0.5))
@@ -255,6 +255,11 @@ def test_given_the_demos_numbers_when_rehearsed_then_their_courses_are_the_carri
         if plan.number_class is NumberClass.HUMAN:
             assert course.verdict is VerdictKind.HUMAN
             assert course.verdict_s > plan.greeting_end_s
+        if plan.number_class is NumberClass.MACHINE:
+            taken_for_people += course.verdict is VerdictKind.HUMAN
+            assert course.verdict in (VerdictKind.HUMAN, VerdictKind.MACHINE)
+            assert course.verdict_s + course.talk_s > plan.hang_up_s - 0.01
+    assert taken_for_people / seen[NumberClass.MACHINE] == pytest.approx(MEASURED.machine_as_person, abs=0.08)
     assert len(seen) == len([share for share in MIXES["demo"].values() if share])
 
 
