@@ -377,6 +377,17 @@ def test_given_discontinuous_transmission_when_speech_pauses_then_digital_silenc
     assert rms_db(heard[: RATE // 2] / 32768) > -23.0
 
 
+def test_given_late_media_when_a_person_says_little_then_most_of_it_still_arrives():
+    yes = Scene(np.concatenate([np.zeros(1600), tone_scene(0.3).samples, np.zeros(RATE)]), "human", POST)
+    yes.speech_end_s = 0.5
+
+    for changes in ({"late_media_s": 0.45}, {"clipped_start_s": 0.12}):
+        heard = line.transmit(rng(), yes, clean(**changes))
+
+        assert np.all(heard[:2100] == 0.0)
+        assert rms_db(heard[2240:4000] / 32768) == pytest.approx(-20.0, abs=0.7)
+
+
 @needs_tools
 @pytest.mark.parametrize("codec", ["gsm", "amr7", "amr2"])
 def test_given_a_mobile_codec_when_transmitted_then_times_stay_and_samples_change(codec):

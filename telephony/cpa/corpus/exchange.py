@@ -30,6 +30,7 @@ SIT_CODES: Final = MappingProxyType(
     }
 )
 ITU_SIT: Final = ((950.0, 0.33), (1400.0, 0.33), (1800.0, 0.33))  # E.180: +-50 Hz, +-70 ms, gaps up to 30 ms
+SHORTEST_ANNOUNCEMENT_S: Final = 2.5  # what is shorter is said again
 SIT_COUNTRIES: Final = ("UK", "DE", "FR", "IT", "ES", "PL", "SE", "AU", "BR", "ZA")
 
 
@@ -68,8 +69,9 @@ def progress_tone(rng: np.random.Generator, kind: str) -> Scene:
 def sit_segments(rng: np.random.Generator, label: str) -> tuple[tuple[Segment, ...], float]:
     """Frequencies and durations of a special information tone, and the gap between its segments in seconds."""
     if label == "sit":
-        shift = rng.uniform(-20, 20)
-        itu = tuple((hz + shift + rng.uniform(-25, 25), s + rng.uniform(-0.05, 0.05)) for hz, s in ITU_SIT)
+        # E.180 would allow +-50 Hz, in which nobody could tell it from the North American codes; exchanges keep closer.
+        shift = rng.uniform(-10, 10)
+        itu = tuple((hz + shift + rng.uniform(-6, 6), s + rng.uniform(-0.05, 0.05)) for hz, s in ITU_SIT)
         return itu, float(rng.uniform(0.0, 0.03))
     frequencies, durations = pick(rng, SIT_CODES[label]).split()
     hz = [(LOW_HZ if letter == "L" else HIGH_HZ)[i] for i, letter in enumerate(frequencies)] + [LAST_HZ]
@@ -147,7 +149,9 @@ def announcement(rng: np.random.Generator, voices: tuple[Voice, ...], language: 
             canvas.add(faded(1.4 * np.sin(2 * np.pi * hz * t) * np.exp(-t * 4)))
     voice, manner = noises.draw_speaker(rng, voices, language)
     text = pick(rng, machines.ANNOUNCEMENTS[language.split("-")[0]])
-    for _ in range(1 + chance(rng, 0.5)):
+    begins_s, times = canvas.end_s, 1 + chance(rng, 0.5)
+    while times > 0 or canvas.end_s - begins_s < SHORTEST_ANNOUNCEMENT_S:
+        times -= 1
         for sentence in fill(rng, text, language).split("|"):
             canvas.add(say(voice, language, sentence, manner))
             canvas.wait(float(rng.uniform(0.2, 0.9)))

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy import signal
 
 from telephony.cpa.corpus import noises
@@ -14,6 +15,7 @@ from telephony.media.g711 import alaw_to_linear, linear_to_alaw, linear_to_ulaw,
 
 PACKET: Final = 160  # 20 ms
 FULL_SCALE: Final = 32768.0
+LONGEST_CUT_S: Final = 0.1
 AMR_MODES: Final = (2, 4, 5, 7)  # 5.9, 7.4, 7.95, 12.2 kbit/s
 
 
@@ -98,10 +100,6 @@ def transmit(rng: np.random.Generator, scene: Scene, line: Impairments) -> Sampl
     n = len(samples)
     mask = np.repeat(active(samples), FRAME)
     mask = np.concatenate([mask, np.zeros(n - len(mask), dtype=bool)])
-    if line.clipped_start_s and mask.any():
-        first = int(np.argmax(mask))
-        samples = samples.copy()
-        samples[: first + round(line.clipped_start_s * RATE_HZ)] = 0.0
     samples = _filtered(samples, line)
     if line.echo_db is not None:
         samples = samples + db(line.echo_db) * np.concatenate([np.zeros(n), samples])[n - 640 : 2 * n - 640]
@@ -109,6 +107,8 @@ def transmit(rng: np.random.Generator, scene: Scene, line: Impairments) -> Sampl
         samples = _discontinuous(rng, samples, mask, line.dtx)
     loudness = float(np.sqrt(np.mean(np.square(samples[mask])))) if mask.any() else 1.0
     samples = samples * (FULL_SCALE if scene.keeps_level else db(line.level_dbfs) * FULL_SCALE / max(loudness, 1e-6))
+    if line.clipped_start_s:
+        samples[: _may_lose(scene, mask, line.clipped_start_s)] = 0.0
     if line.agc:
         samples = _levelled(samples, db(line.level_dbfs) * FULL_SCALE)
     if line.ringback_s:
@@ -122,14 +122,26 @@ def transmit(rng: np.random.Generator, scene: Scene, line: Impairments) -> Sampl
     if line.hum_db is not None:
         samples = samples + noises.mains(rng, n) * db(line.level_dbfs + line.hum_db) * FULL_SCALE
     if line.late_media_s and not line.clipped_start_s:
-        # At most a tenth of a second of what the person says is lost: of a "yes" that never was there is no truth.
-        first = int(np.argmax(mask)) if mask.any() else n
-        samples[: min(round(line.late_media_s * RATE_HZ), first + round(0.1 * RATE_HZ))] = 0.0
+        samples[: min(round(line.late_media_s * RATE_HZ), _may_lose(scene, mask, LONGEST_CUT_S))] = 0.0
     samples = np.clip(samples + line.dc, -32768, 32767)
     if line.codec != "g711":
         samples = _through_sox(samples, line.codec)
     samples = _through_g711(samples, line.law)
     return _with_losses(rng, samples, line) if line.loss_ratio else samples
+
+
+def _may_lose(scene: Scene, mask: npt.NDArray[np.bool_], most_s: float) -> int:
+    """
+    Samples up to which the beginning may be cut: ``most_s`` into the first sound.
+
+    Of a person's greeting at most a quarter: of a "yes" that never was there is no truth.
+    """
+    if not mask.any():
+        return len(mask)
+    first = int(np.argmax(mask))
+    if scene.speech_end_s is not None:
+        most_s = min(most_s, 0.25 * max(scene.speech_end_s - first / RATE_HZ, 0.0))
+    return first + round(most_s * RATE_HZ)
 
 
 def _filtered(samples: Samples, line: Impairments) -> Samples:
@@ -144,7 +156,7 @@ def _filtered(samples: Samples, line: Impairments) -> Samples:
     return out
 
 
-def _discontinuous(rng: np.random.Generator, samples: Samples, mask: np.ndarray, kind: str) -> Samples:
+def _discontinuous(rng: np.random.Generator, samples: Samples, mask: npt.NDArray[np.bool_], kind: str) -> Samples:
     """Transmission stops 100..240 ms after speech ends: then digital silence or flat comfort noise."""
     hangover = round(rng.uniform(0.1, 0.24) * RATE_HZ)
     kernel = np.ones(hangover)

@@ -160,7 +160,7 @@ GREETINGS: Final = MappingProxyType(
             "wei2?",
             "wei2, ni3 hao3.",
             "ni3 hao3, wo3 shi4 {name}.",
-            "nin2 hao3, {company}, qing3 wen4 you3 shen2 me5 ke3 yi3 bang1 nin2?",
+            "nin2 hao3, {company}, qing3 wen4 nin2 zhao3 shei2?",
             "wei2?|na3 wei4?",
         ),
     }

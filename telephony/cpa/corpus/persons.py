@@ -30,6 +30,7 @@ KINDS: Final = tuple(SHARES)
 WEIGHTS: Final = tuple(SHARES.values())
 SPEAKS_AGAIN_RATIO: Final = 0.75
 TRANSFER_RATIO: Final = 0.04
+LONGEST_TRANSFER_S: Final = 4.0  # later than that, most dialers have given up
 LONG_TEXT: Final = 24  # characters
 SHORT_TEXT: Final = 5
 
@@ -56,7 +57,7 @@ def lay_transfer(rng: np.random.Generator, canvas: Canvas) -> bool:
     if not chance(rng, TRANSFER_RATIO):
         return False
     tone = NATIONAL_TONES["US"].ringback
-    canvas.add(drawn_tone(rng, tone, float(rng.uniform(1.0, 6.5))), db(rng.uniform(-8, 2)))
+    canvas.add(drawn_tone(rng, tone, float(rng.uniform(1.0, LONGEST_TRANSFER_S))), db(rng.uniform(-8, 2)))
     return True
 
 
