@@ -143,7 +143,7 @@ class Network:
 
     def _read_backlog(self, rows: batch_io.Indices, descriptor: int, now_s: float, wall_s: float) -> None:
         """A burst after a stall, or a flood: the far end's packets must not wait behind those of strangers."""
-        row, own = int(rows[0]), 0
+        row, taken = int(rows[0]), [0, 0]  # of others, and of the negotiated source
         channel = self._channels[row]
         if channel is None:
             return
@@ -157,9 +157,12 @@ class Network:
                 self._note_strangers(channel, int(foreign.sum()), now_s)
             else:
                 foreign[:] = False
-            for i in np.nonzero(~foreign)[0].tolist():
-                own += 1
-                if own <= MOST_OWN:
+            # Before anybody is heard, too, the address of the SDP does not wait behind a crowd.
+            rest = np.nonzero(~foreign)[0]
+            for i in rest[np.argsort(batch.source[rest] != channel.gate.negotiated, kind="stable")].tolist():
+                by_sdp = bool(batch.source[i] == channel.gate.negotiated)
+                taken[by_sdp] += 1
+                if taken[by_sdp] <= MOST_OWN:
                     self._take_in(rows, batch.only(i), now_s)
                 else:
                     channel.dropped["flood"] += 1

@@ -156,6 +156,27 @@ def _try_send(sock, data, target):
         sock.sendto(data, target)
 
 
+def test_given_a_flood_before_anybody_is_heard_when_the_far_end_speaks_then_it_is_heard(make_plane):
+    plane, thief, now_s = make_plane(), stranger(), 1000.0
+    (opened,) = plane.command(wire.OpenChannel("new"), now_s)
+    phone = Phone(opened.port)
+    plane.command(wire.SetRemote("new", "127.0.0.1", phone.port), now_s)
+    for tick in range(20):
+        for i in range(100):
+            head = struct.pack("!BBHII", 0x80, 0, 7 * i, tick * 160, i)  # never two that follow each other
+            _try_send(thief, head + bytes(160), ("127.0.0.1", opened.port))
+        if tick >= 5:
+            phone.send(np.zeros(160))
+        now_s += 0.02
+        plane.tick(now_s)
+
+    (closed,) = plane.command(wire.CloseChannel("new"), now_s)
+    assert closed.packets_in == 15
+    assert closed.gaps == 0
+    thief.close()
+    phone.close()
+
+
 def test_given_a_fenced_channel_when_the_far_end_moves_by_sdp_then_it_is_heard_there(make_call):
     call, thief = make_call(), stranger()
     call.tick(10)
