@@ -158,6 +158,17 @@ def media_rows(found: list[Mapping[str, Any]]) -> list[Row]:
     return rows
 
 
+def concealment_rows(found: list[Mapping[str, Any]]) -> list[Row]:
+    return [
+        (
+            f"loss concealment, {case['loss']:.0%} lost in bursts of {case['burst']:g}",
+            f"{case['distance_db']['ours']} dB from what was lost (silence {case['distance_db']['silence']}, one frame "
+            f"repeated {case['distance_db']['repeated']}), {case['energy']['ours']:.0%} of its energy",
+        )
+        for case in found
+    ]
+
+
 def pacing_rows(found: list[Mapping[str, Any]]) -> list[Row]:
     return [
         (
@@ -326,6 +337,7 @@ SECTIONS = (
         600.0,
         media_rows,
     ),
+    Section("concealment", (), (), 120.0, concealment_rows),
     Section("pacing", (), ("--decisions", "50", "--agents", "10", "100", "1000"), 600.0, pacing_rows),
     Section("dnc", (), ("--numbers", "5000000", "--rows", "200000", "--checks", "1000000"), 1200.0, dnc_rows),
     Section("cpa", (), ("--items", "100"), 300.0, cpa_rows, needs="espeak-ng"),

@@ -319,7 +319,7 @@ def test_given_pauses_of_the_far_end_when_it_says_so_by_its_numbers_then_they_ar
 
 
 def test_given_pauses_when_the_first_packets_after_them_are_lost_then_only_these_count():
-    played = play([0.03] * 1000, paused=lambda i: (i // 50) % 2 == 1, lost={i for i in range(100, 1000, 100)})
+    played = play([0.03] * 1000, paused=lambda i: (i // 50) % 2 == 1, lost=set(range(100, 1000, 100)))
 
     assert played.buffers.lost[0] == 9
     assert played.buffers.gaps[0] <= 9
