@@ -128,7 +128,8 @@ class BeepJudge:
                 pitches.append(one.hz)
         self._spoilt |= not fits or len(self._row) > MOST_BEEPS or len(pitches) > MOST_PITCHES
         self._plan_tone = plan_tone
-        wait = WAIT_FRAMES if spoke or len(self._row) == 1 else WAIT_PAGER_FRAMES
+        several = len(self._row) > 1 or burst.parts > 1
+        wait = WAIT_PAGER_FRAMES if several and not spoke else WAIT_FRAMES
         if plan_tone:
             wait = WAIT_PLAN_FRAMES if spoke else WAIT_RINGBACK_FRAMES
         elif carriers.is_cng(burst):

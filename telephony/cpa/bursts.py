@@ -5,14 +5,14 @@ at as a whole: what the burst is made of (`lines`) and where exactly it begins a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from telephony.cpa.history import History, Samples
-from telephony.cpa.lines import Line, edge_samples, find_lines
+from telephony.cpa.lines import Line, count_parts, edge_samples, find_lines
 from telephony.cpa.spectrum import DUAL_TONE, FSK, SAMPLE_RATE_HZ, SINGLE_TONE, ToneMeasure
 
 FRAME_S: Final = 0.02
@@ -69,7 +69,8 @@ class Burst:
     ``purity`` (mean), ``spread_hz`` (standard deviation) and ``fill`` (share of pure frames) tell how tone-like it is.
     ``lines`` are those of its whole audio (of the last half second, if longer); ``onset_s`` and ``ended_s`` are its
     edges in seconds since the start of analysis, to a few ms; -1.0 where only the frames are known. ``rise_db`` and
-    ``fall_db`` are its level against that just before and just after it.
+    ``fall_db`` are its level against that just before and just after it; ``parts`` counts the bursts it was made of
+    where their pauses were too short to end it.
     """
 
     code: int
@@ -84,6 +85,7 @@ class Burst:
     ended_s: float = -1.0
     rise_db: float = 99.0
     fall_db: float = 99.0
+    parts: int = 1
 
     @property
     def begin_s(self) -> float:
@@ -302,7 +304,11 @@ class BurstTracker:
         draft = self._burst(channel, lines)
         end = draft.end + EDGE_FRAMES - 1
         ended_s = self._edge(channel, draft, draft.end - 1 - EDGE_FRAMES, end, rising=False)
-        return self._burst(channel, lines, ended_s, self._step_db(channel, draft, draft.end, draft.end + 3))
+        whole = self._burst(channel, lines, ended_s, self._step_db(channel, draft, draft.end, draft.end + 3))
+        if whole.fill < 1.0 and whole.hz > HIGHEST_MIXED_HZ and lines:
+            inside = self._inside(whole.start, whole.end, channel)
+            whole = replace(whole, parts=count_parts(inside, lines[0].hz))
+        return whole
 
     def _edge(self, channel: int, burst: Burst, start: int, end: int, rising: bool) -> float:
         """Seconds since the start of analysis; -1.0 when the edge cannot be seen."""

@@ -8,6 +8,7 @@
 - **Pager**: a paging terminal asks for a number by some short equal beeps.
 """
 
+from itertools import pairwise
 from typing import Final
 
 from telephony.contract import VerdictKind
@@ -46,6 +47,8 @@ PAGER_SILENCE_S: Final = 0.6
 PAGER_HZ: Final = (600.0, 3000.0)
 PAGER_EQUAL_RATIO: Final = 0.35
 PAGER_EQUAL_HZ: Final = 0.02
+PAGER_EQUAL_S: Final = 0.04
+PAGER_PACE_S: Final = (0.1, 0.45)
 
 
 def may_be_carrier(burst: Burst) -> bool:
@@ -103,23 +106,33 @@ def is_cng_again(before: Burst, burst: Burst) -> bool:
 
 
 def pager_beeps(bursts: list[Burst]) -> list[Burst]:
-    """The latest bursts that may be a pager's: equal, short, in quick succession; empty when they are too few."""
+    """The latest bursts that may be a pager's: equal, short, in quick succession; empty when they are not."""
     run: list[Burst] = []
     for burst in reversed(bursts):
-        fits = PAGER_BEEP_S[0] <= burst.duration_s <= PAGER_BEEP_S[1] and PAGER_HZ[0] <= burst.hz <= PAGER_HZ[1]
-        if not fits or burst.code not in (SINGLE_TONE, DUAL_TONE):
-            break
-        if run and not _follows(burst, run[0], run):
+        fits = PAGER_HZ[0] <= burst.hz <= PAGER_HZ[1] and burst.code in (SINGLE_TONE, DUAL_TONE)
+        if not fits or (run and not _follows(burst, run[0])):
             break
         run.insert(0, burst)
-    return run if PAGER_BEEPS[0] <= len(run) <= PAGER_BEEPS[1] else []
+    beeps = sum(burst.parts for burst in run)
+    if not PAGER_BEEPS[0] <= beeps <= PAGER_BEEPS[1]:
+        return []
+    if all(burst.parts == 1 for burst in run):
+        return run if _is_even(run) else []
+    # Some pauses were too short to be measured: then the whole row must have the pace of a pager.
+    pace_s = (run[-1].finish_s - run[0].begin_s) / (beeps - 0.5)
+    return run if PAGER_PACE_S[0] <= pace_s <= PAGER_PACE_S[1] else []
 
 
-def _follows(burst: Burst, after: Burst, run: list[Burst]) -> bool:
-    gap_s = after.begin_s - burst.finish_s
-    if not PAGER_GAP_S[0] <= gap_s <= PAGER_GAP_S[1]:
-        return False
-    if len(run) > 1 and abs(gap_s - (run[1].begin_s - run[0].finish_s)) > max(0.04, PAGER_EQUAL_RATIO * gap_s):
-        return False
-    equal_length = abs(burst.duration_s - after.duration_s) <= max(0.04, PAGER_EQUAL_RATIO * after.duration_s)
-    return equal_length and abs(burst.hz - after.hz) <= PAGER_EQUAL_HZ * after.hz and burst.code == after.code
+def _follows(burst: Burst, after: Burst) -> bool:
+    near = abs(burst.hz - after.hz) <= PAGER_EQUAL_HZ * after.hz
+    return near and PAGER_GAP_S[0] <= after.begin_s - burst.finish_s <= PAGER_GAP_S[1]
+
+
+def _is_even(run: list[Burst]) -> bool:
+    lengths_s = [burst.duration_s for burst in run]
+    gaps_s = [after.begin_s - burst.finish_s for burst, after in pairwise(run)]
+    short = PAGER_BEEP_S[0] <= min(lengths_s) and max(lengths_s) <= PAGER_BEEP_S[1]
+    return short and all(
+        max(times_s) - min(times_s) <= max(PAGER_EQUAL_S, PAGER_EQUAL_RATIO * max(times_s))
+        for times_s in (lengths_s, gaps_s)
+    )

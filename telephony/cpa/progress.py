@@ -106,11 +106,12 @@ class ToneJudge:
         if self.sounding is not None or not self.bursts or self._ended_frame == NEVER:
             return None
         waited = now - self._ended_frame
-        if carriers.is_cng(self.bursts[-1]) and len(self.bursts) == 1 and not spoke and waited >= CNG_ALONE_FRAMES:
-            burst = self.bursts[-1]
+        burst, alone = self.bursts[-1], not (spoke or early_media)
+        if alone and carriers.is_cng(burst) and len(self.bursts) == 1 and waited >= CNG_ALONE_FRAMES:
             return Judgement(VerdictKind.FAX, "calling fax tone", {"hz": burst.hz, "tone_s": burst.duration_s})
-        if not spoke and waited >= PAGER_FRAMES and (beeps := carriers.pager_beeps(self.bursts)):
-            evidence = {"hz": beeps[-1].hz, "beeps": float(len(beeps)), "tone_s": beeps[-1].duration_s}
+        if alone and waited >= PAGER_FRAMES and (beeps := carriers.pager_beeps(self.bursts)):
+            number = max(len(beeps), beeps[-1].parts)
+            evidence = {"hz": beeps[-1].hz, "beeps": float(number), "tone_s": beeps[-1].duration_s}
             return Judgement(VerdictKind.PAGER, "short equal beeps", evidence)
         pause_s = now * FRAME_S - self.bursts[-1].finish_s
         return self._by_cadence(pause_s) if early_media else None
