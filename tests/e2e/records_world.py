@@ -211,6 +211,7 @@ def configuration(text: str, prompts: Path, url: str) -> str:
             group = "{"Later" if dbid == LATER else "Demo"} Agents"
             trunks = ["Simulated Carrier"]
             num_of_channels = {2 if dbid == UNLOADED else 10}
+            {"options = { call_wait_connected_timeout = 180 }" if dbid == CAPPED else ""}
             """
         )
     return text

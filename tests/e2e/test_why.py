@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +25,7 @@ REFUSED, USAGE, AWAY = 1, 2, 3
 
 numbers = Numbers()
 BUFFERED, CLOSED, FORBIDDEN, CAPPED_NUMBER, FINISHED, RINGING = (numbers.ringing() for _ in range(6))
-TALKS = numbers.person(120.0)
+TALKS = numbers.person(600.0)
 ADDED = "+13125550911"
 
 
@@ -56,11 +57,14 @@ class Shell:
     world: World
 
     def ocsd(self, *arguments: str) -> Said:
-        """A command as it is typed; COLUMNS, so that nothing is wrapped."""
-        done = subprocess.run(
-            [sys.executable, "-m", "ocsd.cli", *arguments],
-            capture_output=True, text=True, check=False, timeout=PATIENCE_S, env={**os.environ, "COLUMNS": "300"},
-        )  # fmt: skip
+        """A command as it is typed; COLUMNS, so that nothing is wrapped. Meanwhile the desktops answer pings."""
+        with ThreadPoolExecutor(1) as beside:
+            run = beside.submit(
+                subprocess.run, [sys.executable, "-m", "ocsd.cli", *arguments],
+                capture_output=True, text=True, check=False, timeout=PATIENCE_S, env={**os.environ, "COLUMNS": "300"},
+            )  # fmt: skip
+            self.world.until(f"{arguments} has ended", run.done)
+        done = run.result()
         assert "Traceback" not in done.stdout + done.stderr, done.stderr
         return Said(done.returncode, done.stdout, done.stderr)
 
