@@ -250,14 +250,14 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     """Silence after a greeting that is needed to call it a person (see ``human_probability``)."""
     sure_silence_ms: int = 400
     """The same when the model is sure that this is a person (``sure_probability``)."""
-    undecided_silence_ms: int = 900
+    undecided_silence_ms: int = 800
     """After so much silence nobody waits longer: a machine from ``undecided_probability`` on, else a person."""
-    undecided_probability: float = 0.95
-    human_probability: float = 0.82
+    undecided_probability: float = 0.96
+    human_probability: float = 0.75
     """P(machine) below this after a greeting and ``human_silence_ms``: a person."""
     sure_probability: float = 0.08
     """P(machine) below this: ``sure_silence_ms`` is silence enough."""
-    machine_probability: float = 0.988
+    machine_probability: float = 0.99
     """P(machine) from here on: a machine, at once."""
     revise_probability: float = 0.98
     """The same after the verdict was a person: speech that goes on shows a machine. Above 1.0: never revised so."""

@@ -224,8 +224,8 @@ def first_word(judge, p_machine, after_ms, verdict=None, end=110):
     [
         (0.01, (VerdictKind.HUMAN, 400)),
         (0.3, (VerdictKind.HUMAN, 500)),
-        (0.9, (VerdictKind.HUMAN, 900)),
-        (0.96, (VerdictKind.MACHINE, 900)),
+        (0.9, (VerdictKind.HUMAN, 800)),
+        (0.96, (VerdictKind.MACHINE, 800)),
         (0.995, (VerdictKind.MACHINE, 20)),
     ],
 )
