@@ -252,14 +252,14 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     """The same when the model is sure that this is a person (``sure_probability``)."""
     undecided_silence_ms: int = 800
     """After so much silence nobody waits longer: a machine from ``undecided_probability`` on, else a person."""
-    undecided_probability: float = 0.96
+    undecided_probability: float = 0.97
     human_probability: float = 0.75
     """P(machine) below this after a greeting and ``human_silence_ms``: a person."""
     sure_probability: float = 0.08
     """P(machine) below this: ``sure_silence_ms`` is silence enough."""
     machine_probability: float = 0.99
     """P(machine) from here on: a machine, at once."""
-    revise_probability: float = 0.98
+    revise_probability: float = 0.985
     """The same after the verdict was a person: speech that goes on shows a machine. Above 1.0: never revised so."""
     initial_silence_ms: int = 4500
     """Nothing heard for this long after connect: verdict SILENCE."""

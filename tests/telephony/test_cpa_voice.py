@@ -225,12 +225,12 @@ def first_word(judge, p_machine, after_ms, verdict=None, end=110):
         (0.01, (VerdictKind.HUMAN, 400)),
         (0.3, (VerdictKind.HUMAN, 500)),
         (0.9, (VerdictKind.HUMAN, 800)),
-        (0.96, (VerdictKind.MACHINE, 800)),
+        (0.975, (VerdictKind.MACHINE, 800)),
         (0.995, (VerdictKind.MACHINE, 20)),
     ],
 )
 def test_given_an_opinion_when_silence_grows_then_the_stage_that_fits_decides(p_machine, expected):
-    judge = judge_of(human_probability=0.75, undecided_probability=0.95, machine_probability=0.98)
+    judge = judge_of(human_probability=0.75, undecided_probability=0.97, machine_probability=0.99)
 
     assert first_word(judge, p_machine, 2000) == expected
 
