@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from telephony.contract import AnalysisSettings, VerdictKind
-from telephony.cpa.activity import Activity, Floats, Frames, Indices, SpeechTracker, level_dbfs
+from telephony.cpa.activity import Activity, Floats, Frames, Indices, Mask, SpeechTracker, level_dbfs
 from telephony.cpa.bursts import FRAME_S, Burst, BurstTracker
 from telephony.cpa.earlymedia import LOWEST_DBFS, SoundTracker
 from telephony.cpa.finding import NEVER, Finding
@@ -188,12 +188,15 @@ class Analyser:
                 self._collect(verdicts, channel, listener.evaluate(now, running, samples), now_s)
         return verdicts
 
+    def _questions(self, rows: Indices, frame: Frames, activity: Activity) -> Mask:
+        """About which of the channels ``rows`` the model is asked after this frame."""
+        since = np.where(activity.talking, frame - activity.start + 1, activity.quiet)
+        due = (since % MODEL_FRAMES == 0) & (activity.talking | (activity.quiet <= MODEL_PAUSE_FRAMES))
+        return due & self._judging[rows] & self._voice.heard(rows)
+
     def _ask_model(self, rows: Indices, frame: Frames, activity: Activity) -> None:
         """Tell the listeners how likely a machine is, where that is due; they judge it as their next event."""
-        since = np.where(activity.talking, frame - activity.start + 1, activity.quiet)
-        asked = (since % MODEL_FRAMES == 0) & self._judging[rows]
-        asked &= activity.talking | (activity.quiet <= MODEL_PAUSE_FRAMES)
-        asked &= self._voice.heard(rows)
+        asked = self._questions(rows, frame, activity)
         if not asked.any():
             return
         likely = self._model.probability(self._voice.features(rows, frame, activity, asked))

@@ -40,6 +40,7 @@ MOST_PITCHES: Final = 2
 SAME_PITCH_RATIO: Final = 0.03
 WAIT_FRAMES: Final = 14  # for a further tone, which belongs to the row or makes it a melody
 WAIT_PAGER_FRAMES: Final = 34  # for a pager's further beeps
+WAIT_CHIME_FRAMES: Final = 60  # for the speech that a chime announces
 WAIT_SIT_FRAMES: Final = 20  # for the next segment of a SIT, whose beginning may be lost
 WAIT_PLAN_FRAMES: Final = 60  # for the repeat of a call progress tone of that frequency
 WAIT_RINGBACK_FRAMES: Final = 320  # the same where nobody spoke: the longest pause of a ringback is 5 s
@@ -95,13 +96,13 @@ class BeepJudge:
     def __init__(self) -> None:
         self._row: list[Burst] = []
         self._spoilt = False
-        self._plan_tone = False
+        self._interrupted = False
         self._due = NEVER
 
     @property
     def pending(self) -> bool:
         """Whether bursts wait to be judged."""
-        return bool(self._row)
+        return bool(self._row) and not (self._spoilt or self._interrupted)
 
     @property
     def due_frame(self) -> int:
@@ -114,10 +115,12 @@ class BeepJudge:
 
         ``plan_tone``: its frequencies are those of a tone of the network; ``spoke``: speech was heard before it.
         """
+        if self._row and self._interrupted:
+            self._forget()
         if self._row and burst.begin_s - self._row[-1].finish_s > JOINED_GAP_S:
             self._forget()
         if not self._row:
-            self._spoilt = False
+            self._spoilt = self._interrupted = False
         fits = may_be_beep(burst)
         if not fits and not self._row:
             return
@@ -127,9 +130,10 @@ class BeepJudge:
             if not any(abs(one.hz - hz) <= SAME_PITCH_RATIO * hz for hz in pitches):
                 pitches.append(one.hz)
         self._spoilt |= not fits or len(self._row) > MOST_BEEPS or len(pitches) > MOST_PITCHES
-        self._plan_tone = plan_tone
         several = len(self._row) > 1 or burst.parts > 1
-        wait = WAIT_PAGER_FRAMES if several and not spoke else WAIT_FRAMES
+        wait = WAIT_FRAMES
+        if not spoke:
+            wait = WAIT_PAGER_FRAMES if several else WAIT_CHIME_FRAMES
         if plan_tone:
             wait = WAIT_PLAN_FRAMES if spoke else WAIT_RINGBACK_FRAMES
         elif carriers.is_cng(burst):
@@ -139,17 +143,20 @@ class BeepJudge:
         self._due = now + wait
 
     def speech_began(self) -> None:
-        """Who speaks after a tone of the network was called by it: that was no recording tone."""
-        if self._row and self._plan_tone:
-            self._forget()
+        """Something sounds on after the tone: then it was a chime or a note, or rang somebody up. Nothing records."""
+        self._interrupted = True
+
+    def speech_was_tone(self) -> None:
+        """It was but the next tone of the row."""
+        self._interrupted = False
 
     def take(self) -> tuple[Burst, Burst] | None:
         """First and last burst of the row, now due, when it is a recording tone."""
-        row, spoilt = self._row, self._spoilt
+        row, spoilt = self._row, self._spoilt or self._interrupted
         self._forget()
         if not row or spoilt or row[0].rise_db < RISE_DB or row[-1].fall_db < FALL_DB:
             return None
         return row[0], row[-1]
 
     def _forget(self) -> None:
-        self._row, self._due, self._plan_tone = [], NEVER, False
+        self._row, self._due, self._interrupted = [], NEVER, False

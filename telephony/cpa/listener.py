@@ -64,6 +64,7 @@ class Listener:
         self._sound_heard = False  # in early media, beside tones
         self._sound_start = NEVER
         self._told: set[VerdictKind] = set()  # of early media
+        self._talking = False
         self._guard = NEVER
         if connected:
             self.connect(0, settings)
@@ -89,6 +90,7 @@ class Listener:
             self._sound_start = start
             self._schedule(now)
             return []
+        self._talking = True
         self.greeting.speech_began(start)
         self.beep.speech_began()
         return self.evaluate(now)
@@ -98,12 +100,15 @@ class Listener:
         if not self.connected:
             self._sound_start = NEVER
             return []
+        self._talking = False
         self.greeting.speech_ended(spurt)
         return self.evaluate(now)
 
     def speech_was_tone(self) -> None:
         """The spurt under way turned out to be the beginning of a tone."""
         self._sound_start = NEVER
+        self._talking = False
+        self.beep.speech_was_tone()
         self.greeting.speech_was_tone()
 
     @property
@@ -206,6 +211,8 @@ class Listener:
         row = self.beep.take()
         if row is not None and self.tones.rang and self.tones.is_plan_tone(row[-1]) and not self.greeting.spoke:
             row = None  # the ringback, which stopped
+        if self._talking:
+            row = None  # a note
         if self.verdict is None and (found := self._tone_found(self.tones.partial_sit())):
             return found
         if row is None:

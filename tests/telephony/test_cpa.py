@@ -62,8 +62,8 @@ def test_given_a_recorded_greeting_when_it_ends_with_a_beep_then_machine_and_bee
     ]
 
     for name, verdicts in zip(MACHINE_CLIPS, analyse(audio), strict=True):
-        assert kinds(verdicts) == [VerdictKind.MACHINE, VerdictKind.BEEP], name
-        assert abs(verdicts[1].evidence["hz"] - 1000.0) < 10.0
+        assert kinds(verdicts)[-2:] == [VerdictKind.MACHINE, VerdictKind.BEEP], name
+        assert abs(verdicts[-1].evidence["hz"] - 1000.0) < 10.0
 
 
 def test_given_a_person_found_when_speech_goes_on_then_machine_revises():
@@ -170,7 +170,8 @@ def test_given_each_tone_plan_when_its_tones_play_then_their_kind(condition, con
     rng = np.random.default_rng(5)
     # Begins in the middle of a burst, as audio cut through does.
     audio = [
-        over_the_line(cadence(hz, cad, max(3.0, 2.2 * sum(cad)), modulated_hz=mod)[800:], rng, *condition) for _, hz, cad, mod, _ in cases
+        over_the_line(cadence(hz, cad, max(3.0, 2.2 * sum(cad)), modulated_hz=mod)[800:], rng, *condition)
+        for _, hz, cad, mod, _ in cases
     ]
     settings = [AnalysisSettings(tone_plan=name, timeguard_ms=30000) for name, *_ in cases]
 

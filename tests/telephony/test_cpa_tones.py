@@ -276,6 +276,39 @@ def test_given_what_is_no_recording_tone_when_heard_after_speech_then_no_beep():
     assert [VerdictKind.BEEP in kinds(v) for v in analyse(audio)] == [False] * len(others)
 
 
+def test_given_a_chime_before_speech_when_the_speech_follows_then_no_beep():
+    chime = np.concatenate([tone(0.4, 880.0), tone(0.5, 660.0)])
+    audio = [
+        over_the_line(
+            np.concatenate([silence(0.5), chime, silence(gap_s), clip("announcement"), silence(2)]),
+            np.random.default_rng(6),
+        )
+        for gap_s in (0.2, 0.6)
+    ]
+
+    assert [VerdictKind.BEEP in kinds(v) for v in analyse(audio)] == [False, False]
+
+
+def test_given_a_beep_and_nothing_else_when_answered_then_machine_and_beep():
+    audio = over_the_line(np.concatenate([silence(0.8), tone(0.5, 1000.0), silence(4)]), np.random.default_rng(6))
+
+    found = analyse([audio])[0]
+
+    assert kinds(found) == [VerdictKind.MACHINE, VerdictKind.BEEP]
+    assert found[1].evidence["beep_at_s"] == pytest.approx(0.8, abs=0.02)
+    assert found[1].evidence["beep_end_s"] == pytest.approx(1.3, abs=0.02)
+
+
+def test_given_songs_after_the_answer_when_they_play_then_no_fax_modem_pager_or_network_tone():
+    rng = np.random.default_rng(15)
+    audio = [poor_line(song(rng, 8.0), rng, 25.0) for _ in range(12)]
+
+    for plan in ("US", "DE"):
+        found = {str(k) for v in analyse(audio, AnalysisSettings(plan)) for k in kinds(v)}
+
+        assert not found & (FINAL_TONES | {"ringback"})
+
+
 # --- what sounds before the answer ----------------------------------------------------------------------------------
 
 
