@@ -192,7 +192,8 @@ class Analyser:
         """About which of the channels ``rows`` the model is asked after this frame."""
         since = np.where(activity.talking, frame - activity.start + 1, activity.quiet)
         due = (since % MODEL_FRAMES == 0) & (activity.talking | (activity.quiet <= MODEL_PAUSE_FRAMES))
-        return due & self._judging[rows] & self._voice.heard(rows)
+        asked: Mask = due & self._judging[rows] & self._voice.heard(rows)
+        return asked
 
     def _ask_model(self, rows: Indices, frame: Frames, activity: Activity) -> None:
         """Tell the listeners how likely a machine is, where that is due; they judge it as their next event."""

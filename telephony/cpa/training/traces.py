@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from telephony.contract import AnalysisSettings
 from telephony.cpa.activity import Activity, Frames, Indices
-from telephony.cpa.analyser import MODEL_FRAMES, MODEL_PAUSE_FRAMES, Analyser, VerdictData
+from telephony.cpa.analyser import Analyser, VerdictData
 from telephony.cpa.bursts import FRAME_S
 from telephony.cpa.corpus.wav import read_wav
 
@@ -97,9 +97,7 @@ class TracingAnalyser(Analyser):
         self.asked: list[tuple[Indices, npt.NDArray[np.float32], Frames, npt.NDArray[np.float32]]] = []
 
     def _ask_model(self, rows: Indices, frame: Frames, activity: Activity) -> None:
-        since = np.where(activity.talking, frame - activity.start + 1, activity.quiet)
-        asked = (since % MODEL_FRAMES == 0) & self._judging[rows] & self._voice.heard(rows)
-        asked &= activity.talking | (activity.quiet <= MODEL_PAUSE_FRAMES)
+        asked = self._questions(rows, frame, activity)
         if asked.any():
             features = self._voice.features(rows, frame, activity, asked)
             pause = np.where(activity.talking, 0.0, activity.quiet * FRAME_S)[asked].astype(np.float32)
