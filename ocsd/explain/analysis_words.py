@@ -5,6 +5,7 @@ from typing import Any, Final
 
 PHASES: Final = {"pre": "after the dial", "post": "after the answer"}
 MOST_TOLD: Final = 6
+LAST_TOLD: Final = 3
 
 
 def analysis_words(evidence: object) -> str:
@@ -18,9 +19,11 @@ def analysis_words(evidence: object) -> str:
     verdicts = cpa.get("verdicts")
     if not isinstance(verdicts, list) or not verdicts:
         return ""
-    told = [_told(verdict) for verdict in verdicts[:MOST_TOLD] if isinstance(verdict, Mapping)]
-    more = len(verdicts) - MOST_TOLD + int(cpa.get("left_out", 0))
-    return "heard " + "; ".join([*told, *([f"and {more} more"] if more > 0 else [])])
+    told = [_told(verdict) for verdict in verdicts if isinstance(verdict, Mapping)]
+    more = max(0, len(told) - MOST_TOLD) + int(cpa.get("left_out", 0))
+    if more:  # a long ringing: what decided the call comes last
+        told = [*told[:-LAST_TOLD][: MOST_TOLD - LAST_TOLD], f"{more} more", *told[-LAST_TOLD:]]
+    return "heard " + "; ".join(told)
 
 
 def _told(verdict: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ocsd.model.enums import CallResult
 from ocsd.sessions.attempt_steps import AttemptSteps
-from ocsd.sessions.outcome import PEOPLE
+from ocsd.sessions.outcome import PEOPLE, result_of_verdict
 from telephony.contract import Verdict, VerdictKind
 
 MOST_VERDICTS: Final = 24
@@ -53,7 +53,11 @@ class VerdictLog:
     left_out: int = 0
 
     def note(self, verdict: Verdict) -> None:
-        if len(self.verdicts) < MOST_VERDICTS:
+        """Information has MOST_VERDICTS places, what decides has more: a long ringing must not hide who answered."""
+        if any((known.kind, known.at_s) == (verdict.kind, verdict.at_s) for known in self.verdicts):
+            return  # told again at a restart
+        information = result_of_verdict(verdict.kind) is None
+        if len(self.verdicts) < (MOST_VERDICTS if information else 2 * MOST_VERDICTS):
             self.verdicts.append(verdict)
         else:
             self.left_out += 1

@@ -33,9 +33,11 @@ def test_given_evidence_without_verdicts_when_told_then_there_are_no_words(evide
 
 
 def test_given_a_network_that_says_it_again_and_again_when_told_then_the_rest_is_counted():
-    words = analysis_words({"cpa": {"verdicts": [RINGBACK] * (MOST_TOLD + 2), "left_out": 5}})
+    words = analysis_words({"cpa": {"verdicts": [*[RINGBACK] * (MOST_TOLD + 1), PERSON], "left_out": 5}})
 
-    assert words.endswith("; and 7 more")
+    assert "; 7 more; " in words
+    assert words.count("ringback") == MOST_TOLD - 1
+    assert words.endswith("human 0.8 s after the answer (short greeting), 0.5 s after speech")
 
 
 def test_given_a_test_call_when_history_is_asked_then_it_says_what_was_heard_said_lost_and_recorded(database):
