@@ -54,7 +54,7 @@ def finished_attempt(
         statements=tuple(statements),
         requests=tuple(requests),
         person=person_of(machine, task.host.clock),
-        verified=context.verified,
+        verified=machine.verified,
         agent_result=machine.said,
         lost_waiting_for=lost_waiting_for(machine, context.heard),
     )

@@ -215,7 +215,7 @@ class AttemptSteps:
         """The conversation is over; the record is closed now, or when the desktop is done with it."""
         self.marks.setdefault("released", now_s)
         self.marks["agent_released"] = now_s
-        asked = self.verified and self.said is None
+        asked = self.verified and self.verdict is not None and self.said is None
         if self.record_closed or self.processed or not (self.demanded or asked):
             closing = () if self.record_closed else (Do.CLOSE_RECORD,)
             self.closed()

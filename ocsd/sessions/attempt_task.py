@@ -77,7 +77,8 @@ class AttemptTask:
         self.context = context
         self.machine = machine
         self.machine.plan_of = partial(host.call_action, self)
-        self.machine.verified = context.verified
+        # Nothing listens to the calls of designated agents: there is no verdict for them to verify.
+        self.machine.verified = context.verified and machine.designated_agent is None
         self.leg: Leg | None = None
         self.channel: Channel | None = None
         self.second = SecondLeg(host.telephony, host.media, self.post)

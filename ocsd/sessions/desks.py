@@ -370,7 +370,7 @@ class Desks:
                 optimize_goal=session.settings.optimize_goal,
                 processing_at=task.context.processing_at,
                 times=task.times(),
-                verified=task.context.verified,
+                verified=task.machine.verified,
                 fields=self._config.format_of_list(self._config.calling_list_by_dbid(record.list_dbid)).fields,
             )
         )

@@ -230,6 +230,25 @@ async def test_given_a_scheduled_call_when_the_agent_makes_it_then_the_handle_st
         assert w.database.claims == {}
 
 
+async def test_given_test_calls_when_an_agent_makes_one_itself_then_there_is_no_analysis_to_verify(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, {number(1): TALKER}, options=["call-result-feedback = 1000"]) as w, w.daemon() as daemon:
+        w.add_callback(1, 10.0, "agent1")
+        desktop = await daemon.log_in("agent1", ready=False)
+        await daemon.start()
+        handle = await daemon.scheduled("agent1")
+        await desktop.ask(Request="RequestMakeCall", UserData={"GSW_RECORD_HANDLE": handle}, ReferenceID=31)
+        await daemon.until_talking("agent1")
+
+        assert "GSW_CALL_RESULT_FEEDBACK" not in desktop.last("EventEstablished")["UserData"]
+        await daemon.until(lambda: desktop.has("EventReleased"))
+        await desktop.about("RecordProcessed", handle, GSW_CALL_RESULT=33)
+        await daemon.until(lambda: not daemon.session.attempts)
+        (attempt,) = w.database.attempts.values()
+        assert not attempt.finished.verified
+
+
 @pytest.mark.parametrize(
     ("pairs", "error"),
     [

@@ -197,6 +197,16 @@ def test_given_a_test_call_of_a_site_that_demands_record_processed_when_nothing_
     assert machine.record_status is RecordStatus.STALE
 
 
+def test_given_a_chosen_call_on_which_nothing_was_heard_when_it_ends_then_no_agent_is_asked():
+    # Such as a designated agent's, adopted after a restart.
+    machine = AttemptMachine(AttemptRules(analysis=False), 0.0)
+    machine.verified = True
+    for event in (RINGS, Answered(), AgentReserved("a"), AgentAnswered(), ReleaseRequested()):
+        machine.on(event, 2.0)
+
+    assert machine.state is AttemptState.FINISHED
+
+
 def test_given_a_test_call_when_the_agent_has_spoken_during_it_then_nobody_is_asked_again():
     machine = AttemptMachine(AttemptRules(), 0.0)
     machine.verified = True
@@ -269,6 +279,26 @@ def test_given_nothing_heard_when_it_is_told_then_there_is_nothing_and_too_much_
         log.note(verdict(VerdictKind.RINGBACK, float(index), connected=False))
 
     assert (len(log.document(machine)["verdicts"]), log.document(machine)["left_out"]) == (MOST_VERDICTS, 3)
+
+
+def test_given_a_network_that_rings_for_ever_when_somebody_answers_then_who_it_was_is_kept_all_the_same():
+    machine, _ = driven(RINGS, Answered(), Heard(VerdictKind.HUMAN, connected=True, speech_end_s=2.5))
+    log = VerdictLog()
+    for index in range(MOST_VERDICTS + 3):
+        log.note(verdict(VerdictKind.RINGBACK, index / 100.0, connected=False))
+    log.note(verdict(VerdictKind.HUMAN, 2.75, speech_end_s=2.5))
+
+    found = log.document(machine)
+
+    assert (found["decided"], found["cause"], found["left_out"]) == ("human", "because", 3)
+
+
+def test_given_a_verdict_that_is_told_again_at_a_restart_when_it_is_noted_then_it_counts_once():
+    log = VerdictLog()
+    log.note(verdict(VerdictKind.HUMAN, 2.75, speech_end_s=2.5))
+    log.note(verdict(VerdictKind.HUMAN, 2.75))
+
+    assert [one.speech_end_s for one in log.verdicts] == [2.5]
 
 
 @pytest.mark.parametrize(
