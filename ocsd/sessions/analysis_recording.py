@@ -80,6 +80,8 @@ class AnalysisRecording:
         self._path = ""
         self._goes_on = adopted and context.recorded
         self._noted = True
+        self._to_keep: list[CpdRecording] = []
+        """Told by the media server, and not kept yet: the call may end while the database is slow."""
 
     async def begin(self, channel: Channel) -> None:
         """With the analysis; asked again at the answer, the recording of the early media goes on."""
@@ -106,13 +108,21 @@ class AnalysisRecording:
             self._noted = True
         if event.error:
             log.warning("recording.failed", path=event.path, why=event.error)
-        await self._keep(noted(event, self._context.attempt_id, self._clock))
+        self._to_keep.append(noted(event, self._context.attempt_id, self._clock))
+        await self._keep_all()
+
+    async def _keep_all(self) -> None:
+        """Cancelled, `wait` does the rest; what is kept twice is kept once."""
+        while self._to_keep:
+            await self._keep(self._to_keep[0])
+            del self._to_keep[0]
 
     async def wait(self, channel: Channel) -> None:
         """The channel is closed: its last events are still to come, the end of the recording among them."""
-        if self._noted and not self._goes_on:
-            return
         with trio.move_on_after(WAIT_LIMIT_S):
+            await self._keep_all()
+            if self._noted and not self._goes_on:
+                return
             async for event in channel.events:
                 if isinstance(event, RecordingFinished):
                     await self.finished(event)

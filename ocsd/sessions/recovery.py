@@ -168,16 +168,17 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
     # The plane is asked last: from here to the adoption nothing is awaited that could make its answer old.
     legs = {leg.leg_id: leg for leg in telephony.live_legs()}
     channels = {channel.channel_id: channel for channel in media.live_channels()}
-    open_ends: list[tuple[OpenAttempt, Remains, Chain, bool]] = []
+    open_ends: list[tuple[OpenAttempt, Remains, Chain, bool, bool]] = []
     for attempt in attempts:
         chain, withdrawn = chains[attempt.attempt_id]
         session = campaigns.sessions.get(attempt.campaign_group_dbid)
-        task = None
+        task, verified = None, False
         remains = Remains(legs.get(attempt.leg_id), channels.get(f"{attempt.leg_id}-rtp"))
         if session is not None:
             context = session.context_of(attempt, chain)
             context.withdrawn = withdrawn
             remains = remains_of(context, legs, channels)
+            verified = context.verified and remains.verdict is not None
             task = _adopt(attempt, remains, context, session, telephony, media)
             if task is None:
                 session.not_adopted(context)
@@ -186,10 +187,10 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             adopted += 1
             log.info("attempt.adopted", attempt_id=attempt.attempt_id, state=task.machine.state.name)
         else:
-            open_ends.append((attempt, remains, chain, withdrawn))
-    for attempt, remains, chain, withdrawn in open_ends:
+            open_ends.append((attempt, remains, chain, withdrawn, verified))
+    for attempt, remains, chain, withdrawn, verified in open_ends:
         try:
-            await _settle(campaigns, attempt, remains, chain, withdrawn)
+            await _settle(campaigns, attempt, remains, chain, withdrawn, verified=verified)
         except StoreUnavailable:
             raise
         except Exception:
@@ -209,7 +210,9 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
     return Recovered(adopted, given_up, returned)
 
 
-async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, chain: Chain, withdrawn: bool) -> None:
+async def _settle(
+    campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, chain: Chain, withdrawn: bool, *, verified: bool
+) -> None:
     connected = attempt.connected_at is not None or remains.agent_id is not None
     result: int
     result, interrupted = settled(connected, remains)
@@ -245,6 +248,7 @@ async def _settle(campaigns: Campaigns, attempt: OpenAttempt, remains: Remains, 
             agent_id=attempt.agent_id or remains.agent_id,
             owner=owner,
             interrupted=interrupted,
+            verified=verified,
             agent_result=attempt.desktop_result,
             updates=attempt.desktop_updates,
             treatment_dbid=decision.treatment_dbid or None,
@@ -356,7 +360,7 @@ def _adopt(
     machine.said = attempt.desktop_result
     if channel is not None and channel.verdict is not None:
         # Its figures went with the daemon that heard them.
-        connected_by_then = leg is not None and leg.answered_at_s is not None
+        connected_by_then = remains.verdict is not None
         context.heard.note(
             Verdict(channel.channel_id, channel.verdict, "told at a restart", channel.verdict_at_s, connected_by_then)
         )

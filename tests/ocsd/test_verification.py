@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -14,8 +15,9 @@ from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import AttemptTimes, CpdRecording
 from ocsd.protocols.desktop import UpdateCallCompletionStats
 from ocsd.recordings import delete_before, keep_retention
-from ocsd.sessions.analysis_recording import attempt_of, path_of
-from ocsd.sessions.attempt import AttemptState, CallPlan
+from ocsd.sessions.analysis_recording import AnalysisRecording, attempt_of, path_of
+from ocsd.sessions.attempt import AttemptRules, AttemptState, CallPlan
+from ocsd.sessions.clock import SystemClock
 from ocsd.sessions.verification import Verification
 from telephony.contract import RecordingFinished, VerdictKind
 from telephony.contract_audio import continued_path
@@ -475,3 +477,51 @@ async def test_given_a_test_call_when_the_daemon_dies_after_the_agents_word_then
         ended = finished(w)
         assert (ended.verified, ended.agent_result) == (True, CallResult.ANSWERING_MACHINE)
         assert ended.evidence["cpa"]["decided"] == "human"
+
+
+async def test_given_a_test_call_that_ends_without_a_daemon_when_one_starts_then_the_agents_word_counts(
+    autojump_clock, tmp_path
+):
+    talks = CallScript(ring_s=2.0, talk_s=10.0, verdict_s=1.0)
+    async with world(tmp_path, [talks], options=ALL_VERIFIED) as w:
+        async with w.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+            (attempt_id,) = daemon.session.attempts
+            said = UpdateCallCompletionStats(
+                101, attempt_id, CAMPAIGN, changes={"call_result": int(CallResult.ANSWERING_MACHINE)}
+            )
+            await daemon.desks.received(daemon.desktops["agent1"], said)
+            await trio.sleep(1.0)
+            daemon.kill()
+        await trio.sleep(12.0)
+        async with w.daemon() as daemon:
+            await daemon.until(lambda: not daemon.session.attempts)
+
+        ended = finished(w)
+        assert (ended.verified, ended.agent_result, ended.cpa_verdict) == (True, CallResult.ANSWERING_MACHINE, "human")
+
+
+# --- a call that ends while its recording is being noted -----------------------------------------------------------
+
+
+async def test_given_a_slow_database_when_the_call_ends_then_its_recording_is_noted_all_the_same(autojump_clock):
+    kept = []
+
+    async def keep(recording):
+        await trio.sleep(1.0)
+        kept.append(recording.path)
+
+    says, events = trio.open_memory_channel(1)
+    says.close()
+    context = SimpleNamespace(attempt_id=4711, guid="0123456789ab", recorded=True)
+    recording = AnalysisRecording(context, AttemptRules(), SystemClock(), keep)
+    path = path_of("2026-03-03", 4711, "0123456789ab")
+    with trio.move_on_after(0.5):  # the attempt's own tasks are cancelled with its end
+        await recording.finished(RecordingFinished("c", path, 3.0, "ab", 9))
+    assert kept == []
+
+    await recording.wait(SimpleNamespace(events=events))
+    await events.aclose()
+
+    assert kept == [path]
