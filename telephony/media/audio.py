@@ -75,6 +75,11 @@ class ChannelAudio:
         self.log: list[tuple[str, str]] = []
         """Lines for the server's log, (event name, what); whoever reads them empties the list."""
 
+    @property
+    def finishing(self) -> bool:
+        """Whether closed channels are still to be reported: their recordings are being finished."""
+        return bool(self._leaving)
+
     # --- channels -----------------------------------------------------------------------------------------------
 
     def opened(self, channel: Channel) -> None:

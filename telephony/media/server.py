@@ -126,7 +126,8 @@ class MediaServer:
             if self._control.is_connected:
                 self._control.send([self._snapshot()])
         # Second legs of calls that are still here are let in, so that nobody who waits is left without an agent.
-        if self._plane.counts()[0] == 0:
+        # The end of the last one is told only when its recordings are on disk.
+        if self._plane.counts()[0] == 0 and not self._plane.audio.finishing:
             self.stopping = True
 
     def _snapshot(self) -> wire.MediaSnapshot:

@@ -562,6 +562,27 @@ def test_given_a_call_when_recorded_then_it_holds_exactly_what_was_said_and_hear
     bob.close()
 
 
+def test_given_a_server_that_is_drained_when_its_last_call_was_recorded_then_its_end_is_told_first(server):
+    daemon = Daemon(server.path)
+    phones = call(daemon)
+    daemon.send(wire.StartRecording("alice", "last.wav"))
+    for _ in range(5):
+        phones[0].hear()
+    server.process.send_signal(signal.SIGUSR1)
+    daemon.expect(wire.MediaSnapshot, capacity=0)
+    daemon.send(wire.CloseChannel("bob"), wire.CloseChannel("alice"))
+
+    daemon.expect(wire.ChannelClosed, channel_id="alice")
+    (ended,) = [event for event in daemon.seen if isinstance(event, RecordingFinished)]
+    assert (ended.path, ended.error) == ("last.wav", "")
+    assert daemon.at_end()
+    server.process.communicate(timeout=LIMIT_S)
+    assert server.process.returncode == 0
+    daemon.close()
+    for phone in phones:
+        phone.close()
+
+
 def test_given_a_consent_tone_when_recorded_then_both_sides_hear_it(server, folders):
     daemon = Daemon(server.path)
     alice, bob = call(daemon)
