@@ -342,6 +342,9 @@ class ChannelSnapshot(msgspec.Struct, frozen=True, tag=True):
     recordings: tuple[RecordingSnapshot, ...] = ()
     digits: DetectDigits | None = None
     comfort_dbfs: float = 0.0
+    payload_type: int = 0
+    event_payload_type: int = 101
+    """Both as in `SetRemote`."""
 
 
 class MediaSnapshot(msgspec.Struct, frozen=True, tag=True):

@@ -207,7 +207,7 @@ class MediaChannel:
             return [CloseChannel(self.channel_id)]
         commands: list[msgspec.Struct] = []
         remote, analysis = self.wanted.remote, self.wanted.analysis
-        if remote is not None and (now is None or (remote.host, remote.port) != (now.remote_host, now.remote_port)):
+        if remote is not None and (now is None or remote != remote_of(now)):
             commands.append(remote)
         if analysis is not None and (now is None or not now.analysing):
             commands.append(analysis)
@@ -235,6 +235,18 @@ class MediaChannel:
             # Known to the server, but no recording any more: it never began.
             commands.append(self.wanted.recordings[path])
         return commands
+
+
+def remote_of(found: ChannelSnapshot) -> SetRemote:
+    """
+    Where the server sends a channel's packets now, and as what.
+
+    That may be another port than SDP named, learned from what came from there. To be told again what SDP said changes
+    nothing at the server.
+    """
+    return SetRemote(
+        found.channel_id, found.remote_host, found.remote_port, found.payload_type, found.event_payload_type
+    )
 
 
 def peer_wanted(wanted: Wanted) -> str:

@@ -40,7 +40,6 @@ from telephony.contract import (
     PromptFinished,
     RecordingFinished,
     Role,
-    SetRemote,
     StartAnalysis,
     StartRecording,
     Unbridge,
@@ -48,7 +47,7 @@ from telephony.contract import (
 )
 from telephony.link import Link, LinkLost, open_link
 from telephony.media_channel import MediaChannel as MediaChannel
-from telephony.media_channel import groups, peer_found, peer_wanted, verdict_of
+from telephony.media_channel import groups, peer_found, peer_wanted, remote_of, verdict_of
 
 RECOVERY_LIMIT_S: Final = 15.0
 """People do not stay on a silent line for longer."""
@@ -137,7 +136,7 @@ class MediaClient:
         channel.host = self._link.snapshot.host
         channel.opened.set()
         if found.remote_port:
-            channel.wanted.remote = SetRemote(channel_id, found.remote_host, found.remote_port)
+            channel.wanted.remote = remote_of(found)
         if found.analysing:
             channel.wanted.analysis = StartAnalysis(channel_id, connected=True)
         channel.wanted.bridged_to = found.bridged_to

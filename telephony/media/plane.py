@@ -288,6 +288,8 @@ class MediaPlane:
             bool(self._analyser.analysing[channel.row]),
             channel.verdict,
             channel.verdict_at_s,
+            payload_type=int(self._mixer.payload_type[channel.row]),
+            event_payload_type=int(self._mixer.event_type[channel.row]),
         )
 
     def counts(self) -> tuple[int, int, int]:

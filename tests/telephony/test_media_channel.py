@@ -212,6 +212,10 @@ async def test_given_a_daemon_that_takes_over_when_it_adopts_then_it_knows_what_
             recordings=(recording,),
             comfort_dbfs=-60.0,
             digits=DetectDigits("a"),
+            remote_host="127.0.0.1",
+            remote_port=4000,
+            payload_type=8,
+            event_payload_type=97,
         ),
         ChannelSnapshot("b", 30002),
     )
@@ -223,6 +227,7 @@ async def test_given_a_daemon_that_takes_over_when_it_adopts_then_it_knows_what_
         assert await server.heard(1) == [StopRecording("a", "")]
         wanted = a.wanted
 
+    assert wanted.remote == SetRemote("a", "127.0.0.1", 4000, 8, 97), "the law that its far end asked for"
     assert wanted.joined == Join("a", "b", Role.LISTEN)
     assert wanted.comfort == Comfort("a", -60.0)
     assert wanted.digits == DetectDigits("a")

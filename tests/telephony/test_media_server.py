@@ -543,6 +543,14 @@ def test_given_a_bridged_channel_when_analysis_is_asked_then_refused(plane):
         call.phone.close()
 
 
+def test_given_payload_types_when_a_new_daemon_connects_then_the_snapshot_has_them(plane):
+    plane.command(wire.OpenChannel("a"), 1.0)
+    assert plane.command(wire.SetRemote("a", "127.0.0.1", 4000, 8, 97), 1.0) == []
+
+    (found,) = plane.snapshot().channels
+    assert (found.remote_port, found.payload_type, found.event_payload_type) == (4000, 8, 97)
+
+
 def test_given_hold_when_the_remote_is_taken_away_then_nothing_is_sent(plane):
     call = Call(plane, "held", 1.0)
     plane.tick(1.0)
