@@ -28,6 +28,12 @@ TALK_S = 5.0
 TALK_CV = 0.12
 SHORTEST_TALK_SHARE = 0.6
 """Of the mean: the agents' habits vary so little that none is planned shorter."""
+MIDDLE_AFTER_S = 1.5
+"""By then who is connected has heard the agent."""
+SURE_OF_S = 1.0
+"""So much of a conversation in its middle is still to come, whatever its length."""
+NEWS_S = 0.4
+"""An answer that took longer than this is asked for again."""
 WRAP_S = 1.0
 RING_SCALE = 0.2
 AGENTS = 6
@@ -60,15 +66,29 @@ class Campaign:
         return float(self.site.statistics().get(name) or 0)
 
     def await_conversations(self, count: int) -> None:
-        """Until so many people have been talking for a second and more."""
+        """
+        Until so many people have been talking for a second and more, and one of them is in the middle of it.
+
+        In the middle: long enough connected to have heard the agent, and not about to say goodbye even if it is one of
+        the shortest. Without that all of them may be over when the caller does what it waited for: the journal learns
+        of an end a little later than the people.
+        """
+        middle_s = MIDDLE_AFTER_S, SHORTEST_TALK_SHARE * self.talk_s - SURE_OF_S
+        assert middle_s[0] < middle_s[1], "conversations are too short to meet anybody in the middle of one"
+        in_middle = "connected_at BETWEEN now() - make_interval(secs => {1}) AND now() - make_interval(secs => {0})"
         query = (
-            "SELECT count(*) FROM ocsd.attempt"
+            f"SELECT (count(*) >= {count} AND count(*) FILTER (WHERE {in_middle.format(*middle_s)}) > 0)::integer"
+            " FROM ocsd.attempt"
             " WHERE finished_at IS NULL AND agent_released_at IS NULL AND connected_at < now() - interval '1.3 s'"
         )
-        eventually(
-            f"{count} conversations",
-            lambda: self.count(query) >= count and self.figure("agents_talking") >= count,
-        )
+
+        def talking() -> bool:
+            if self.figure("agents_talking") < count:
+                return False
+            asked_s = time.monotonic()
+            return self.count(query) == 1 and time.monotonic() - asked_s < NEWS_S  # older news tell of the past
+
+        eventually(f"{count} conversations", talking)
 
     def await_calls(self, calls: int) -> None:
         """Until the journal holds that many attempts."""

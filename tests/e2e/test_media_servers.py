@@ -22,7 +22,7 @@ def two_servers(text: str) -> str:
 
 
 def test_given_two_media_servers_when_one_the_daemon_and_the_other_go_then_nothing_is_lost_and_nobody_is_cut():
-    with campaign(mix=ANSWERED, talk_s=6.0, edit=two_servers) as run:
+    with campaign(mix=ANSWERED, talk_s=8.0, edit=two_servers) as run:
         run_dir = run.folder / "run"
         pids = launcher.server_pids(run_dir)
         assert {"media-0", "media-1"} < pids.keys()
