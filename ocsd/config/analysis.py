@@ -107,12 +107,17 @@ def analysis_plan(configuration: Configuration, group: CampaignGroup, trunk: Tru
 def analysis_settings(configuration: Configuration, group: CampaignGroup, trunk: Trunk, plan: str) -> AnalysisSettings:
     """What the media server is told: the level of recognition, and what the options change of it."""
     found = recognition(configuration, group, trunk)
+    level = LEVELS.get(found, LEVELS[opt.POSITIVE_AM_DETECTION])
     changed: dict[str, float] = {}
     for name, option in THRESHOLDS.items():
         if (value := lookup(configuration, option, group=group, trunk=trunk)) >= 0:
             changed[name] = value
+    if (machine := changed.get("machine_probability", 0.0)) > level.machine_probability:
+        # Who wants to be surer of a machine wants that after a long silence too: the doubt left shrinks alike.
+        doubt = (1.0 - machine) / (1.0 - level.machine_probability)
+        changed["undecided_probability"] = 1.0 - (1.0 - level.undecided_probability) * doubt
     return msgspec.structs.replace(
-        LEVELS.get(found, LEVELS[opt.POSITIVE_AM_DETECTION]),
+        level,
         tone_plan=plan,
         detect_machine=found != opt.NO_AM_DETECTION,
         detect_tones=True,

@@ -108,8 +108,9 @@ CPA_SURE_PROBABILITY: Final = Option(
 )  # fmt: skip
 CPA_MACHINE_PROBABILITY: Final = Option(
     "cpa-machine-probability", -1.0, ACGT, TakesEffect.NEXT_ATTEMPT,
-    "From this probability of a machine on it is one, without waiting for its greeting to end. Higher: fewer people "
-    "are taken for machines, more machines reach agents; 1.01: only a recording tone makes a machine." + _BY_LEVEL,
+    "From this probability of a machine on it is one, without waiting for its greeting to end; the one needed after a "
+    "long silence rises with it. Higher: fewer people are taken for machines, more machines reach agents; 1.01: before "
+    "a verdict only a recording tone makes a machine." + _BY_LEVEL,
     minimum=-1, maximum=1.01, ours=True,
 )  # fmt: skip
 CPA_REVISE_PROBABILITY: Final = Option(

@@ -111,6 +111,17 @@ def test_given_a_threshold_of_a_campaign_when_a_call_is_planned_then_exactly_tha
             assert getattr(found, other) == getattr(AnalysisSettings(), other)
 
 
+@pytest.mark.parametrize(("wanted", "undecided"), [(0.9, 1.0), (0.995, 0.5), (1.0, 0.0), (1.01, 0.0)])
+def test_given_more_certainty_of_machines_when_a_call_is_planned_then_a_long_silence_needs_more_too(wanted, undecided):
+    default = AnalysisSettings()
+    doubt = 1.0 - settings(campaign={"cpa-machine-probability": wanted}).undecided_probability
+
+    if wanted > 1.0:
+        assert doubt < 0.0  # no probability is that high: only a recording tone makes a machine
+    else:
+        assert doubt == pytest.approx(undecided * (1.0 - default.undecided_probability))
+
+
 def test_given_minus_one_on_a_group_when_a_call_is_planned_then_its_level_holds_again():
     strict = recognised("accurate_am_detection") | {"cpa-human-silence": -1}
 
