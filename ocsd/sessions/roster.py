@@ -237,6 +237,13 @@ class Roster:
             if seat.state is AgentState.READY and agent_id not in self.left
         ]
 
+    def free(self, group: int) -> list[str]:
+        """Agents who are ready, stay, and are given to calls of this campaign group (DBID) now."""
+        rank_of = self.line.ranks(group)
+        return [
+            agent_id for agent_id, _ in self.ready() if agent_id not in self.leaving and rank_of(agent_id) is not None
+        ]
+
     @property
     def people_waiting(self) -> int:
         return self.line.count(self)

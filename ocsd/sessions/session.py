@@ -410,7 +410,8 @@ class Session:
         """What the list's treatments, as they are configured now, do to a call on which this was found."""
         chain = self.supply.live(task.context.chain) or task.context.chain
         plan = call_plan(self.planner, chain, task.context, call_result, self.clock.utc())
-        return self.verification.plan(task.context, call_result, plan, self.roster, self.clock.now_s())
+        now_s = self.clock.now_s()
+        return self.verification.plan(task.context, call_result, plan, self.roster, now_s, self.group.dbid)
 
     async def note_recording(self, recording: CpdRecording) -> None:
         """A recording that cannot be noted is deleted with the others of its day; the call is worth more."""

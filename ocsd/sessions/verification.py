@@ -38,21 +38,31 @@ class Verification:
     _granted: dict[int, bool] = field(default_factory=dict)
 
     def plan(
-        self, context: AttemptContext, call_result: CallResult, plan: CallPlan | None, roster: Roster, now_s: float
+        self,
+        context: AttemptContext,
+        call_result: CallResult,
+        plan: CallPlan | None,
+        roster: Roster,
+        now_s: float,
+        group: int = 0,
     ) -> CallPlan | None:
-        """The call action for what analysis has found: the treatment's, or an agent for a machine to be verified."""
+        """
+        The call action for what analysis has found: the treatment's, or an agent for a machine to be verified.
+
+        ``group``: DBID of the campaign group, whose share of the agents counts.
+        """
         if call_result is not CallResult.ANSWERING_MACHINE or not context.verified:
             return plan
         if plan is not None and plan.action is CallAction.CONNECT:
             return plan
         if context.attempt_id not in self._granted:
-            self._granted[context.attempt_id] = self._grant(context.analysis.machines_per_hour, roster, now_s)
+            self._granted[context.attempt_id] = self._grant(context.analysis.machines_per_hour, roster, now_s, group)
         return CallPlan(CallAction.CONNECT) if self._granted[context.attempt_id] else plan
 
-    def _grant(self, per_hour: int, roster: Roster, now_s: float) -> bool:
+    def _grant(self, per_hour: int, roster: Roster, now_s: float, group: int) -> bool:
         while self._hour and self._hour[0] <= now_s - HOUR_S:
             self._hour.popleft()
-        if len(self._hour) >= per_hour or roster.people_waiting or not roster.ready():
+        if len(self._hour) >= per_hour or roster.people_waiting or not roster.free(group):
             self.spared += 1
             return False
         self._hour.append(now_s)

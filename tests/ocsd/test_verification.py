@@ -18,6 +18,7 @@ from ocsd.recordings import delete_before, keep_retention
 from ocsd.sessions.analysis_recording import AnalysisRecording, attempt_of, path_of
 from ocsd.sessions.attempt import AttemptRules, AttemptState, CallPlan
 from ocsd.sessions.clock import SystemClock
+from ocsd.sessions.roster import AgentSeat, AgentState, Roster
 from ocsd.sessions.verification import Verification
 from telephony.contract import RecordingFinished, VerdictKind
 from telephony.contract_audio import continued_path
@@ -137,14 +138,14 @@ class Agents:
     """As much of a roster as is asked."""
 
     waiting: int = 0
-    free: int = 1
+    ready: int = 1
 
     @property
     def people_waiting(self) -> int:
         return self.waiting
 
-    def ready(self):
-        return [("a", None)] * self.free
+    def free(self, _group):
+        return ["a"] * self.ready
 
 
 TWO_AN_HOUR = AnalysisPlan("positive_am_detection", None, machines_per_hour=2)
@@ -170,7 +171,7 @@ TREATED = CallPlan(CallAction.PLAY_MESSAGE, message="m.wav")
         (Call(), CallResult.FAX, Agents(), False),
         (Call(), CallResult.ANSWER, Agents(), False),
         (Call(), CallResult.ANSWERING_MACHINE, Agents(waiting=1), False),
-        (Call(), CallResult.ANSWERING_MACHINE, Agents(free=0), False),
+        (Call(), CallResult.ANSWERING_MACHINE, Agents(ready=0), False),
     ],
 )
 def test_given_a_call_when_a_machine_could_be_verified_then_only_where_it_costs_no_person_anything(
@@ -200,8 +201,22 @@ def test_given_a_machine_that_was_given_when_asked_again_then_it_is_the_same_ans
 def test_given_a_treatment_that_connects_machines_anyway_when_one_is_verified_then_it_is_not_counted():
     one, connects = Verification(), CallPlan(CallAction.CONNECT, treatment_dbid=7)
 
-    assert one.plan(Call(), CallResult.ANSWERING_MACHINE, connects, Agents(free=0), 0.0) is connects
+    assert one.plan(Call(), CallResult.ANSWERING_MACHINE, connects, Agents(ready=0), 0.0) is connects
     assert (one.given, one.spared) == (0, 0)
+
+
+def test_given_agents_who_leave_or_are_not_given_to_the_group_when_a_machine_is_verified_then_not_by_them():
+    roster = Roster([AgentSeat("leaves", "1"), AgentSeat("others", "2"), AgentSeat("ours", "3")])
+    for seat in roster.seats.values():
+        seat.enter(AgentState.READY, 0.0)
+    roster.leave_soon("leaves", 0.0)
+    roster.line.ranks = lambda group: lambda agent_id: None if (group, agent_id) == (7, "others") else 0
+    one = Verification()
+
+    assert roster.free(7) == ["ours"]
+    assert one.plan(Call(1), CallResult.ANSWERING_MACHINE, None, roster, 0.0, 7) == CallPlan(CallAction.CONNECT)
+    roster.seats["ours"].enter(AgentState.NOT_READY, 0.0)
+    assert one.plan(Call(2), CallResult.ANSWERING_MACHINE, None, roster, 0.0, 7) is None
 
 
 # --- recordings in sessions -----------------------------------------------------------------------------------------
