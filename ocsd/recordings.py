@@ -61,10 +61,12 @@ def delete_before(folder: Path, before: datetime) -> list[str]:
     """
     Delete recordings, with what lies beside them, that were last changed before an aware time; at most MOST_AT_ONCE.
 
-    Returns their paths below ``folder``. Folders of days that are empty then go too. Raises OSError.
+    Returns their paths below ``folder``. Folders of days that are empty then go too. A file that cannot be deleted is
+    logged and keeps no other from being deleted; OSError for folders that cannot be read.
     """
     limit_s = before.timestamp()
     gone: list[str] = []
+    refused: list[str] = []
     top = folder / FOLDER
     if not top.is_dir():
         return gone
@@ -72,15 +74,22 @@ def delete_before(folder: Path, before: datetime) -> list[str]:
         left = False
         with os.scandir(day) as found:
             for entry in found:
-                old = entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < limit_s
-                if not old or len(gone) >= MOST_AT_ONCE:
+                try:
+                    old = entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < limit_s
+                    if not old or len(gone) >= MOST_AT_ONCE:
+                        left = True
+                        continue
+                    os.unlink(entry.path)
+                except OSError as error:
+                    refused.append(f"{entry.path}: {error.strerror}")
                     left = True
                     continue
-                os.unlink(entry.path)
                 if entry.name.endswith(".wav"):
                     gone.append(f"{FOLDER}/{day.name}/{entry.name}")
         if not left and day.stat().st_mtime < limit_s + 86_400.0:
             _remove_if_empty(day)
+    if refused:
+        log.warning("recordings.files_not_deleted", files=len(refused), first=refused[0])
     return gone
 
 

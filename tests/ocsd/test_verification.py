@@ -3,10 +3,12 @@
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from ocsd.config.analysis import AnalysisPlan
 from ocsd.lists.recordings import RecordingRows
@@ -444,6 +446,24 @@ def test_given_recordings_of_several_ages_when_deleted_then_only_old_ones_of_our
 
 def test_given_no_folder_when_old_recordings_are_deleted_then_there_are_none(tmp_path):
     assert delete_before(tmp_path / "nowhere", BEFORE) == []
+
+
+def test_given_a_file_that_cannot_be_deleted_when_old_ones_go_then_the_others_go_all_the_same(tmp_path, monkeypatch):
+    stays = put(tmp_path, "cpd/2026-02-01/1-a.wav", days_old=3)
+    goes = put(tmp_path, "cpd/2026-02-02/2-a.wav", days_old=3)
+    unlink = os.unlink
+
+    def refusing(path):
+        if Path(path) == stays:
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path)
+
+    monkeypatch.setattr("ocsd.recordings.os.unlink", refusing)
+    with capture_logs() as logs:
+        assert delete_before(tmp_path, BEFORE) == ["cpd/2026-02-02/2-a.wav"]
+
+    assert (stays.exists(), goes.exists()) == (True, False)
+    assert [(entry["event"], entry["files"]) for entry in logs] == [("recordings.files_not_deleted", 1)]
 
 
 async def test_given_the_database_away_when_recordings_grow_old_then_it_is_tried_again(monkeypatch, tmp_path):
