@@ -23,6 +23,7 @@ from ocsd.config.objects import Configuration
 from ocsd.cpa.manifest import MANIFEST
 from ocsd.model.enums import CallResult
 from ocsd.model.errors import StoreUnavailable
+from telephony.contract import VerdictKind
 
 Connection = psycopg.Connection[Any]
 
@@ -60,6 +61,7 @@ _FOUND: Final = """
     WHERE r.error = '' AND a.finished_at IS NOT NULL AND a.answered_at IS NOT NULL
       AND a.started_at >= %(since)s AND a.started_at < %(until)s
       AND (%(campaign)s::int IS NULL OR a.campaign_dbid = %(campaign)s)
+      AND a.agent_id IS NOT NULL  -- a result that an application has set without an agent says nothing of the sound
       AND (a.agent_result IS NOT NULL OR %(talked)s::float8 IS NOT NULL)
     ORDER BY a.attempt_id, r.path
     """
@@ -97,7 +99,9 @@ class Labelled:
             except ValueError:
                 label = None
             return None if label is None else (label, "agent")
-        if talked_s is not None and self.talked_s is not None and self.talked_s >= talked_s:
+        # An agent may listen to a long greeting: what was taken for a machine is a person only by the agent's word.
+        machine = self.verdict == str(VerdictKind.MACHINE)
+        if talked_s is not None and self.talked_s is not None and self.talked_s >= talked_s and not machine:
             return "human", "conversation"
         return None
 

@@ -214,6 +214,8 @@ def test_given_labelled_recordings_when_exported_then_whole_ones_come_with_the_t
                 file.write_bytes(b"not what was recorded")
             if number == 7:
                 file.unlink()
+        attempt(conn, 9, agent_result=9, agent=None)  # an application's word: nobody has heard the call
+        recorded(conn, tmp_path / "rec", 9, b"wav")
         found = labelled(conn, NOW - timedelta(days=1), NOW + timedelta(days=1), 7, 20.0)
         by_agents = labelled(conn, NOW - timedelta(days=1), NOW + timedelta(days=1), 7, None)
 
@@ -236,6 +238,13 @@ def test_given_a_conversation_when_the_agent_has_said_otherwise_then_that_goes_b
     one = Labelled("p", "", NOW, 1, 7, 8, NOW, None, 9, "human", True, None, 60.0)
 
     assert one.label(20.0) == ("machine", "agent")
+
+
+@pytest.mark.parametrize(("verdict", "label"), [("human", ("human", "conversation")), ("machine", None)])
+def test_given_a_long_conversation_when_a_machine_was_heard_then_it_is_nobodys_proof_of_a_person(verdict, label):
+    one = Labelled("p", "", NOW, 1, 7, 8, NOW, None, None, verdict, True, None, 60.0)
+
+    assert one.label(20.0) == label
 
 
 def test_given_a_recording_that_begins_in_the_call_when_exported_then_it_is_left_out(tmp_path):
