@@ -152,7 +152,8 @@ class Recorder:
         self._free = list(range(slots - 1, -1, -1))
         self._fill = np.zeros(slots, dtype=np.intp)
         self._rows = np.zeros(slots, dtype=np.intp)
-        self._active: Indices = np.empty(0, dtype=np.intp)
+        self._active: Indices | None = None
+        """Slots in use, ascending; None: to be listed anew, once for all that begin or end in a tick."""
         self._by_slot: dict[int, _Running] = {}
         self._waiting: dict[int, _Ended] = {}
         self._number = 0
@@ -211,7 +212,7 @@ class Recorder:
         slot = self._free.pop()
         self._by_slot[slot] = _Running(self._number, slot, row, command, now_s, command.channel_id)
         self._rows[slot], self._fill[slot] = row, 0
-        self._list_active()
+        self._active = None
         about = {
             "number": self._number,
             "path": command.path,
@@ -238,10 +239,7 @@ class Recorder:
     def _forget(self, one: _Running) -> None:
         del self._by_slot[one.slot]
         self._free.append(one.slot)
-        self._list_active()
-
-    def _list_active(self) -> None:
-        self._active = np.array(sorted(self._by_slot), dtype=np.intp)
+        self._active = None
 
     def pending(self, channel_id: str) -> bool:
         """Whether a recording of the channel is still to be reported."""
@@ -290,13 +288,15 @@ class Recorder:
         """
         if self._folder is None:
             return self._due
-        if len(self._active):
+        if self._by_slot:
             self._capture(frames, sent_rows, sent)
         self._pump(now_s)
         due, self._due = self._due, RecordingTick()
         return due
 
     def _capture(self, frames: Samples, sent_rows: Indices, sent: Samples) -> None:
+        if self._active is None:
+            self._active = np.array(sorted(self._by_slot), dtype=np.intp)
         slots = self._active
         rows, at = self._rows[slots], self._fill[slots]
         self._block[slots, at, :, 0] = frames[rows]

@@ -36,6 +36,9 @@ MAX_GAP_RANGES: Final = 200
 FINISHERS: Final = 4
 """Recordings brought to the disk at the same time: when a campaign stops, hundreds end together."""
 
+WITHOUT_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What file systems answer that know no hard links (link(2))."""
+
 NICENESS: Final = 5
 _CHUNK_BYTES: Final = 1 << 18
 _SILENCE: Final = bytes(32000)
@@ -64,7 +67,7 @@ class Recording:
 
     @property
     def part(self) -> Path:
-        return self.final.with_name(self.final.name + PART)
+        return _part_of(self.final)
 
     @property
     def frame_bytes(self) -> int:
@@ -141,12 +144,17 @@ class Writer:
             # Held until it is finished, so that no other writer repairs it meanwhile.
             fcntl.flock(recording.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._write_all(recording, wire.wav_header(0, recording.channels))
-            # Not flushed: it only tells a repair what this is.
-            write_sidecar(final, {"file": final.name, **_description(about), "complete": False}, flush=False)
-            os.rename(fresh, recording.part)
+            name_it(fresh, recording.part)
         except OSError:
             os.close(recording.fd)
             fresh.unlink(missing_ok=True)
+            raise
+        try:
+            # Not flushed: it only tells a repair what this is.
+            write_sidecar(final, {"file": final.name, **_description(about), "complete": False}, flush=False)
+        except OSError:
+            recording.part.unlink(missing_ok=True)
+            os.close(recording.fd)
             raise
         return recording
 
@@ -254,7 +262,7 @@ def complete(recording: Recording, interrupted: bool) -> dict[str, Any]:
             "complete": True,
         },
     )
-    os.rename(recording.part, recording.final)
+    name_it(recording.part, recording.final)
     _sync_folder(recording.final.parent)
     return answer
 
@@ -273,7 +281,7 @@ def repair(part: Path, folder: Path) -> str:
             part.unlink()
             return "was empty"
         final = part.with_name(part.name.removesuffix(PART))
-        while os.path.lexists(final):
+        while os.path.lexists(final) or (_part_of(final) != part and os.path.lexists(_part_of(final))):
             final = final.with_name(final.stem + "~repaired.wav")
         recording = Recording(0, _described(part) | {"channels": channels}, final, fd, channels)
         recording.frames = (os.fstat(fd).st_size - wire.WAV_HEADER_BYTES) // recording.frame_bytes
@@ -282,6 +290,28 @@ def repair(part: Path, folder: Path) -> str:
     finally:
         os.close(fd)
     return f"repaired as {final.relative_to(folder)}"
+
+
+def _part_of(final: Path) -> Path:
+    return final.with_name(final.name + PART)
+
+
+def name_it(path: Path, name: Path) -> None:
+    """
+    Rename a file, and never over another one: `os.rename` would, whatever was looked up before.
+
+    Raises OSError.
+    """
+    try:
+        os.link(path, name)
+    except OSError as error:
+        if error.errno not in WITHOUT_LINKS:
+            raise
+        if os.path.lexists(name):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+        os.rename(path, name)
+    else:
+        os.unlink(path)
 
 
 def _description(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -172,6 +172,40 @@ def test_given_a_name_that_exists_when_asked_then_refused_and_the_old_file_stays
     assert (tmp_path / "a.wav").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_given_another_server_that_takes_the_name_meanwhile_when_asked_then_refused_and_its_recording_stays(
+    tmp_path, monkeypatch, links
+):
+    theirs = tmp_path / "a.wav.part"
+
+    def write(fd, data):
+        theirs.write_bytes(b"theirs")  # between the look for the name and taking it
+        return os.write(fd, data)
+
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    harness = Harness(tmp_path, write)
+    harness.start()
+
+    assert harness.answer()["error"] == "File exists"
+    assert theirs.read_bytes() == b"theirs"
+    assert list(tmp_path.iterdir()) == [theirs], "nothing of ours is left"
+
+
+def test_given_a_part_that_waits_for_repair_when_another_would_take_its_name_then_both_stay(tmp_path):
+    for name in ("a", "a~repaired"):
+        (tmp_path / f"{name}.wav.part").write_bytes(recording_wire.wav_header(0, 1) + name[-1:].encode() * 320)
+    (tmp_path / "a.wav").write_bytes(b"old")
+    for part in sorted(tmp_path.glob("*.part")):
+        repair(part, tmp_path)
+
+    ends = {path.name: path.read_bytes()[-1:] for path in tmp_path.glob("*.wav")}
+    assert ends == {"a.wav": b"d", "a~repaired.wav": b"d", "a~repaired~repaired.wav": b"a"}
+
+
 def test_given_a_link_that_leads_outside_when_written_through_then_refused(tmp_path):
     inside, outside = tmp_path / "in", tmp_path / "out"
     inside.mkdir()
