@@ -28,6 +28,9 @@ MODEL_PAUSE_FRAMES = 150
 """After a pause so long it is not asked any more: nothing changes until somebody talks again."""
 
 
+DURATIONS = ("timeguard_ms", "human_silence_ms", "sure_silence_ms", "undecided_silence_ms", "initial_silence_ms")
+
+
 @dataclass(frozen=True, slots=True)
 class VerdictData:
     """
@@ -83,7 +86,7 @@ class Analyser:
         """
         if not 0 <= channel < len(self._listeners):
             raise ValueError(f"channel {channel} is not in 0..{len(self._listeners) - 1}")
-        for name in ("timeguard_ms", "human_silence_ms", "initial_silence_ms"):
+        for name in DURATIONS:
             if getattr(settings, name) < FRAME_S * 1000:
                 raise ValueError(f"{name} must be at least 20, got {getattr(settings, name)}")
         listener = Listener(settings, connected)

@@ -17,7 +17,7 @@ BEEP_HZ: Final = (385.0, 2150.0)
 
 BEEP_S: Final = (0.05, 3.2)
 SINGLE_SHARE: Final = 0.80  # of the energy, in one line: 10 dB of noise leaves 0.91, a square wave's harmonics 0.83
-DUAL_SHARE: Final = 0.88
+DUAL_SHARE: Final = 0.85
 BEEP_SPREAD_HZ: Final = 5.0
 DUAL_SPREAD_HZ: Final = 8.0
 CLEAR_SHARE: Final = 0.9
@@ -29,11 +29,13 @@ VOICE_S: Final = 0.13
 VOICE_PAIR_S: Final = 0.25
 LOW_PAIR_S: Final = 0.2
 HIGHEST_PITCH_HZ: Final = 420.0
+ALONE_DB: Final = 20.0  # no part of a word
 RISE_DB: Final = 6.0
 FALL_DB: Final = 3.5
 """A recording tone begins and ends in silence, or fades into it: 10 dB of noise leave 10 dB of step."""
 
 BEEP_FILL_RATIO: Final = 0.7
+INTERRUPTED_GAP_S: Final = 0.2  # a shorter gap in which something sounded was a lost packet, or a fading tone
 JOINED_GAP_S: Final = 0.35  # within a row of beeps
 MOST_BEEPS: Final = 8
 MOST_PITCHES: Final = 2
@@ -69,7 +71,8 @@ def may_be_beep(burst: Burst) -> bool:
         return False
     shares = [line.share for line in burst.lines]
     if burst.code in (SINGLE_TONE, DUAL_TONE) and (not shares or burst.line_share >= SINGLE_SHARE):
-        if burst.hz < VOICE_HZ and burst.duration_s < VOICE_S:
+        alone = min(burst.rise_db, burst.fall_db) >= ALONE_DB
+        if burst.hz < VOICE_HZ and burst.duration_s < VOICE_S and not alone:
             return False
         clear = burst.hz >= VOICE_HZ and bool(shares) and shares[0] >= CLEAR_SHARE
         return burst.spread_hz <= (CLEAR_SPREAD_HZ if clear else BEEP_SPREAD_HZ)
@@ -115,8 +118,12 @@ class BeepJudge:
 
         ``plan_tone``: its frequencies are those of a tone of the network; ``spoke``: speech was heard before it.
         """
-        if self._row and self._interrupted:
+        gap_s = burst.begin_s - self._row[-1].finish_s if self._row else 0.0
+        if self._interrupted and gap_s > INTERRUPTED_GAP_S:
             self._forget()
+        self._interrupted = False
+        if self._row and self._row[-1].begin_s == burst.begin_s:
+            self._row.pop()  # the same burst, which lost packets had cut short
         if self._row and burst.begin_s - self._row[-1].finish_s > JOINED_GAP_S:
             self._forget()
         if not self._row:
@@ -153,8 +160,10 @@ class BeepJudge:
     def take(self) -> tuple[Burst, Burst] | None:
         """First and last burst of the row, now due, when it is a recording tone."""
         row, spoilt = self._row, self._spoilt or self._interrupted
+        while row and row[0].rise_db < RISE_DB:
+            row = row[1:]
         self._forget()
-        if not row or spoilt or row[0].rise_db < RISE_DB or row[-1].fall_db < FALL_DB:
+        if not row or spoilt or row[-1].fall_db < FALL_DB:
             return None
         return row[0], row[-1]
 
