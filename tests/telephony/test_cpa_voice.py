@@ -349,3 +349,9 @@ def test_given_an_own_model_when_it_says_machine_then_so_does_the_analyser():
 
     assert [v.kind for _, v in found] == [VerdictKind.MACHINE]
     assert found[0][1].evidence["p_machine"] == pytest.approx(0.999)
+
+
+@pytest.mark.parametrize("name", ["sure_silence_ms", "undecided_silence_ms", "human_silence_ms"])
+def test_given_a_silence_of_nothing_when_starting_then_value_error(name):
+    with pytest.raises(ValueError, match=name):
+        Analyser(1).start(0, msgspec.structs.replace(SETTINGS, **{name: 0}), connected=True)

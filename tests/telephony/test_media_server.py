@@ -150,7 +150,7 @@ def test_given_a_greeting_under_analysis_when_a_new_daemon_asks_again_then_what_
     phone = phones(daemon, "called")
     daemon.send(wire.StartAnalysis("called", True))
     greeting = clip("machine_reached")
-    middle = round(1.8 * 8000)  # too early for a verdict, and what follows would by itself pass for a person
+    middle = round(1.8 * 8000)  # too early for a verdict
     phone.talk(line(silence(0.2), greeting[:middle]))
     second = Daemon(server.path)
     second.send(wire.StartAnalysis("called", True))
@@ -159,7 +159,7 @@ def test_given_a_greeting_under_analysis_when_a_new_daemon_asks_again_then_what_
     verdict = second.expect(wire.Verdict, channel_id="called")
     second.close()
 
-    assert verdict.kind is VerdictKind.MACHINE
+    assert verdict.evidence["greeting_s"] > (len(greeting) - 0.4 * 8000) / 8000
 
 
 def test_given_busy_in_early_media_when_analysed_then_busy(daemon, phones):
