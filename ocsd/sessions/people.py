@@ -22,7 +22,7 @@ def person_of(machine: AttemptMachine, clock: Clock) -> PersonFound | None:
     if "abandoned" in machine.marks:
         return PersonFound(at, None)
     if machine.bridged:
-        if machine.adopted:
+        if machine.adopted and (machine.verdict is None or machine.found_person):
             # The daemon before us connected them; of the greeting nobody knows any more, and it had the same limits.
             return PersonFound(at, 0.0)
         wait_s = max(0.0, machine.marks["agent_answered"] - machine.person_at_s)
@@ -34,11 +34,11 @@ def person_left(result: CallResult, *, connected: bool, answered: bool, at: date
     """
     The same of an attempt that start-up settles without taking it over.
 
-    Answered, and nobody can tell by whom or what became of it: that counts against us. ``at``: when it was answered,
-    as well as that is known.
+    Answered, and nobody can tell by whom or what became of it: that counts against us. ``result``: as analysis left it,
+    whatever an agent has said. ``at``: when it was answered, as well as that is known.
     """
     if connected:
-        return PersonFound(at, 0.0)
+        return PersonFound(at, 0.0) if result is CallResult.ANSWER else None  # else a call action connected a machine
     if result is CallResult.DROPPED or (result is CallResult.STALE and answered):
         return PersonFound(at, None)
     return None

@@ -53,6 +53,7 @@ class Machine:
     person_at_s: float | None = 1000.0
     marks: dict[str, float] = field(default_factory=dict)
     found_person: bool = True
+    verdict: VerdictKind | None = None
     designated_agent: str | None = None
     adopted: bool = False
     plan: object = None
@@ -157,6 +158,7 @@ def test_given_a_person_when_asked_then_the_wait_is_told(machine, expected):
         Machine(person_at_s=None),
         bridged(designated_agent="agent1"),
         bridged(found_person=False),  # a call action connects machines
+        bridged(found_person=False, verdict=VerdictKind.MACHINE, adopted=True),
         Machine(plan=object(), state=AttemptState.FINISHED),  # heard a message, as a call action asked for
     ],
 )
@@ -172,6 +174,7 @@ def test_given_nobody_who_waited_for_an_agent_when_asked_then_nobody_counts(mach
         (CallResult.STALE, False, True, PersonFound(NOON, None)),
         (CallResult.STALE, False, False, None),
         (CallResult.ANSWERING_MACHINE, False, True, None),
+        (CallResult.ANSWERING_MACHINE, True, True, None),
         (CallResult.NO_ANSWER, False, False, None),
     ],
 )
