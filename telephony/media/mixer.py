@@ -340,10 +340,12 @@ class Mixer:
             row = step.row
             if step.ended:
                 self.keys_sent.append((row, step.ended))
-            if step.packet is None or not self.sending[row]:
+            if step.packet is None:
                 continue
             if step.packet.marker:
                 self._key_timestamp[row] = int(self.timestamp[row])
+            if not self.sending[row]:  # on hold: the key is held in vain
+                continue
             at = int(np.searchsorted(rows, row))
             out[at] = 0
             source[at] = _KEYS

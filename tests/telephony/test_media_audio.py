@@ -1,5 +1,7 @@
 """Commands about a channel's audio: over real sockets, and the plane driven by hand where time matters."""
 
+import socket
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -254,10 +256,23 @@ ids = st.sampled_from(["a", "b", "c", "", "nobody"])
 numbers = st.one_of(st.floats(), st.sampled_from([0.0, -50.0, 1.0, 15.0]))
 times_ms = st.one_of(st.integers(-(10**9), 10**9), st.just(100))
 texts = st.one_of(st.text(max_size=12), st.sampled_from(["drop", "ringback", "tone", "5", "x.wav", "de", "a" * 5000]))
+hosts = st.one_of(st.just("127.0.0.1"), st.just("127.0.0.1"), st.just("0.0.0.0"), texts)
+# Nobody listens on the discard port.
+remotes = st.builds(
+    wire.SetRemote,
+    ids,
+    hosts,
+    st.one_of(st.just(9), st.just(9), st.integers(-1, 70000)),
+    st.one_of(st.just(0), st.just(8), st.integers(-1, 300)),
+    st.one_of(st.just(101), st.just(0), st.integers(-1, 300)),
+)
+keys = st.builds(wire.SendDigits, ids, st.just("15"), st.just(100), st.just(60), st.booleans())
 commands = st.one_of(
+    remotes,
+    remotes,
+    keys,
     st.builds(wire.OpenChannel, ids),
     st.builds(wire.CloseChannel, ids),
-    st.builds(wire.SetRemote, ids, texts, st.integers(-1, 70000), st.integers(-1, 300), st.integers(-1, 300)),
     st.builds(wire.Bridge, ids, ids),
     st.builds(wire.Unbridge, ids),
     st.builds(wire.Join, ids, ids, st.sampled_from(list(Role))),
@@ -278,11 +293,30 @@ def test_given_any_commands_when_obeyed_then_each_is_answered_or_done_and_the_se
     for i, command in enumerate(history):
         for event in plane.command(command, float(i)):
             assert wire.encode_frame(event)
-        for event in plane.tick(float(i)):
-            assert wire.encode_frame(event)
+        for k in range(2):
+            for event in plane.tick(i + k / 50):
+                assert wire.encode_frame(event)
     assert wire.encode_frame(plane.snapshot())
     talks = plane._mixer.conversations
     assert all(plane._rows[row] is not None for row in np.nonzero(talks.talks)[0])
+
+
+def test_given_a_key_that_begins_on_hold_when_the_hold_ends_then_the_rest_of_it_is_sent(plane):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+        phone.bind(("127.0.0.1", 0))
+        there, hold = [wire.SetRemote("a", "127.0.0.1", port) for port in (phone.getsockname()[1], 0)]
+        for command in (there, wire.SendDigits("a", "5"), hold):
+            assert plane.command(command, 0.0) == []
+        plane.tick(0.02)
+        plane.command(there, 0.03)
+        events = [event for i in range(2, 12) for event in plane.tick(i / 50)]
+        phone.setblocking(False)
+        packets = [phone.recv(2048) for _ in range(6)]
+
+    assert events == [wire.DigitsSent("a", "5")]
+    pressed = [packet for packet in packets if packet[1] & 0x7F == 101]
+    assert [packet[12] for packet in pressed] == [5] * 6
+    assert len({packet[4:8] for packet in pressed}) == 1, "all packets of a key carry the time it began"
 
 
 def test_given_a_closed_channel_when_its_row_is_used_again_then_nothing_of_it_is_left(plane):
