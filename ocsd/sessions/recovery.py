@@ -31,7 +31,7 @@ from ocsd.model.enums import CallResult, ContactInfoType, RecordStatus, RecordTy
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import AttemptTimes, CallingRecord, Chain, ChainChange, FinishedAttempt, OpenAttempt
 from ocsd.sessions.analysis_recording import attempt_of, noted
-from ocsd.sessions.attempt import SAFETY_MARGIN_S, AttemptMachine, AttemptState, Do, Heard
+from ocsd.sessions.attempt import SAFETY_MARGIN_S, Answered, AttemptMachine, AttemptState, Do, Heard
 from ocsd.sessions.attempt_events import Cancelled, PendingCallback, Withdrawn
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.campaigns import Campaigns
@@ -399,14 +399,15 @@ def _adopt(
         return task
     if connected or leg is None or leg.state is LegState.ENDED or channel is None:
         return None
-    if answered_at_s is not None:
+    if answered_at_s is not None and not rules.analysis:
+        machine.state = AttemptState.ALERTING
+        task.post(Answered(answered_at_s))  # nobody listens: who answered waits since then
+    elif answered_at_s is not None:
         machine.marks["answered"] = answered_at_s
         machine.sip_status = 200
         machine.state = AttemptState.ANALYSING
         machine.deadline_s = now_s + rules.timeguard_s + SAFETY_MARGIN_S
-        if not rules.analysis:
-            task.post(Heard(VerdictKind.TIMEGUARD, connected=True, speech_end_s=answered_at_s))
-        elif remains.verdict is not None:
+        if remains.verdict is not None:
             # Reached while nobody listened. Act on it first, before anything else is heard.
             task.post(Heard(remains.verdict, connected=True, speech_end_s=channel.verdict_at_s))
         elif attempt.answered_at is None or not channel.analysing:

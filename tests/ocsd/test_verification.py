@@ -514,6 +514,25 @@ async def test_given_a_test_call_when_the_daemon_dies_after_the_agents_word_then
         assert ended.evidence["cpa"]["decided"] == "human"
 
 
+async def test_given_no_progress_detection_when_the_daemon_dies_after_the_answer_then_no_verdict_is_made_up(
+    autojump_clock, tmp_path
+):
+    options = 'call_answer_type_recognition = "no_progress_detection"'
+    slow = CallScript(ring_s=1.5, talk_s=60.0)
+    async with world(tmp_path, [PERSON], phones=slow, options=options) as w:
+        async with w.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: AttemptState.CONNECTING in daemon.states())
+            daemon.kill()
+        async with w.daemon() as daemon:
+            await daemon.until(lambda: not daemon.session.attempts)
+
+        ended = finished(w)
+        assert (ended.call_result, ended.cpa_verdict) == (CallResult.DROPPED, None)
+        assert (ended.times.cpd_completed_at, ended.lost_waiting_for) == (None, "agent")
+        assert ended.person is not None
+
+
 async def test_given_a_test_call_that_ends_without_a_daemon_when_one_starts_then_the_agents_word_counts(
     autojump_clock, tmp_path
 ):
