@@ -50,6 +50,10 @@ LABEL: Final = MappingProxyType(
 )
 """Labels of a manifest by the call results that agents send; others say nothing about what was heard."""
 
+FOLDER_MODE: Final = 0o750
+FILE_MODE: Final = 0o640
+"""As the media server makes its own: voices are not for everybody who has an account."""
+
 LATE_S: Final = 0.25
 """A recording begins with the 20 ms after the daemon has heard of the answer."""
 
@@ -153,7 +157,7 @@ def export(
     campaigns = {one.dbid: one.name for one in configuration.campaigns}
     trunks = {one.dbid: one for one in configuration.trunks}
     told = Exported(Counter(), Counter())
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     with _manifest(folder) as manifest:
         for done, one in enumerate(found, start=1):
             seen(done, len(found))
@@ -199,6 +203,7 @@ def _copied(source: Path, target: Path, sha256: str) -> str:
     except FileNotFoundError:
         return "file is gone"
     shutil.copyfile(source, target)
+    target.chmod(FILE_MODE)
     return ""
 
 

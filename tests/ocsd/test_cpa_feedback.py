@@ -230,6 +230,8 @@ def test_given_labelled_recordings_when_exported_then_whole_ones_come_with_the_t
         ("2-abcdefab.wav", "machine", "post", "DE", 10.0),
         ("3-abcdefab.wav", "human", "post", "DE", 10.0),
     ]
+    assert {entry.path.stat().st_mode & 0o007 for entry in entries} == {0}  # voices: not for everybody
+    assert (tmp_path / "out").stat().st_mode & 0o007 == 0
     assert [entry.path.read_bytes() for entry in entries] == [b"wav", b"wavwav", b"wavwavwav"]
     assert "+1" not in (tmp_path / "out" / "manifest.jsonl").read_text()
 
