@@ -91,7 +91,7 @@ the called party was not reached. A status or cause that names a reason of its o
 RESULT_OF_VERDICT: Final = MappingProxyType(
     {
         VerdictKind.HUMAN: CallResult.ANSWER,
-        # The manual: when the time guard runs out the call counts as answered.
+        # The manual ends the analysis with call_timeguard_timeout and says no more: in doubt it is a person.
         VerdictKind.TIMEGUARD: CallResult.ANSWER,
         VerdictKind.MACHINE: CallResult.ANSWERING_MACHINE,
         VerdictKind.FAX: CallResult.FAX,
