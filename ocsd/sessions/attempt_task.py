@@ -37,6 +37,7 @@ from telephony.contract import (
     PromptFinished,
     RecordingFinished,
     Verdict,
+    VerdictKind,
 )
 
 log = structlog.get_logger()
@@ -267,7 +268,10 @@ class AttemptTask:
                     # What an adopted channel heard before the answer was early media, whatever the report says.
                     connected = event.connected and event.at_s >= self.machine.marks.get("answered", 0.0)
                     self.context.heard.note(msgspec.structs.replace(event, connected=connected))
-                    self.post(machine_events.Heard(event.kind, connected, event.speech_end_s))
+                    # Reached while the media server was out of reach, it comes late and without the greeting's end:
+                    # the person has waited since the verdict at least.
+                    since_s = event.at_s if event.kind is VerdictKind.HUMAN else 0.0
+                    self.post(machine_events.Heard(event.kind, connected, event.speech_end_s or since_s))
                 case PromptFinished() if event.prompt != self._prompt:
                     pass  # it made place for the one that plays now
                 case PromptFinished():

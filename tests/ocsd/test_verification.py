@@ -22,7 +22,7 @@ from ocsd.sessions.attempt import AttemptRules, AttemptState, CallPlan
 from ocsd.sessions.clock import SystemClock
 from ocsd.sessions.roster import AgentSeat, AgentState, Roster
 from ocsd.sessions.verification import Verification
-from telephony.contract import RecordingFinished, VerdictKind
+from telephony.contract import RecordingFinished, Verdict, VerdictKind
 from telephony.contract_audio import continued_path
 from telephony.fake import CallScript
 from tests.ocsd.list_worlds import GROUP, LIST, NOON_UTC, MemoryWorld, PostgresWorld, result_of
@@ -579,3 +579,24 @@ async def test_given_a_slow_database_when_the_call_ends_then_its_recording_is_no
     await events.aclose()
 
     assert kept == [path]
+
+
+# --- a verdict that comes late --------------------------------------------------------------------------------------
+
+
+async def test_given_a_verdict_reached_while_the_media_server_was_away_when_it_comes_then_the_wait_began_with_it(
+    autojump_clock, tmp_path
+):
+    slow = CallScript(ring_s=2.0, talk_s=60.0, verdict_s=30.0)
+    async with world(tmp_path, [slow]) as w, w.daemon() as daemon:
+        await trio.sleep(1.0)
+        await daemon.dial("agent1")
+        await daemon.until(lambda: AttemptState.ANALYSING in daemon.states())
+        await trio.sleep(3.0)
+        (channel,) = w.media.channels.values()
+        reached_s = w.clock.now_s() - 1.5
+        channel.report(Verdict(channel.channel_id, VerdictKind.HUMAN, "reached meanwhile", reached_s, True))
+        await daemon.until(lambda: AttemptState.ANALYSING not in daemon.states())
+        (task,) = daemon.session.attempts.values()
+
+        assert task.machine.person_at_s == pytest.approx(reached_s)
