@@ -54,7 +54,12 @@ class WriterProcess:
 
     def __init__(self, folder: Path) -> None:
         commands, self.commands_fd = os.pipe2(os.O_CLOEXEC)
-        self.replies_fd, replies = os.pipe2(os.O_CLOEXEC)
+        try:
+            self.replies_fd, replies = os.pipe2(os.O_CLOEXEC)
+        except OSError:  # no descriptors left; it is tried again, and must not take more of them each time
+            os.close(commands)
+            os.close(self.commands_fd)
+            raise
         for fd in (self.commands_fd, self.replies_fd):
             os.set_blocking(fd, False)
         with suppress(OSError):  # the usual 64 KiB do as well; more waits in memory

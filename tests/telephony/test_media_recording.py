@@ -470,6 +470,22 @@ def test_given_a_writer_that_cannot_work_when_recording_is_asked_then_it_ends_wi
     line.recorder.close()
 
 
+def test_given_no_descriptors_left_when_a_writer_is_to_start_then_none_is_kept(tmp_path, monkeypatch):
+    made, pipe2 = [], os.pipe2
+
+    def second_fails(flags):
+        if made:
+            raise OSError(errno.EMFILE, "Too many open files")
+        made.extend(pipe2(flags))
+        return tuple(made)
+
+    monkeypatch.setattr(os, "pipe2", second_fails)
+    with pytest.raises(OSError, match="Too many"):
+        recording.WriterProcess(tmp_path)
+
+    assert [fd for fd in made if Path(f"/proc/self/fd/{fd}").exists()] == []
+
+
 def test_given_two_writers_of_one_folder_when_one_starts_then_it_leaves_the_others_recordings_alone(tmp_path, line):
     line.start()
     line.tick(10)
