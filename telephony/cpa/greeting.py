@@ -8,7 +8,8 @@ speech that goes on puts it right. So the judge speaks in stages, the cheap ones
     silence of sure_silence      and P(machine) < sure_probability --> HUMAN
     silence of human_silence     and P(machine) < human_probability -> HUMAN
     silence of undecided_silence: P(machine) < undecided_probability -> HUMAN, else MACHINE
-    after HUMAN: more speech     and P(machine) >= revise_probability -> MACHINE (revises)
+    after HUMAN: more speech, soon, and P(machine) >= revise_probability -> MACHINE (revises)
+    a word too short for all this, and then nothing ----------------> HUMAN, where SILENCE would be said
 
 The probability (`telephony.cpa.forest`) is told every 100 ms while somebody talks and in the pauses after. Without one
 (machines are not to be told apart) speech and then silence is a person, and so is speech that does not end.
@@ -22,11 +23,17 @@ from telephony.cpa.bursts import FRAME_S
 from telephony.cpa.finding import NEVER, REVISABLE, Judgement
 
 MIN_SPEECH_FRAMES: Final = 6  # 120 ms: a shorter sound is a click or a breath; "hi" is voiced for 200 ms
+MIN_WORD_FRAMES: Final = 4
+"""80 ms: "si?" on a line that cuts its consonants. If nothing follows, nobody but a person said it."""
+
 MIN_MACHINE_FRAMES: Final = 30
 """0.6 s of talk before a machine may be found by its voice: who says less may be anybody."""
 
 MIN_REVISION_FRAMES: Final = 50
 """1 s of it after a verdict for a person: "hello? hello?" again is no recording."""
+
+RESUME_FRAMES: Final = 100
+"""A recording that pauses goes on within 2 s; who speaks again later asks whether anybody is there."""
 
 LONG_TALK_FRAMES: Final = 130
 """2.6 s of speech: where machines are not told apart, a person is there without waiting for the end."""
@@ -49,6 +56,7 @@ class GreetingJudge:
         self._talking_since: int | None = None
         self._voiced = 0
         self._p_machine: float | None = None
+        self._word_end = -1
         self.speech_end_frame = -1
         """End of the last greeting that counted; -1 when there was none."""
 
@@ -77,6 +85,7 @@ class GreetingJudge:
         self._settings = settings
         self._origin = frame
         self._p_machine = None
+        self._word_end = -1
         self._forget()
 
     def speech_began(self, start: int) -> None:
@@ -126,6 +135,8 @@ class GreetingJudge:
         quiet = 0 if talking else now - self._talk_end
         if voiced < MIN_SPEECH_FRAMES:
             if quiet >= _frames(self._settings.human_silence_ms):
+                if voiced >= MIN_WORD_FRAMES:
+                    self._word_end = self._tail_end
                 self._forget()
             return None
         judgement = self._judge_voice(voiced, quiet, tone) if verdict is None else None
@@ -146,6 +157,13 @@ class GreetingJudge:
         elif judgement.kind is VerdictKind.HUMAN:
             self.speech_end_frame = now
         return Judgement(judgement.kind, judgement.cause, evidence)
+
+    def judge_silence(self) -> Judgement | None:
+        """Nobody has said enough in all the time there was: a person if there was a word, else None."""
+        if self._word_end < 0:
+            return None
+        self.speech_end_frame = self._word_end
+        return Judgement(VerdictKind.HUMAN, "a short word, then silence")
 
     def due_frame(self, verdict: VerdictKind | None, now: int) -> int:
         """The next frame after ``now`` at which `judge` could say something new without a new spurt or opinion."""
@@ -184,6 +202,8 @@ class GreetingJudge:
     def _judge_again(self, voiced: int) -> Judgement | None:
         p = self._p_machine
         if not self._settings.detect_machine or p is None or self._talk_start is None:
+            return None
+        if 0 <= self.speech_end_frame < self._talk_start - RESUME_FRAMES:
             return None
         if p >= self._settings.revise_probability and voiced >= MIN_REVISION_FRAMES:
             return Judgement(VerdictKind.MACHINE, "talks on")

@@ -256,6 +256,8 @@ class Listener:
     def _judge_clock(self, now: int) -> list[Finding]:
         evidence = {"waited_s": (now - self._origin) * FRAME_S}
         if self._is_silent() and now >= self._origin + self._settings.initial_silence_ms // 20:
+            if (word := self.greeting.judge_silence()) is not None:
+                return [self._speech_finding(word)]
             self.verdict, self.done, self.due_frame = VerdictKind.SILENCE, True, NEVER
             return [Finding(VerdictKind.SILENCE, "nothing heard", True, -1, evidence=evidence)]
         if now >= self._guard:

@@ -10,7 +10,7 @@ from telephony.contract import AnalysisSettings, VerdictKind
 from telephony.cpa.activity import SpeechTracker, Spurt
 from telephony.cpa.analyser import Analyser
 from telephony.cpa.forest import Forest, ModelError, shipped_model
-from telephony.cpa.greeting import GreetingJudge
+from telephony.cpa.greeting import RESUME_FRAMES, GreetingJudge
 from telephony.cpa.voice import FEATURES, VoiceSpectrum, VoiceTracker
 from tests.telephony.signals import HUMAN_CLIPS, MACHINE_CLIPS, analyse, clip, over_the_line, silence, tone
 
@@ -260,6 +260,42 @@ def test_given_a_person_when_speech_goes_on_for_a_second_then_a_certain_model_re
 
     assert early == [None] * 49
     assert judge.judge(252, VerdictKind.HUMAN, False).kind is VerdictKind.MACHINE
+
+
+def test_given_a_person_who_asks_again_after_a_long_silence_when_the_model_is_certain_then_it_stays_a_person():
+    judge = judge_of()
+    assert first_word(judge, 0.2, 2000)[0] is VerdictKind.HUMAN
+    judge.speech_began(112 + RESUME_FRAMES + 1)
+
+    judge.voice_judged(0.999, VerdictKind.HUMAN)
+
+    assert judge.judge(112 + RESUME_FRAMES + 150, VerdictKind.HUMAN, False) is None
+
+
+@pytest.mark.parametrize(("frames", "expected"), [(2, None), (4, VerdictKind.HUMAN)])
+def test_given_a_word_too_short_to_judge_when_nothing_follows_then_a_person_but_for_a_click(frames, expected):
+    judge = GreetingJudge(SETTINGS)
+    judge.connect(0, SETTINGS)
+    judge.speech_began(50)
+    judge.speech_ended(Spurt(50, 50 + frames, 52 + frames))
+
+    assert judge.judge(110, None, False) is None
+    assert not judge.heard_any
+    word = judge.judge_silence()
+    assert (word and word.kind) == expected
+    assert judge.speech_end_frame == (52 + frames if expected else -1)
+
+
+def test_given_a_word_of_80_ms_on_the_line_when_nothing_follows_then_a_person_and_not_a_silent_line():
+    yes = clip("human_yes").astype(float)
+    loudest = int(np.convolve(yes**2, np.ones(800), "valid").argmax())
+    word = yes[loudest : loudest + 640]
+    audio = np.concatenate([silence(1.0), word, silence(6.0)])
+    (verdicts,) = analyse([np.rint(audio).astype(np.int16).reshape(-1, 160)])
+
+    assert [verdict.kind for verdict in verdicts] == [VerdictKind.HUMAN]
+    assert verdicts[0].at_s == pytest.approx(4.5, abs=0.05)
+    assert verdicts[0].speech_end_s == pytest.approx(1.08, abs=0.06)
 
 
 def test_given_a_machine_when_it_falls_silent_then_no_verdict_for_a_person_follows():

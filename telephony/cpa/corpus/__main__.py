@@ -24,6 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     make.add_argument("--size", choices=("small", "full"), default="small")
     make.add_argument("--only", metavar="CLASS", help="files of this class only, and a manifest of them")
     make.add_argument(
+        "--split", choices=("train", "test", "real"), help="files of this part only, the same as in a whole"
+    )
+    make.add_argument(
         "--recorded",
         type=Path,
         metavar="CACHE",
@@ -56,7 +59,11 @@ def _make(asked: argparse.Namespace) -> int:
     for program, version in made_with.items():
         console.print(f"{program}: {version}", style="dim")
     splits = {speaker.split for speaker in speakers}
-    todo = [job for job in plan.jobs(asked.size, asked.only, recorded=True) if not job.recorded or job.split in splits]
+    todo = [
+        job
+        for job in plan.jobs(asked.size, asked.only, recorded=True)
+        if asked.split in (None, job.split) and (not job.recorded or job.split in splits)
+    ]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("files", total=len(todo))
