@@ -96,7 +96,9 @@ class AnalysisRecording:
         """Before an agent, a prompt or a destination is heard."""
         if self._goes_on:
             self._goes_on = False
-            await channel.stop_recording(self._path)  # all of the channel's, where we do not know the path
+            # All of the channel's: after a restart, the media server's or ours, it may go on under a name that we have
+            # not heard of yet, and nothing of a conversation is to be on it.
+            await channel.stop_recording()
 
     async def finished(self, event: RecordingFinished) -> None:
         """The media server has written the file, or says why not."""

@@ -335,6 +335,22 @@ async def test_given_a_media_server_that_dies_when_it_was_recording_then_both_pa
         assert old.path == path
 
 
+async def test_given_a_recording_that_goes_on_under_a_name_not_heard_of_yet_when_an_agent_talks_then_it_has_ended(
+    autojump_clock, tmp_path
+):
+    slow = CallScript(ring_s=2.0, talk_s=60.0, verdict_s=5.0)
+    async with world(tmp_path, [slow], options=RECORDED) as w, w.daemon() as daemon:
+        await daemon.dial("agent1")
+        await daemon.until(lambda: any(channel.recordings for channel in w.media.channels.values()))
+        (channel,) = w.media.channels.values()
+        (path,) = channel.recordings
+        channel.recordings.clear()
+        await channel.start_recording(continued_path(path))
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+
+        assert channel.recordings == {}
+
+
 @pytest.mark.parametrize("path", ["cpd/x.wav", "other/2026-03-03/1-a.wav", "cpd/2026-03-03/x-1.wav", "1-a.wav", ""])
 def test_given_a_path_of_something_else_when_its_attempt_is_asked_then_there_is_none(path):
     assert attempt_of(path) is None
