@@ -345,6 +345,8 @@ class ChannelSnapshot(msgspec.Struct, frozen=True, tag=True):
     payload_type: int = 0
     event_payload_type: int = 101
     """Both as in `SetRemote`."""
+    prompt: str = ""
+    """The prompt that is being played, or is still being read."""
 
 
 class MediaSnapshot(msgspec.Struct, frozen=True, tag=True):

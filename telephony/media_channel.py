@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from telephony.media_client import MediaClient
 
 EVENTS_BOUND: Final = 64
+RINGBACK: Final = "ringback"
+"""The one built-in prompt that has no end; the server's library says the same."""
 INFORMATION: Final = frozenset(
     {
         VerdictKind.RINGBACK,
@@ -90,6 +92,8 @@ class MediaChannel:
         self.closing = False
         self.ended = False
         self._analysis_since_s = 0.0
+        self._prompt_asked = False
+        """A server was there when the wanted prompt was asked for."""
 
     async def set_remote(self, host: str, port: int, payload_type: int = 0, event_payload_type: int = 101) -> None:
         self.wanted.remote = SetRemote(self.channel_id, host, port, payload_type, event_payload_type)
@@ -130,6 +134,7 @@ class MediaChannel:
         everybody: bool = False,
     ) -> None:
         self.wanted.prompt = Play(self.channel_id, prompt, language, then, loop, mix, everybody)
+        self._prompt_asked = self._client.connected
         await self._client.send(self.wanted.prompt)
 
     async def stop_playing(self) -> None:
@@ -211,13 +216,24 @@ class MediaChannel:
             commands.append(remote)
         if analysis is not None and (now is None or not now.analysing):
             commands.append(analysis)
-        if self.wanted.prompt is not None and now is None:
-            commands.append(self.wanted.prompt)
+        commands += self._restore_prompt(now)
         if self.wanted.comfort is not None and (now is None or now.comfort_dbfs != self.wanted.comfort.level_dbfs):
             commands.append(self.wanted.comfort)
         if (now.digits if now is not None else None) != self.wanted.digits:
             commands.append(self.wanted.digits or DetectDigits(self.channel_id, enabled=False))
         return commands + self._restore_recordings(now)
+
+    def _restore_prompt(self, now: ChannelSnapshot | None) -> list[msgspec.Struct]:
+        """Who plays a prompt waits for its end, and must be told of one that nobody heard of."""
+        prompt, asked = self.wanted.prompt, self._prompt_asked
+        if prompt is None or (now is not None and now.prompt == prompt.prompt):
+            return []
+        self._prompt_asked = True
+        if now is None or not asked:
+            return [prompt]
+        if not prompt.loop and prompt.prompt != RINGBACK:
+            self.report(PromptFinished(self.channel_id, prompt.prompt))
+        return []
 
     def _restore_recordings(self, now: ChannelSnapshot | None) -> list[msgspec.Struct]:
         """The server's successor closes what was being recorded; what is said from now on goes to another file."""

@@ -109,6 +109,7 @@ class ChannelAudio:
         elif len(members := conversations.members(row)) > 2:
             joined_to = min(members - {row})
         other = self._at(joined_to) if joined_to >= 0 else None
+        awaited = self._awaited.get(row)
         return msgspec.structs.replace(
             snapshot,
             joined_to=other.channel_id if other is not None else "",
@@ -116,6 +117,7 @@ class ChannelAudio:
             recordings=self._recorder.snapshots(channel.channel_id),
             digits=self._digits.get(row),
             comfort_dbfs=self._comfort.get(row, 0.0),
+            prompt=awaited.prompt if awaited is not None else self._mixer.players.playing(row),
         )
 
     # --- commands -----------------------------------------------------------------------------------------------

@@ -71,6 +71,11 @@ class Players:
         prompt = self._prompts.pop(row, None)
         return prompt.name if prompt is not None else None
 
+    def playing(self, row: int) -> str:
+        """Name of the prompt that plays; "" for none."""
+        prompt = self._prompts.get(row)
+        return prompt.name if prompt is not None else ""
+
     def sound(self, row: int, samples: Samples, *, alone: bool = False, note: str = "") -> None:
         """Play a tone once, after those that wait already."""
         self._tones.setdefault(row, deque()).append(_Tone(samples, alone, note))

@@ -244,6 +244,7 @@ def test_given_no_daemon_when_conferences_go_on_then_they_stay_until_nothing_is_
 
 def test_given_music_on_hold_when_somebody_joins_then_it_stops(plane):
     plane.command(wire.Play("a", "ringback"), 0.0)
+    assert [one.prompt for one in plane.snapshot().channels if one.channel_id in "ab"] == ["ringback", ""]
     plane.command(wire.Join("b", "a"), 0.0)
     assert plane.command(wire.StopPlaying("a"), 0.0) == []
 

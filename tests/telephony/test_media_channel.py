@@ -177,6 +177,30 @@ async def test_given_the_same_server_when_the_link_is_back_then_only_differences
     assert (a.wanted.bridged_to, c.wanted.bridged_to, b.wanted.bridged_to) == ("c", "a", "")
 
 
+async def test_given_prompts_when_the_link_is_back_then_ends_that_nobody_heard_of_are_told_and_new_ones_played(path):
+    server = FakeServer(path)
+    async with open_media_after(server) as (media, leave):
+        ended, asked_late, going_on, endless = [await media.open_channel(name) for name in "abcd"]
+        for channel, prompt in ((ended, "drop"), (going_on, "long.wav"), (endless, "ringback")):
+            await channel.play(prompt)
+        await server.heard(7)
+        await leave()
+        await lost_link(media)
+        await asked_late.play("drop")
+        server.channels |= {
+            name: ChannelSnapshot(name, 30000 + 2 * i, prompt="long.wav" if name == "c" else "")
+            for i, name in enumerate("abcd")
+        }
+        server.commands.clear()
+        async with server.serve():
+            assert await ended.events.receive() == PromptFinished("a", "drop")
+            assert await server.heard(1) == [Play("b", "drop")]
+
+    assert [channel.wanted.prompt for channel in (ended, going_on)] == [None, Play("c", "long.wav")]
+    for channel in (asked_late, going_on, endless):
+        assert channel.events.statistics().current_buffer_used == 0
+
+
 async def test_given_a_conference_that_fell_apart_when_the_link_is_back_then_it_is_put_together(path):
     server = FakeServer(path)
     async with open_media_after(server) as (media, leave):
