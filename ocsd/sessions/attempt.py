@@ -77,7 +77,8 @@ from ocsd.sessions.attempt_events import (
     ReleaseRequested,
     Withdrawn,
 )
-from ocsd.sessions.attempt_steps import RINGING, SAFETY_MARGIN_S, SEEKING, AttemptSteps
+from ocsd.sessions.attempt_orders import AttemptOrders
+from ocsd.sessions.attempt_steps import RINGING, SAFETY_MARGIN_S, SEEKING
 from ocsd.sessions.outcome import PEOPLE, result_of_failure, result_of_verdict
 from telephony.contract import VerdictKind
 
@@ -92,7 +93,7 @@ TRANSFERS = frozenset({CallAction.TRANSFER, CallAction.MUTE_TRANSFER, CallAction
 
 
 @dataclass(slots=True)
-class AttemptMachine(AttemptSteps):
+class AttemptMachine(AttemptOrders):
     """State of one attempt (`AttemptSteps` has its attributes); one task owns it, and begins with `start`."""
 
     def start(self) -> tuple[Do, ...]:
@@ -129,14 +130,14 @@ class AttemptMachine(AttemptSteps):
             case DeadlinePassed():
                 return self._deadline(now_s) if now_s >= self.deadline_s else ()
             case ReleaseRequested():
-                return self._release_requested(now_s)
+                return self.release_requested(now_s)
             case GivenUp():
                 return self._let_go(now_s)
             case RecordUpdated(call_result):
                 self.correct(call_result)
                 return ()
             case RecordProcessed(call_result):
-                return self._record_processed(call_result, now_s)
+                return self.record_processed(call_result, now_s)
             case AgentGone():
                 if self.state is AttemptState.WRAP_UP:
                     if self.goes_back and self.said is None:
@@ -144,11 +145,11 @@ class AttemptMachine(AttemptSteps):
                     return self.finish_wrap_up(now_s)
                 return ()
             case Forced():
-                return self._forced(now_s)
+                return self.forced(now_s)
             case Withdrawn():
-                return self._withdrawn(CallResult.DO_NOT_CALL, now_s)
+                return self.withdrawn(CallResult.DO_NOT_CALL, now_s)
             case Cancelled():
-                return self._withdrawn(CallResult.CANCEL_RECORD, now_s)
+                return self.withdrawn(CallResult.CANCEL_RECORD, now_s)
 
     # --- before the answer --------------------------------------------------------------------------------------
 
@@ -427,70 +428,6 @@ class AttemptMachine(AttemptSteps):
             case _:
                 self.deadline_s = math.inf
                 return ()
-
-    def _release_requested(self, now_s: float) -> tuple[Do, ...]:
-        match self.state:
-            case AttemptState.TALKING:
-                return self.end_of_talk(now_s, Do.HANG_UP_CUSTOMER, Do.HANG_UP_AGENT)
-            case AttemptState.TRANSFERRED:
-                return self.end_of_transfer(now_s, Do.HANG_UP_CUSTOMER, Do.HANG_UP_DESTINATION)
-            case AttemptState.RINGING_AGENT:
-                return self.nobody_dialed(now_s, Do.HANG_UP_AGENT, Do.AGENT_TO_WRAP_UP)
-            case AttemptState.DIALING | AttemptState.ALERTING if self.designated_agent is not None:
-                return self.given_up(now_s)
-            case _:
-                return ()
-
-    def _record_processed(self, call_result: int | None, now_s: float) -> tuple[Do, ...]:
-        self.correct(call_result)
-        match self.state:
-            case AttemptState.WRAP_UP:
-                return self.finish_wrap_up(now_s)
-            case _:
-                self.processed = True  # whatever the call still comes to, nobody is asked about the record any more
-                return ()
-
-    def _forced(self, now_s: float) -> tuple[Do, ...]:
-        match self.state:
-            case AttemptState.TALKING:
-                if self.record_closed:
-                    return ()
-                # The people go on talking; only the record is closed.
-                self.record_closed = True
-                self.record_status = RecordStatus.STALE
-                self.interrupted = True
-                return (Do.CLOSE_RECORD,)
-            case AttemptState.WRAP_UP:
-                self.record_status = RecordStatus.STALE
-                return self.finish_wrap_up(now_s)
-            case AttemptState.ANNOUNCING | AttemptState.TRANSFERRED:
-                return ()  # a few seconds more, the law wants the announcement; a conversation, its record closed
-            case _:
-                self.count_attempt &= self.state is not AttemptState.RINGING_AGENT
-                release = self.release_partner()
-                self.interrupted = True
-                self.record_status = RecordStatus.STALE
-                return self.close(CallResult.STALE, now_s, *release, Do.HANG_UP_CUSTOMER)
-
-    def _withdrawn(self, result: CallResult, now_s: float) -> tuple[Do, ...]:
-        """Nobody is to call this record again: what is not a conversation yet ends."""
-        match self.state:
-            case AttemptState.TALKING:
-                self.processed = True
-                return ()
-            case AttemptState.ANNOUNCING | AttemptState.TRANSFERRED:
-                return ()
-            case AttemptState.WRAP_UP:
-                return self.finish_wrap_up(now_s)
-            case AttemptState.WAITING | AttemptState.CONNECTING | AttemptState.TRANSFERRING if self.found_person:
-                self.said = None
-                release = self.release_partner()
-                return (*release, *self.announce(result, now_s))  # answered already: not without a word
-            case _:
-                self.said = None
-                self.count_attempt &= self.state is not AttemptState.RINGING_AGENT
-                release = self.release_partner()
-                return self.close(result, now_s, *release, Do.HANG_UP_CUSTOMER)
 
 
 def replaces_nothing(before: CallPlan, after: CallPlan) -> bool:
