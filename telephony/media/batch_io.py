@@ -168,13 +168,15 @@ class Inbox:
 
         ``now_s`` on the caller's clock and ``wall_s`` (Unix time) are the same instant.
 
-        Returns how many came from each (0 also where the kernel reported an error, such as an earlier packet that
-        found nobody), and an iterator over them: first the oldest of each socket, then the second ones, and so on. The
-        arrays are valid until the next call.
+        Returns how many came from each (0 also where the kernel reports errors without end), and an iterator over
+        them: first the oldest of each socket, then the second ones, and so on. The arrays are valid until the next
+        call.
         """
         pointers, call, flags, most = self._pointers, _recvmmsg, socket.MSG_DONTWAIT, self._per_socket
         counts = [call(fd, pointers[i], most, flags, None) for i, fd in enumerate(descriptors)]
-        counts = [max(0, count) for count in counts]
+        for i, count in enumerate(counts):
+            if count < 0:  # the kernel told of an earlier packet that found nobody, once; what came lies behind that
+                counts[i] = max(0, call(descriptors[i], pointers[i], most, flags, None))
         return counts, self._arrivals(np.array(counts, dtype=np.intp), now_s, wall_s)
 
     def receive_one(self, descriptor: int, now_s: float, wall_s: float) -> Arrivals:

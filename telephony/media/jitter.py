@@ -453,7 +453,7 @@ class JitterBuffers:
     def _complete(self, channel: int, ring_slot: int, frame: Samples) -> None:
         """Fill what is missing within a frame of which some samples came: packets of 10 or 30 ms, one of them lost."""
         there = self._partial.pop((channel, ring_slot), None)
-        if there is None:
+        if there is None or self._there[channel, ring_slot] != PIECES:  # then it is of a frame that lay here before
             there = np.zeros(FRAME_SAMPLES, dtype=np.bool_)
             there[:HALF_SAMPLES] = self._there[channel, ring_slot] & FIRST_HALF
             there[HALF_SAMPLES:] = self._there[channel, ring_slot] & SECOND_HALF

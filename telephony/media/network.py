@@ -149,14 +149,13 @@ class Network:
             return
         for _ in range(BACKLOG_ROUNDS):
             batch = self._backlog.receive_one(descriptor, now_s, wall_s)
-            alive = now_s - float(self._mixer.last_rtp_s[row]) <= RELEARN_AFTER_S
-            # While a stream lives nobody else can be learned but the negotiated source: no need to look at the packets.
-            foreign = (batch.source != channel.gate.latched) & (batch.source != channel.gate.negotiated)
-            if channel.gate.latched is not None and alive and foreign.any():
+            # Of those who cannot be learned now nobody needs to look at each packet: a flood must not cost the tick.
+            silent_s = now_s - float(self._mixer.last_rtp_s[row])
+            foreign = ~channel.gate.candidates(batch.source, now_s, silent_s)
+            if foreign.any():
                 self._drop_foreign(channel, batch.packets[foreign], batch.lengths[foreign])
-                self._note_strangers(channel, int(foreign.sum()), now_s)
-            else:
-                foreign[:] = False
+                if channel.gate.latched is not None:
+                    self._note_strangers(channel, int(foreign.sum()), now_s)
             # Before anybody is heard, too, the address of the SDP does not wait behind a crowd.
             rest = np.nonzero(~foreign)[0]
             for i in rest[np.argsort(batch.source[rest] != channel.gate.negotiated, kind="stable")].tolist():
@@ -174,9 +173,10 @@ class Network:
         reason = rtp.parse(packets, lengths).reason
         reports = (reason != 0) & (lengths >= 8) & (packets[:, 0] >> 6 == 2) & (packets[:, 1] >= 192)
         reports &= packets[:, 1] <= 223
+        well_formed = "no_remote" if channel.gate.negotiated is None else "unknown_source"
         for code, count in enumerate(np.bincount(reason[~reports])):
             if count:
-                channel.dropped[rtp.REASONS[code] or "unknown_source"] += int(count)
+                channel.dropped[rtp.REASONS[code] or well_formed] += int(count)
         if reports.any():
             channel.dropped["rtcp_unknown_source"] += int(reports.sum())
 
@@ -194,6 +194,8 @@ class Network:
         for i in np.nonzero(~good)[0].tolist():
             good[i] = self._judge(int(rows[i]), arrived, batch, i, now_s)
         if not good.all():
+            if not good.any():
+                return
             rows, packets, at_s, batch = rows[good], packets[good], at_s[good], batch.select(good)
         audio = batch.payload_type != rtp.TELEPHONE_EVENT
         believed = self.reception.admit(rows, batch.seq, batch.timestamp, batch.ssrc, audio, at_s)

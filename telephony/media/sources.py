@@ -21,6 +21,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
+Sources = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
 RELEARN_AFTER_S: Final = 3.0
 """A latched source silent for so long may be replaced; a moved far end sends 50 packets a second."""
 
@@ -105,6 +111,18 @@ class SourceGate:
         self.latched, self.exact = source, source == self.negotiated
         self._candidates.clear()
         return ""
+
+    def candidates(self, sources: Sources, at_s: float, silent_s: float) -> Mask:
+        """Which of ``sources`` have to be looked at: the latched one, and those that `judge` could take now."""
+        if self.negotiated is None:
+            return np.zeros(len(sources), dtype=np.bool_)
+        if self.exact:
+            return np.isin(sources, self.negotiated)
+        if self.latched is not None and silent_s <= RELEARN_AFTER_S:
+            return np.isin(sources, (self.latched, self.negotiated))
+        if self._may_learn_host(at_s):
+            return np.ones(len(sources), dtype=np.bool_)
+        return np.isin(sources >> 16, self.negotiated >> 16)
 
     def _may_learn_host(self, at_s: float) -> bool:
         if self.learn is not Learn.ANY or self.latched is not None or self.negotiated is None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telephony.media import g711, rtp
-from telephony.media.jitter import LEAST_TARGET_S, MOST_TARGET_S, JitterBuffers
+from telephony.media.jitter import LEAST_TARGET_S, MOST_TARGET_S, SLOTS, JitterBuffers
 
 
 def frame(number: int) -> np.ndarray:
@@ -366,6 +366,27 @@ def test_given_a_lost_packet_off_the_grid_when_played_then_the_rest_of_its_frame
     assert played.real[5:95].count(False) <= 1
     loud = np.abs(played.sound.astype(int)).reshape(-1, 40)[50:-40].max(axis=1)
     assert loud.min() > 6000
+
+
+def test_given_a_frame_that_came_in_pieces_and_whole_when_its_place_is_used_again_then_nothing_of_it_is_heard():
+    one, row, ssrc = JitterBuffers(1), np.array([0]), np.array([7])
+
+    def put(number, audio):
+        one.put(row, np.array([160 * number]), ssrc, audio)
+
+    loud = np.full((1, 160), 9999, dtype=np.int16)
+    put(0, 0 * loud)
+    one.put_odd(0, 160 + 40, 7, loud[0, :60])
+    put(1, loud)
+    heard = []
+    for number in range(2, SLOTS + 8):
+        if number == SLOTS + 1:  # in the place of the first; only half of it comes
+            put(number, 0 * loud[:, :80])
+        else:
+            put(number, 0 * loud)
+        heard.append(one.take(row)[0][0])
+
+    assert [frame.all() for frame in heard if frame.any()] == [True], "the loud frame once, and no remnant of it"
 
 
 def test_given_a_new_ssrc_or_a_jump_when_it_comes_then_playout_goes_on_with_it():

@@ -177,6 +177,27 @@ def test_given_a_flood_before_anybody_is_heard_when_the_far_end_speaks_then_it_i
     phone.close()
 
 
+@pytest.mark.parametrize("remote", [None, ("127.0.0.2", 5000)])
+def test_given_a_flood_at_a_port_that_hears_nobody_when_read_then_its_packets_are_counted_and_not_looked_at(
+    make_plane, monkeypatch, remote
+):
+    plane, thief, now_s = make_plane(), stranger(), 1000.0
+    (opened,) = plane.command(wire.OpenChannel("new"), now_s)
+    if remote is not None:
+        plane.command(wire.SetRemote("new", *remote), now_s)
+    looked_at = []
+    take_in = plane._network._take_in
+    monkeypatch.setattr(plane._network, "_take_in", lambda *them: (looked_at.append(them), take_in(*them)))
+    for seq in range(100):
+        thief.sendto(struct.pack("!BBHII", 0x80, 0, seq, 160 * seq, 7) + bytes(160), ("127.0.0.1", opened.port))
+    plane.tick(now_s)
+
+    assert len(looked_at) == batch_io.PER_SOCKET, "the first of each socket are read together with those of all others"
+    (closed,) = plane.command(wire.CloseChannel("new"), now_s)
+    assert closed.dropped == {"no_remote" if remote is None else "unknown_source": 100}
+    thief.close()
+
+
 def test_given_a_fenced_channel_when_the_far_end_moves_by_sdp_then_it_is_heard_there(make_call):
     call, thief = make_call(), stranger()
     call.tick(10)
@@ -485,6 +506,22 @@ def test_given_a_burst_after_a_stall_when_read_then_all_of_it_is_there_in_order(
     assert int(got[1].only(3).packets[0, 0]) == 67
     for sock in (rtp_sock, rtcp_sock, sender):
         sock.close()
+
+
+def test_given_a_report_that_nobody_listens_when_packets_lie_behind_it_then_they_are_read():
+    first, last = (int(port) for port in free_port_range(1).split("-"))
+    rtp_sock, rtcp_sock = PortPool(first, last).open_pair("127.0.0.1")
+    far_end, inbox = stranger(), batch_io.Inbox(1, 1501)
+    assert batch_io.connect(rtp_sock, far_end.getsockname())
+    far_end.sendto(b"sent", rtp_sock.getsockname())
+    far_end.close()
+    rtp_sock.send(b"nobody listens")  # the kernel's answer waits in the socket, before what was sent
+
+    counts, arrivals = inbox.receive([rtp_sock.fileno()], 1.0, time.time())
+    assert counts == [1]
+    assert next(arrivals).packets[0, :4].tobytes() == b"sent"
+    rtp_sock.close()
+    rtcp_sock.close()
 
 
 def test_given_a_fence_when_put_up_and_taken_down_then_the_kernel_obeys():

@@ -1,5 +1,6 @@
 """Whose packets a channel takes: every rule of the gate, and what an attacker may try."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -161,6 +162,28 @@ def test_given_a_flood_of_other_ports_when_the_far_end_is_on_probation_then_it_s
 
     assert verdicts.index("") == PROBATION_PACKETS - 1
     assert one.latched == OTHER_PORT
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(list(Learn)),
+    st.sampled_from([None, NEGOTIATED, PUBLIC]),
+    st.lists(
+        st.tuples(st.sampled_from([NEGOTIATED, OTHER_PORT, ELSEWHERE, PUBLIC]), st.sampled_from([LIVING, 5.0, 20.0]))
+    ),
+)
+def test_given_who_need_not_be_looked_at_when_looked_at_then_refused_without_probation(learn, negotiated, history):
+    """What floods are sorted out by is never stricter, and on those who may never pass never laxer, than the gate."""
+    one, at_s = SourceGate(learn), 100.0
+    one.negotiate(negotiated, at_s)
+    for seq, (source, silent_s) in enumerate(history):
+        at_s += silent_s
+        (looked_at,) = one.candidates(np.array([source]), at_s, silent_s)
+        if source == one.latched:
+            assert looked_at
+            continue
+        why = one.judge(source, 1, seq, at_s, silent_s)
+        assert looked_at == (why in ("", "probation"))
 
 
 _sources = st.sampled_from([NEGOTIATED, OTHER_PORT, THIRD_PORT, ELSEWHERE])
