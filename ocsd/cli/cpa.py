@@ -210,9 +210,10 @@ def examples(
       ocsd cpa examples /tmp/mine --corpus my-trunk
     """
     use_one_core()
-    from ocsd.cpa.examples import candidates, chosen, write
+    from ocsd.cpa.examples import candidates, check_folder, chosen, write
     from ocsd.cpa.manifest import read_manifest
 
+    check_folder(folder)
     with TemporaryDirectory(prefix="ocsd-cpa-") as made, row_progress("calls") as progress:
         if corpus is None:
             from ocsd.cpa.examples import make_corpus

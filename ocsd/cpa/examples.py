@@ -11,7 +11,7 @@ from ocsd.cpa.manifest import LABELS, Entry
 from ocsd.cpa.pictures import draw
 from ocsd.cpa.results import Analysed, judged
 from ocsd.cpa.scoring import named
-from ocsd.model.errors import OcsdError
+from ocsd.model.errors import ConfigError, OcsdError
 from telephony.contract import AnalysisSettings
 from telephony.cpa.offline import Call, analyse_calls
 from telephony.cpa.wavfile import Recording, encode_wav
@@ -47,6 +47,8 @@ WORDS: Final = {
     "silence": "nothing at all",
 }
 LONG_GREETING_S: Final = 1.8
+PAGE: Final = "README.md"
+TITLE: Final = "# One call of each kind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def _greeting_s(one: Candidate) -> float:
 
 
 def write(examples: dict[str, Candidate], folder: Path) -> None:
-    """``NAME.wav``, ``NAME.png`` and ``NAME.json`` of each, and ``README.md``."""
+    """``NAME.wav``, ``NAME.png`` and ``NAME.json`` of each, and ``README.md``; in a folder of `check_folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, one in examples.items():
         wav = f"{name}.wav"
@@ -137,12 +139,19 @@ def write(examples: dict[str, Candidate], folder: Path) -> None:
         told = one.analysed.told(wav)
         (folder / f"{name}.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         draw(one.call.samples, one.analysed, folder / f"{name}.png", f"{WORDS[name]}: {one.analysed.result}")
-    (folder / "README.md").write_text(_page(examples), encoding="utf-8")
+    (folder / PAGE).write_text(_page(examples), encoding="utf-8")
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ConfigError where a README.md of somebody else's is in the way."""
+    page = folder / PAGE
+    if page.exists() and not page.read_text(encoding="utf-8", errors="replace").startswith(TITLE):
+        raise ConfigError([f"{page} is no page of examples; give a folder of its own"])
 
 
 def _page(examples: dict[str, Candidate]) -> str:
     lines = [
-        "# One call of each kind",
+        TITLE,
         "",
         "Made by `ocsd cpa examples`; do not edit. White: the verdict; yellow: the end of the greeting; red: the",
         "recording tone; green: speech or the like of it; grey: quiet that was added because the recording ends before",

@@ -250,6 +250,17 @@ def test_given_recordings_when_examples_are_written_then_one_of_each_kind_with_i
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 
 
+def test_given_a_folder_with_a_page_of_its_own_when_examples_are_to_be_written_there_then_it_is_left_alone(folder):
+    manifest(folder, ("human", "human"))
+    (folder / "README.md").write_text("# Mine\n")
+
+    result = run("examples", folder, "--corpus", folder)
+
+    assert result.exit_code != 0
+    assert "give a folder of its own" in result.stderr
+    assert (folder / "README.md").read_text() == "# Mine\n"
+
+
 def test_given_the_recording_of_a_greeting_when_traced_then_speech_is_where_it_is():
     found = traces(line_of(SOUNDS["human"]))
 
