@@ -97,7 +97,7 @@ def identify(
     cut = first_cut and len(run) == len(bursts)
     # Old bursts are dropped one by one: a clipped first burst must not spoil what follows it for ever.
     for begin in range(max(0, len(run) - 7), len(run)):
-        elements = _elements(run[begin:], sounding)
+        elements = elements_of(run[begin:], sounding)
         likely = [tone for tone in candidates if all(matches_frequency(tone, burst) for burst in run[begin:])]
         found = _decide(likely, elements, cut and begin == 0)
         if found is None and pause_s is not None and sounding is None:
@@ -117,7 +117,8 @@ def _latest_run(candidates: list[Tone], bursts: list[Burst]) -> list[Burst]:
     return run
 
 
-def _elements(run: list[Burst], sounding: Burst | None) -> list[float]:
+def elements_of(run: list[Burst], sounding: Burst | None) -> list[float]:
+    """Durations in seconds, on and off in turn, of bursts of which ``sounding`` goes on."""
     elements: list[float] = []
     for burst, following in zip(run, [*run[1:], sounding], strict=True):
         elements.append(burst.duration_s)
@@ -127,7 +128,7 @@ def _elements(run: list[Burst], sounding: Burst | None) -> list[float]:
 
 
 def _decide(candidates: list[Tone], elements: list[float], first_cut: bool) -> Tone | None:
-    fitting = [(error, tone) for tone in candidates if (error := _error(tone.cadence_s, elements, first_cut)) <= 1.0]
+    fitting = [(error, tone) for tone in candidates if (error := error_of(tone.cadence_s, elements, first_cut)) <= 1.0]
     if not fitting:
         return None
     kinds = {tone.kind for _, tone in fitting}
@@ -145,13 +146,13 @@ def _decide_open(candidates: list[Tone], elements: list[float], pause_s: float, 
     """The ringback that a burst and the silence after it, which goes on, must be; None when they may be others."""
     if pause_s < OPEN_PAUSE_S or first_cut:
         return None
-    fitting = [tone for tone in candidates if _error(tone.cadence_s, elements, False, pause_s) <= 1.0]
+    fitting = [tone for tone in candidates if error_of(tone.cadence_s, elements, False, pause_s) <= 1.0]
     if not fitting or any(tone.kind is not VerdictKind.RINGBACK for tone in fitting):
         return None
     return fitting[0]
 
 
-def _error(
+def error_of(
     cadence_s: tuple[float, ...], elements: list[float], first_cut: bool, open_pause_s: float | None = None
 ) -> float:
     """How far the worst element is off, in tolerances, at the best starting point; above 1 it does not fit."""

@@ -76,7 +76,7 @@ class Listener:
     def connect(self, frame: int, settings: AnalysisSettings) -> None:
         """The call was answered at this frame: voice counts from here. Tones heard before keep counting."""
         self._settings = settings
-        self.tones.choose(settings)
+        self.tones.connect(settings)
         self.greeting.connect(frame, settings)
         self.connected = True
         self._origin = frame
@@ -151,7 +151,7 @@ class Listener:
     def burst_began(self, burst: Burst, now: int) -> list[Finding]:
         """A burst has lasted long enough to be one."""
         self._tone_heard = True
-        found = self._tone_found(self.tones.burst_began(burst))
+        found = self._tone_found(self.tones.burst_began(burst, self.greeting.spoke))
         return found + self.evaluate(now)
 
     def burst_ended(self, burst: Burst, now: int) -> list[Finding]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from telephony.contract import AnalysisSettings, VerdictKind
-from telephony.cpa import cadence, carriers, sit
+from telephony.cpa import cadence, carriers, foreign, sit
 from telephony.cpa.bursts import FRAME_S, Burst, is_resumed
 from telephony.cpa.finding import NEVER, Judgement
 from telephony.cpa.history import Samples
@@ -44,11 +44,14 @@ class ToneJudge:
         self.sounding: Burst | None = None
         self._resumed: Burst | None = None
         self.rang = False
+        self.answered = False
+        self.after_speech = False  # of the answered call
         self._ended_frame = NEVER  # when the latest burst was known to have ended
 
-    def choose(self, settings: AnalysisSettings) -> None:
-        """The settings from here on."""
+    def connect(self, settings: AnalysisSettings) -> None:
+        """The call is answered; the settings from here on."""
         self.plan = tone_plan(settings.tone_plan)
+        self.answered = True
 
     def admits(self, burst: Burst) -> bool:
         """Whether a young burst of several lines may be a tone of some network, be it another country's."""
@@ -75,8 +78,9 @@ class ToneJudge:
 
     # --- events -------------------------------------------------------------------------------------------------
 
-    def burst_began(self, burst: Burst) -> Judgement | None:
-        """A burst has lasted long enough to be one."""
+    def burst_began(self, burst: Burst, spoke: bool = False) -> Judgement | None:
+        """A burst has lasted long enough to be one; ``spoke``: somebody was heard since the answer."""
+        self.after_speech = spoke
         self._resumed = None
         if self.bursts and is_resumed(self.bursts[-1], burst):
             self._resumed = self.bursts.pop()
@@ -184,9 +188,22 @@ class ToneJudge:
             if not self.rang:
                 self.rang = True
                 return Judgement(tone.kind, f"{self.plan.name} ringback cadence", evidence)
+        elif (found := self._of_another_network(first_cut)) is not None:
+            return found
         if self.sounding is not None and self.bursts and carriers.is_cng_again(self.bursts[-1], self.sounding):
             return Judgement(VerdictKind.FAX, "calling fax tone", {"hz": self.sounding.hz})
         return None
+
+    def _of_another_network(self, first_cut: bool) -> Judgement | None:
+        """What the plans of other countries say, when this one's knows nothing of what is heard."""
+        if self.after_speech:
+            return None  # a recording tone, or they hung up
+        found = foreign.judge(self.plan, self.bursts, self.sounding, first_cut, self.answered)
+        if found is not None and found.kind is VerdictKind.RINGBACK:
+            if self.rang:
+                return None
+            self.rang = True
+        return found
 
 
 def _evidence(tone: Tone, burst: Burst) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Tone plans: which frequencies and cadences mean ringback, busy and reorder in a country.
 
 Cadences of different countries contradict each other (Spain's busy is elsewhere congestion), so the plan is chosen by
-trunk or by dialed country, never guessed from the audio. The data stand in `tone_table`.
+trunk or by dialed country, never guessed from the audio; only what it does not know is judged by the other plans
+(`foreign`). The data stand in `tone_table`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -144,6 +144,77 @@ def test_given_a_tone_of_another_country_when_it_plays_then_neither_music_nor_an
     assert not found & {VerdictKind.CRBT, VerdictKind.ANNOUNCEMENT}
 
 
+# --- tones of other networks ----------------------------------------------------------------------------------------
+
+
+ONE_KIND = {"ringback": {"ringback"}, "busy": {"busy", "reorder"}, "reorder": {"busy", "reorder"}}
+
+
+@pytest.mark.parametrize("plan", ["US", "UK", "DE"])
+def test_given_the_tones_of_every_country_when_the_trunk_has_another_plan_then_their_kind(plan):
+    rng = np.random.default_rng(sum(plan.encode()))
+    tones = {t for one in TONE_PLANS.values() for t in one.tones if t.cadence_s and str(t.kind) in ONE_KIND}
+    cases = sorted(tones, key=repr)
+    audio = [poor_line(call_of(t, rng, cycles=3, least_s=6.0), rng, 25.0) for t in cases]
+
+    found = [
+        {str(k) for k in kinds(v)} - {"no_ringback"} for v in analyse(audio, AnalysisSettings(plan), connected=False)
+    ]
+
+    right = [k and k <= ONE_KIND[str(t.kind)] for t, k in zip(cases, found, strict=True)]
+    exact = [k == {str(t.kind)} for t, k in zip(cases, found, strict=True)]
+    wrong = [(t, k) for t, k, fits in zip(cases, found, right, strict=True) if not fits]
+    assert len(wrong) <= len(cases) // 16, wrong
+    assert sum(exact) >= 0.85 * len(cases)  # quarters of a second are busy here and congestion there
+
+
+@pytest.mark.parametrize(
+    ("plan", "kind", "hz", "on_off_s"),
+    [
+        ("ZA", VerdictKind.RINGBACK, (400.0, 450.0), (0.4, 0.2, 0.4, 2.0)),
+        ("DE", VerdictKind.RINGBACK, (440.0, 480.0), (2.0, 4.0)),
+        ("US", VerdictKind.BUSY, (425.0,), (0.5, 0.5)),
+        ("US", VerdictKind.NU_TONE, (425.0,), (2.5, 0.5)),
+        ("UK", VerdictKind.BUSY, (425.0,), (0.42, 0.42)),  # nobody's: an exchange of a company
+        ("US", VerdictKind.RINGBACK, (425.0,), (0.8, 2.4)),
+    ],
+)
+def test_given_a_tone_that_the_plan_lacks_when_it_repeats_then_what_other_plans_say(plan, kind, hz, on_off_s):
+    samples = cadence(hz, on_off_s, 3.3 * sum(on_off_s) + 4.0)
+    frames = over_the_line(np.concatenate([silence(0.4), samples]), np.random.default_rng(3))
+
+    verdicts = analyse([frames], AnalysisSettings(plan), connected=False)[0]
+
+    assert kinds(verdicts) == [kind]
+    assert verdicts[0].evidence["foreign"] == 1.0
+    assert verdicts[0].evidence["hz"] == pytest.approx(hz[0], abs=3.0) or len(hz) == 2
+    assert verdicts[0].evidence["tone_s"] == pytest.approx(on_off_s[0], abs=0.04)
+
+
+def test_given_a_cadence_of_the_plan_when_other_plans_say_otherwise_then_the_plan_wins():
+    audio = over_the_line(cadence((425.0,), (0.2, 0.2), 6.0), np.random.default_rng(3))
+
+    found = {plan: kinds(analyse([audio], AnalysisSettings(plan), False)[0]) for plan in ("ES", "IT")}
+
+    assert found["ES"] == [VerdictKind.BUSY]
+    assert found["IT"] == [VerdictKind.REORDER]
+
+
+def test_given_short_rows_of_low_beeps_when_they_follow_an_answer_or_a_greeting_then_no_tone_of_a_network():
+    rows = [cadence((hz,), (on, off), count * (on + off)) for hz in (425.0, 440.0, 480.0) for on, off, count in (
+        (0.15, 0.15, 4), (0.25, 0.25, 3), (0.5, 0.5, 2), (1.0, 2.5, 1))]  # fmt: skip
+    greeting = clip("machine_away")
+    audio = [
+        over_the_line(np.concatenate([silence(0.5), *before, row, silence(3)]), np.random.default_rng(5))
+        for row in rows
+        for before in ([], [greeting, silence(0.5)])
+    ]
+
+    found = [{str(k) for k in kinds(v)} for v in analyse(audio, AnalysisSettings("JP"))]
+
+    assert not set().union(*found) & (FINAL_TONES - {"pager"} | {"ringback"})
+
+
 # --- special information tones --------------------------------------------------------------------------------------
 
 
