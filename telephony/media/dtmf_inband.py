@@ -63,7 +63,6 @@ class InbandDetector:
         self._digit = np.full(capacity, -1, dtype=np.int8)
         self._hits = np.zeros(capacity, dtype=np.int32)
         self._misses = np.zeros(capacity, dtype=np.int32)
-        self._told = np.zeros(capacity, dtype=np.bool_)
 
     @property
     def active(self) -> bool:
