@@ -5,6 +5,7 @@ when enough elements fit one kind and no other kind fits as well. Spain's busy (
 congestion (.2 six times, then .6) as soon as a pause decides.
 """
 
+from itertools import pairwise
 from typing import Final
 
 from telephony.contract import VerdictKind
@@ -26,6 +27,12 @@ MIN_ELEMENTS: Final = 3
 SETTLE_ELEMENTS: Final = 9
 """So many elements without a decision: two kinds share the cadence, and the plan's order decides."""
 
+FLEETING_S: Final = 0.095
+"""Of bursts so short, as few as half are seen: whether they are depends on where the frames fall."""
+
+FLEETING_TOLERANCE_S: Final = 0.02
+FLEETING_BURSTS: Final = 4
+FLEETING_PERIODS: Final = 1.8
 OPEN_PAUSE_S: Final = 0.8
 """A ringback that nobody has answered is believed after its first burst and this much silence, if no other tone of
 the plan has so long a pause after such a burst."""
@@ -104,7 +111,38 @@ def identify(
             found = _decide_open(likely, elements, pause_s, cut and begin == 0)
         if found is not None:
             return found
-    return None
+    return next((tone for tone in candidates if _is_fleeting(tone) and _falls_on(tone, run[-8:])), None)
+
+
+def _is_fleeting(tone: Tone) -> bool:
+    return max(tone.cadence_s[::2]) <= FLEETING_S
+
+
+def _falls_on(tone: Tone, run: list[Burst]) -> bool:
+    """Whether all bursts of ``run`` begin where those of the cadence do, though some of these are missing."""
+    period_s = sum(tone.cadence_s)
+    begins_s = [sum(tone.cadence_s[:index]) for index in range(0, len(tone.cadence_s), 2)]
+    if len(run) < FLEETING_BURSTS or run[-1].begin_s - run[0].begin_s < FLEETING_PERIODS * period_s:
+        return False
+    if any(abs(burst.duration_s - tone.cadence_s[0]) > FLEETING_TOLERANCE_S for burst in run):
+        return False
+    # From one burst to the next: errors of the exchange's clock do not add up.
+    steps_s = [(after.begin_s - burst.begin_s) for burst, after in pairwise(run)]
+    return any(_walks(begins_s, period_s, steps_s, at) for at in range(len(begins_s)))
+
+
+def _walks(begins_s: list[float], period_s: float, steps_s: list[float], at: int) -> bool:
+    for step_s in steps_s:
+        reached_s = begins_s[at] + step_s
+        # Exchanges are off by some percent of what lies between two bursts.
+        tolerance_s = FLEETING_TOLERANCE_S + 0.05 * step_s
+        off_s, at = min(
+            (abs((reached_s - one_s + period_s / 2) % period_s - period_s / 2), index)
+            for index, one_s in enumerate(begins_s)
+        )
+        if off_s > tolerance_s:
+            return False
+    return True
 
 
 def _latest_run(candidates: list[Tone], bursts: list[Burst]) -> list[Burst]:

@@ -7,7 +7,7 @@ that answer with somebody else's tones (islands, overseas departments) share a l
 
 A tone is its frequencies, a space, and its durations in seconds, on and off in turn: ``440+480`` is a sum, ``400*25`` a
 tone modulated by 25 Hz, ``-`` one that goes on. Kinds: r ringback, b busy, c congestion (reorder, all trunks busy), n
-number unobtainable. Where busy and congestion share a cadence, the tone is busy. Pauses under 125 ms are not told from
+number unobtainable. Where busy and congestion share a cadence, the tone is busy. Pauses under 100 ms are not told from
 lost packets: tones that have them are left out.
 """
 
@@ -123,7 +123,8 @@ TABLE: Final[tuple[tuple[str, str, str], ...]] = (
     ("AU", "61", "r 413+438 .4/.2/.4/2, 400+450 .4/.2/.4/2, 425*25 .4/.2/.4/2 | b 425 .375/.375 | c 425 .375/.375"
      " | n 425 2.5/.5"),
     ("FJ PG VU", "679 675 678", "r 425 .4/.2/.4/2 | b 425 .375/.375 | c 425 .25/.25 | n 425 2.5/.5"),
-    ("NZ CK TK", "64 682 690", "r 400+450 .4/.2/.4/2 | b 400 .5/.5 | c 400 .25/.25"),
+    ("NZ CK TK", "64 682 690", "r 400+450 .4/.2/.4/2 | b 400 .5/.5 | c 400 .25/.25"
+     " | n 400 .075/.1/.075/.1/.075/.1/.075/.4"),
     # --- no country: the preferred values of E.180 beside what is heard most often
     ("ITU", "", "r 425 1/4, 425 1/5, 425 1.5/3.5, 425 1.2/4.65, 400 1/4, 440 1.5/3.5, 450 1/4, 440+480 2/4,"
      " 440+480 1/3, 400+450 .4/.2/.4/2, 425 .4/.2/.4/2, 400*25 .4/.2/.4/2, 413+438 .4/.2/.4/2"
