@@ -470,6 +470,21 @@ def test_given_a_writer_that_cannot_work_when_recording_is_asked_then_it_ends_wi
     line.recorder.close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_given_a_signal_meant_for_the_server_when_the_writer_gets_it_too_then_it_writes_on(tmp_path, line, number):
+    line.start("first.wav", max_s=0.02)
+    line.tick(1)
+    line.wait()  # it has taken its precautions
+    line.start()
+    line.tick(20)
+    os.kill(line.recorder.writer_pid, number)
+    line.tick(20)
+    line.recorder.stop("c")
+
+    (ended,) = line.wait()
+    assert (ended.path, ended.error, ended.duration_s) == ("a.wav", "", 0.8)
+
+
 def test_given_no_descriptors_left_when_a_writer_is_to_start_then_none_is_kept(tmp_path, monkeypatch):
     made, pipe2 = [], os.pipe2
 
