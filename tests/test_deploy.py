@@ -20,6 +20,16 @@ def test_given_the_repository_when_listed_then_the_lock_files_and_units_are_ther
     assert [unit.name for unit in UNITS] == ["ocsd-media@.service", "ocsd-telephony.service", "ocsd.service"]
 
 
+def test_given_units_with_children_that_outlive_them_when_read_then_only_the_parent_is_signalled():
+    """SIP workers carry on their calls, the recording writer makes its files whole; a restart waits for neither."""
+    kill_mode = {unit.name: re.findall(r"^KillMode=(.*)$", unit.read_text(), re.MULTILINE) for unit in UNITS}
+    assert kill_mode == {
+        "ocsd-media@.service": ["process"],
+        "ocsd-telephony.service": ["process"],
+        "ocsd.service": ["mixed"],
+    }
+
+
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_given_a_lock_file_when_read_then_all_is_pinned_and_hashed_and_no_registry_is_named(lock):
     text = re.sub(r"^\s*#.*\n", "", lock.read_text(), flags=re.MULTILINE)
