@@ -65,9 +65,9 @@ class Campaign:
     def figure(self, name: str) -> float:
         return float(self.site.statistics().get(name) or 0)
 
-    def await_conversations(self, count: int) -> None:
+    def await_conversations(self, count: int, in_middle: int = 1) -> None:
         """
-        Until so many people have been talking for a second and more, and one of them is in the middle of it.
+        Until so many people have been talking for a second and more, and ``in_middle`` of them are in the middle of it.
 
         In the middle: long enough connected to have heard the agent, and not about to say goodbye even if it is one of
         the shortest. Without that all of them may be over when the caller does what it waited for: the journal learns
@@ -75,9 +75,10 @@ class Campaign:
         """
         middle_s = MIDDLE_AFTER_S, SHORTEST_TALK_SHARE * self.talk_s - SURE_OF_S
         assert middle_s[0] < middle_s[1], "conversations are too short to meet anybody in the middle of one"
-        in_middle = "connected_at BETWEEN now() - make_interval(secs => {1}) AND now() - make_interval(secs => {0})"
+        middle = "connected_at BETWEEN now() - make_interval(secs => {1}) AND now() - make_interval(secs => {0})"
         query = (
-            f"SELECT (count(*) >= {count} AND count(*) FILTER (WHERE {in_middle.format(*middle_s)}) > 0)::integer"
+            f"SELECT (count(*) >= {count} AND"
+            f" count(*) FILTER (WHERE {middle.format(*middle_s)}) >= {in_middle})::integer"
             " FROM ocsd.attempt"
             " WHERE finished_at IS NULL AND agent_released_at IS NULL AND connected_at < now() - interval '1.3 s'"
         )

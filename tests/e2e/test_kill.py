@@ -33,9 +33,9 @@ def seconds_heard(truth: Truth, *, agents: bool) -> float:
 
 
 def test_given_calls_of_all_kinds_when_the_daemon_is_killed_then_conversations_go_on_and_dialing_resumes():
-    with campaign(mix=EVERYTHING) as run:
+    with campaign(mix=EVERYTHING, talk_s=8.0) as run:
         run.await_calls(9)
-        run.await_conversations(3)
+        run.await_conversations(3, in_middle=2)
         killed_s = run.kill_daemon()
         run.site.start_daemon()
         restarted_s = time.monotonic()
@@ -62,7 +62,7 @@ def test_given_calls_under_way_when_the_daemon_is_asked_to_stop_then_each_gets_i
     # Long talks, one line an agent: the stop waits for verdicts and announcements, and the talks shall outlast that.
     with campaign(mix=ANSWERED, talk_s=8.0, lines=1.0) as run:
         run.await_calls(7)
-        run.await_conversations(3)
+        run.await_conversations(3, in_middle=2)
         asked_s = time.monotonic()
         assert run.site.stop_daemon() == 0
         stopped_s = time.monotonic()
@@ -105,7 +105,7 @@ def test_given_conversations_when_sip_workers_and_their_parent_are_killed_then_o
 def test_given_conversations_when_the_media_server_is_killed_then_both_sides_hear_each_other_again():
     with campaign(mix=ANSWERED, talk_s=8.0) as run:
         run.await_calls(6)
-        run.await_conversations(4)
+        run.await_conversations(4, in_middle=2)
         dead, killed_s = run.kill_media()
         eventually("another media server", lambda: run.new_server("media-0", dead))
         eventually("it serves", lambda: run.site.log_text().count('"media.connected"') > 1)
