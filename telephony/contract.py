@@ -246,16 +246,16 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     detect_tones: bool = True
     timeguard_ms: int = 8000
     """Longest analysis after connect; when it runs out the verdict is TIMEGUARD, which counts as answered."""
-    human_silence_ms: int = 500
+    human_silence_ms: int = 600
     """Silence after a greeting that is needed to call it a person (see ``human_probability``)."""
-    sure_silence_ms: int = 400
+    sure_silence_ms: int = 460
     """The same when the model is sure that this is a person (``sure_probability``)."""
-    undecided_silence_ms: int = 800
+    undecided_silence_ms: int = 780
     """After so much silence nobody waits longer: a machine from ``undecided_probability`` on, else a person."""
     undecided_probability: float = 0.97
-    human_probability: float = 0.75
+    human_probability: float = 0.3
     """P(machine) below this after a greeting and ``human_silence_ms``: a person."""
-    sure_probability: float = 0.08
+    sure_probability: float = 0.05
     """P(machine) below this: ``sure_silence_ms`` is silence enough."""
     machine_probability: float = 0.99
     """P(machine) from here on: a machine, at once."""

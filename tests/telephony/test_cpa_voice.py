@@ -230,7 +230,9 @@ def first_word(judge, p_machine, after_ms, verdict=None, end=110):
     ],
 )
 def test_given_an_opinion_when_silence_grows_then_the_stage_that_fits_decides(p_machine, expected):
-    judge = judge_of(human_probability=0.75, undecided_probability=0.97, machine_probability=0.99)
+    silences = {"sure_silence_ms": 400, "human_silence_ms": 500, "undecided_silence_ms": 800}
+    chances = {"sure_probability": 0.08, "human_probability": 0.75, "undecided_probability": 0.97}
+    judge = judge_of(**silences, **chances, machine_probability=0.99)
 
     assert first_word(judge, p_machine, 2000) == expected
 
