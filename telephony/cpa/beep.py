@@ -8,7 +8,7 @@ somebody's keypad, melodies, sung vowels, and the tones of networks and fax mach
 from typing import Final
 
 from telephony.cpa import carriers, sit
-from telephony.cpa.bursts import Burst
+from telephony.cpa.bursts import BROAD_LINE_HZ, Burst
 from telephony.cpa.finding import NEVER
 from telephony.cpa.spectrum import DUAL_TONE, SINGLE_TONE
 
@@ -22,6 +22,12 @@ BEEP_SPREAD_HZ: Final = 5.0
 DUAL_SPREAD_HZ: Final = 8.0
 CLEAR_SHARE: Final = 0.9
 CLEAR_SPREAD_HZ: Final = 9.0  # a codec's, on a line that stands out over the whole burst
+CLEAR_S: Final = 0.4  # a lower one that stands so long, and so clear, is no voice
+PART_SHARE: Final = 0.9
+STEP_GAP_S: Final = 0.05
+STEP_DB: Final = 11.0
+"""Short low tones that step from one to the next are a beep when together they are no part of a word."""
+
 VOICE_HZ: Final = 700.0
 VOICE_S: Final = 0.13
 """Vowels are as pure as a tone below that pitch now and then, for so long."""
@@ -74,11 +80,28 @@ def may_be_beep(burst: Burst) -> bool:
         alone = min(burst.rise_db, burst.fall_db) >= ALONE_DB
         if burst.hz < VOICE_HZ and burst.duration_s < VOICE_S and not alone:
             return False
-        clear = burst.hz >= VOICE_HZ and bool(shares) and shares[0] >= CLEAR_SHARE
+        clear = bool(shares) and shares[0] >= CLEAR_SHARE
+        clear &= burst.hz >= VOICE_HZ or burst.duration_s >= CLEAR_S
         return burst.spread_hz <= (CLEAR_SPREAD_HZ if clear else BEEP_SPREAD_HZ)
-    if burst.code not in (SINGLE_TONE, DUAL_TONE) or sum(shares[:2]) < DUAL_SHARE:
+    if burst.code not in (SINGLE_TONE, DUAL_TONE) or _pair_share(burst) < DUAL_SHARE:
         return False
     return burst.spread_hz <= DUAL_SPREAD_HZ and not _may_be_voice(burst)
+
+
+def may_be_step(burst: Burst) -> bool:
+    """Whether a finished burst may be one of the notes of a stepped recording tone, each too short to stand alone."""
+    if not BEEP_HZ[0] <= burst.hz <= VOICE_HZ or burst.code != SINGLE_TONE or burst.duration_s < BEEP_S[0]:
+        return False
+    pure = burst.line_share >= PART_SHARE and burst.spread_hz <= CLEAR_SPREAD_HZ  # the step itself spoils a frame
+    return pure and burst.fill >= BEEP_FILL_RATIO and burst.duration_s < VOICE_S
+
+
+def _pair_share(burst: Burst) -> float:
+    """Share of the energy that the two strongest lines have, spread by codecs where vowels have no such lines."""
+    pair = burst.lines[:2]
+    if not pair or min(line.hz for line in pair) < VOICE_HZ:
+        return sum(line.share for line in pair)
+    return sum(line.share for line in burst.lines if any(abs(line.hz - one.hz) <= BROAD_LINE_HZ for one in pair))
 
 
 def _may_be_voice(burst: Burst) -> bool:
@@ -98,6 +121,7 @@ class BeepJudge:
 
     def __init__(self) -> None:
         self._row: list[Burst] = []
+        self._steps = False  # some of them are but notes, which make a beep together or not at all
         self._spoilt = False
         self._interrupted = False
         self._due = NEVER
@@ -105,7 +129,8 @@ class BeepJudge:
     @property
     def pending(self) -> bool:
         """Whether bursts wait to be judged."""
-        return bool(self._row) and not (self._spoilt or self._interrupted)
+        lone_note = self._steps and len(self._row) == 1
+        return bool(self._row) and not (self._spoilt or self._interrupted or lone_note)
 
     @property
     def due_frame(self) -> int:
@@ -128,9 +153,16 @@ class BeepJudge:
             self._forget()
         if not self._row:
             self._spoilt = self._interrupted = False
+        joins = bool(self._row) and burst.begin_s - self._row[-1].finish_s <= STEP_GAP_S
+        if self._steps and not joins:
+            self._forget()
         fits = may_be_beep(burst)
-        if not fits and not self._row:
+        note = not fits and may_be_step(burst) and (joins if self._row else burst.rise_db >= STEP_DB)
+        goes_on = joins and abs(burst.hz - self._row[-1].hz) <= SAME_PITCH_RATIO * burst.hz
+        if not fits and not note and not self._row:
             return
+        self._steps |= note
+        fits |= note or goes_on  # a lost packet cut it in two
         self._row.append(burst)
         pitches: list[float] = []
         for one in self._row:
@@ -160,6 +192,9 @@ class BeepJudge:
     def take(self) -> tuple[Burst, Burst] | None:
         """First and last burst of the row, now due, when it is a recording tone."""
         row, spoilt = self._row, self._spoilt or self._interrupted
+        if self._steps:
+            alone = min(row[0].rise_db, row[-1].fall_db) >= STEP_DB
+            spoilt |= not alone or len(row) < 2 or row[-1].finish_s - row[0].begin_s < VOICE_S
         while row and row[0].rise_db < RISE_DB:
             row = row[1:]
         self._forget()
@@ -168,4 +203,4 @@ class BeepJudge:
         return row[0], row[-1]
 
     def _forget(self) -> None:
-        self._row, self._due, self._interrupted = [], NEVER, False
+        self._row, self._due, self._interrupted, self._steps = [], NEVER, False, False

@@ -45,6 +45,9 @@ BROAD_LINE_HZ: Final = 40.0
 """A packet repeated out of phase, or a codec of low rate, spreads a line that far. There are no pairs so close together
 above `HIGHEST_MIXED_HZ`."""
 
+NOTE_DB: Final = 6.0
+NOTE_SHARE: Final = 0.9
+NOTE_FRAMES: Final = 6
 FADED_RATIO: Final = 0.06  # in power, 12 dB below the loudest frame of the burst
 ROUGH_SPREAD_HZ: Final = 9.0
 ROUGH_PURITY: Final = 0.83
@@ -152,12 +155,14 @@ class BurstTracker:
         self._onset_s = np.full(n, -1.0)
         self._rise_db = np.full(n, 99.0)
         self._retry = np.zeros(n, dtype=np.int32)
+        self._left = np.full(n, -9, dtype=np.int32)  # end of the latest announced burst
         self._rival_frame = np.full(n, -9, dtype=np.int32)
         self._rival_hz = np.zeros(n, dtype=np.float32)
 
     def reset(self, channel: int) -> None:
         self._clear(np.array([channel]))
         self._rival_frame[channel] = -9
+        self._left[channel] = -9
 
     def _clear(self, rows: Indices) -> None:
         self.code[rows] = 0
@@ -230,6 +235,8 @@ class BurstTracker:
         over = (held > 0) & ~same & (fresh | (frame - self._last[rows] > GAP_FRAMES))
 
         ended = [(int(c), self._finished(int(c))) for c in rows[over & announced]]
+        left = rows[over & announced]
+        self._left[left] = self._last[left] + 1
         self._clear(rows[over])
 
         new, known = rows[fresh], 1 + again[fresh]
@@ -277,7 +284,23 @@ class BurstTracker:
         self._announced[channel] = True
         self._onset_s[channel] = self._edge(channel, draft, draft.start - EDGE_FRAMES, draft.end, rising=True)
         self._rise_db[channel] = self._step_db(channel, draft, draft.start - 4, draft.start - 1)
+        stepped = abs(self._rise_db[channel]) <= NOTE_DB and draft.hz > HIGHEST_MIXED_HZ
+        if stepped and draft.start - self._left[channel] > GAP_FRAMES:
+            self._begin_with_note(channel, draft)
         return self._burst(channel, draft.lines)
+
+    def _begin_with_note(self, channel: int, burst: Burst) -> None:
+        """Count the note from which a burst has stepped, too short to be a burst itself, as its beginning."""
+        before = find_lines(self._history.frames(channel, burst.start - 4, burst.start - 1)[1])
+        if not before or before[0].share < NOTE_SHARE or abs(before[0].hz - burst.hz) <= BROAD_LINE_HZ:
+            return
+        first, samples = self._history.frames(channel, burst.start - NOTE_FRAMES - 2, burst.start)
+        at = edge_samples(samples, before[0].hz, rising=True)
+        if at is not None:
+            self._onset_s[channel] = first * FRAME_S + at / SAMPLE_RATE_HZ
+            self._rise_db[channel] = self._step_db(
+                channel, burst, burst.start - NOTE_FRAMES - 2, burst.start - NOTE_FRAMES
+            )
 
     def _step_db(self, channel: int, burst: Burst, start: int, end: int) -> float:
         """The level inside a burst against that of the frames from ``start`` to ``end``."""

@@ -10,7 +10,7 @@ Theory of operation::
       speech, then a beep -------------------> MACHINE, BEEP
       nothing at all ------------------------> SILENCE
       none of these within the time guard ---> TIMEGUARD --> revised as HUMAN is
-    MACHINE         listens on for the BEEP (information)
+    MACHINE         listens on for the BEEP (information), and some seconds for another one, after more speech
 
 A tone outranks the voice: bursts are never part of a greeting. Sequential by design: the cheap, frequent case (a short
 "hello") is decided first; what it gets wrong ("Hello ... you have reached") is put right by listening on.
@@ -37,6 +37,15 @@ NO_RINGBACK_S: Final = 6.0
 NO_RINGBACK_MARGIN_S: Final = 1.0
 """Early media in which nothing was heard for so long, and for longer than any tone of the plan pauses."""
 
+AFTER_BEEP_FRAMES: Final = 200
+"""4 s: a machine that goes on talking after what was no recording tone, or not the last one, does so soon."""
+
+LONGEST_AFTER_BEEP_FRAMES: Final = 1000
+BETWEEN_BEEPS_FRAMES: Final = 20
+"""0.4 s of speech between two recording tones: less, and they are one if their pitch is the same."""
+
+SAME_TONE_RATIO: Final = 0.04
+
 SURE_OF_CHANGE: Final = 2.5
 SOUND_FRAMES: Final = 9
 """So long a sound in early media is none of the tones, which show themselves within 100 ms."""
@@ -46,7 +55,7 @@ class Listener:
     """
     Hears one call. Feed it bursts and spurts as they begin and end, and call `evaluate` at `due_frame` or later.
 
-    ``done`` is True when nothing more can come: final tones, SILENCE, or the beep of a machine.
+    ``done`` is True when nothing more can come: final tones, SILENCE, or the beep of a machine and then only silence.
     Raises ValueError for an unknown tone plan.
     """
 
@@ -66,6 +75,10 @@ class Listener:
         self._told: set[VerdictKind] = set()  # of early media
         self._talking = False
         self._guard = NEVER
+        self._beeped_frame = NEVER  # when the latest recording tone was told
+        self._beeped_hz = 0.0
+        self._talked_frame = NEVER  # when somebody was last heard after it
+        self._talked_frames = 0
         if connected:
             self.connect(0, settings)
         else:
@@ -101,6 +114,9 @@ class Listener:
             self._sound_start = NEVER
             return []
         self._talking = False
+        if self._beeped_frame != NEVER:
+            self._talked_frame = now
+            self._talked_frames += spurt.end - spurt.start
         self.greeting.speech_ended(spurt)
         return self.evaluate(now)
 
@@ -172,9 +188,11 @@ class Listener:
         """
         if self.done:
             return []
+        if self._beeped_frame != NEVER:
+            return self._judge_after_beep(now)
         if found := self._tone_found(self._tone_judged(now, sounding, samples)):
             return found
-        if now >= self.beep.due_frame and self.tones.sounding is None and (found := self._beep_found()):
+        if now >= self.beep.due_frame and self.tones.sounding is None and (found := self._beep_found(now)):
             return found
         found = self._judge_speech(now) if self.connected else self._judge_nothing(now)
         self._schedule(now)
@@ -191,7 +209,7 @@ class Listener:
 
     def _tone_found(self, judgement: Judgement | None) -> list[Finding]:
         """A tone that ends the analysis or informs. Over a person or machine only a fax or modem wins."""
-        if judgement is None or not self._settings.detect_tones:
+        if judgement is None or not self._settings.detect_tones or self._beeped_frame != NEVER:
             return []
         if judgement.kind in INFORMATION:
             return [Finding(judgement.kind, judgement.cause, self.connected, evidence=judgement.evidence)]
@@ -207,12 +225,32 @@ class Listener:
         end = self.greeting.speech_end_frame
         return Finding(judgement.kind, judgement.cause, self.connected, end, revises, judgement.evidence)
 
-    def _beep_found(self) -> list[Finding]:
+    def _judge_after_beep(self, now: int) -> list[Finding]:
+        """A machine has beeped: another recording tone may follow, above all when it talks on; nothing else may."""
+        if now >= self.beep.due_frame and self.tones.sounding is None and (found := self._beep_found(now)):
+            return found
+        until = self._longest() if self._talking else self._listens_until()
+        if now >= until and not self.beep.pending:
+            self.done = True
+        self._schedule(now)
+        return []
+
+    def _listens_until(self) -> int:
+        heard = self._beeped_frame if self._talked_frame == NEVER else self._talked_frame
+        return min(heard + AFTER_BEEP_FRAMES, self._longest())
+
+    def _longest(self) -> int:
+        return self._beeped_frame + LONGEST_AFTER_BEEP_FRAMES
+
+    def _beep_found(self, now: int) -> list[Finding]:
         row = self.beep.take()
         if row is not None and self.tones.rang and self.tones.is_plan_tone(row[-1]) and not self.greeting.spoke:
             row = None  # the ringback, which stopped
         if self._talking:
             row = None  # a note
+        if row is not None and self._beeped_frame != NEVER and self._talked_frames < BETWEEN_BEEPS_FRAMES:
+            same = abs(row[0].hz - self._beeped_hz) <= SAME_TONE_RATIO * self._beeped_hz
+            row = None if same else row  # another tone than that before: that was a chime
         if self.verdict is None and (found := self._tone_found(self.tones.partial_sit())):
             return found
         if row is None:
@@ -228,8 +266,12 @@ class Listener:
         if self.verdict is not VerdictKind.MACHINE:
             found.append(self._speech_finding(Judgement(VerdictKind.MACHINE, "beep", evidence)))
         end = self.greeting.speech_end_frame
-        found.append(Finding(VerdictKind.BEEP, "recording tone", True, end, evidence=evidence))
-        self.done, self.due_frame = True, NEVER
+        again = self._beeped_frame != NEVER
+        cause = "another recording tone" if again else "recording tone"
+        found.append(Finding(VerdictKind.BEEP, cause, True, end, evidence=evidence))
+        self._beeped_frame, self._talked_frame, self._talked_frames = now, NEVER, 0
+        self._beeped_hz = last.hz
+        self._schedule(now)
         return found
 
     def _judge_nothing(self, now: int) -> list[Finding]:
@@ -275,6 +317,10 @@ class Listener:
         """Set `due_frame` to the next frame at which `evaluate` could say something new."""
         if self.done:
             self.due_frame = NEVER
+            return
+        if self._beeped_frame != NEVER:
+            until = self._longest() if self._talking else self._listens_until()
+            self.due_frame = max(min(self.beep.due_frame, until), now + 1)
             return
         due = min(self.beep.due_frame, self.tones.due_frame(now, not self.connected))
         if not self.connected and not (self._tone_heard or self._sound_heard or self._told):

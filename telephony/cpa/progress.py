@@ -131,7 +131,8 @@ class ToneJudge:
         """The burst with the part that a lost packet split off."""
         if self._resumed is None:
             return burst
-        return replace(burst, start=self._resumed.start, onset_s=self._resumed.onset_s)
+        first = self._resumed
+        return replace(burst, start=first.start, onset_s=first.onset_s, rise_db=first.rise_db)
 
     def due_frame(self, now: int, early_media: bool) -> int:
         """When to ask again."""

@@ -300,6 +300,7 @@ BEEPS = {
     "fading": tone(0.6, 1100.0) * np.exp(-np.arange(4800) / 3000),
     "row": np.concatenate([tone(0.15, 1200.0), silence(0.12), tone(0.15, 1200.0)]),
     "step": np.concatenate([tone(0.2, 900.0), tone(0.25, 1200.0)]),
+    "short steps": np.concatenate([tone(0.11, 480.0), tone(0.11, 640.0)]),
     "square": np.clip(tone(0.4, 950.0) * 3, -4000, 4000),
 }
 
@@ -325,6 +326,23 @@ def test_given_a_recording_tone_after_a_greeting_when_it_ends_then_its_times_are
     ends_s = [v[0].evidence["beep_end_s"] - at_s for v, at_s in zip(heard, truth_s, strict=True) if v]
     if name != "fading":
         assert np.median(ends_s) == pytest.approx(len(beep) / RATE, abs=0.03)
+
+
+def test_given_two_notes_too_short_to_be_seen_always_when_they_are_a_beep_then_it_begins_with_the_first():
+    rng = np.random.default_rng(2)
+    greeting, beep = clip("machine_away"), np.concatenate([tone(0.07, 1200.0), tone(0.08, 900.0)])
+    leads_s = [0.4 + 0.0035 * i for i in range(12)]
+    audio = [
+        over_the_line(np.concatenate([silence(s), greeting, silence(0.5), beep, silence(2)]), rng) for s in leads_s
+    ]
+
+    heard = [[v.evidence for v in verdicts if v.kind is VerdictKind.BEEP] for verdicts in analyse(audio)]
+
+    late_s = [
+        v[0]["beep_at_s"] - lead_s - len(greeting) / RATE - 0.5 for v, lead_s in zip(heard, leads_s, strict=True) if v
+    ]
+    assert len(late_s) >= 6
+    assert np.abs(late_s).max() < 0.04
 
 
 def dtmf(digits):
@@ -368,6 +386,46 @@ def test_given_a_beep_and_nothing_else_when_answered_then_machine_and_beep():
     assert kinds(found) == [VerdictKind.MACHINE, VerdictKind.BEEP]
     assert found[1].evidence["beep_at_s"] == pytest.approx(0.8, abs=0.02)
     assert found[1].evidence["beep_end_s"] == pytest.approx(1.3, abs=0.02)
+
+
+def test_given_a_machine_that_talks_on_after_a_beep_when_it_beeps_again_then_both_are_told():
+    beep = tone(0.4, 1000.0)
+    parts = [
+        silence(0.5),
+        clip("machine_away"),
+        silence(0.4),
+        beep,
+        silence(1.5),
+        clip("machine_reached"),
+        silence(0.4),
+    ]
+    whole = np.concatenate([*parts, beep, silence(8)])
+    at_s = sum(len(part) for part in parts) / RATE
+
+    found = analyse([over_the_line(whole, np.random.default_rng(6))])[0]
+
+    beeps = [v for v in found if v.kind is VerdictKind.BEEP]
+    assert len(beeps) == 2
+    assert beeps[1].evidence["beep_at_s"] == pytest.approx(at_s, abs=0.04)
+    assert [k for k in kinds(found) if k is not VerdictKind.BEEP][-1] is VerdictKind.MACHINE
+    assert [v.done for v in beeps] == [False, False]
+
+
+@pytest.mark.parametrize("after", [[], [silence(1.0), tone(0.4, 1000.0)], [silence(0.5), clip("announcement")]])
+def test_given_a_beep_when_silence_another_beep_or_speech_alone_follows_then_nothing_more_and_the_analysis_ends(after):
+    whole = np.concatenate([silence(0.5), clip("machine_away"), silence(0.4), tone(0.4, 1000.0), *after, silence(6)])
+    analyser = Analyser(1)
+    analyser.start(0, AnalysisSettings("US"), connected=True)
+
+    found = [
+        v.kind
+        for frame in over_the_line(whole, np.random.default_rng(6))
+        for _, v in analyser.step(frame[None], np.array([True]), 0.0)
+    ]
+
+    assert found.count(VerdictKind.BEEP) == 1
+    assert found[-1] is VerdictKind.BEEP
+    assert not analyser.analysing[0]
 
 
 def test_given_songs_after_the_answer_when_they_play_then_no_fax_modem_pager_or_network_tone():
