@@ -41,6 +41,8 @@ AFTER_BEEP_FRAMES: Final = 200
 """4 s: a machine that goes on talking after what was no recording tone, or not the last one, does so soon."""
 
 LONGEST_AFTER_BEEP_FRAMES: Final = 1000
+"""20 s after the first one the analysis ends in any case."""
+
 BETWEEN_BEEPS_FRAMES: Final = 20
 """0.4 s of speech between two recording tones: less, and they are one if their pitch is the same."""
 
@@ -75,6 +77,7 @@ class Listener:
         self._told: set[VerdictKind] = set()  # of early media
         self._talking = False
         self._guard = NEVER
+        self._first_beep_frame = NEVER
         self._beeped_frame = NEVER  # when the latest recording tone was told
         self._beeped_hz = 0.0
         self._talked_frame = NEVER  # when somebody was last heard after it
@@ -240,7 +243,7 @@ class Listener:
         return min(heard + AFTER_BEEP_FRAMES, self._longest())
 
     def _longest(self) -> int:
-        return self._beeped_frame + LONGEST_AFTER_BEEP_FRAMES
+        return self._first_beep_frame + LONGEST_AFTER_BEEP_FRAMES
 
     def _beep_found(self, now: int) -> list[Finding]:
         row = self.beep.take()
@@ -270,7 +273,7 @@ class Listener:
         cause = "another recording tone" if again else "recording tone"
         found.append(Finding(VerdictKind.BEEP, cause, True, end, evidence=evidence))
         self._beeped_frame, self._talked_frame, self._talked_frames = now, NEVER, 0
-        self._beeped_hz = last.hz
+        self._beeped_hz, self._first_beep_frame = last.hz, min(self._first_beep_frame, now)
         self._schedule(now)
         return found
 
