@@ -34,6 +34,7 @@ VOICE_S: Final = 0.13
 
 VOICE_PAIR_S: Final = 0.25
 LOW_PAIR_S: Final = 0.2
+CLEAN_PAIR_SHARE: Final = 0.97
 HIGHEST_PITCH_HZ: Final = 420.0
 ALONE_DB: Final = 20.0  # no part of a word
 RISE_DB: Final = 6.0
@@ -57,6 +58,8 @@ WAIT_CNG_FRAMES: Final = 180
 DTMF_ROWS_HZ: Final = (697.0, 770.0, 852.0, 941.0)
 DTMF_COLUMNS_HZ: Final = (1209.0, 1336.0, 1477.0, 1633.0)
 DTMF_RATIO: Final = 0.02
+DTMF_LONG_RATIO: Final = 0.0165
+DTMF_LONG_S: Final = 0.15  # long enough for its frequencies to be measured without error
 
 
 def is_dtmf(burst: Burst) -> bool:
@@ -64,9 +67,9 @@ def is_dtmf(burst: Burst) -> bool:
     if burst.code != DUAL_TONE or len(burst.lines) < 2:
         return False
     low, high = sorted(line.hz for line in burst.lines[:2])
-    return any(abs(low - hz) <= DTMF_RATIO * hz for hz in DTMF_ROWS_HZ) and any(
-        abs(high - hz) <= DTMF_RATIO * hz for hz in DTMF_COLUMNS_HZ
-    )
+    ratio = DTMF_LONG_RATIO if burst.duration_s >= DTMF_LONG_S else DTMF_RATIO
+    row = any(abs(low - hz) <= ratio * hz for hz in DTMF_ROWS_HZ)
+    return row and any(abs(high - hz) <= ratio * hz for hz in DTMF_COLUMNS_HZ)
 
 
 def may_be_beep(burst: Burst) -> bool:
@@ -89,11 +92,11 @@ def may_be_beep(burst: Burst) -> bool:
 
 
 def may_be_step(burst: Burst) -> bool:
-    """Whether a finished burst may be one of the notes of a stepped recording tone, each too short to stand alone."""
-    if not BEEP_HZ[0] <= burst.hz <= VOICE_HZ or burst.code != SINGLE_TONE or burst.duration_s < BEEP_S[0]:
+    """Whether a finished burst may be one of the notes of a stepped recording tone, each too short to be one alone."""
+    if burst.code != SINGLE_TONE or not BEEP_HZ[0] <= burst.hz <= VOICE_HZ:
         return False
     pure = burst.line_share >= PART_SHARE and burst.spread_hz <= CLEAR_SPREAD_HZ  # the step itself spoils a frame
-    return pure and burst.fill >= BEEP_FILL_RATIO and burst.duration_s < VOICE_S
+    return pure and burst.fill >= BEEP_FILL_RATIO and BEEP_S[0] <= burst.duration_s <= BEEP_S[1]
 
 
 def _pair_share(burst: Burst) -> float:
@@ -109,7 +112,8 @@ def _may_be_voice(burst: Burst) -> bool:
     if burst.duration_s >= VOICE_PAIR_S or len(burst.lines) < 2:
         return False
     low, high = sorted(line.hz for line in burst.lines[:2])
-    if low < VOICE_HZ and burst.duration_s < LOW_PAIR_S:
+    clean = _pair_share(burst) >= CLEAN_PAIR_SHARE and min(burst.rise_db, burst.fall_db) >= ALONE_DB
+    if low < VOICE_HZ and burst.duration_s < LOW_PAIR_S and not clean:
         return True
     pitch_hz = high - low
     order = low / pitch_hz

@@ -300,6 +300,8 @@ BEEPS = {
     "fading": tone(0.6, 1100.0) * np.exp(-np.arange(4800) / 3000),
     "row": np.concatenate([tone(0.15, 1200.0), silence(0.12), tone(0.15, 1200.0)]),
     "step": np.concatenate([tone(0.2, 900.0), tone(0.25, 1200.0)]),
+    "low steps": np.concatenate([tone(0.25, 443.0), tone(0.25, 400.0)]),
+    "beside a key": tone(0.35, 756.0, 1352.0),  # 770 and 1336 Hz are the 5
     "short steps": np.concatenate([tone(0.11, 480.0), tone(0.11, 640.0)]),
     "square": np.clip(tone(0.4, 950.0) * 3, -4000, 4000),
 }
@@ -343,6 +345,19 @@ def test_given_two_notes_too_short_to_be_seen_always_when_they_are_a_beep_then_i
     ]
     assert len(late_s) >= 6
     assert np.abs(late_s).max() < 0.04
+
+
+def test_given_a_short_low_pair_that_stands_alone_when_it_ends_then_a_beep_but_not_when_a_word_is_around_it():
+    greeting, pair = clip("machine_away"), tone(0.13, 483.0, 752.0)
+    around = tone(0.2, 300.0, 610.0, dbfs=-26.0)
+    audio = [
+        over_the_line(
+            np.concatenate([silence(0.5), greeting, silence(0.5), *sound, silence(2)]), np.random.default_rng(1)
+        )
+        for sound in ([pair], [around, pair, around])
+    ]
+
+    assert [VerdictKind.BEEP in kinds(v) for v in analyse(audio)] == [True, False]
 
 
 def dtmf(digits):
