@@ -25,6 +25,7 @@ CLEAR_SPREAD_HZ: Final = 9.0  # a codec's, on a line that stands out over the wh
 CLEAR_S: Final = 0.4  # a lower one that stands so long, and so clear, is no voice
 PART_SHARE: Final = 0.9
 STEP_GAP_S: Final = 0.05
+HOLE_S: Final = 0.1  # some packets lost in a row
 STEP_DB: Final = 11.0
 """Short low tones that step from one to the next are a beep when together they are no part of a word."""
 
@@ -37,7 +38,11 @@ LOW_PAIR_S: Final = 0.2
 CLEAN_PAIR_SHARE: Final = 0.97
 HIGHEST_PITCH_HZ: Final = 420.0
 ALONE_DB: Final = 20.0  # no part of a word
+PURE_ALONE_DB: Final = 15.0
+PURE_SHARE: Final = 0.97
+PURE_SPREAD_HZ: Final = 3.0
 RISE_DB: Final = 6.0
+PURE_RISE_DB: Final = 3.5  # of a pure tone above the voice, which the last word's echo may reach into
 FALL_DB: Final = 3.5
 """A recording tone begins and ends in silence, or fades into it: 10 dB of noise leave 10 dB of step."""
 
@@ -72,6 +77,11 @@ def is_dtmf(burst: Burst) -> bool:
     return row and any(abs(high - hz) <= ratio * hz for hz in DTMF_COLUMNS_HZ)
 
 
+def is_pure(burst: Burst) -> bool:
+    """Whether a burst is one line and hardly anything beside it."""
+    return burst.code == SINGLE_TONE and burst.line_share >= PURE_SHARE and burst.spread_hz <= PURE_SPREAD_HZ
+
+
 def may_be_beep(burst: Burst) -> bool:
     """Whether a finished burst by itself is like a recording tone."""
     if not (BEEP_HZ[0] <= burst.hz <= BEEP_HZ[1] and BEEP_S[0] <= burst.duration_s <= BEEP_S[1]):
@@ -80,7 +90,7 @@ def may_be_beep(burst: Burst) -> bool:
         return False
     shares = [line.share for line in burst.lines]
     if burst.code in (SINGLE_TONE, DUAL_TONE) and (not shares or burst.line_share >= SINGLE_SHARE):
-        alone = min(burst.rise_db, burst.fall_db) >= ALONE_DB
+        alone = min(burst.rise_db, burst.fall_db) >= (PURE_ALONE_DB if is_pure(burst) else ALONE_DB)
         if burst.hz < VOICE_HZ and burst.duration_s < VOICE_S and not alone:
             return False
         clear = bool(shares) and shares[0] >= CLEAR_SHARE
@@ -162,7 +172,8 @@ class BeepJudge:
             self._forget()
         fits = may_be_beep(burst)
         note = not fits and may_be_step(burst) and (joins if self._row else burst.rise_db >= STEP_DB)
-        goes_on = joins and abs(burst.hz - self._row[-1].hz) <= SAME_PITCH_RATIO * burst.hz
+        close = bool(self._row) and burst.begin_s - self._row[-1].finish_s <= HOLE_S
+        goes_on = close and abs(burst.hz - self._row[-1].hz) <= SAME_PITCH_RATIO * burst.hz
         if not fits and not note and not self._row:
             return
         self._steps |= note
@@ -199,7 +210,7 @@ class BeepJudge:
         if self._steps:
             alone = min(row[0].rise_db, row[-1].fall_db) >= STEP_DB
             spoilt |= not alone or len(row) < 2 or row[-1].finish_s - row[0].begin_s < VOICE_S
-        while row and row[0].rise_db < RISE_DB:
+        while row and row[0].rise_db < (PURE_RISE_DB if is_pure(row[0]) and row[0].hz >= VOICE_HZ else RISE_DB):
             row = row[1:]
         self._forget()
         if not row or spoilt or row[-1].fall_db < FALL_DB:
