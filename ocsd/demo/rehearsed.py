@@ -63,11 +63,11 @@ class Measured:
     """
 
     network: Range = (0.01, 0.05)
-    person: Range = (0.38, 0.52)
-    heard_back: float = 0.5
-    machine: Range = (4.4, 6.6)
-    machine_as_person: float = 0.44
-    machine_heard_out: Range = (1.3, 6.1)
+    person: Range = (0.48, 0.72)
+    heard_back: float = 0.6
+    machine: Range = (4.2, 6.7)
+    machine_as_person: float = 0.13
+    machine_heard_out: Range = (1.5, 6.4)
     fax: Range = (1.4, 2.1)
     busy_answered: Range = (1.61, 1.65)
     silence: Range = (4.48, 4.49)
