@@ -103,7 +103,7 @@ def _impatient(rows: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.N
 
 def fit(traces: Sequence[Trace], seed: int = 1) -> Forest:
     """Train on the traces. Raises ImportError without scikit-learn."""
-    from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[import-untyped, unused-ignore]
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
     features, labels, weights = examples(traces, seed)
     model = HistGradientBoostingClassifier(
