@@ -50,6 +50,10 @@ SAME_TONE_RATIO: Final = 0.04
 
 SURE_OF_CHANGE: Final = 2.5
 SOUND_FRAMES: Final = 9
+SUNG_SPREAD_HZ: Final = 4.0
+SUNG_SHARE: Final = 0.85
+"""A burst that wanders so far and has so little of its energy in one line came from a throat."""
+
 """So long a sound in early media is none of the tones, which show themselves within 100 ms."""
 
 
@@ -181,6 +185,9 @@ class Listener:
         tail_of_early_media = burst.start <= self._origin + 1
         if self.connected and self._settings.detect_machine and not self.done and not tail_of_early_media:
             self.beep.consider(burst, now, self.tones.is_plan_tone(burst), self.greeting.spoke)
+            if not self.beep.pending and _is_sung(burst):
+                self.greeting.speech_began(burst.start)
+                self.greeting.speech_ended(Spurt(burst.start, burst.end, burst.end))
         return found + self.evaluate(now)
 
     def evaluate(self, now: int, sounding: Burst | None = None, samples: Samples | None = None) -> list[Finding]:
@@ -337,3 +344,9 @@ class Listener:
                 if self._is_silent():
                     due = min(due, self._origin + self._settings.initial_silence_ms // 20)
         self.due_frame = max(due, now + 1)
+
+
+def _is_sung(burst: Burst) -> bool:
+    """Whether a burst that is no tone of anybody's was a drawn-out vowel: it glides, and has more than one line."""
+    strongest = max((line.share for line in burst.lines), default=1.0)
+    return burst.spread_hz > SUNG_SPREAD_HZ and strongest < SUNG_SHARE

@@ -1,5 +1,7 @@
 """Person or machine: talk spurts in company, figures of a voice, the forest, the judge's stages, the shipped model."""
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from telephony.cpa.analyser import Analyser
 from telephony.cpa.forest import Forest, ModelError, shipped_model
 from telephony.cpa.greeting import RESUME_FRAMES, GreetingJudge
 from telephony.cpa.voice import FEATURES, VoiceSpectrum, VoiceTracker
+from telephony.media.g711 import ULAW_TO_LINEAR
 from tests.telephony.signals import HUMAN_CLIPS, MACHINE_CLIPS, analyse, clip, over_the_line, silence, tone
 
 SETTINGS = AnalysisSettings()
+SIMWORLD_AUDIO = Path(__file__).parents[2] / "telephony" / "simworld" / "audio"
 
 
 def track(levels):
@@ -286,6 +290,18 @@ def test_given_a_word_too_short_to_judge_when_nothing_follows_then_a_person_but_
     word = judge.judge_silence()
     assert (word and word.kind) == expected
     assert judge.speech_end_frame == (52 + frames if expected else -1)
+
+
+def test_given_a_hello_as_pure_as_a_tone_when_it_ends_then_a_person_within_a_second():
+    hello = ULAW_TO_LINEAR[np.frombuffer((SIMWORLD_AUDIO / "human_12.ulaw").read_bytes(), dtype=np.uint8)]
+    audio = np.concatenate([silence(0.4), hello, silence(6.0)]) + np.random.default_rng(3).normal(
+        0, 33, 51200 + len(hello)
+    )
+    audio = audio[: len(audio) // 160 * 160]
+    (verdicts,) = analyse([np.rint(audio).astype(np.int16).reshape(-1, 160)])
+
+    assert [verdict.kind for verdict in verdicts] == [VerdictKind.HUMAN]
+    assert verdicts[0].at_s < 0.4 + len(hello) / 8000 + 1.0
 
 
 def test_given_a_word_of_80_ms_on_the_line_when_nothing_follows_then_a_person_and_not_a_silent_line():
