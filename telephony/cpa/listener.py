@@ -50,11 +50,11 @@ SAME_TONE_RATIO: Final = 0.04
 
 SURE_OF_CHANGE: Final = 2.5
 SOUND_FRAMES: Final = 9
+"""So long a sound in early media is none of the tones, which show themselves within 100 ms."""
+
 SUNG_SPREAD_HZ: Final = 4.0
 SUNG_SHARE: Final = 0.85
 """A burst that wanders so far and has so little of its energy in one line came from a throat."""
-
-"""So long a sound in early media is none of the tones, which show themselves within 100 ms."""
 
 
 class Listener:
