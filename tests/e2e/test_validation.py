@@ -109,7 +109,7 @@ def options(url: str) -> str:
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with world(tmp_path_factory.mktemp("world"), numbers, "http://127.0.0.1:9/") as made:
         text = made.site.config_path.read_text()
-        its_list, everybody = f'filter = "{LIST}"\n', "options = { call_wait_connected_timeout"
+        its_list, everybody = f'filter = "{LIST}"\n', "options = { call_wait_connected_timeout = 60,"
         assert text.count(its_list) == text.count(everybody) == 1
         text = text.replace(its_list, its_list + options(validator.url()))
         text = text.replace(everybody, everybody.replace("{", f"{{ http-response-timeout = {TIMEOUT_S},"))
