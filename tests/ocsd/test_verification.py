@@ -507,21 +507,26 @@ async def test_given_the_database_away_when_recordings_grow_old_then_it_is_tried
 # --- restarts -------------------------------------------------------------------------------------------------------
 
 
+async def killed_after_the_agents_word(w):
+    """A daemon dies a second after the agent has said of a person that it was a machine."""
+    async with w.daemon() as daemon:
+        await daemon.dial("agent1")
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        (attempt_id,) = daemon.session.attempts
+        said = UpdateCallCompletionStats(
+            101, attempt_id, CAMPAIGN, changes={"call_result": int(CallResult.ANSWERING_MACHINE)}
+        )
+        await daemon.desks.received(daemon.desktops["agent1"], said)
+        await trio.sleep(1.0)
+        daemon.kill()
+
+
 async def test_given_a_test_call_when_the_daemon_dies_after_the_agents_word_then_the_next_one_keeps_it(
     autojump_clock, tmp_path
 ):
     talks = CallScript(ring_s=2.0, talk_s=60.0, verdict_s=1.0)
     async with world(tmp_path, [talks], options=ALL_VERIFIED) as w:
-        async with w.daemon() as daemon:
-            await daemon.dial("agent1")
-            await daemon.until(lambda: AttemptState.TALKING in daemon.states())
-            (attempt_id,) = daemon.session.attempts
-            said = UpdateCallCompletionStats(
-                101, attempt_id, CAMPAIGN, changes={"call_result": int(CallResult.ANSWERING_MACHINE)}
-            )
-            await daemon.desks.received(daemon.desktops["agent1"], said)
-            await trio.sleep(1.0)
-            daemon.kill()
+        await killed_after_the_agents_word(w)
         async with w.daemon() as daemon:
             await daemon.until(lambda: not daemon.session.attempts)
 
@@ -554,16 +559,7 @@ async def test_given_a_test_call_that_ends_without_a_daemon_when_one_starts_then
 ):
     talks = CallScript(ring_s=2.0, talk_s=10.0, verdict_s=1.0)
     async with world(tmp_path, [talks], options=ALL_VERIFIED) as w:
-        async with w.daemon() as daemon:
-            await daemon.dial("agent1")
-            await daemon.until(lambda: AttemptState.TALKING in daemon.states())
-            (attempt_id,) = daemon.session.attempts
-            said = UpdateCallCompletionStats(
-                101, attempt_id, CAMPAIGN, changes={"call_result": int(CallResult.ANSWERING_MACHINE)}
-            )
-            await daemon.desks.received(daemon.desktops["agent1"], said)
-            await trio.sleep(1.0)
-            daemon.kill()
+        await killed_after_the_agents_word(w)
         await trio.sleep(12.0)
         async with w.daemon() as daemon:
             await daemon.until(lambda: not daemon.session.attempts)
