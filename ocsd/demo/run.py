@@ -33,6 +33,7 @@ from ocsd.demo.world import (
     TALK_MEAN_S,
     WRAP_MEAN_S,
     free_port,
+    legs_of,
     write_configuration,
     write_customers,
 )
@@ -42,6 +43,7 @@ from ocsd.lists.migrate import migrate
 from ocsd.lists.tables import create_table, table_of
 from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy
 from telephony import launcher
+from telephony.ports import PortsExhausted, leased
 
 START_LIMIT_S = 60.0
 DRAIN_LIMIT_S = 90.0
@@ -52,6 +54,12 @@ STOP_LIMIT_S = 40.0
 
 IDLE_S = 20.0
 """A campaign that neither dials nor talks for so long has nobody left to call."""
+
+PORTS_OF_LEG = 2
+"""RTP and RTCP."""
+
+SPARE_PORTS = 50
+"""Others may sit on some of the stretch that know nothing of leases."""
 
 REFRESH_S = 0.5
 PICTURE_AT = 0.8
@@ -225,7 +233,7 @@ def run(options: DemoOptions) -> int:
                 folder = options.data_dir.absolute()
                 folder.mkdir(parents=True, exist_ok=True)
             Demo(options, folder, console, stack).run()
-    except DemoFailed as error:
+    except (DemoFailed, PortsExhausted) as error:
         Console(stderr=True).print(f"[red]demo:[/red] {error}")
         return 1
     except Interrupted:
@@ -277,6 +285,8 @@ class Demo:
         self.console.print("Starting the simulated carrier and agents ...")
         world, ports = self._start_world(desktop_port)
         http_port = options.http_port or free_port()
+        # Of its own: several demos, or one beside a site in service, must not find each other on their ports.
+        rtp_ports = self.stack.enter_context(leased(PORTS_OF_LEG * legs_of(options) + SPARE_PORTS))
         write_configuration(
             self.config_path,
             options,
@@ -285,6 +295,7 @@ class Demo:
             desktop_port=desktop_port,
             carrier_port=ports["carrier_port"],
             phones_port=ports["phones_port"],
+            rtp_ports=(rtp_ports[0], rtp_ports[-1]),
             legal_window=False,
         )
         config = load_configuration(self.config_path)

@@ -39,6 +39,16 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
+def channels_of(options: DemoOptions) -> int:
+    """Lines of the campaign group: enough that they never are what it waits for."""
+    return options.agents * 3 + 6
+
+
+def legs_of(options: DemoOptions) -> int:
+    """Calls that there may be at once: customers, agents, and a few that are just ending."""
+    return channels_of(options) + options.agents + 8
+
+
 def _list(items: list[str]) -> str:
     return "[" + ", ".join(f'"{item}"' for item in items) + "]"
 
@@ -52,16 +62,19 @@ def write_configuration(
     desktop_port: int,
     carrier_port: int,
     phones_port: int,
+    rtp_ports: tuple[int, int] | None = None,
     legal_window: bool = True,
 ) -> None:
     """
     A complete configuration, as an operator would write it by hand.
 
-    ``legal_window``: whether a guard watches it. The demo does without: a campaign of two minutes has no such window,
-    and the guard would have its first 65 people called one to one.
+    ``rtp_ports``: first and last of the media servers; None: the product's own choice. ``legal_window``: whether a
+    guard watches it. The demo does without: a campaign of two minutes has no such window, and the guard would have its
+    first 65 people called one to one.
     """
     window = "" if legal_window else ', legal_rule = "none"'
-    channels = options.agents * 3 + 6
+    channels = channels_of(options)
+    ports = () if rtp_ports is None else (f"rtp_port_first = {rtp_ports[0]}", f"rtp_port_last = {rtp_ports[1]}")
     lines = [
         "# Written by `ocsd demo`.",
         f'data_dir = "{data_dir}"',
@@ -78,8 +91,9 @@ def write_configuration(
         f"port = {desktop_port}",
         "",
         "[telephony]",
-        f"max_legs = {channels + options.agents + 8}",
+        f"max_legs = {legs_of(options)}",
         f"media_servers = {options.media_servers}",
+        *ports,
         "",
         "[[tenants]]",
         "dbid = 1",

@@ -12,7 +12,7 @@ import numpy as np
 
 from telephony.media.g711 import linear_to_ulaw
 from telephony.simworld.sound import render
-from tests.e2e.site import free_udp_port
+from tests.ports import free_ports
 from tests.telephony.sipp_peer import SippPeer, sipp_uas
 
 RTP_PORTS = 400
@@ -147,7 +147,7 @@ def sipp_carrier(table: Mapping[str, Iterable[str]], folder: Path, calls: int | 
     """Run a carrier for so many calls (default: one per number); its files go to ``folder``."""
     file = folder / "carrier.xml"
     file.write_text(scenario(table), encoding="latin-1")
-    # SIPp counts its RTP ports up from here and passes over those in use.
-    ports = ("-mi", "127.0.0.1", "-mp", str(min(free_udp_port(), 65000 - RTP_PORTS) & ~1))
+    # SIPp counts its RTP ports up from here.
+    ports = ("-mi", "127.0.0.1", "-mp", str(free_ports(RTP_PORTS)[0]))
     with sipp_uas(file, folder, len(table) if calls is None else calls, GUARD_S, ports) as peer:
         yield peer

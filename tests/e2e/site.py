@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,17 +20,20 @@ from ocsd.config.loader import load_configuration
 from ocsd.config.objects import Configuration
 from ocsd.demo.options import DemoOptions
 from ocsd.demo.run import child, end, json_file, process_tree, wait_for
-from ocsd.demo.world import CALLING_LIST, CAMPAIGN_GROUP_DBID, free_port, write_configuration
+from ocsd.demo.world import CALLING_LIST, CAMPAIGN_GROUP_DBID, write_configuration
 from ocsd.lists.embedded import EmbeddedPostgres, data_folder
 from ocsd.lists.importer import import_csv
 from ocsd.lists.migrate import migrate
 from ocsd.lists.tables import create_table, table_of
 from telephony import launcher
+from tests.ports import free_port, free_ports
 
 GROUP = CAMPAIGN_GROUP_DBID
 PATIENCE_S = 60.0
 """Only catches hangs; nothing is asserted about how long anything takes."""
 LOG_CHARACTERS = 20_000
+RTP_PORTS = 300
+"""Of a site: more than any test needs, with one media server or two."""
 
 
 def eventually(what: str, check: Callable[[], Any], limit_s: float = PATIENCE_S) -> Any:
@@ -42,13 +44,6 @@ def eventually(what: str, check: Callable[[], Any], limit_s: float = PATIENCE_S)
             raise AssertionError(f"not within {limit_s:.0f} s: {what}")
         time.sleep(0.05)
     return value
-
-
-def free_udp_port() -> int:
-    """A UDP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -178,7 +173,7 @@ def site(
         folder.chmod(0o755)  # PostgreSQL runs as an unprivileged user
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         http_port, desktop_port = free_port(), free_port()
-        phones_port = free_udp_port() if phones_port is None else phones_port
+        phones_port = free_port() if phones_port is None else phones_port
         config_path = folder / "ocsd.toml"
         write_configuration(
             config_path,
@@ -188,6 +183,7 @@ def site(
             desktop_port=desktop_port,
             carrier_port=carrier_port,
             phones_port=phones_port,
+            rtp_ports=free_ports(RTP_PORTS),
             legal_window=False,  # calls ahead from the first person on
         )
         config_path.write_text(edit(config_path.read_text()))

@@ -17,7 +17,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ocsd.demo.world import free_port
 from ocsd.model.enums import CallResult, GroupCampStatus, RecordStatus, RecordType
 from telephony.simworld.idtone import agent_code, customer_code
 from telephony.simworld.plan import canonical
@@ -41,6 +40,7 @@ from tests.e2e.records_world import (
     world,
 )
 from tests.e2e.site import processes_in
+from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ocsd.demo.world import free_port
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
 from tests.e2e.records_world import NAMES, NEVER, Numbers, World, world
 from tests.e2e.site import PATIENCE_S, eventually
+from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
 

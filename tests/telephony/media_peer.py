@@ -1,6 +1,5 @@
 """What the media server's tests talk with: a daemon's end of the Unix socket, and an RTP phone."""
 
-import os
 import socket
 import struct
 import subprocess
@@ -12,6 +11,7 @@ import numpy as np
 
 from telephony import contract as wire
 from telephony.media.g711 import linear_to_ulaw, ulaw_to_linear
+from tests.ports import free_ports
 
 LIMIT_S = 20.0
 """Only catches hangs."""
@@ -166,19 +166,6 @@ class Server:
 
 
 def free_port_range(pairs: int) -> str:
-    """A range that is free now, chosen by looking; tests in parallel start at other places (by pid)."""
-    first = 30000 + (os.getpid() * 64) % 20000
-    while True:
-        first = 30000 + (first - 30000 + 2 * pairs + 2) % 25000
-        socks = []
-        try:
-            for port in range(first, first + 2 * pairs):
-                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-                socks.append(sock)
-                sock.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        finally:
-            for sock in socks:
-                sock.close()
-        return f"{first}-{first + 2 * pairs - 1}"
+    """Ports for so many channels, as the server's option ``--rtp-ports`` takes them."""
+    first, last = free_ports(2 * pairs)
+    return f"{first}-{last}"

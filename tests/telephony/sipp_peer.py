@@ -1,13 +1,14 @@
 """SIPp as the called party, for tests: `sipp_uas` runs one scenario file on a free port of 127.0.0.1."""
 
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.ports import free_port
 
 SCENARIOS = Path(__file__).parent / "sipp"
 START_LIMIT_S = 10.0
@@ -57,9 +58,7 @@ def sipp_uas(
     """
     file = scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"
     scenario = file.stem
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     messages, errors = folder / f"{scenario}-{port}.messages", folder / f"{scenario}-{port}.errors"
     command = ["sipp", "-sf", str(file), "-i", "127.0.0.1", "-p", str(port)]
     command += ["-m", str(calls), "-nostdin", "-timeout", f"{guard_s}s", "-timeout_error", *options]

@@ -1,6 +1,5 @@
 import os
 import signal
-import socket
 import subprocess
 import sys
 
@@ -8,14 +7,7 @@ import pytest
 
 from telephony.launcher import MEDIA_NICENESS, StartFailed, ensure_running, server_pids, stop
 from telephony.procs import LockFile, ProcessIdentity, is_listening, listen_unix
-
-
-def free_ports(count: int) -> tuple[int, int]:
-    """A range that starts at a port the OS found free, away from the end of the range."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        first = min(probe.getsockname()[1] & ~1, 65000 - count)
-    return first, first + count - 1
+from tests.ports import free_ports
 
 
 def test_given_nothing_when_ensured_then_it_listens_detached_and_stop_ends_exactly_that(tmp_path):

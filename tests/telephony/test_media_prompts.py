@@ -19,8 +19,8 @@ from telephony.media.mixer import Mixer
 from telephony.media.plane import MediaPlane
 from telephony.media.players import Prompt
 from telephony.media.prompts import BUILT_IN, RINGBACK, PromptError, PromptLibrary, wave_samples
+from tests.ports import free_ports
 from tests.telephony.media_peer import Daemon, free_port_range
-from tests.telephony.test_launcher import free_ports
 
 SOUND = (8000 * np.sin(np.arange(1600) / 7.0)).astype(np.int16)
 
