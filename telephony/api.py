@@ -236,6 +236,10 @@ class Media(Protocol):
         """Recordings that ended while nobody who knows their channel listened; each is told once."""
         ...
 
+    def take_closed(self) -> list[ChannelClosed]:
+        """The totals of all channels that have ended since the last time, whoever held them, or nobody did."""
+        ...
+
     async def stats(self) -> MediaStats:
         """Raises MediaLost."""
         ...

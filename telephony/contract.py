@@ -30,7 +30,8 @@ from telephony.contract_audio import StartRecording as StartRecording
 from telephony.contract_audio import StopPlaying as StopPlaying
 from telephony.contract_audio import StopRecording as StopRecording
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
+"""Raised whenever a peer of the release before would misunderstand; daemon, workers and media servers must agree."""
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 HEARTBEAT_S: Final = 2.0
 """Both sides send `Ping` this often; a peer silent for four of them is taken for dead."""
@@ -263,13 +264,23 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     """The same after the verdict was a person: speech that goes on shows a machine. Above 1.0: never revised so."""
     initial_silence_ms: int = 4500
     """Nothing heard for this long after connect: verdict SILENCE."""
+    after_bridge_ms: int = 0
+    """
+    How long the analysis listens on after `Bridge`, where the verdict was HUMAN or TIMEGUARD; 0: it ends with it.
+
+    Only what the called party says is heard. A recording tone, a fax tone, or long talk that is surely a recording's
+    (`bridged_probability`) revises the verdict; after that it listens for the recording tone some seconds more.
+    """
+    bridged_probability: float = 0.995
+    """``revise_probability`` after the bridge, where people may talk too. Above 1.0: only tones revise."""
 
 
 class StartAnalysis(msgspec.Struct, frozen=True, tag=True):
     """
     Begin listening. ``connected`` False: early media (tones before answer); call again with True at the answer.
 
-    Asked again while it listens to the answered call, it goes on with what it has heard.
+    Asked again while it listens to the answered call, it goes on with what it has heard. It ends with a bridge, or
+    some time after it (``after_bridge_ms``), and with a conference or a supervisor (`Join`) in any case.
     """
 
     channel_id: str
@@ -347,18 +358,24 @@ class ChannelSnapshot(msgspec.Struct, frozen=True, tag=True):
     """Both as in `SetRemote`."""
     prompt: str = ""
     """The prompt that is being played, or is still being read."""
+    analysing_connected: bool = False
+    """The analysis under way listens to the answered call, not to early media."""
+    beep_at_s: float = 0.0
+    """When the latest recording tone was told (monotonic); 0: none was."""
 
 
 class MediaSnapshot(msgspec.Struct, frozen=True, tag=True):
     """Second frame of the media server. ``host`` is the address it puts into SDP.
 
-    ``recorded``: recordings that ended while no daemon listened; told once.
+    ``recorded`` and ``closed``: recordings and channels that ended while no daemon listened, or so lately that the one
+    that heard of it may not have written it down.
     """
 
     host: str
     capacity: int
     channels: tuple[ChannelSnapshot, ...]
     recorded: tuple[RecordingFinished, ...] = ()
+    closed: "tuple[ChannelClosed, ...]" = ()
 
 
 class ChannelOpened(msgspec.Struct, frozen=True, tag=True):
@@ -401,7 +418,8 @@ class ChannelClosed(msgspec.Struct, frozen=True, tag=True):
 
     Quality as received: ``jitter_ms`` (RFC 3550 6.4.1), ``loss_ratio``, ``gaps`` (20 ms frames that had to be
     concealed), ``mos`` (1..4.5 by the E-model, ITU-T G.107). ``remote_*``: the same as the far end reported it by RTCP.
-    ``rtt_ms`` round trip by RTCP. 0 for a ``mos`` or ``rtt_ms`` means: not known.
+    ``rtt_ms`` round trip by RTCP. 0 for a ``mos`` or ``rtt_ms`` means: not known. ``payload_type``: what was sent last
+    (0 PCMU, 8 PCMA).
     """
 
     channel_id: str
@@ -418,6 +436,7 @@ class ChannelClosed(msgspec.Struct, frozen=True, tag=True):
     remote_jitter_ms: float = 0.0
     remote_loss_ratio: float = 0.0
     remote_mos: float = 0.0
+    payload_type: int = 0
 
 
 class MediaStats(msgspec.Struct, frozen=True, tag=True):
@@ -522,8 +541,13 @@ def check_hello(hello: msgspec.Struct, expected_role: str) -> Hello:
     """Return the peer's Hello; ContractError when it is something else, another version or another role."""
     if not isinstance(hello, Hello):
         raise ContractError(f"expected Hello, got {type(hello).__name__}")
-    if hello.version != PROTOCOL_VERSION:
-        raise ContractError(f"peer speaks version {hello.version}, we speak {PROTOCOL_VERSION}: restart both")
     if hello.role != expected_role:
         raise ContractError(f"expected a {expected_role}, got a {hello.role}")
+    if hello.version != PROTOCOL_VERSION:
+        theirs = "an older" if hello.version < PROTOCOL_VERSION else "a newer"
+        who = f"the {hello.role}{' ' + hello.name if hello.name else ''} (pid {hello.pid})"
+        raise ContractError(
+            f"{who} is of {theirs} release: it speaks version {hello.version} of the contract, we speak "
+            f"{PROTOCOL_VERSION}; see docs/media.md, Upgrades"
+        )
     return hello

@@ -226,7 +226,9 @@ class FakeChannel:
         if await self._note("close") and self._media.channels.pop(self.channel_id, None) is not None:
             self._stop()
             self.finish_recordings()
-            self.report(ChannelClosed(self.channel_id, 0, 0, 0, 0))
+            closed = ChannelClosed(self.channel_id, *self._media.packets, 0, 0, mos=self._media.mos)
+            self._media.closed.append(closed)
+            self.report(closed)
 
     def lose(self, why: str = "the media server died") -> None:
         """Test hook: the server is gone for good."""
@@ -277,6 +279,11 @@ class FakeMedia:
         """Names that cannot be played."""
         self.recording_error = ""
         """Why no recording begins; "" lets them."""
+        self.packets = (0, 0)
+        """Received and sent by each channel, as its totals say; and ``mos``, how good it sounded."""
+        self.mos = 0.0
+        self.closed: list[ChannelClosed] = []
+        """What `take_closed` will tell."""
         self.channels: dict[str, FakeChannel] = {}
         self.unclaimed: dict[str, FakeChannel] = {}
         self._telephony = telephony
@@ -367,6 +374,10 @@ class FakeMedia:
     def take_recorded(self) -> list[RecordingFinished]:
         """Nothing: what ends while nobody listens waits in the channel's queue here."""
         return []
+
+    def take_closed(self) -> list[ChannelClosed]:
+        taken, self.closed = self.closed, []
+        return taken
 
     async def stats(self) -> MediaStats:
         await trio.lowlevel.checkpoint()

@@ -9,7 +9,6 @@ that stays away longer than `RECOVERY_LIMIT_S` costs its channels: `ChannelLost`
 
 import itertools
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -48,6 +47,7 @@ from telephony.contract import (
 from telephony.link import Link, LinkLost, open_link
 from telephony.media_channel import MediaChannel as MediaChannel
 from telephony.media_channel import groups, peer_found, peer_wanted, remote_of, verdict_of
+from telephony.media_endings import Ends
 
 RECOVERY_LIMIT_S: Final = 15.0
 """People do not stay on a silent line for longer."""
@@ -55,8 +55,6 @@ CONNECT_WAIT_S: Final = 5.0
 """How long a request waits for a server that is just restarting."""
 FIRST_BACKOFF_S: Final = 0.05
 LONGEST_BACKOFF_S: Final = 1.0
-RECORDED_BOUND: Final = 1000
-"""Reports of recordings kept for `take_recorded`; each is in its sidecar file as well."""
 log = structlog.get_logger(__name__)
 
 
@@ -70,7 +68,8 @@ class MediaClient:
         self._tried = trio.Event()
         self._channels: dict[str, MediaChannel] = {}
         self._unclaimed: dict[str, ChannelSnapshot] = {}
-        self._recorded: deque[RecordingFinished] = deque(maxlen=RECORDED_BOUND)
+        self._recorded: Ends[RecordingFinished] = Ends()
+        self._closed: Ends[ChannelClosed] = Ends()
         self._claimed = False
         """Start-up has adopted what it knows; channels that turn up later belong to nobody."""
         self._stats_seq = itertools.count(1)
@@ -164,9 +163,10 @@ class MediaClient:
         return len(closing)
 
     def take_recorded(self) -> list[RecordingFinished]:
-        taken = list(self._recorded)
-        self._recorded.clear()
-        return taken
+        return self._recorded.take()
+
+    def take_closed(self) -> list[ChannelClosed]:
+        return self._closed.take()
 
     async def stats(self) -> MediaStats:
         link = await self._need_link()
@@ -279,12 +279,14 @@ class MediaClient:
         known = {channel.channel_id: channel for channel in link.snapshot.channels}
         log.info("media.connected", pid=link.hello.pid, channels=len(known), ours=len(self._channels))
         self._unclaimed = {key: found for key, found in known.items() if key not in self._channels}
-        for recorded in link.snapshot.recorded:
+        for recorded in filter(self._recorded.news, link.snapshot.recorded):
             holder = self._channels.get(recorded.channel_id)
             if holder is not None:
                 holder.report(recorded)
             else:
-                self._recorded.append(recorded)
+                self._recorded.keep(recorded)
+        for closed in filter(self._closed.news, link.snapshot.closed):
+            self._closed.keep(closed)
         if self._claimed:  # given up while the server was out of reach: nobody else would ever close them
             for channel_id in self._unclaimed:
                 self._queue(link, CloseChannel(channel_id))
@@ -350,9 +352,13 @@ class MediaClient:
             return
         channel_id: str = getattr(event, "channel_id", "")
         channel = self._channels.get(channel_id)
+        if isinstance(event, RecordingFinished):
+            self._recorded.news(event)
+        if isinstance(event, ChannelClosed) and self._closed.news(event):
+            self._closed.keep(event)
         if channel is None:
             if isinstance(event, RecordingFinished):
-                self._recorded.append(event)
+                self._recorded.keep(event)
             if isinstance(event, ChannelClosed):
                 self._unclaimed.pop(channel_id, None)
             return

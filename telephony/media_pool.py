@@ -26,7 +26,7 @@ import structlog
 import trio
 
 from telephony.api import MediaLost, NoCapacity
-from telephony.contract import ChannelSnapshot, MediaStats, RecordingFinished
+from telephony.contract import ChannelClosed, ChannelSnapshot, MediaStats, RecordingFinished
 from telephony.media_channel import MediaChannel
 from telephony.media_client import CONNECT_WAIT_S, MediaClient, open_media
 
@@ -79,6 +79,8 @@ class MediaPool:
         self._tried: dict[int, trio.Event] = {}
         self._added = trio.Event()
         self._claimed = False
+        self._left: list[ChannelClosed] = []
+        """Ends that servers told which have been taken away since."""
 
     @property
     def capacity(self) -> int:
@@ -138,6 +140,11 @@ class MediaPool:
 
     def take_recorded(self) -> list[RecordingFinished]:
         return [event for server in self._servers.values() for event in server.client.take_recorded()]
+
+    def take_closed(self) -> list[ChannelClosed]:
+        taken = [event for server in self._servers.values() for event in server.client.take_closed()]
+        left, self._left = self._left, []
+        return left + taken
 
     async def close_unclaimed(self) -> int:
         """Close the channels that nobody adopted, also those of servers that turn up later; how many there were."""
@@ -238,7 +245,8 @@ class MediaPool:
                 with server.left:
                     await trio.sleep_forever()
         finally:
-            self._servers.pop(number, None)
+            if (gone := self._servers.pop(number, None)) is not None:
+                self._left += gone.client.take_closed()
             self._known.discard(number)
         log.info("media.taken_away", server=number)
 

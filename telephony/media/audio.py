@@ -1,6 +1,5 @@
 """What channels do beyond talking to each other: prompts, keys, comfort noise, recordings. Commands in, events out."""
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -24,7 +23,6 @@ LOUDEST_COMFORT_DBFS: Final = -30.0
 QUIETEST_COMFORT_DBFS: Final = -90.0
 FINISH_LIMIT_S: Final = 3.0
 """How long the end of a channel is held back for its recordings to be on disk."""
-RECORDED_BOUND: Final = 1000
 LOOK_AGAIN_S: Final = 5.0
 """How often a prompt that is played is compared with its file."""
 MOST_LOOKED_AT: Final = 1000
@@ -71,7 +69,6 @@ class ChannelAudio:
         self._inband = InbandDetector(mixer.capacity)
         self._consent = consent_tone()
         self._leaving: dict[str, _Leaving] = {}
-        self._recorded: deque[wire.RecordingFinished] = deque(maxlen=RECORDED_BOUND)
         self.log: list[tuple[str, str]] = []
         """Lines for the server's log, (event name, what); whoever reads them empties the list."""
 
@@ -272,18 +269,6 @@ class ChannelAudio:
             del self._leaving[channel_id]
             events.append(leaving.closed)
         return events
-
-    # --- without a daemon ---------------------------------------------------------------------------------------
-
-    def keep(self, events: list[msgspec.Struct]) -> None:
-        """No daemon heard these."""
-        self._recorded.extend(event for event in events if isinstance(event, wire.RecordingFinished))
-
-    def take_recorded(self) -> tuple[wire.RecordingFinished, ...]:
-        """The recordings whose end no daemon heard of."""
-        taken = tuple(self._recorded)
-        self._recorded.clear()
-        return taken
 
 
 def _checked_level(level_dbfs: float) -> float:

@@ -18,6 +18,7 @@ from telephony.media import rtp
 from telephony.media.audio import SPARE_RECORDINGS, ChannelAudio
 from telephony.media.channels import Channel, ChannelError, PortPool, bind_pair, parse_remote
 from telephony.media.conversation import ConversationError
+from telephony.media.endings import Endings
 from telephony.media.mixer import Mixer
 from telephony.media.network import TICK_S as TICK_S
 from telephony.media.network import Network
@@ -62,6 +63,7 @@ class MediaPlane:
         self._free_rows = list(range(self.capacity - 1, -1, -1))
         self._by_id: dict[str, Channel] = {}
         self._network = Network(self._mixer, self.capacity, host, learn)
+        self.endings = Endings()
         self.recorder = Recorder(recording_folder, self.capacity + SPARE_RECORDINGS)
         self.audio = ChannelAudio(self._mixer, prompts, self.recorder, self._channel, self._rows.__getitem__, idle_dbfs)
 
@@ -169,6 +171,7 @@ class MediaPlane:
             remote_jitter_ms=quality.remote_jitter_ms,
             remote_loss_ratio=quality.remote_loss_ratio,
             remote_mos=quality.remote_mos,
+            payload_type=int(mixer.payload_type[row]),
         )
         return self.audio.closed(channel, totals, now_s)
 
@@ -265,7 +268,7 @@ class MediaPlane:
             if now_s - orphaned_since_s > wire.ORPHAN_GRACE_S:
                 closing.append(channel)
         for channel in closing:
-            self._close(channel, now_s)  # the end of its recordings is kept for the next daemon
+            self.endings.note(self._close(channel, now_s), now_s, told=False)
         return [channel.channel_id for channel in closing]
 
     # --- what is ------------------------------------------------------------------------------------------------
@@ -273,7 +276,7 @@ class MediaPlane:
     def snapshot(self) -> wire.MediaSnapshot:
         """All channels as they are now."""
         channels = tuple(self.audio.describe(c, self._describe(c)) for c in self._by_id.values())
-        return wire.MediaSnapshot(self.host, self.capacity, channels, self.audio.take_recorded())
+        return wire.MediaSnapshot(self.host, self.capacity, channels)
 
     def _describe(self, channel: Channel) -> wire.ChannelSnapshot:
         other = int(self._mixer.partner[channel.row])

@@ -99,10 +99,7 @@ class MediaServer:
             # One tick a turn: where ticks take longer than they last, commands must still be heard between them.
             if pacer.due(began_s := time.monotonic()):
                 events = self._plane.tick(began_s)
-                if self._control.is_connected:
-                    self._control.send(events)
-                else:
-                    self._plane.audio.keep(events)
+                self._tell(events, began_s)
                 pacer.done(began_s, time.monotonic())
                 ticks += 1
                 if ticks % ORPHAN_CHECK_TICKS == 0:
@@ -137,7 +134,8 @@ class MediaServer:
     def _obey(self, message: msgspec.Struct, pacer: Pacer) -> None:
         match message:
             case wire.Hello():
-                self._control.send([self._snapshot()])
+                recorded, closed = self._plane.endings.lately(time.monotonic())
+                self._control.send([msgspec.structs.replace(self._snapshot(), recorded=recorded, closed=closed)])
             case wire.GetStats(seq):
                 late_p50, late_p99, work_p50, work_p99 = pacer.percentiles_ms()
                 channels, analysing, bridged = self._plane.counts()
@@ -164,7 +162,12 @@ class MediaServer:
             case wire.Shutdown():
                 self.stopping = True
             case _:
-                self._control.send(self._plane.command(message, time.monotonic()))
+                now_s = time.monotonic()
+                self._tell(self._plane.command(message, now_s), now_s)
+
+    def _tell(self, events: list[msgspec.Struct], now_s: float) -> None:
+        self._plane.endings.note(events, now_s, told=self._control.is_connected)
+        self._control.send(events)
 
 
 def portion(first: int, last: int, part: int, parts: int) -> tuple[int, int]:
