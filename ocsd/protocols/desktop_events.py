@@ -1,4 +1,4 @@
-"""What agent desktops receive: events, acknowledgements, notifications and a record's attached data (pure builders).
+"""What agent desktops receive: events, acknowledgements and notifications (pure builders).
 
 Every function returns one JSON object, ready for `DesktopConnection.send`. Keys, their order and their types follow
 the Reference Manual, chapter "Communication Protocols". Where the manual is silent:
@@ -9,17 +9,16 @@ the Reference Manual, chapter "Communication Protocols". Where the manual is sil
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from ocsd.config.objects import FormatField
-from ocsd.model.enums import GSW_ERROR_NAMES, ChainAttr, DialMode, GswError, OptimizeBy, RecordType
+from ocsd.model.enums import GSW_ERROR_NAMES, ChainAttr, DialMode, GswError, RecordType
 from ocsd.model.errors import DesktopRequestError
-from ocsd.model.records import AttemptTimes, CallingRecord
+from ocsd.model.records import CallingRecord
 from ocsd.protocols.add_record import AddRecord
-from ocsd.protocols.commdn import MODES_WITH_GOAL
+from ocsd.protocols.attached_data import Message, custom_fields
 from ocsd.protocols.desktop import CampaignStatusRequest, DesktopRequest, ReferenceId, RefusedRequest
 from ocsd.protocols.desktop_agents import LogOut, ReadyTime
 from ocsd.protocols.desktop_records import (
@@ -32,8 +31,6 @@ from ocsd.protocols.desktop_records import (
     ScheduledRecordReschedule,
     UpdateCallCompletionStats,
 )
-
-Message = dict[str, object]
 
 CALL_TYPE_OUTBOUND: Final = 3
 """CallTypeOutbound of the T-Library."""
@@ -282,7 +279,7 @@ def scheduled_call(
     fields: Sequence[FormatField],
 ) -> Message:
     """
-    ScheduledCall: the agent is to call the customer now. Custom fields as in `user_data`.
+    ScheduledCall: the agent is to call the customer now. Custom fields as in `attached_data`.
 
     ``date_time``: when the call was due, in the record's zone. GSW_CALL_TIME is "0" when there was no call before.
     """
@@ -304,7 +301,7 @@ def scheduled_call(
         "GSW_TZ_OFFSET": tz_offset_s,
         "GSW_UNTIL": record.daily_till_s,
     }
-    return message | _custom_fields(fields, record)
+    return message | custom_fields(fields, record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,136 +364,3 @@ def _with_reference(message: Message, key: str, reference_id: ReferenceId) -> Me
     if reference_id is not None:
         message[key] = reference_id
     return message
-
-
-@dataclass(frozen=True, slots=True)
-class AttachedRecord:
-    """
-    All that a record's attached data is made of.
-
-    Attributes:
-        record_handle: ocsd's own running number of the record in work, from 1; not the row's record_id.
-        call_result: the result as it stands now; the row's own one (of the last attempt) when None.
-        tz_offset_s: offset of the record's zone from UTC now, daylight saving included, -43200..43200.
-        fields: the user columns of the list's format; those with ``send_attribute`` are attached.
-        verified: a test call: the desktop is to send what the call really was.
-    """
-
-    application_dbid: int
-    tenant_name: str
-    campaign_name: str
-    campaign_description: str
-    campaign_group_dbid: int
-    campaign_group_name: str
-    campaign_group_description: str
-    calling_list: str
-    switch_dbid: int
-    record: CallingRecord
-    record_handle: int
-    record_uri: str
-    attempt_guid: str
-    tz_offset_s: int
-    tz_name: str = ""
-    call_result: int | None = None
-    dial_mode: DialMode | None = None
-    optimize_by: OptimizeBy | None = None
-    optimize_goal: int | None = None
-    processing_at: datetime | None = None
-    times: AttemptTimes = field(default_factory=AttemptTimes)
-    fields: Sequence[FormatField] = ()
-    verified: bool = False
-
-
-_SCHEDULED_TYPES: Final = frozenset(
-    {
-        RecordType.CAMPAIGN_RESCHEDULED,
-        RecordType.PERSONAL_RESCHEDULED,
-        RecordType.PERSONAL_CALLBACK,
-        RecordType.CAMPAIGN_CALLBACK,
-    }
-)
-
-
-def record_uri(host: str, port: int, record_handle: int) -> str:
-    """GSW_RECORD_URI: where clients reach the record over HTTP ("URI Delivery to the Client")."""
-    bracketed = f"[{host}]" if ":" in host else host
-    return f"http://{bracketed}:{port}/records/{record_handle}"
-
-
-def user_data(attached: AttachedRecord) -> Message:
-    """
-    The attached data of a record: "Default Record Information", some reserved keys, and the custom fields.
-
-    GSW_CAMPAIGN_GROUP_DBID is a string, as in the manual's table. Pairs without a value are left out. Custom fields
-    of type int go as integers, all others as strings ("Custom Data Formats").
-    """
-    record = attached.record
-    message: Message = {
-        "GSW_RECORD_HANDLE": attached.record_handle,
-        "GSW_RECORD_URI": attached.record_uri,
-        "GSW_APPLICATION_ID": attached.application_dbid,
-        "GSW_TENANT_NAME": attached.tenant_name,
-        "GSW_CAMPAIGN_NAME": attached.campaign_name,
-        "GSW_CAMPAIGN_DESCRIPTION": attached.campaign_description,
-        "GSW_CAMPAIGN_GROUP_DBID": str(attached.campaign_group_dbid),
-        "GSW_CAMPAIGN_GROUP_NAME": attached.campaign_group_name,
-        "GSW_CAMPAIGN_GROUP_DESCRIPTION": attached.campaign_group_description,
-        "GSW_CALLING_LIST": attached.calling_list,
-        "GSW_SWITCH_DBID": attached.switch_dbid,
-        "GSW_PHONE": record.contact_info,
-        "GSW_PHONE_TYPE": int(record.contact_info_type),
-        "GSW_CHAIN_ID": record.chain_id,
-        "GSW_CHAIN_N": record.chain_n,
-        "GSW_ATTEMPTS": record.attempt,
-        "GSW_CALL_RESULT": int(record.call_result if attached.call_result is None else attached.call_result),
-        "GSW_CALL_ATTEMPT_GUID": attached.attempt_guid,
-        "GSW_TZ_OFFSET": attached.tz_offset_s,
-        "GSW_FROM": record.daily_from_s,
-        "GSW_UNTIL": record.daily_till_s,
-        "InteractionType": "Outbound",
-        "InteractionSubtype": "OutboundNew",
-    }
-    if attached.verified:
-        message["GSW_CALL_RESULT_FEEDBACK"] = 1  # its presence is the message
-    if attached.tz_name:
-        message["GSW_TZ_NAME"] = attached.tz_name
-    if record.agent_id:
-        message["GSW_AGENT_ID"] = record.agent_id
-    if record.record_type in _SCHEDULED_TYPES and record.dial_sched_time:
-        message["GSW_SCHEDULED_TIME"] = record.dial_sched_time
-    if attached.dial_mode in MODES_WITH_GOAL:
-        if attached.optimize_by is not None:
-            message["GSW_OPTIMIZE_BY"] = int(attached.optimize_by)
-        if attached.optimize_goal is not None:
-            message["GSW_OPTIMIZE_GOAL"] = attached.optimize_goal
-    if attached.processing_at is not None:
-        message["GSW_START_PROCESSING"] = int(attached.processing_at.timestamp())
-    return message | _audit_times(attached.times) | _custom_fields(attached.fields, record)
-
-
-def _audit_times(times: AttemptTimes) -> Message:
-    stamps: tuple[tuple[str, datetime | None], ...] = (
-        ("GSW_DIALING", times.dialing_at),
-        ("GSW_CPD_COMPLETED", times.cpd_completed_at),
-        ("GSW_AGENT_ANSWERED", times.agent_answered_at),
-        ("GSW_AGENT_RELEASED", times.agent_released_at),
-        ("GSW_RELEASED", times.released_at),
-        ("GSW_ACW_COMPLETED", times.acw_completed_at),
-        ("GSW_ABANDONED", times.abandoned_at),
-    )
-    return {key: int(moment.timestamp()) for key, moment in stamps if moment is not None}
-
-
-def _custom_fields(fields: Sequence[FormatField], record: CallingRecord) -> Message:
-    values = {column: record.user_fields.get(column.name) for column in fields if column.send_attribute}
-    return {
-        column.send_attribute: _custom_field(column, value) for column, value in values.items() if value is not None
-    }
-
-
-def _custom_field(column: FormatField, value: object) -> int | str:
-    if column.type == "int" and isinstance(value, int):
-        return value
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
-    return str(value)

@@ -14,7 +14,7 @@ from ocsd.model.services import DesktopConnection
 from ocsd.protocols import desktop_events as events
 from ocsd.protocols import desktop_records as requests
 from ocsd.protocols.add_record import AddRecord
-from ocsd.protocols.desktop_events import Message
+from ocsd.protocols.attached_data import Message
 from ocsd.protocols.desktop_times import local_text
 from ocsd.sessions.adding import RecordAdding
 from ocsd.sessions.campaigns import Campaigns

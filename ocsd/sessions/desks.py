@@ -13,7 +13,8 @@ from ocsd.model.services import DesktopConnection
 from ocsd.protocols import desktop as requests
 from ocsd.protocols import desktop_events as events
 from ocsd.protocols.add_record import AddRecord
-from ocsd.protocols.desktop_events import DesktopEvent, Message
+from ocsd.protocols.attached_data import AttachedRecord, Message, record_uri, user_data
+from ocsd.protocols.desktop_events import DesktopEvent
 from ocsd.sessions import attempt as machine
 from ocsd.sessions.announcements import Announcements
 from ocsd.sessions.attempt import AttemptState
@@ -347,8 +348,8 @@ class Desks:
         mode: DialMode = session.settings.dial_mode
         optimize_by: OptimizeBy = session.settings.optimize_by
         handle = task.context.attempt_id
-        return events.user_data(
-            events.AttachedRecord(
+        return user_data(
+            AttachedRecord(
                 application_dbid=self._shared_dbid,
                 tenant_name=session.campaign.tenant,
                 campaign_name=session.campaign.name,
@@ -360,7 +361,7 @@ class Desks:
                 switch_dbid=task.context.switch_dbid,
                 record=record,
                 record_handle=handle,
-                record_uri=events.record_uri(self._http_host, self.http_port, handle),
+                record_uri=record_uri(self._http_host, self.http_port, handle),
                 attempt_guid=task.context.guid,
                 tz_offset_s=int(offset.total_seconds()) if offset is not None else 0,
                 tz_name=zone.name if zone is not None else "",

@@ -29,7 +29,7 @@ from ocsd.config.objects import Configuration, FormatField
 from ocsd.lists.numbers import NumberRefused, normaliser
 from ocsd.model.errors import DesktopRequestError
 from ocsd.model.records import CallingRecord, Chain, ChainSettlement
-from ocsd.protocols.desktop_events import AttachedRecord, Message, user_data
+from ocsd.protocols.attached_data import AttachedRecord, Message, user_data
 from ocsd.protocols.desktop_pairs import Pairs
 from ocsd.protocols.desktop_updates import column_updates, take_changes
 from ocsd.sessions.bell import Bell

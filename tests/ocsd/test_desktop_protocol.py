@@ -10,6 +10,7 @@ from ocsd.model.enums import DialMode, GswError, OptimizeBy, RecordType
 from ocsd.model.errors import DesktopRequestError
 from ocsd.model.records import AttemptTimes, CallingRecord
 from ocsd.protocols import desktop_events as events
+from ocsd.protocols.attached_data import AttachedRecord, record_uri, user_data
 from ocsd.protocols.desktop import (
     ATTACHED_KEYS,
     LATER_REQUESTS,
@@ -420,16 +421,16 @@ def attached(**changes):
         "switch_dbid": 105,
         "record": RECORD,
         "record_handle": 15,
-        "record_uri": events.record_uri("127.0.0.1", 8080, 15),
+        "record_uri": record_uri("127.0.0.1", 8080, 15),
         "attempt_guid": "guid",
         "tz_offset_s": -28_800,
         "fields": FIELDS,
     }
-    return events.AttachedRecord(**(values | changes))
+    return AttachedRecord(**(values | changes))
 
 
 def test_given_a_record_when_attached_then_default_keys_and_custom_fields_are_there():
-    assert events.user_data(attached()) == {
+    assert user_data(attached()) == {
         "GSW_RECORD_HANDLE": 15,
         "GSW_RECORD_URI": "http://127.0.0.1:8080/records/15",
         "GSW_APPLICATION_ID": 101,
@@ -466,7 +467,7 @@ def test_given_a_predictive_attempt_when_attached_then_goal_and_times_are_there_
     times = AttemptTimes(
         dialing_at=datetime(2024, 1, 1, tzinfo=UTC), agent_answered_at=datetime(2024, 1, 1, 0, 0, 9, 999, tzinfo=UTC)
     )
-    data = events.user_data(
+    data = user_data(
         attached(
             call_result=33,
             dial_mode=DialMode.PREDICTIVE,
@@ -494,7 +495,7 @@ def test_given_a_predictive_attempt_when_attached_then_goal_and_times_are_there_
 
 
 def test_given_a_progressive_attempt_when_attached_then_no_goal_is_there():
-    data = events.user_data(attached(dial_mode=DialMode.PROGRESSIVE, optimize_by=OptimizeBy.WAIT_TIME, optimize_goal=3))
+    data = user_data(attached(dial_mode=DialMode.PROGRESSIVE, optimize_by=OptimizeBy.WAIT_TIME, optimize_goal=3))
 
     assert "GSW_OPTIMIZE_BY" not in data
     assert "GSW_OPTIMIZE_GOAL" not in data
@@ -529,4 +530,4 @@ def test_given_a_call_event_when_built_then_it_carries_call_and_data():
 
 
 def test_given_an_ipv6_host_when_a_record_uri_is_made_then_it_is_bracketed():
-    assert events.record_uri("::1", 8080, 3) == "http://[::1]:8080/records/3"
+    assert record_uri("::1", 8080, 3) == "http://[::1]:8080/records/3"
