@@ -15,6 +15,7 @@ from telephony.cpa.forest import VoiceModel, shipped_model
 from telephony.cpa.history import HISTORY_FRAMES, History
 from telephony.cpa.listener import Listener
 from telephony.cpa.spectrum import FRAME_SAMPLES, WINDOW_SAMPLES, ToneBank
+from telephony.cpa.tail import BEFORE_FRAMES, look_frames, tail_end
 from telephony.cpa.voice import VoiceTracker
 
 TONE_ONSET_FRAMES = 5
@@ -71,6 +72,7 @@ class Analyser:
         self._on = np.zeros(n_channels, dtype=np.bool_)
         self._frame = np.zeros(n_channels, dtype=np.int32)
         self._due = np.full(n_channels, NEVER, dtype=np.int64)
+        self._look = np.zeros(n_channels, dtype=np.int32)  # length of a pause in which the end of speech is looked for
         self._window = np.zeros((n_channels, WINDOW_SAMPLES), dtype=np.float32)
 
     @property
@@ -109,11 +111,25 @@ class Analyser:
         self._judging[channel] = listener.wants_voice
         self._sounding[channel] = listener.wants_sound
         self._due[channel] = listener.due_frame
+        self._look[channel] = look_frames(min(settings.sure_silence_ms, settings.human_silence_ms))
 
     def hears_connected(self, channel: int) -> bool:
         """Whether the channel is under analysis as an answered call."""
         listener = self._listeners[channel]
         return bool(self._on[channel]) and listener is not None and listener.connected
+
+    def bridged(self, channel: int) -> bool:
+        """An agent talks with them now. True: the analysis goes on for a while (``after_bridge_ms``), else it ends."""
+        listener = self._listeners[channel]
+        if listener is None or not self.hears_connected(channel) or not listener.bridged(self._now(channel)):
+            self.stop(channel)
+            return False
+        self._due[channel] = listener.due_frame
+        return True
+
+    def floor_dbfs(self, channels: Indices) -> Floats:
+        """(n,) level of the noise that these channels' talk stands out from."""
+        return np.array([self._speech.floor(channel) for channel in channels.tolist()], dtype=np.float32)
 
     def stop(self, channel: int) -> None:
         """End the analysis of a channel; harmless when none runs."""
@@ -180,6 +196,7 @@ class Analyser:
             start = self._speech.start_of_spurt(channel)
             if (listener := self._listeners[channel]) is not None and start is not None:
                 self._collect(verdicts, channel, listener.speech_began(start, self._now(channel)), now_s)
+        self._look_for_tails(rows, frame, activity)
         self._ask_model(rows, frame, activity)
         self._judge_sound(rows, window, level, verdicts, now_s)
         for channel in rows[self._due[rows] <= frame + 1].tolist():
@@ -190,6 +207,18 @@ class Analyser:
                     samples = self._history.frames(channel, max(running.start + 1, now - HISTORY_FRAMES), now)[1]
                 self._collect(verdicts, channel, listener.evaluate(now, running, samples), now_s)
         return verdicts
+
+    def _look_for_tails(self, rows: Indices, frame: Frames, activity: Activity) -> None:
+        """Where a pause grows long enough for a verdict: when exactly did the speech before it end?"""
+        due = ~(activity.talking | activity.in_tone) & (activity.quiet == self._look[rows])
+        for channel, now in zip(rows[due].tolist(), (frame[due] + 1).tolist(), strict=True):
+            listener = self._listeners[channel]
+            if listener is None or not listener.connected or listener.verdict is not None:
+                continue
+            if listener.greeting.wants_tail:
+                talk_end = now - int(self._look[channel])
+                first, samples = self._history.frames(channel, talk_end - BEFORE_FRAMES, now)
+                listener.greeting.tail_heard(first + tail_end(samples, talk_end - first))
 
     def _questions(self, rows: Indices, frame: Frames, activity: Activity) -> Mask:
         """About which of the channels ``rows`` the model is asked after this frame."""

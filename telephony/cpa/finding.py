@@ -38,7 +38,7 @@ class Finding:
     kind: VerdictKind
     cause: str
     connected: bool
-    speech_end_frame: int = -1
+    speech_end_frame: float = -1
     revises: bool = False
     evidence: dict[str, float] = field(default_factory=dict)
 

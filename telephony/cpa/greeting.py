@@ -9,6 +9,7 @@ speech that goes on puts it right. So the judge speaks in stages, the cheap ones
     silence of human_silence     and P(machine) < human_probability -> HUMAN
     silence of undecided_silence: P(machine) < undecided_probability -> HUMAN, else MACHINE
     after HUMAN: more speech, soon, and P(machine) >= revise_probability -> MACHINE (revises)
+    the same with an agent on the line: long talk, and P(machine) >= bridged_probability
     a word too short for all this, and then nothing ----------------> HUMAN, where SILENCE would be said
 
 The probability (`telephony.cpa.forest`) is told every 100 ms while somebody talks and in the pauses after. Without one
@@ -32,6 +33,11 @@ MIN_MACHINE_FRAMES: Final = 30
 MIN_REVISION_FRAMES: Final = 50
 """1 s of it after a verdict for a person: "hello? hello?" again is no recording."""
 
+MIN_BRIDGED_FRAMES: Final = 150
+BRIDGED_FILL: Final = 0.7
+"""With an agent on the line: 3 s of talk in one go, hardly a pause in it. People answer an agent in shorter turns, and
+who does not is heard out by the agent."""
+
 RESUME_FRAMES: Final = 100
 """A recording that pauses goes on within 2 s; who speaks again later asks whether anybody is there."""
 
@@ -52,12 +58,13 @@ class GreetingJudge:
         self._origin = 0
         self._talk_start: int | None = None
         self._talk_end = -1
-        self._tail_end = -1
+        self._tail_end: float = -1
         self._talking_since: int | None = None
         self._voiced = 0
         self._p_machine: float | None = None
-        self._word_end = -1
-        self.speech_end_frame = -1
+        self._bridged = False
+        self._word_end: float = -1
+        self.speech_end_frame: float = -1
         """End of the last greeting that counted; -1 when there was none."""
 
     @property
@@ -71,7 +78,7 @@ class GreetingJudge:
         return self.speech_end_frame >= 0 or self._voiced >= MIN_SPEECH_FRAMES
 
     @property
-    def provisional_end_frame(self) -> int:
+    def provisional_end_frame(self) -> float:
         """End of the speech so far, for a verdict that does not wait for its end; -1 when there was none."""
         return self._tail_end if self._voiced else -1
 
@@ -87,6 +94,10 @@ class GreetingJudge:
         self._p_machine = None
         self._word_end = -1
         self._forget()
+
+    def bridged(self) -> None:
+        """An agent talks with who was taken for a person: what is said now may be an answer to the agent."""
+        self._bridged = True
 
     def speech_began(self, start: int) -> None:
         """A talk spurt began at frame ``start``."""
@@ -104,6 +115,16 @@ class GreetingJudge:
         self._talk_end = spurt.end
         self._tail_end = max(spurt.end, spurt.tail_end)
 
+    @property
+    def wants_tail(self) -> bool:
+        """Whether speech has ended of which a verdict may yet tell the end."""
+        return self._talk_start is not None and self._talking_since is None
+
+    def tail_heard(self, end: float) -> None:
+        """The last sound before the present pause died away at this frame."""
+        if self.wants_tail:
+            self._tail_end = end
+
     def speech_was_tone(self) -> None:
         """The spurt under way turned out to be the beginning of a tone."""
         self._talking_since = None
@@ -118,8 +139,7 @@ class GreetingJudge:
         if self._talking_since is None:
             return True
         settings = self._settings
-        limit = settings.machine_probability if verdict is None else settings.revise_probability
-        return machine_probability >= limit
+        return machine_probability >= (settings.machine_probability if verdict is None else self._revise_limit())
 
     def judge(self, now: int, verdict: VerdictKind | None, tone: bool) -> Judgement | None:
         """
@@ -141,7 +161,7 @@ class GreetingJudge:
             return None
         judgement = self._judge_voice(voiced, quiet, tone) if verdict is None else None
         if verdict in REVISABLE:
-            judgement = self._judge_again(voiced)
+            judgement = self._judge_again(voiced, (now if talking else self._talk_end) - self._talk_start)
         if judgement is None:
             if verdict is not None and quiet >= _frames(self._settings.undecided_silence_ms):
                 self.speech_end_frame = self._tail_end
@@ -199,15 +219,19 @@ class GreetingJudge:
             return Judgement(VerdictKind.MACHINE, "rather a recording, after a long silence")
         return None
 
-    def _judge_again(self, voiced: int) -> Judgement | None:
+    def _revise_limit(self) -> float:
+        return self._settings.bridged_probability if self._bridged else self._settings.revise_probability
+
+    def _judge_again(self, voiced: int, length: int) -> Judgement | None:
         p = self._p_machine
         if not self._settings.detect_machine or p is None or self._talk_start is None:
             return None
         if 0 <= self.speech_end_frame < self._talk_start - RESUME_FRAMES:
             return None
-        if p >= self._settings.revise_probability and voiced >= MIN_REVISION_FRAMES:
-            return Judgement(VerdictKind.MACHINE, "talks on")
-        return None
+        least = MIN_BRIDGED_FRAMES if self._bridged else MIN_REVISION_FRAMES
+        if p < self._revise_limit() or voiced < least or (self._bridged and voiced < BRIDGED_FILL * length):
+            return None
+        return Judgement(VerdictKind.MACHINE, "talks on with an agent on the line" if self._bridged else "talks on")
 
     def _forget(self) -> None:
         self._talk_start, self._talking_since, self._voiced = None, None, 0
