@@ -60,7 +60,7 @@ class Analyser:
 
     def __init__(self, n_channels: int, model: VoiceModel | None = None) -> None:
         self._model: VoiceModel = model or shipped_model()
-        self._bank = ToneBank()
+        self._bank = ToneBank(n_channels)
         self._history = History(n_channels)
         self._bursts = BurstTracker(n_channels, self._history, self._admits)
         self._speech = SpeechTracker(n_channels)
@@ -99,6 +99,7 @@ class Analyser:
             self._voice.reset(channel, int(self._frame[channel]))
             listener = earlier
         else:
+            self._bank.reset(channel)
             self._bursts.reset(channel)
             self._history.reset(channel)
             self._sound.reset(channel)
@@ -168,7 +169,7 @@ class Analyser:
         self._frame[rows] = frame + 1
 
         self._history.append(rows, frame, pcm[rows])
-        ended, begun, sounding = self._bursts.step(rows, frame, self._bank.measure(window))
+        ended, begun, sounding = self._bursts.step(rows, frame, self._bank.measure(window, rows))
         level = level_dbfs(window[:, FRAME_SAMPLES:])
         talking, quieted, activity = self._speech.step(rows, frame, level, sounding)
         self._voice.step(rows, frame, level, window, activity)

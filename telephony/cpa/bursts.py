@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from telephony.cpa.history import History, Samples
-from telephony.cpa.lines import Line, count_parts, edge_samples, find_lines
+from telephony.cpa.lines import Line, band_power, count_parts, edge_samples, find_lines
 from telephony.cpa.spectrum import DUAL_TONE, FSK, SAMPLE_RATE_HZ, SINGLE_TONE, ToneMeasure
 
 FRAME_S: Final = 0.02
@@ -155,6 +155,7 @@ class BurstTracker:
         self._onset_s = np.full(n, -1.0)
         self._rise_db = np.full(n, 99.0)
         self._retry = np.zeros(n, dtype=np.int32)
+        self._hum = np.zeros(n, dtype=np.float32)
         self._left = np.full(n, -9, dtype=np.int32)  # end of the latest announced burst
         self._rival_frame = np.full(n, -9, dtype=np.int32)
         self._rival_hz = np.zeros(n, dtype=np.float32)
@@ -219,6 +220,7 @@ class BurstTracker:
         shown itself to be one, and per row whether an announced burst sounds now.
         """
         code, held = measure.code, self.code[rows]
+        self._hum[rows] = measure.hum
         mean = self._sum_hz[rows] / np.maximum(self._measured[rows], 1)
         tonal = code > 0
         # What is left when a tone pauses may be noise of its own pitch: it is not the tone.
@@ -274,10 +276,13 @@ class BurstTracker:
         """The audio of a burst without its first and last frame, which it may fill only in part."""
         return self._history.frames(channel, start, end - 1)[1]
 
+    def _lines(self, burst: Burst, channel: int) -> tuple[Line, ...]:
+        return find_lines(self._inside(burst.start, burst.end, channel), float(self._hum[channel]))
+
     def _announce(self, channel: int) -> Burst | None:
         """The burst under way when it is a tone; None (and another look some frames later) when it is not."""
         draft = self._burst(channel)
-        draft = self._burst(channel, find_lines(self._inside(draft.start, draft.end, channel)))
+        draft = self._burst(channel, self._lines(draft, channel))
         if not self._is_tone(channel, draft):
             self._retry[channel] = int(self._last[channel]) + RETRY_FRAMES
             return None
@@ -308,7 +313,7 @@ class BurstTracker:
         outside = self._history.frames(channel, start, end)[1]
         if not len(inside) or not len(outside):
             return 99.0
-        power = [max(float(np.mean(np.square(part))), 1.0) for part in (inside, outside)]
+        power = [max(band_power(part), 1.0) for part in (inside, outside)]
         return float(10 * np.log10(power[0] / power[1]))
 
     def _is_tone(self, channel: int, burst: Burst) -> bool:
@@ -323,7 +328,7 @@ class BurstTracker:
 
     def _finished(self, channel: int) -> Burst:
         draft = self._burst(channel)
-        lines = find_lines(self._inside(draft.start, draft.end, channel))
+        lines = self._lines(draft, channel)
         draft = self._burst(channel, lines)
         end = draft.end + EDGE_FRAMES - 1
         ended_s = self._edge(channel, draft, draft.end - 1 - EDGE_FRAMES, end, rising=False)

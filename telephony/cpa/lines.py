@@ -19,6 +19,8 @@ FFT_SAMPLES: Final = 4096
 MOST_LINES: Final = 5
 WEAKEST_LINE: Final = 0.04  # of the strongest, in power: 14 dB below
 LOWEST_HZ: Final = 175.0
+HUM_HZ: Final = 300.0
+HUM_MARGIN: Final = 4.0
 EDGE_SAMPLES: Final = 80  # 10 ms: the envelope's resolution
 BEAT_SAMPLES: Final = 200  # 25 ms: one period of the slowest beat of a pair that frames take for one tone
 EDGE_SEARCH_FRAMES: Final = 3
@@ -33,8 +35,21 @@ class Line:
     share: float
 
 
-def find_lines(samples: Samples) -> tuple[Line, ...]:
-    """The lines of a burst's audio, the strongest first; no more than five, none 14 dB below the strongest."""
+def band_power(samples: Samples) -> float:
+    """Mean square of what lies above hum and direct current; 0.0 without samples."""
+    if not len(samples):
+        return 0.0
+    spectrum = scipy.fft.rfft((samples - samples.mean()) * np.hanning(len(samples)))
+    spectrum[: round(HUM_HZ * len(samples) / SAMPLE_RATE_HZ)] = 0.0
+    return float(np.sum(spectrum.real**2 + spectrum.imag**2)) * 2 / (0.375 * len(samples) ** 2)
+
+
+def find_lines(samples: Samples, hum_power: float = 0.0) -> tuple[Line, ...]:
+    """
+    The lines of a burst's audio, the strongest first; no more than five, none 14 dB below the strongest.
+
+    ``hum_power`` is the mean square of the line's hum: no more than that below 300 Hz is no part of the burst.
+    """
     samples = samples[-FFT_SAMPLES:]
     if len(samples) < FRAME_SAMPLES:
         return ()
@@ -42,6 +57,9 @@ def find_lines(samples: Samples) -> tuple[Line, ...]:
     density = spectrum.real**2 + spectrum.imag**2
     bin_hz = SAMPLE_RATE_HZ / FFT_SAMPLES
     density[: round(LOWEST_HZ / bin_hz)] = 0.0
+    low = density[: round(HUM_HZ / bin_hz)]
+    if low.sum() * 2 / (0.375 * FFT_SAMPLES * len(samples)) <= HUM_MARGIN * hum_power:
+        low[:] = 0.0
     total = float(density.sum())
     if total <= 0.0:
         return ()
@@ -76,6 +94,7 @@ def edge_samples(samples: Samples, hz: float | None, rising: bool) -> float | No
     ``hz`` is the tone's frequency, None for one of several frequencies.
     """
     width = BEAT_SAMPLES if hz is None else EDGE_SAMPLES
+    samples = samples - samples.mean() if len(samples) else samples
     if len(samples) < 2 * width:
         return None
     envelope = _envelope(samples, hz)

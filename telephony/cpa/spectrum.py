@@ -40,7 +40,13 @@ LOWEST_SINGLE_HZ: Final = 340.0  # below lie pitch and nasals of the voice, but 
 BAND_BINS: Final = slice(13, 29)  # 325 .. 700 Hz
 BAND_PEAK_BINS: Final = (13, 26)  # a line above 650 Hz leaks out of the band
 
-LOWEST_BIN: Final = 7  # 175 Hz: mains hum and rumble count neither as signal nor as tone
+LOWEST_BIN: Final = 7  # 175 Hz: the mains' fundamental and rumble count neither as signal nor as tone
+HUM_BINS: Final = slice(LOWEST_BIN, 13)  # .. 300 Hz: harmonics of the mains, beside the voice's pitch
+HUM_RISE: Final = 10 ** (0.15 / 10)
+HUM_FALL: Final = 10 ** (-1.0 / 10)
+"""Per frame, in power: hum is what is always there, a pitch comes and goes."""
+
+HUM_MARGIN: Final = 2.0
 HIGHEST_BIN: Final = 144  # 3600 Hz: above there is nothing on a telephone line but quantising noise
 FSK_BANDS: Final = (
     (slice(61, 80), 1750.0, (66, 74)),  # V.21 channel 2: 1650/1850 Hz at 300 bd, with its sidebands
@@ -55,6 +61,9 @@ FSK_PEAK_BINS: Final = 1  # the peak is this near to one of the two lines; a SIT
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int8]
 
+POWER_OF_DENSITY: Final = np.float32(2 / (WINDOW_SAMPLES**2 * 0.375))
+"""Parseval, and a Hann window's mean power of 3/8."""
+
 _BAND_INDEX: Final = np.arange(BAND_BINS.start, BAND_BINS.stop, dtype=np.float32)
 
 
@@ -63,38 +72,63 @@ class ToneMeasure:
     """
     Per channel: ``code`` int8; ``hz`` float32, the line, or the centre of a call progress tone, or the stronger line of
     a dual tone (the lower of two like ones), or the centre of an FSK band; ``purity`` float32, the share of the energy
-    that is the tone, 0..1; ``power`` float32, the mean square of the window.
+    that is the tone, 0..1; ``power`` float32, the mean square of the window and ``hum`` float32, that of the hum below
+    300 Hz in it. Neither direct current nor hum counts in purity and power.
     """
 
     code: Codes
     hz: Floats
     purity: Floats
     power: Floats
+    hum: Floats
 
 
 class ToneBank:
-    """The window and its transform; `measure` keeps no state."""
+    """The window, its transform, and the hum of ``n`` channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, n: int = 0) -> None:
+        self._hum = np.zeros((n, HUM_BINS.stop - HUM_BINS.start), dtype=np.float32)
         self._hann = np.hanning(WINDOW_SAMPLES + 1)[:-1].astype(np.float32)
         self._floor = np.float32((32768.0 * 10 ** (TONE_FLOOR_DBFS / 20)) ** 2)
 
-    def measure(self, window: Floats) -> ToneMeasure:
-        """``window`` is (n, 320) float32 in sample units (full scale 32768)."""
+    def reset(self, channel: int) -> None:
+        """Forget the hum of a channel."""
+        self._hum[channel] = 0.0
+
+    def measure(self, window: Floats, rows: npt.NDArray[np.intp] | None = None) -> ToneMeasure:
+        """
+        ``window`` is (n, 320) float32 in sample units (full scale 32768), of the channels ``rows``.
+
+        Without ``rows`` the windows are judged each by itself, as if there were no hum.
+        """
         n = len(window)
         code, hz, purity = np.zeros(n, np.int8), np.zeros(n, np.float32), np.zeros(n, np.float32)
+        hum = np.zeros(n, np.float32)
         power: Floats = np.einsum("ij,ij->i", window, window) / np.float32(WINDOW_SAMPLES)
         loud = np.nonzero(power > self._floor)[0]
         if len(loud):
             density = self._density(window[loud] if len(loud) < n else window)
+            if rows is not None:
+                hum[loud] = self._remove_hum(rows[loud], density)
             code[loud], hz[loud], purity[loud] = _judge(density)
-        return ToneMeasure(code, hz, purity, power)
+            power[loud] = density.sum(axis=1) * POWER_OF_DENSITY
+        return ToneMeasure(code, hz, purity, power, hum)
 
     def _density(self, window: Floats) -> Floats:
         spectrum = scipy.fft.rfft(window * self._hann, axis=1)[:, :HIGHEST_BIN]
         density: Floats = np.square(spectrum.real) + np.square(spectrum.imag)
         density[:, :LOWEST_BIN] = 0.0
         return density
+
+    def _remove_hum(self, rows: npt.NDArray[np.intp], density: Floats) -> Floats:
+        """Take the hum out of ``density``; returns its mean square per row."""
+        low, known = density[:, HUM_BINS], self._hum[rows]
+        hum = np.where(low > known, np.minimum(low, known * np.float32(HUM_RISE)), known * np.float32(HUM_FALL))
+        hum = np.where(known > 0.0, np.maximum(hum, np.float32(1.0)), low)
+        self._hum[rows] = hum
+        density[:, HUM_BINS] = np.maximum(low - np.float32(HUM_MARGIN) * hum, np.float32(0.0))
+        mean_square: Floats = hum.sum(axis=1) * POWER_OF_DENSITY
+        return mean_square
 
 
 def _judge(density: Floats) -> tuple[Codes, Floats, Floats]:
