@@ -32,12 +32,13 @@ from ocsd.sessions.attempt import AttemptMachine
 from ocsd.sessions.attempt_context import AttemptContext
 from ocsd.sessions.attempt_events import AttemptState
 from ocsd.sessions.attempt_task import AttemptTask
+from ocsd.sessions.claims import REFILL_PERIOD_S
 from ocsd.sessions.group import DialSettings, Effect, Step
 from ocsd.sessions.guarding import CampaignGuard
 from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.roster import AgentSeat, AgentState, Roster
 from ocsd.sessions.score import Score
-from ocsd.sessions.session import PACING_PERIOD_S, PACING_REST_S, REFILL_PERIOD_S, Session
+from ocsd.sessions.session import PACING_PERIOD_S, PACING_REST_S, Session
 from ocsd.sessions.trunks import TrunkBoard
 from pacing import Pacer
 from telephony.api import Media, Telephony
@@ -207,7 +208,7 @@ class RehearsedSession(Session):
 
     def _fill(self) -> None:
         if self.wants_records:
-            finish(self._refill())
+            finish(self.claims.refill())
             self.after(max(REFILL_PERIOD_S, self.rhythm.period_s), self._fill)
 
     def wake(self) -> None:

@@ -11,13 +11,14 @@ from ocsd.config.objects import CampaignGroup, Configuration
 from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.store import ListStore
 from ocsd.model.enums import CallResult, GroupCampStatus
-from ocsd.model.errors import ConfigError, StoreUnavailable
+from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import CallingRecord, Chain, ChainSettlement, CpdRecording, OpenAttempt
 from ocsd.rules.contract import Hours
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptMachine, AttemptState, CallPlan, Forced
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.bell import Bell
 from ocsd.sessions.call_plan import call_plan
+from ocsd.sessions.claims import Claims
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.concluding import conclude
 from ocsd.sessions.desk_calls import call_from_desk
@@ -52,7 +53,6 @@ PACING_REST_S = 0.05
 """... but no sooner than this after the last time: at 20 calls a second there are 200 events, and a predictive decision
 costs about a millisecond."""
 
-REFILL_PERIOD_S = 0.5
 AGENT_PHONE_S = 0.5
 """Of the two seconds, to dial the agent's phone (measured); the analysis takes `Planner.verdict_s` before."""
 
@@ -111,12 +111,11 @@ class Session:
         """Records on desktops without a call, by handle."""
         self.agent_from_uri = self.planner.agent_from_uri
         self.supply = RecordSupply(self.planner, store=store, dnc=dnc, utc=clock.utc)
+        self.claims = Claims(self)
         self.prevalidation = Prevalidation(self, validator)
-        self._replan = False
         self._bell = Bell(PACING_REST_S, PACING_PERIOD_S)
         self._closed = trio.Event()
         self._changed = trio.Event()
-        self._claiming = trio.Lock()
         self._attempt_nursery: trio.Nursery | None = None
         self.bucket = StartBucket(clock.now_s())
         # The legal wait begins with the end of the greeting: analysis and the agent's phone have used part of it.
@@ -138,7 +137,7 @@ class Session:
             async with trio.open_nursery() as nursery:
                 async with trio.open_nursery() as attempts:
                     self._attempt_nursery = attempts
-                    nursery.start_soon(self._keep_filled)
+                    nursery.start_soon(self.claims.keep_filled, self._gate)
                     nursery.start_soon(self._keep_dialing)
                     nursery.start_soon(self.prevalidation.run)
                     nursery.start_soon(self.guard.keep_read)
@@ -180,7 +179,7 @@ class Session:
     def _plan(self) -> None:
         self.planner = Planner(self.config, self.group, self.settings.priorities)
         self.campaign = self.planner.campaign
-        self._replan = True  # the supply changes over between two of its steps
+        self.claims.plan_changed()
         self.prevalidation.reconfigure()
 
     def wake(self) -> None:
@@ -199,7 +198,7 @@ class Session:
                 case GroupCampStatus.WAITING_UNLOAD if not self.attempts and not self.on_desk:
                     self._event(GroupEvent.DRAINED)
                 case GroupCampStatus.UNLOAD_IN_PROGRESS if not self.on_desk:
-                    await self._give_back_buffer()
+                    await self.claims.give_back_all()
                     self._event(GroupEvent.FLUSHED)
                     self._closed.set()
                     return
@@ -222,71 +221,23 @@ class Session:
             if task.machine.state not in OUTLIVES_DAEMON:
                 task.post(Forced())
         await self.drain()
-        await self._give_back_buffer()
+        await self.claims.give_back_all()
 
     def _event(self, event: GroupEvent) -> None:
         step = step_event(self.status, event)
         if step is not None:
             self.obey(step)
 
-    async def _give_back_buffer(self) -> None:
-        async with self._claiming:  # a claim under way ends first, or its chains would come after us
-            await self.give_back(self.supply.empty())
-            await self._release_claims()
-
     async def give_back(self, chains: list[Chain]) -> None:
         """Undialed chains back to their lists, through outages of the database."""
-        if chains:
-            await through_outages("group.give_back_waits", partial(self.store.give_back, chains), chains=len(chains))
-
-    async def _release_claims(self) -> None:
-        """Nothing stays Retrieved: whatever is still claimed for this group without a call goes back too."""
-        left = await through_outages("group.give_back_waits", partial(self.store.release_group, self.group.dbid))
-        if left:
-            log.info("group.claims_released", chains=left)
+        await self.claims.give_back(chains)
 
     async def _complete_when_done(self) -> None:
         """GSW_AUTO_COMPLETION: stop and unload once every chain has been dialed."""
-        if not self.settings.auto_completion or self.attempts or not self.supply.all_exhausted():
-            return
-        try:
-            for dbid in self.planner.shares():
-                if (await self.store.counts(dbid, self.clock.utc())).ready_chains:
-                    return
-        except (StoreUnavailable, ConfigError):  # nobody knows
+        if not self.settings.auto_completion or self.attempts or not await self.claims.none_left():
             return
         log.info("group.completed")
         self.obey(Step(GroupCampStatus.WAITING_UNLOAD, (Effect.STOP, Effect.BEGIN_UNLOAD)))
-
-    # --- the buffer -------------------------------------------------------------------------------------------------
-
-    async def _keep_filled(self) -> None:
-        await self._gate.wait()
-        while True:
-            async with self._claiming:
-                if self.wants_records:
-                    await self._refill()
-            await trio.sleep(REFILL_PERIOD_S)
-
-    @property
-    def wants_records(self) -> bool:
-        """Loaded, and not about to be unloaded or stopped."""
-        return not self.held_back and self.status in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING)
-
-    async def _refill(self) -> None:
-        agents = sum(seat.state is not AgentState.LOGGED_OUT for seat in self.roster.seats.values())
-        try:
-            if self._replan:
-                await self.supply.reconfigure(self.planner)
-                self._replan = False
-            fresh = await self.supply.refill(agents)
-        except StoreUnavailable as error:
-            log.warning("group.refill_failed", error=str(error))
-            return
-        if not self.wants_records:
-            await self.give_back(self.supply.empty())  # unloaded while the claim was under way
-        elif fresh:
-            self.wake()
 
     # --- dialing ----------------------------------------------------------------------------------------------------
 
@@ -380,6 +331,11 @@ class Session:
     @property
     def starts_per_s(self) -> float:
         return self.score.tally.starts_per_s(self.clock.now_s())
+
+    @property
+    def wants_records(self) -> bool:
+        """Loaded, and not about to be unloaded or stopped."""
+        return not self.held_back and self.status in (GroupCampStatus.ACTIVE, GroupCampStatus.RUNNING)
 
     @property
     def dials(self) -> bool:
@@ -486,6 +442,16 @@ class Session:
         if machine.designated_agent is None:
             self.score.bridged(max(0.0, now_s - (machine.person_at_s if machine.person_at_s is not None else now_s)))
         self.listener.on_established(self, task)
+
+    def agent_told(self, task: AttemptTask) -> None:
+        self.listener.on_unmasked(self, task)
+
+    def agent_freed(self, task: AttemptTask) -> None:
+        agent_id = task.machine.agent_id
+        assert agent_id is not None
+        self.roster.free_of_wrap_up(agent_id)
+        self.agent_released(task)
+        self.listener.on_agent_changed(self, agent_id)
 
     def agent_released(self, task: AttemptTask) -> None:
         agent_id = task.machine.agent_id
