@@ -59,7 +59,11 @@ class FakeChannel:
         self.cut_off = False
         """Its daemon was killed: nothing that is asked of it has an effect any more."""
         self.analysing = False
+        self.analysing_connected = False
+        self.settings = AnalysisSettings()
+        """Of the latest analysis."""
         self.verdict: Verdict | None = None
+        self.beep_at_s = 0.0
         self.sender, self.events = trio.open_memory_channel[ChannelReport](EVENTS_BOUND)
         self._media = media
         self._analysis = trio.CancelScope()
@@ -74,7 +78,8 @@ class FakeChannel:
             return
         self._analysis.cancel()
         self._analysis = trio.CancelScope()
-        self.analysing, self.verdict = True, None
+        self.analysing, self.analysing_connected, self.verdict = True, connected, None
+        self.settings = settings or AnalysisSettings()
         script = self._media.script_at(self.port)
         kind = script.verdict if connected else script.early_verdict
         if kind is not None:
@@ -91,6 +96,35 @@ class FakeChannel:
                 channel.analysing = False
                 channel.verdict = Verdict(self.channel_id, kind, "scripted", now_s, connected, speech_end_s)
                 channel.report(channel.verdict)
+
+    def listen_on(self) -> None:
+        """A bridge ends the analysis of what is no person; of what is taken for one it may go on (`Bridge`)."""
+        self._analysis.cancel()
+        person = self.verdict is not None and self.verdict.kind in (VerdictKind.HUMAN, VerdictKind.TIMEGUARD)
+        self.analysing = person and self.settings.after_bridge_ms > 0
+        if not self.analysing:
+            return
+        self._analysis = trio.CancelScope()
+        self._media.nursery.start_soon(self._hear_on, self._analysis, self._media.script_at(self.port).after_bridge)
+
+    async def _hear_on(self, scope: trio.CancelScope, told: Sequence[tuple[VerdictKind, float]]) -> None:
+        began_s = trio.current_time()
+        with scope:
+            for kind, after_s in told:
+                await trio.sleep_until(began_s + after_s)
+                channel = self._media.at_server(self.channel_id)
+                if channel is not None:
+                    channel.hear(kind)
+
+    def hear(self, kind: VerdictKind) -> None:
+        """The analysis of the answered call says so now."""
+        tone = kind is VerdictKind.BEEP
+        heard = Verdict(self.channel_id, kind, "scripted", trio.current_time(), True, revises=not tone)
+        if tone:
+            self.beep_at_s = heard.at_s
+        else:
+            self.verdict = heard
+        self.report(heard)
 
     async def stop_analysis(self) -> None:
         if await self._note("stop_analysis"):
@@ -255,9 +289,16 @@ class FakeChannel:
         heir.remote, heir.bridged_to, heir.joined = self.remote, self.bridged_to, self.joined
         heir.comfort_dbfs, heir.digits, heir.recordings = self.comfort_dbfs, self.digits, dict(self.recordings)
         heir.analysing, heir.verdict = self.analysing, self.verdict
+        heir.analysing_connected, heir.settings, heir.beep_at_s = (
+            self.analysing_connected,
+            self.settings,
+            self.beep_at_s,
+        )
         heir._analysis, heir._playing, heir.playing = self._analysis, self._playing, self.playing
         if heir.verdict is not None:
             heir.report(heir.verdict)  # as the real client does for what was reached before
+        if heir.beep_at_s:
+            heir.report(Verdict(heir.channel_id, VerdictKind.BEEP, "scripted", heir.beep_at_s, True))
         return heir
 
     def report(self, event: ChannelReport) -> None:
@@ -320,6 +361,7 @@ class FakeMedia:
         for each in (channel, other):
             self.unbridge(each)
             each.silence()
+            each.listen_on()
         channel.bridged_to, other.bridged_to = other.channel_id, channel.channel_id
 
     def unbridge(self, channel: FakeChannel) -> None:
@@ -351,6 +393,8 @@ class FakeMedia:
                 recordings=tuple(channel.recordings.values()),
                 digits=channel.digits,
                 comfort_dbfs=channel.comfort_dbfs,
+                analysing_connected=channel.analysing and channel.analysing_connected,
+                beep_at_s=channel.beep_at_s,
             )
             for channel in self.unclaimed.values()
         ]

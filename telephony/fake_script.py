@@ -18,6 +18,7 @@ class CallScript:
         talk_s: the far end hangs up so long after answering; infinity never does.
         verdict: what analysis after the answer hears, ``verdict_s`` after it was started; None: nothing.
         early_verdict: what analysis of early media hears, ``verdict_s`` after it was started.
+        after_bridge: what analysis hears so long after a bridge (seconds), where it listens on.
         prompt_s: how long a prompt plays to this destination.
         refuse: place_call raises CallRefused with this text.
         worker_dies_s: the worker dies so long after the INVITE (LegLost).
@@ -34,6 +35,7 @@ class CallScript:
     verdict: VerdictKind | None = VerdictKind.HUMAN
     verdict_s: float = 1.0
     early_verdict: VerdictKind | None = None
+    after_bridge: tuple[tuple[VerdictKind, float], ...] = ()
     prompt_s: float = 3.0
     refuse: str = ""
     worker_dies_s: float = math.inf

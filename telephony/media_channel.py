@@ -3,6 +3,7 @@
 `telephony.media_client` owns the connection; this is what it brings the server to when that comes back.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -91,7 +92,8 @@ class MediaChannel:
         """A new media server was asked to open the channel again and has not answered."""
         self.closing = False
         self.ended = False
-        self._analysis_since_s = 0.0
+        self._news_since_s = {False: math.inf, True: math.inf}
+        """Since when a verdict, and (True) a recording tone, would be news; infinity: nobody listens."""
         self._prompt_asked = False
         """A server was there when the wanted prompt was asked for."""
 
@@ -101,12 +103,17 @@ class MediaChannel:
 
     async def start_analysis(self, connected: bool, settings: AnalysisSettings | None = None) -> None:
         self.wanted.analysis = StartAnalysis(self.channel_id, connected, settings or AnalysisSettings())
-        self._analysis_since_s = time.monotonic()
+        self.expect_news(time.monotonic())
         await self._client.send(self.wanted.analysis)
 
     async def stop_analysis(self) -> None:
         self.wanted.analysis = None
+        self.expect_news(math.inf)
         await self._client.send(StopAnalysis(self.channel_id))
+
+    def expect_news(self, since_s: float) -> None:
+        """Verdicts are awaited that are made at ``since_s`` (monotonic) or later."""
+        self._news_since_s = {False: since_s, True: since_s}
 
     async def bridge(self, other: Channel) -> None:
         self._client.note_bridge(self, other.channel_id)
@@ -182,6 +189,8 @@ class MediaChannel:
         if self.ended:
             return
         if isinstance(event, Verdict):
+            if event.kind not in INFORMATION or event.kind is VerdictKind.BEEP:
+                self._news_since_s[event.kind is VerdictKind.BEEP] = math.nextafter(event.at_s, math.inf)
             if event.kind not in INFORMATION:
                 self.wanted.analysis = None
         elif isinstance(event, PromptFinished):
@@ -200,11 +209,13 @@ class MediaChannel:
             self.ended = True
             self._sender.close()
 
-    def missed(self, now: ChannelSnapshot) -> Verdict | None:
-        """A verdict that the running analysis reached while the connection was down."""
-        if self.wanted.analysis is None or now.verdict is None or now.verdict_at_s < self._analysis_since_s:
-            return None
-        return verdict_of(now)
+    def missed(self, now: ChannelSnapshot) -> list[Verdict]:
+        """What was heard while the connection was down: a verdict, a revised one, a recording tone."""
+        return [
+            verdict
+            for verdict in verdicts_of(now)
+            if verdict.at_s >= self._news_since_s[verdict.kind is VerdictKind.BEEP]
+        ]
 
     def restore(self, now: ChannelSnapshot | None) -> list[msgspec.Struct]:
         """Commands that bring the server from ``now`` (None: channel just opened anew) to what is wanted."""
@@ -288,6 +299,12 @@ def groups(peer_of: Mapping[str, str]) -> dict[str, frozenset[str]]:
     return found
 
 
-def verdict_of(found: ChannelSnapshot) -> Verdict:
-    assert found.verdict is not None
-    return Verdict(found.channel_id, found.verdict, "reached while no daemon listened", found.verdict_at_s, True)
+def verdicts_of(found: ChannelSnapshot) -> list[Verdict]:
+    """The latest verdict and the latest recording tone that a server tells of, in the order in which they came."""
+    why = "reached while no daemon listened"
+    told = []
+    if found.verdict is not None:
+        told.append(Verdict(found.channel_id, found.verdict, why, found.verdict_at_s, True))
+    if found.beep_at_s:
+        told.append(Verdict(found.channel_id, VerdictKind.BEEP, why, found.beep_at_s, True))
+    return sorted(told, key=lambda verdict: verdict.at_s)

@@ -46,7 +46,7 @@ from telephony.contract import (
 )
 from telephony.link import Link, LinkLost, open_link
 from telephony.media_channel import MediaChannel as MediaChannel
-from telephony.media_channel import groups, peer_found, peer_wanted, remote_of, verdict_of
+from telephony.media_channel import groups, peer_found, peer_wanted, remote_of, verdicts_of
 from telephony.media_endings import Ends
 
 RECOVERY_LIMIT_S: Final = 15.0
@@ -137,7 +137,9 @@ class MediaClient:
         if found.remote_port:
             channel.wanted.remote = remote_of(found)
         if found.analysing:
-            channel.wanted.analysis = StartAnalysis(channel_id, connected=True)
+            channel.expect_news(0.0)
+        if found.analysing and not peer_found(found):  # in a conversation it cannot be begun again
+            channel.wanted.analysis = StartAnalysis(channel_id, connected=found.analysing_connected)
         channel.wanted.bridged_to = found.bridged_to
         if found.joined_to:
             channel.wanted.joined = Join(channel_id, found.joined_to, found.role)
@@ -148,8 +150,8 @@ class MediaClient:
             one.path: StartRecording(channel_id, one.path, one.layout, one.consent_tone_s, one.max_s)
             for one in found.recordings
         }
-        if found.verdict is not None:
-            channel.report(verdict_of(found))
+        for verdict in verdicts_of(found):
+            channel.report(verdict)
         return channel
 
     async def close_unclaimed(self) -> int:
@@ -303,7 +305,7 @@ class MediaClient:
             else:
                 channel.host, channel.port = link.snapshot.host, found.local_port
                 channel.opened.set()
-                if (verdict := channel.missed(found)) is not None:
+                for verdict in channel.missed(found):
                     channel.report(verdict)
                 for command in channel.restore(found):
                     self._queue(link, command)

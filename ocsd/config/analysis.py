@@ -116,9 +116,12 @@ def analysis_settings(configuration: Configuration, group: CampaignGroup, trunk:
         # Who wants to be surer of a machine wants that after a long silence too: the doubt left shrinks alike.
         doubt = (1.0 - machine) / (1.0 - level.machine_probability)
         changed["undecided_probability"] = 1.0 - (1.0 - level.undecided_probability) * doubt
+    listens_on = lookup(configuration, opt.CPA_AFTER_CONNECT, group=group, trunk=trunk) != "no"
+    after_connect_s = lookup(configuration, opt.CPA_AFTER_CONNECT_TIME, group=group, trunk=trunk)
     return msgspec.structs.replace(
         level,
         tone_plan=plan,
+        after_bridge_ms=after_connect_s * 1000 if listens_on else 0,
         detect_machine=found != opt.NO_AM_DETECTION,
         detect_tones=True,
         timeguard_ms=lookup(configuration, opt.CALL_TIMEGUARD_TIMEOUT, group=group, trunk=trunk),

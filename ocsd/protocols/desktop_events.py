@@ -47,6 +47,8 @@ class DesktopEvent(Enum):
     """The answer to RequestMakeCall: the agent's own phone is called next, then the customer."""
     RINGING = "EventRinging"
     ESTABLISHED = "EventEstablished"
+    DATA_CHANGED = "EventAttachedDataChanged"
+    """What the desktop was told of its call is not so any more: ``UserData`` has all of it anew."""
     RELEASED = "EventReleased"
     ERROR = "EventError"
 

@@ -28,7 +28,7 @@ DROP_S: Final = 6.9
 """Length of the built-in drop announcement."""
 
 ONLY_HEARD: Final = frozenset(
-    {Do.MARK_ANSWERED, Do.BRIDGE_EARLY, Do.PLAY_RINGBACK_TO_AGENT, Do.PLAY_RINGBACK, Do.FINISH}
+    {Do.MARK_ANSWERED, Do.BRIDGE_EARLY, Do.PLAY_RINGBACK_TO_AGENT, Do.PLAY_RINGBACK, Do.TELL_AGENT, Do.FINISH}
 )
 """Commands that take no time, no agent and no port: what somebody hears, and what is kept for a restart."""
 
@@ -226,6 +226,9 @@ class RehearsedAttempt(AttemptTask):
             case Do.AGENT_TO_WRAP_UP:
                 self._reserved = None
                 session.agent_released(self)
+            case Do.AGENT_FREED:
+                self._reserved = None
+                session.agent_freed(self)
             case Do.CLOSE_RECORD:
                 finish(session.settle(self))
                 self.closed.set()

@@ -36,6 +36,11 @@ The record of a transferred call is closed at the bridge: its result is known, a
 record, which every later daemon leaves alone. A transfer that fails leaves a machine what it was; a person hears the
 announcement, and the result is Dropped, or Transfer Error when the destination could not be dialed at all.
 
+The analysis may listen on while the agent talks (`AfterConnect`). What shows then to be a machine or a fax has that
+result unless the desktop says otherwise, and may be taken from the agent: TALKING -> what a machine gets in the first
+place (its message, or the end of the call), and the agent is ready again at once. A person is never taken from
+anybody: that needs a tone, or speech such as people in a conversation do not have.
+
 With a designated agent (callback and preview records) the agent's phone is dialed first and the customer when it has
 answered: no called person meets silence, and nothing is analysed. The agent hears the network's ringing, and the
 record stays on the desktop (WRAP_UP) whatever comes of the call.
@@ -49,6 +54,7 @@ from dataclasses import dataclass
 from ocsd.model.enums import CallAction, CallResult, RecordStatus
 from ocsd.model.errors import InvariantError
 from ocsd.sessions.attempt_events import (
+    AfterConnect,
     AgentAnswered,
     AgentEnded,
     AgentGone,
@@ -143,6 +149,7 @@ class AttemptMachine(AttemptOrders):
                     if self.goes_back and self.said is None:
                         self.record_status = RecordStatus.READY
                     return self.finish_wrap_up(now_s)
+                self.processed |= self.taken  # nobody is left to process the record
                 return ()
             case Forced():
                 return self.forced(now_s)
@@ -210,6 +217,8 @@ class AttemptMachine(AttemptOrders):
             self.early_heard.add(event.kind)
         if event.kind is VerdictKind.BEEP:
             self.beep_heard |= event.connected
+            if self.state is AttemptState.TALKING:
+                return self._heard_in_talk(event.kind, now_s)
             return self.play(now_s) if self.state is AttemptState.AWAITING_BEEP else ()
         result = result_of_verdict(event.kind)
         if event.kind is VerdictKind.RINGBACK and self.state in RINGING:
@@ -229,6 +238,8 @@ class AttemptMachine(AttemptOrders):
             if event.speech_end_s > 0.0:
                 self.marks["speech_end"] = min(event.speech_end_s, now_s)
             return self._act_on(event.kind, result, event.speech_end_s or now_s, now_s)
+        if self.state is AttemptState.TALKING:
+            return self._heard_in_talk(event.kind, now_s)
         # A revised verdict: "Hello. ... you have reached" was a machine after all.
         revisable = self.state in (
             *SEEKING,
@@ -280,6 +291,42 @@ class AttemptMachine(AttemptOrders):
             return ()  # already under way
         release = self.release_partner()
         return (*release, *self._act_on(event.kind, result, event.speech_end_s or now_s, now_s))
+
+    def _heard_in_talk(self, kind: VerdictKind, now_s: float) -> tuple[Do, ...]:
+        """What the agent talks with is no person, or the recording tone of what was known to be none."""
+        rule, result = self.rules.after_connect, result_of_verdict(kind)
+        if rule is AfterConnect.NO or kind in PEOPLE or self.record_closed or self.designated_agent is not None:
+            return ()
+        told: tuple[Do, ...] = ()
+        if result is not None and self.found_person:
+            self.verdict, self.unmasked = kind, True
+            if self.said is None:
+                self.result = result
+            told = (Do.TELL_AGENT,)
+        # A machine that somebody wanted an agent for, or whose agent is asked what it is, stays with the agent.
+        if not self.unmasked or self.verified or (rule is not AfterConnect.RELEASE and not self._toned(kind, rule)):
+            return told
+        return (*told, *self._take_from_agent(now_s))
+
+    @staticmethod
+    def _toned(kind: VerdictKind, rule: AfterConnect) -> bool:
+        return rule is AfterConnect.BEEP and kind is not VerdictKind.MACHINE
+
+    def _take_from_agent(self, now_s: float) -> tuple[Do, ...]:
+        assert self.verdict is not None
+        result = result_of_verdict(self.verdict)
+        assert result is not None
+        if self.said is not None and self.said != result:
+            return ()  # the agent knows better
+        plan = self.plan_of(result)
+        if plan is not None and plan.action is CallAction.CONNECT:
+            return ()
+        if self.processed:
+            return self.end_of_talk(now_s, Do.HANG_UP_CUSTOMER, Do.HANG_UP_AGENT)
+        self.taken = True
+        self.marks["agent_released"] = now_s
+        agent = Do.AGENT_TO_WRAP_UP if self.demanded else Do.AGENT_FREED
+        return (Do.HANG_UP_AGENT, agent, *self._act_on(self.verdict, result, now_s, now_s))
 
     def _prompt_finished(self, error: str, now_s: float) -> tuple[Do, ...]:
         match self.state:

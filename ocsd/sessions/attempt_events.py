@@ -53,8 +53,23 @@ class Do(Enum):
     AGENT_BACK_TO_READY = auto()  # reserved in vain
     AGENT_NOT_READY = auto()  # its phone did not answer: do not pick it again
     AGENT_TO_WRAP_UP = auto()
+    AGENT_FREED = auto()  # given a machine: ready again, there is nothing to write up
+    TELL_AGENT = auto()  # the call has shown to be none with a person
     CLOSE_RECORD = auto()  # write the result; the call may go on
     FINISH = auto()  # nothing is left to do
+
+
+class AfterConnect(Enum):
+    """What follows when a call that an agent has turns out to be no person's (cpa-after-connect)."""
+
+    NO = "no"
+    """Nobody listens."""
+    REPORT = "report"
+    """The agent is told, and the result is corrected."""
+    BEEP = "beep"
+    """The same, and the call is taken from the agent when a tone has shown it: nobody who talks has one."""
+    RELEASE = "release"
+    """Taken from the agent also when speech alone has shown it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +119,7 @@ class AttemptRules:
         early_analysis: listen to early media (cpd-on-connect is off).
         analysis: listen after the answer; without, whoever answers is a person (no_progress_detection).
         waits_for_beep: a message to a machine begins with its recording tone (am-beep-detection).
+        after_connect: what a verdict may do while an agent talks with the called party.
     """
 
     no_answer_s: float = 25.0
@@ -115,6 +131,7 @@ class AttemptRules:
     early_analysis: bool = True
     analysis: bool = True
     waits_for_beep: bool = True
+    after_connect: AfterConnect = AfterConnect.BEEP
 
 
 # --- events -----------------------------------------------------------------------------------------------------

@@ -74,6 +74,7 @@ class AttemptOrders(AttemptSteps):
                 return (*release, *self.announce(result, now_s))  # answered already: not without a word
             case _:
                 self.said = None
+                self.processed |= self.taken  # its agent is not asked about it any more
                 self.count_attempt &= self.state is not AttemptState.RINGING_AGENT
                 release = self.release_partner()
                 return self.close(result, now_s, *release, Do.HANG_UP_CUSTOMER)

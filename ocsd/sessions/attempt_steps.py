@@ -55,6 +55,8 @@ class AttemptSteps:
         verified: a test call: its agent is asked what it was, so the record waits on the desk for VERIFY_LIMIT_S.
         person_at_s: start of the wait for an agent (of a person: the legal wait), None when nobody waits for one.
         let_go: given up by the pacing while it rang.
+        unmasked: an agent was connected to what had been taken for a person, and then was none.
+        taken: the call was taken from its agent for that.
         adopted: taken over from an earlier run of the daemon, which may have acknowledged a RecordProcessed that is not
             on disk: a record that its desktop never mentions again is closed as what it is, not as Stale.
     """
@@ -88,6 +90,8 @@ class AttemptSteps:
     verified: bool = False
     agent_hears_network: bool = False
     goes_back: bool = False
+    unmasked: bool = False
+    taken: bool = False
     """The customer was not dialed: an agent who leaves the desk without a word leaves the record as it was."""
     marks: dict[str, float] = field(default_factory=dict)
 
@@ -242,9 +246,14 @@ class AttemptSteps:
         return self.close(CallResult.STALE, now_s)
 
     def close(self, result: int | None, now_s: float, *before: Do) -> tuple[Do, ...]:
-        """End the attempt with this result, after ``before``."""
+        """End the attempt with this result, after ``before``; a call taken from its agent leaves the record on the desk
+        where that has to process it."""
         self.result = result
         self.marks.setdefault("released", now_s)
+        if self.taken and self.demanded and not (self.processed or self.interrupted or self.record_closed):
+            self.result = result if self.said is None else self.said
+            self.state, self.deadline_s = AttemptState.WRAP_UP, now_s + self.rules.stale_s
+            return before
         self.closed()
         return (*before, Do.CLOSE_RECORD, Do.FINISH)
 

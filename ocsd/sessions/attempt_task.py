@@ -333,7 +333,7 @@ class AttemptTask:
                 if self.second.channel is not None:
                     await self.second.channel.play("ringback")
             case Do.BRIDGE:
-                await self._bridge()
+                await self._bridge(listens_on=True)
                 await self._protect()
                 host.agent_connected(self)
             case Do.MARK_CONNECTED:
@@ -370,15 +370,22 @@ class AttemptTask:
             case Do.AGENT_TO_WRAP_UP:
                 self._reserved_agent = None
                 host.agent_released(self)
+            case Do.AGENT_FREED:
+                self._reserved_agent = None
+                host.agent_freed(self)
+            case Do.TELL_AGENT:
+                host.agent_told(self)
             case Do.CLOSE_RECORD:
                 await self._write_result()
             case Do.FINISH:
                 pass
 
-    async def _bridge(self) -> None:
+    async def _bridge(self, listens_on: bool = False) -> None:
+        """``listens_on``: the media server ends the analysis, at once or when its time is over."""
         if self.channel is not None and self.second.channel is not None:
             await self.recording.end(self.channel)
-            await self.channel.stop_analysis()
+            if not listens_on or self.machine.verdict is None:
+                await self.channel.stop_analysis()
             await self.channel.bridge(self.second.channel)
 
     def _dial_destination(self) -> None:

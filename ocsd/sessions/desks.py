@@ -68,6 +68,7 @@ class Desks:
             on_status=self._on_status,
             on_ringing=self._on_ringing,
             on_established=self._on_established,
+            on_unmasked=self._on_unmasked,
             on_released=self._on_released,
             on_agent_changed=self._on_agent_changed,
         )
@@ -303,12 +304,21 @@ class Desks:
         if task.machine.agent_id is not None:
             self._call(session, task, task.machine.agent_id, DesktopEvent.ESTABLISHED)
 
+    def _on_unmasked(self, session: Session, task: AttemptTask) -> None:
+        if task.machine.agent_id is not None:
+            self._call(session, task, task.machine.agent_id, DesktopEvent.DATA_CHANGED)
+
     def _on_released(self, session: Session, task: AttemptTask, agent_id: str) -> None:
         self._call(session, task, agent_id, DesktopEvent.RELEASED)
 
     def _on_agent_changed(self, session: Session, agent_id: str) -> None:
-        if session.roster.seats[agent_id].state is AgentState.NOT_READY:
-            self._tell_not_ready(agent_id, reason="the phone did not answer")
+        match session.roster.seats[agent_id].state:
+            case AgentState.NOT_READY:
+                self._tell_not_ready(agent_id, reason="the phone did not answer")
+            case AgentState.READY:  # its call was none, and there is nothing to write up
+                self._tell(agent_id, events.agent_event(DesktopEvent.AGENT_READY, agent_id))
+            case _:
+                pass
 
     def _tell_not_ready(self, agent_id: str, reason: str) -> None:
         self._tell(agent_id, events.agent_event(DesktopEvent.AGENT_NOT_READY, agent_id, reason=reason))

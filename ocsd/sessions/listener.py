@@ -20,3 +20,5 @@ class SessionListener:
     on_established: Callable[["Session", AttemptTask], None]
     on_released: Callable[["Session", AttemptTask, str], None]
     on_agent_changed: Callable[["Session", str], None]
+    on_unmasked: Callable[["Session", AttemptTask], None] = lambda _session, _task: None
+    """An agent talks with what is no person."""

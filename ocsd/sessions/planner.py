@@ -9,7 +9,13 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from ocsd.config.analysis import AnalysisPlan, analysis_plan, plan_for, recognition
-from ocsd.config.cpa_options import AM_BEEP_DETECTION, CALL_TIMEGUARD_TIMEOUT, CPD_ON_CONNECT, NO_PROGRESS_DETECTION
+from ocsd.config.cpa_options import (
+    AM_BEEP_DETECTION,
+    CALL_TIMEGUARD_TIMEOUT,
+    CPA_AFTER_CONNECT,
+    CPD_ON_CONNECT,
+    NO_PROGRESS_DETECTION,
+)
 from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Treatment, Trunk
 from ocsd.config.options import lookup
 from ocsd.lists.gates import DIALED_TYPES, refusal
@@ -19,6 +25,7 @@ from ocsd.model.records import CallingRecord, Chain, NewAttempt, Portion, Refusa
 from ocsd.rules.contract import Hours
 from ocsd.rules.hours import ListHours
 from ocsd.sessions.attempt import AttemptRules
+from ocsd.sessions.attempt_events import AfterConnect
 from ocsd.sessions.attempt_task import AttemptContext, DialPlan
 from ocsd.sessions.group import DialSettings
 from pacing import Algorithm, Goal, Mode, PacingTarget
@@ -133,6 +140,7 @@ class Planner:
             early_analysis=analysed and not bool(of_trunk(CPD_ON_CONNECT)),
             analysis=analysed,
             waits_for_beep=bool(of_trunk(AM_BEEP_DETECTION)),
+            after_connect=AfterConnect(str(of_trunk(CPA_AFTER_CONNECT))),
         )
 
     def _trunk(self, name: str) -> Trunk | None:

@@ -7,7 +7,7 @@ Start-up: every attempt that a dead daemon left open is adopted with its live le
                                                              settled as Answer; what is left of the legs is hung up
     answered, with a verdict reached after the answer        the verdict is acted on now
     answered, under analysis                                 ANALYSING: the media server has gone on listening
-    answered while no daemon listened                        ANALYSING, begun now
+    answered, and nothing or only early media is analysed    ANALYSING, begun now
     ringing                                                  ALERTING, with what its early media said
     ended while no daemon listened                           settled with the result of that ending
     unknown to every worker                                  settled as Stale: it may have rung, so it must not ring
@@ -35,7 +35,7 @@ from ocsd.sessions.attempt import SAFETY_MARGIN_S, Answered, AttemptMachine, Att
 from ocsd.sessions.attempt_events import Cancelled, PendingCallback, Withdrawn
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.campaigns import Campaigns
-from ocsd.sessions.outcome import result_of_failure, result_of_verdict
+from ocsd.sessions.outcome import PEOPLE, result_of_failure, result_of_verdict
 from ocsd.sessions.people import person_left
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.session import Session
@@ -137,6 +137,12 @@ def settled(connected: bool, remains: Remains) -> tuple[CallResult, bool]:
         # nobody can tell who had answered, it counts against us.
         return CallResult.DROPPED, False
     return CallResult.REMOTE_RELEASE, False
+
+
+def shown_after_connect(remains: Remains, connected_s: float) -> bool:
+    """What an agent talks with has turned out to be no person since ``connected_s`` (monotonic)."""
+    shown = remains.channel is not None and remains.channel.verdict_at_s > connected_s
+    return shown and remains.verdict is not None and remains.verdict not in PEOPLE
 
 
 def result_of_conversation(remains: Remains) -> CallResult:
@@ -378,6 +384,7 @@ def _adopt(
         )
         machine.marks["answered"] = machine.person_at_s = answered_at_s if answered_at_s is not None else now_s
         machine.marks["agent_answered"] = monotonic(attempt.connected_at)
+        machine.unmasked = shown_after_connect(remains, machine.marks["agent_answered"])
         if remains.talking:
             assert channel is not None
             assert remains.agent_leg is not None
@@ -410,7 +417,8 @@ def _adopt(
         if remains.verdict is not None:
             # Reached while nobody listened. Act on it first, before anything else is heard.
             task.post(Heard(remains.verdict, connected=True, speech_end_s=channel.verdict_at_s))
-        elif attempt.answered_at is None or not channel.analysing:
+        elif not channel.analysing_connected:
+            # Answered while no daemon listened, or the last one died between the answer and this.
             task.first = (Do.START_ANALYSIS,)
     elif leg.state is LegState.EARLY:
         machine.state = AttemptState.ALERTING

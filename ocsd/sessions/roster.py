@@ -210,6 +210,12 @@ class Roster:
         seat.wants = None
         return seat.talked_s
 
+    def free_of_wrap_up(self, agent_id: str) -> None:
+        """The call under way leaves nothing to do: the agent is ready after it, unless it asked for something else."""
+        seat = self.seats[agent_id]
+        if seat.wants is None:
+            seat.wants = AgentState.READY
+
     def back_to_ready(self, agent_id: str, now_s: float) -> None:
         """Reserved in vain: the agent keeps its right to the next call from now on."""
         seat = self.seats[agent_id]

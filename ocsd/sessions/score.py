@@ -55,7 +55,7 @@ class Score:
             if attempt_id not in self._over:
                 self.pacer.person(now_s - machine.marks["answered"])
         over = machine.state is AttemptState.FINISHED
-        if machine.state in NEEDS_NO_AGENT:
+        if machine.state in NEEDS_NO_AGENT and not machine.bridged:
             self._ended_without_agent(attempt_id, machine, now_s)
         elif "abandoned" in machine.marks and attempt_id not in self._abandoned:
             # Not by the result: an agent may write Abandoned about a conversation, or something else about this call.
@@ -84,6 +84,8 @@ class Score:
 
     def finish(self, attempt_id: int, machine: AttemptMachine) -> None:
         """The attempt is written and gone."""
+        if machine.unmasked and attempt_id in self._people and not machine.adopted:
+            self.tally.people -= 1  # an agent had it, which the pacing knows; but nobody was there
         self._state.pop(attempt_id, None)
         self._people.discard(attempt_id)
         self._over.discard(attempt_id)

@@ -9,7 +9,7 @@ What becomes of a chain when an attempt on it ends: treated, closed, called back
                                                               goes back to the list
     the desktop asked for a callback                          the callback
     an agent had it, and RecordProcessed asks for treatment   the treatment of the result, for everybody or that agent
-    an agent had it                                           Updated
+    an agent had it, and it was a person                      Updated
     otherwise                                                 the treatment of the result
 
 Source: Reference Manual, "Updating Call Results and Custom Fields", "Record Statuses" (Stale); docs/adr/0008.
@@ -57,10 +57,12 @@ class Ending:
 
 def ending_of(task: AttemptTask) -> Ending:
     machine, context = task.machine, task.context
+    # An agent had it on the line, saw that it was a machine, and nobody said a word about the record.
+    unasked = machine.unmasked and machine.said is None
     return Ending(
         call_result=int(machine.result if machine.result is not None else CallResult.STALE),
         record_status=machine.record_status,
-        handled=machine.bridged or machine.processed or machine.designated_agent is not None,
+        handled=(machine.bridged and not unasked) or machine.processed or machine.designated_agent is not None,
         agent_id=context.owner or machine.agent_id,
         treatment=context.treatment,
         callback=(context.callback.callback_type, context.callback.due) if context.callback is not None else None,

@@ -144,6 +144,9 @@ class VerdictTally:
 
     kinds: Counter[VerdictKind] = field(default_factory=Counter)
     revised: int = 0
+    unmasked: int = 0
+    """Machines that agents were given for people, as far as the analysis has noticed."""
+    taken: int = 0
     lost: Counter[LostWaiting] = field(default_factory=Counter)
     _latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
@@ -152,6 +155,8 @@ class VerdictTally:
         decided = machine.verdict or machine.early_verdict
         if decided is not None:
             self.kinds[decided] += 1
+        self.unmasked += machine.unmasked
+        self.taken += machine.taken
         self.revised += any(verdict.revises for verdict in log.verdicts)
         if (latency_s := verdict_latency_s(machine)) is not None:
             self._latencies_s.append(latency_s)
@@ -164,6 +169,8 @@ class VerdictTally:
         return {
             **{f"verdict_{kind.value}": count for kind, count in sorted(self.kinds.items())},
             "verdicts_revised": self.revised,
+            "machines_after_connect": self.unmasked,
+            "machines_taken_from_agents": self.taken,
             "verdict_latency_p50_s": _quantile(ordered, 0.50),
             "verdict_latency_p95_s": _quantile(ordered, 0.95),
             "lost_waiting_for_agent": self.lost[LostWaiting.AGENT],

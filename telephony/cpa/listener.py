@@ -11,6 +11,7 @@ Theory of operation::
       nothing at all ------------------------> SILENCE
       none of these within the time guard ---> TIMEGUARD --> revised as HUMAN is
     MACHINE         listens on for the BEEP (information), and some seconds for another one, after more speech
+    bridged         after HUMAN or TIMEGUARD: the same for some seconds more; speech alone then has to be long
 
 A tone outranks the voice: bursts are never part of a greeting. Sequential by design: the cheap, frequent case (a short
 "hello") is decided first; what it gets wrong ("Hello ... you have reached") is put right by listening on.
@@ -42,6 +43,9 @@ AFTER_BEEP_FRAMES: Final = 200
 
 LONGEST_AFTER_BEEP_FRAMES: Final = 1000
 """20 s after the first one the analysis ends in any case."""
+
+AFTER_TALK_FRAMES: Final = 1000
+"""20 s after an agent was found to talk with a machine: most of their greetings are over by then."""
 
 BETWEEN_BEEPS_FRAMES: Final = 20
 """0.4 s of speech between two recording tones: less, and they are one if their pitch is the same."""
@@ -86,6 +90,7 @@ class Listener:
         self._beeped_hz = 0.0
         self._talked_frame = NEVER  # when somebody was last heard after it
         self._talked_frames = 0
+        self._until = NEVER  # an agent talks with them: the analysis ends then
         if connected:
             self.connect(0, settings)
         else:
@@ -103,6 +108,15 @@ class Listener:
         self._tone_heard = False  # the ringback before does not make a silent line less silent
         self._guard = frame + max(1, self._settings.timeguard_ms // 20)
         self._schedule(frame)
+
+    def bridged(self, frame: int) -> bool:
+        """An agent talks with them from this frame on. True: it listens on; False: there is nothing left to say."""
+        if self.done or self.verdict not in REVISABLE or self._settings.after_bridge_ms <= 0:
+            return False
+        self._until = frame + max(1, self._settings.after_bridge_ms // 20)
+        self.greeting.bridged()
+        self._schedule(frame)
+        return True
 
     def speech_began(self, start: int, now: int) -> list[Finding]:
         """A talk spurt began at frame ``start``."""
@@ -200,6 +214,9 @@ class Listener:
             return []
         if self._beeped_frame != NEVER:
             return self._judge_after_beep(now)
+        if now >= self._until and self.tones.sounding is None and not self.beep.pending:
+            self.done, self.due_frame = True, NEVER
+            return []
         if found := self._tone_found(self._tone_judged(now, sounding, samples)):
             return found
         if now >= self.beep.due_frame and self.tones.sounding is None and (found := self._beep_found(now)):
@@ -234,6 +251,11 @@ class Listener:
         self.verdict = judgement.kind
         end = self.greeting.speech_end_frame
         return Finding(judgement.kind, judgement.cause, self.connected, end, revises, judgement.evidence)
+
+    def _talks_to_agent(self, now: int) -> None:
+        """It was a machine after all: its recording tone is yet to come."""
+        if self._until != NEVER:
+            self._until = max(self._until, now + AFTER_TALK_FRAMES)
 
     def _judge_after_beep(self, now: int) -> list[Finding]:
         """A machine has beeped: another recording tone may follow, above all when it talks on; nothing else may."""
@@ -302,6 +324,7 @@ class Listener:
         tone = self.tones.sounding is not None or self.beep.pending
         judgement = self.greeting.judge(now, self.verdict, tone)
         if judgement is not None:
+            self._talks_to_agent(now)
             return [self._speech_finding(judgement)]
         return self._judge_clock(now) if self.verdict is None else []
 
@@ -332,7 +355,7 @@ class Listener:
             until = self._longest() if self._talking else self._listens_until()
             self.due_frame = max(min(self.beep.due_frame, until), now + 1)
             return
-        due = min(self.beep.due_frame, self.tones.due_frame(now, not self.connected))
+        due = min(self.beep.due_frame, self.tones.due_frame(now, not self.connected), self._until)
         if not self.connected and not (self._tone_heard or self._sound_heard or self._told):
             due = min(due, self._silent_until())
         if not self.connected and not self._sound_heard:

@@ -112,6 +112,7 @@ class Channel:
     dropped: Counter[str] = field(default_factory=Counter)
     verdict: VerdictKind | None = None
     verdict_at_s: float = 0.0
+    beep_at_s: float = 0.0
     person_since_s: float | None = None
     last_sr: int = 0
     last_sr_at_s: float = 0.0

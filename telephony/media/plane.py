@@ -5,6 +5,7 @@ Single-threaded; nothing here blocks. The caller owns time and the daemon's conn
 """
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +14,13 @@ import numpy as np
 
 from telephony import contract as wire
 from telephony.cpa import Analyser
+from telephony.cpa.analyser import VerdictData
 from telephony.cpa.listener import INFORMATION, REVISABLE
 from telephony.media import rtp
 from telephony.media.audio import SPARE_RECORDINGS, ChannelAudio
 from telephony.media.channels import Channel, ChannelError, PortPool, bind_pair, parse_remote
 from telephony.media.conversation import ConversationError
+from telephony.media.echo import EchoGate
 from telephony.media.endings import Endings
 from telephony.media.mixer import Mixer
 from telephony.media.network import TICK_S as TICK_S
@@ -57,8 +60,11 @@ class MediaPlane:
         self._bind_host = bind_host or host
         self._ports = ports
         self._prompts = prompts
-        self._mixer = Mixer(self.capacity, np.random.default_rng(int.from_bytes(os.urandom(16))))
+        rng = np.random.default_rng(int.from_bytes(os.urandom(16)))
+        self._mixer = Mixer(self.capacity, rng)
         self._analyser = Analyser(self.capacity)
+        self._echo = EchoGate(self.capacity, rng)
+        self._listening_on = np.zeros(self.capacity, dtype=np.bool_)  # bridged, and still under analysis
         self._rows: list[Channel | None] = [None] * self.capacity
         self._free_rows = list(range(self.capacity - 1, -1, -1))
         self._by_id: dict[str, Channel] = {}
@@ -172,6 +178,7 @@ class MediaPlane:
             remote_loss_ratio=quality.remote_loss_ratio,
             remote_mos=quality.remote_mos,
             payload_type=int(mixer.payload_type[row]),
+            at_s=now_s,
         )
         return self.audio.closed(channel, totals, now_s)
 
@@ -189,19 +196,26 @@ class MediaPlane:
         if channel is other:
             raise ChannelError("a channel cannot be bridged to itself")
         self._mixer.bridge(channel.row, other.row)
-        self._talks_now(channel.row, now_s)
+        listens_on = [row for row in (channel.row, other.row) if self._analyser.bridged(row)]
+        self._talks_now(channel.row, now_s, listens_on)
 
     def _join(self, channel: Channel, other: Channel, role: wire.Role, now_s: float) -> None:
         self._mixer.join(channel.row, other.row, role)
         if role is wire.Role.MEMBER:
             self._talks_now(channel.row, now_s)
         else:
-            self._analyser.stop(channel.row)
+            # From now on a third party may be heard: what is said is not the called party's greeting any more.
+            for one in (channel.row, *self._mixer.conversations.members(other.row)):
+                self._analyser.stop(one)
 
-    def _talks_now(self, row: int, now_s: float) -> None:
-        """People talk to each other: nobody waits for an agent, there is nothing left to analyse."""
+    def _talks_now(self, row: int, now_s: float, listens_on: Collection[int] = ()) -> None:
+        """People talk to each other: nobody waits for an agent, and the analysis ends but for those named."""
         for one in self._mixer.conversations.members(row):
-            self._analyser.stop(one)
+            if one in listens_on:
+                self._listening_on[one] = True
+                self._echo.begin(one)
+            else:
+                self._analyser.stop(one)
             self.audio.forget_prompt(one)
             self._mixer.last_rtp_s[one] = max(self._mixer.last_rtp_s[one], now_s)
             if (member := self._rows[one]) is not None:
@@ -215,10 +229,12 @@ class MediaPlane:
         self._mixer.jitter.set_clock(now_s)
         rows, finished = self._mixer.tick()
         events: list[msgspec.Struct] = []
-        for row, data in self._analyser.step(self._mixer.frames, self._mixer.open, now_s):
+        for row, data in self._analyse(now_s):
             channel = self._rows[row]
             if channel is None:
                 continue
+            if data.kind is wire.VerdictKind.BEEP:
+                channel.beep_at_s = data.at_s
             if data.kind not in INFORMATION:
                 channel.verdict, channel.verdict_at_s = data.kind, data.at_s
                 waits = data.kind in REVISABLE  # HUMAN and TIMEGUARD: somebody is on the line
@@ -241,6 +257,20 @@ class MediaPlane:
             if (channel := self._rows[row]) is not None:
                 events.append(wire.PromptFinished(channel.channel_id, prompt))
         return events + self.audio.tick(now_s)
+
+    def _analyse(self, now_s: float) -> list[tuple[int, VerdictData]]:
+        """One step of the analysis, which must hear nothing of the agents that called people talk with."""
+        mixer = self._mixer
+        self._listening_on &= self._analyser.analysing
+        rows = np.nonzero(self._listening_on & mixer.open)[0]
+        if not len(rows):
+            return self._analyser.step(mixer.frames, mixer.open, now_s)
+        heard = mixer.frames[rows]
+        sent = mixer.sent[np.searchsorted(mixer.sent_rows, rows)]
+        mixer.frames[rows] = self._echo.gated(rows, heard, sent, self._analyser.floor_dbfs(rows))
+        found = self._analyser.step(mixer.frames, mixer.open, now_s)
+        mixer.frames[rows] = heard  # recordings have all of it
+        return found
 
     # --- without a daemon ---------------------------------------------------------------------------------------
 
@@ -293,6 +323,8 @@ class MediaPlane:
             channel.verdict_at_s,
             payload_type=int(self._mixer.payload_type[channel.row]),
             event_payload_type=int(self._mixer.event_type[channel.row]),
+            analysing_connected=self._analyser.hears_connected(channel.row),
+            beep_at_s=channel.beep_at_s,
         )
 
     def counts(self) -> tuple[int, int, int]:

@@ -486,7 +486,7 @@ def test_given_every_command_of_the_machine_when_rehearsed_then_it_is_obeyed_or_
         Do.DIAL_CUSTOMER, Do.START_EARLY_ANALYSIS, Do.START_ANALYSIS, Do.SEEK_AGENT, Do.STOP_SEEKING, Do.DIAL_AGENT,
         Do.BRIDGE, Do.MARK_CONNECTED, Do.PLAY_DROP, Do.PLAY_MESSAGE, Do.HANG_UP_CUSTOMER, Do.HANG_UP_AGENT,
         Do.HANG_UP_DESTINATION, Do.DIAL_DESTINATION, Do.BRIDGE_DESTINATION, Do.AGENT_BACK_TO_READY, Do.AGENT_NOT_READY,
-        Do.AGENT_TO_WRAP_UP, Do.CLOSE_RECORD,
+        Do.AGENT_TO_WRAP_UP, Do.AGENT_FREED, Do.CLOSE_RECORD,
     }  # fmt: skip
     assert obeyed | ONLY_HEARD == set(Do)
     assert not obeyed & ONLY_HEARD
