@@ -3,11 +3,9 @@
 Audio lies in a ring of 20 ms slots addressed by RTP timestamp, so lost, late, doubled and reordered packets need no
 bookkeeping of their own, and packets of 10, 30 or 60 ms fit as well.
 
-**Delay.** The fastest packet of the last seconds defines when a slot could have been played at the earliest; how much
-later than that other packets come is their excess. The wanted delay is the 98th percentile of the excess (a histogram
-that forgets within about ten seconds), 20..200 ms. It grows at once when a packet comes later than it allows; it
-shrinks slowly, and playing follows where it is quiet: a frame is folded into the next one. The same rule follows the
-far end's clock, whose drift makes the delay grow or shrink.
+**Delay.** How much is wanted `playout_delay` learns from when packets come. Playing follows it where it is quiet: a
+frame is folded into the next one, or one more is put in. The same rule follows the far end's clock, whose drift makes
+the delay grow or shrink.
 
 **Holes.** A slot with later ones behind it, or nothing at all while the far end talks, is concealed (`concealment`).
 When nothing at all is buffered the read position waits, so a late burst is still played; when the next packet comes it
@@ -21,25 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from telephony.media import concealment
+from telephony.media.playout_delay import FRAME_S, PlayoutDelay
 
 FRAME_SAMPLES: Final = 160
-FRAME_S: Final = 0.02
 SLOTS: Final = 32  # 640 ms
 CLOCK_HZ: Final = 8000
-
-START_TARGET_S: Final = 0.03
-"""Before anything is known of the path; played at ticks of 20 ms this is 30..50 ms."""
-
-LEAST_TARGET_S: Final = 0.02
-MOST_TARGET_S: Final = 0.2
-EXCESS_BIN_S: Final = 0.01
-EXCESS_BINS: Final = 24
-EXCESS_FORGET: Final = 1 / 400  # per packet: half of what is known is of the last 5.5 s
-EXCESS_SHARE: Final = 0.98
-TARGET_FALL_S: Final = 0.002  # per update, each 16 ticks: 6 ms/s
-TARGET_TICKS: Final = 16
-WINDOW_TICKS: Final = 200
-"""The fastest packet is that of the last 4..8 s: a clock that runs slow by 100 ppm is off by 0.8 ms in that time."""
 
 SPARE_S: Final = 0.025
 """More delay than wanted by so much may go; ticks are 20 ms apart, so up to that is always left over."""
@@ -98,11 +82,9 @@ class JitterBuffers:
         self._waiting_gaps = np.zeros(n, dtype=np.int64)  # of these, concealed ones
         self._pause = np.full((n, 2), -1, dtype=np.int64)  # slots that the far end left out on purpose
 
-        self._clock_s = 0.0
         self._ticks = 0
-        self._fastest = np.full((n, 2), np.inf, dtype=np.float64)  # this window, the last one
-        self._excess = np.zeros((n, EXCESS_BINS), dtype=np.float32)
-        self.target_s = np.full(n, START_TARGET_S, dtype=np.float64)
+        self._delay = PlayoutDelay(n)
+        self.target_s = self._delay.target_s
         self._spare_ticks = np.zeros(n, dtype=np.int32)
         self._peak = np.zeros(n, dtype=np.float32)
 
@@ -123,8 +105,7 @@ class JitterBuffers:
         """Forget everything, counters too: the channel is a new one."""
         self.resync(channel)
         self._past[channel] = 0
-        self._excess[channel] = 0.0
-        self.target_s[channel] = START_TARGET_S
+        self._delay.reset(channel)
         self._peak[channel] = 0.0
         for counter in (self.lost, self.gaps, self.late, self.holes, self.cut, self.stretched):
             counter[channel] = 0
@@ -145,7 +126,7 @@ class JitterBuffers:
         self._pause[rows] = -1
         self._concealed[rows] = _NEVER
         self._spare_ticks[rows] = 0
-        self._fastest[rows] = np.inf
+        self._delay.begin_streams(rows)
         self._seq[rows] = -1
         if self._partial:
             gone = set(rows.tolist())
@@ -159,9 +140,7 @@ class JitterBuffers:
 
     def set_clock(self, now_s: float) -> None:
         """Tell the monotonic time of the `take` that follows. Without it, takes are 20 ms apart."""
-        ahead_s = now_s - self._clock_s - FRAME_S
-        # Ticks come late now and then and the next is in time again: that is no delay of the path.
-        self._clock_s += ahead_s if abs(ahead_s) > 0.1 else 0.05 * ahead_s
+        self._delay.set_clock(now_s)
 
     # --- in -----------------------------------------------------------------------------------------------------
 
@@ -224,7 +203,7 @@ class JitterBuffers:
         self, rows: Indices, timestamp: Ints, ssrc: Ints, samples: int, seq: Ints | None, arrival_s: Floats | None
     ) -> tuple[Ints, Ints]:
         """Slot and offset within it of each packet, streams begun or resumed where needed."""
-        at_s = arrival_s if arrival_s is not None else np.full(len(rows), self._clock_s)
+        at_s = arrival_s if arrival_s is not None else np.full(len(rows), self._delay.clock_s)
         lost = self._frames_lost(rows, samples, seq)
         dry = self._waited[rows] > 0
         if dry.any():
@@ -240,7 +219,7 @@ class JitterBuffers:
         if paused.any():
             self._pause[rows[paused], 0] = begins[paused]
             self._pause[rows[paused], 1] = slot[paused]
-        self._measure(rows, slot, at_s)
+        self._delay.measure(rows, slot, at_s)
         return slot, rest
 
     def _frames_lost(self, rows: Indices, samples: int, seq: Ints | None) -> Ints:
@@ -273,7 +252,7 @@ class JitterBuffers:
         self.holes[where] += known > 0
         rest = position[paused & sane] % FRAME_SAMPLES
         self._base[where] = (self._base[where] + rest) % _WRAP
-        self._fastest[where] += rest[:, None] / CLOCK_HZ
+        self._delay.move_streams(where, rest / CLOCK_HZ)
         self._read[where] += gap[paused & sane]
         self._write_end[where] = self._read[where]
         self._there[where] = 0
@@ -295,17 +274,6 @@ class JitterBuffers:
             self._base[where] = timestamp[fresh]
             self._read[where] = 0
             self._write_end[where] = 0
-
-    def _measure(self, rows: Indices, slot: Ints, at_s: Floats) -> None:
-        """How much later than the fastest did these come? Raises the wanted delay at once where it was too small."""
-        transit = at_s - slot * FRAME_S
-        self._fastest[rows, 0] = np.minimum(self._fastest[rows, 0], transit)
-        excess = transit - self._fastest[rows].min(axis=1)
-        bins = np.minimum(excess / EXCESS_BIN_S, EXCESS_BINS - 1).astype(np.intp)
-        self._excess[rows] *= 1 - EXCESS_FORGET
-        self._excess[rows, bins] += EXCESS_FORGET
-        needed = np.minimum(excess, MOST_TARGET_S)
-        self.target_s[rows] = np.maximum(self.target_s[rows], needed)
 
     def _admit(self, rows: Indices, slot: Ints) -> Mask:
         """False (and counted) for packets whose time has passed. Before playout begins an overtaken packet may lead."""
@@ -365,7 +333,7 @@ class JitterBuffers:
     # --- out ----------------------------------------------------------------------------------------------------
 
     def _delays(self, rows: Indices) -> Floats:
-        return np.asarray(self._clock_s - self._fastest[rows].min(axis=1) - self._read[rows] * FRAME_S)
+        return self._delay.of(rows, self._read[rows])
 
     def take(self, rows: Indices) -> tuple[Samples, Mask]:
         """
@@ -375,7 +343,7 @@ class JitterBuffers:
         real audio.
         """
         self._ticks += 1
-        self._clock_s += FRAME_S
+        self._delay.tick()
         buffered = self._write_end[rows] - self._read[rows]
         delay = self._delays(rows)
         starts = self._synced[rows] & ~self._playing[rows] & (buffered > 0) & (delay >= self.target_s[rows] - 1e-6)
@@ -406,7 +374,7 @@ class JitterBuffers:
         self._shorten(rows, audio, real, delay)
         self._look_at_levels(rows, audio)
         self._past[rows, self._ticks % 3] = audio
-        self._update_targets(rows)
+        self._delay.update(rows, self._ticks)
         return audio, real
 
     def _stretches(self, rows: Indices, delay: Floats, playing: Mask) -> Mask:
@@ -488,19 +456,3 @@ class JitterBuffers:
         self.cut[where] += 1
         # The next one waits a little; a large surplus goes faster.
         self._spare_ticks[where] = np.where(spare[chosen] > FORCED_SPARE_S, SPARE_TICKS - 5, 0)
-
-    def _update_targets(self, rows: Indices) -> None:
-        if self._ticks % WINDOW_TICKS == 0:
-            self._fastest[rows, 1] = self._fastest[rows, 0]
-            self._fastest[rows, 0] = np.inf
-        where = rows[rows % TARGET_TICKS == self._ticks % TARGET_TICKS]
-        if not len(where):
-            return
-        excess = self._excess[where]
-        known = excess.sum(axis=1)
-        enough = np.cumsum(excess, axis=1) >= EXCESS_SHARE * known[:, None]
-        wanted = np.clip((enough.argmax(axis=1) + 1) * EXCESS_BIN_S, LEAST_TARGET_S, MOST_TARGET_S)
-        falling = np.maximum(wanted, self.target_s[where] - TARGET_FALL_S)
-        self.target_s[where] = np.where(
-            known > 0, np.where(wanted > self.target_s[where], wanted, falling), START_TARGET_S
-        )

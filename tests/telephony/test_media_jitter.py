@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telephony.media import g711, rtp
-from telephony.media.jitter import LEAST_TARGET_S, MOST_TARGET_S, SLOTS, JitterBuffers
+from telephony.media.jitter import SLOTS, JitterBuffers
+from telephony.media.playout_delay import LEAST_TARGET_S, MOST_TARGET_S
 
 
 def frame(number: int) -> np.ndarray:
