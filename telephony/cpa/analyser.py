@@ -177,7 +177,8 @@ class Analyser:
         verdicts: list[tuple[int, VerdictData]] = []
         for channel, burst in ended:
             if (listener := self._listeners[channel]) is not None:
-                self._collect(verdicts, channel, listener.burst_ended(burst, self._now(channel)), now_s)
+                voice_dbfs = float(self._speech.peak_dbfs[channel])
+                self._collect(verdicts, channel, listener.burst_ended(burst, self._now(channel), voice_dbfs), now_s)
         for channel, burst in begun:
             if (listener := self._listeners[channel]) is not None:
                 if listener.tones.ends_sound(burst):

@@ -5,6 +5,7 @@ fading away or with harmonics. They are pure, they stand alone, and nothing foll
 somebody's keypad, melodies, sung vowels, and the tones of networks and fax machines, which come again.
 """
 
+from itertools import pairwise
 from typing import Final
 
 from telephony.cpa import carriers, sit
@@ -12,7 +13,7 @@ from telephony.cpa.bursts import BROAD_LINE_HZ, Burst
 from telephony.cpa.finding import NEVER
 from telephony.cpa.spectrum import DUAL_TONE, SINGLE_TONE
 
-BEEP_HZ: Final = (385.0, 2150.0)
+BEEP_HZ: Final = (385.0, 2800.0)
 """Range of a recording beep. Lower pure tones are too often sung or drawn-out vowels."""
 
 BEEP_S: Final = (0.05, 3.2)
@@ -52,9 +53,20 @@ JOINED_GAP_S: Final = 0.35  # within a row of beeps
 MOST_BEEPS: Final = 8
 MOST_PITCHES: Final = 2
 SAME_PITCH_RATIO: Final = 0.03
+MELODY_S: Final = 2.5
+NOTE_S: Final = 0.08
+CHIME_NOTES: Final = 3
+CHIME_S: Final = 1.6
+"""So many pitches that step from one to the next, with nothing before or after them, may ask for a message too."""
+
+SPEECH_FRAMES: Final = 40  # of speech in between, and what was before is no part of a melody
+SOFT_DB: Final = 15.0
+"""A tone so far below the speaker's own peak sounds in the room of whoever speaks, unless that is a recording."""
 WAIT_FRAMES: Final = 14  # for a further tone, which belongs to the row or makes it a melody
 WAIT_PAGER_FRAMES: Final = 34  # for a pager's further beeps
 WAIT_CHIME_FRAMES: Final = 60  # for the speech that a chime announces
+WAIT_NOTES_FRAMES: Final = 40  # for more notes of a melody
+WAIT_SOFT_FRAMES: Final = 75  # for the next beep of an oven, a lorry, an alarm
 WAIT_SIT_FRAMES: Final = 20  # for the next segment of a SIT, whose beginning may be lost
 WAIT_PLAN_FRAMES: Final = 60  # for the repeat of a call progress tone of that frequency
 WAIT_RINGBACK_FRAMES: Final = 320  # the same where nobody spoke: the longest pause of a ringback is 5 s
@@ -135,27 +147,33 @@ class BeepJudge:
 
     def __init__(self) -> None:
         self._row: list[Burst] = []
+        self._earlier: list[Burst] = []  # those before the row that no speech has parted from it
         self._steps = False  # some of them are but notes, which make a beep together or not at all
+        self._soft = self._beside_person = False
         self._spoilt = False
         self._interrupted = False
         self._due = NEVER
 
     @property
     def pending(self) -> bool:
-        """Whether bursts wait to be judged."""
+        """Whether bursts wait to be judged that are likely to be a recording tone: too early to say anything else."""
         lone_note = self._steps and len(self._row) == 1
-        return bool(self._row) and not (self._spoilt or self._interrupted or lone_note)
+        return bool(self._row) and not (self._spoilt or self._interrupted or lone_note or self._soft)
 
     @property
     def due_frame(self) -> int:
         """When the waiting bursts can be judged; NEVER when none wait."""
         return self._due
 
-    def consider(self, burst: Burst, now: int, plan_tone: bool, spoke: bool) -> None:
+    def consider(self, burst: Burst, now: int, plan_tone: bool, spoke: bool, voice_dbfs: float, person: bool) -> None:
         """
         An announced burst of an answered call ended.
 
-        ``plan_tone``: its frequencies are those of a tone of the network; ``spoke``: speech was heard before it.
+        Args:
+            plan_tone: its frequencies are those of a tone of the network.
+            spoke: speech was heard before it.
+            voice_dbfs: the speaker's own peak.
+            person: it is more likely that a person spoke than a recording.
         """
         gap_s = burst.begin_s - self._row[-1].finish_s if self._row else 0.0
         if self._interrupted and gap_s > INTERRUPTED_GAP_S:
@@ -175,17 +193,34 @@ class BeepJudge:
         close = bool(self._row) and burst.begin_s - self._row[-1].finish_s <= HOLE_S
         goes_on = close and abs(burst.hz - self._row[-1].hz) <= SAME_PITCH_RATIO * burst.hz
         if not fits and not note and not self._row:
+            self._earlier.append(burst)
             return
         self._steps |= note
         fits |= note or goes_on  # a lost packet cut it in two
         self._row.append(burst)
-        pitches: list[float] = []
-        for one in self._row:
-            if not any(abs(one.hz - hz) <= SAME_PITCH_RATIO * hz for hz in pitches):
-                pitches.append(one.hz)
-        self._spoilt |= not fits or len(self._row) > MOST_BEEPS or len(pitches) > MOST_PITCHES
+        self._soft = spoke and max(one.level_dbfs for one in self._row) < voice_dbfs - SOFT_DB
+        self._beside_person = self._soft and person
+        self._spoilt |= not fits or len(self._row) > MOST_BEEPS or self._is_melody()
+        self._due = now + self._wait_frames(burst, plan_tone, spoke)
+
+    def _is_melody(self) -> bool:
+        """Whether the row has too many pitches for a recording tone, or goes on with what was heard before it."""
+        begin_s = self._row[0].begin_s
+        self._earlier = [one for one in self._earlier if begin_s - one.finish_s <= MELODY_S]
+        before = [one for one in self._earlier if one.is_one_line and one.duration_s >= NOTE_S]
+        if self._soft and any(_same_pitch(one, self._row[0]) for one in before):
+            return True
+        alone = _pitches(self._row)
+        if alone == CHIME_NOTES and len(self._row) == CHIME_NOTES and not (self._soft or before):
+            return self._row[-1].finish_s - begin_s > CHIME_S or not self._stepped()
+        return alone > MOST_PITCHES or (len(before) > 1 and _pitches([*before, *self._row]) > MOST_PITCHES)
+
+    def _stepped(self) -> bool:
+        return all(after.begin_s - one.finish_s <= STEP_GAP_S for one, after in pairwise(self._row))
+
+    def _wait_frames(self, burst: Burst, plan_tone: bool, spoke: bool) -> int:
         several = len(self._row) > 1 or burst.parts > 1
-        wait = WAIT_FRAMES
+        wait = WAIT_FRAMES if _pitches(self._row) <= MOST_PITCHES else WAIT_NOTES_FRAMES
         if not spoke:
             wait = WAIT_PAGER_FRAMES if several else WAIT_CHIME_FRAMES
         if plan_tone:
@@ -194,11 +229,16 @@ class BeepJudge:
             wait = WAIT_CNG_FRAMES if not spoke else WAIT_FRAMES
         elif sit.may_be_segment(burst) and not spoke:
             wait = max(wait, WAIT_SIT_FRAMES)
-        self._due = now + wait
+        return max(wait, WAIT_SOFT_FRAMES) if self._soft else wait
 
     def speech_began(self) -> None:
         """Something sounds on after the tone: then it was a chime or a note, or rang somebody up. Nothing records."""
         self._interrupted = True
+
+    def speech_ended(self, frames: int) -> None:
+        """Somebody has spoken for so long."""
+        if frames >= SPEECH_FRAMES:
+            self._earlier = []
 
     def speech_was_tone(self) -> None:
         """It was but the next tone of the row."""
@@ -206,7 +246,7 @@ class BeepJudge:
 
     def take(self) -> tuple[Burst, Burst] | None:
         """First and last burst of the row, now due, when it is a recording tone."""
-        row, spoilt = self._row, self._spoilt or self._interrupted
+        row, spoilt = self._row, self._spoilt or self._interrupted or self._beside_person
         if self._steps:
             alone = min(row[0].rise_db, row[-1].fall_db) >= STEP_DB
             spoilt |= not alone or len(row) < 2 or row[-1].finish_s - row[0].begin_s < VOICE_S
@@ -218,4 +258,18 @@ class BeepJudge:
         return row[0], row[-1]
 
     def _forget(self) -> None:
+        self._earlier += self._row
         self._row, self._due, self._interrupted, self._steps = [], NEVER, False, False
+
+
+def _same_pitch(one: Burst, other: Burst) -> bool:
+    return abs(one.hz - other.hz) <= SAME_PITCH_RATIO * other.hz
+
+
+def _pitches(bursts: list[Burst]) -> int:
+    """How many pitches there are among the bursts."""
+    found: list[Burst] = []
+    for burst in bursts:
+        if not any(_same_pitch(burst, one) for one in found):
+            found.append(burst)
+    return len(found)

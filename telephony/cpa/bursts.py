@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from telephony.cpa.activity import FULL_SCALE
 from telephony.cpa.history import History, Samples
 from telephony.cpa.lines import Line, band_power, count_parts, edge_samples, find_lines
 from telephony.cpa.spectrum import DUAL_TONE, FSK, SAMPLE_RATE_HZ, SINGLE_TONE, ToneMeasure
@@ -72,8 +73,8 @@ class Burst:
     ``purity`` (mean), ``spread_hz`` (standard deviation) and ``fill`` (share of pure frames) tell how tone-like it is.
     ``lines`` are those of its whole audio (of the last half second, if longer); ``onset_s`` and ``ended_s`` are its
     edges in seconds since the start of analysis, to a few ms; -1.0 where only the frames are known. ``rise_db`` and
-    ``fall_db`` are its level against that just before and just after it; ``parts`` counts the bursts it was made of
-    where their pauses were too short to end it.
+    ``fall_db`` are its level against that just before and just after it, ``level_dbfs`` is its own; ``parts`` counts
+    the bursts it was made of where their pauses were too short to end it.
     """
 
     code: int
@@ -89,6 +90,7 @@ class Burst:
     rise_db: float = 99.0
     fall_db: float = 99.0
     parts: int = 1
+    level_dbfs: float = 0.0
 
     @property
     def begin_s(self) -> float:
@@ -333,6 +335,8 @@ class BurstTracker:
         end = draft.end + EDGE_FRAMES - 1
         ended_s = self._edge(channel, draft, draft.end - 1 - EDGE_FRAMES, end, rising=False)
         whole = self._burst(channel, lines, ended_s, self._step_db(channel, draft, draft.end, draft.end + 3))
+        power = max(band_power(self._inside(draft.start, draft.end, channel)), 1.0)
+        whole = replace(whole, level_dbfs=float(10 * np.log10(power / FULL_SCALE**2)))
         if whole.fill < 1.0 and whole.hz > HIGHEST_MIXED_HZ and lines:
             inside = self._inside(whole.start, whole.end, channel)
             whole = replace(whole, parts=count_parts(inside, lines[0].hz))

@@ -49,7 +49,7 @@ def is_near(tone: Tone, burst: Burst) -> bool:
     if len(tone.hz) == 1:
         return abs(burst.hz - tone.hz[0]) <= _tolerance(tone.hz[0])
     low, high = min(tone.hz), max(tone.hz)
-    margin = 0.2 * (high - low)  # a difference in level moves the centre
+    margin = 0.12 * (high - low)  # a difference in level moves the centre: 6 dB by 0.3 of what lies between
     return low + margin <= burst.hz <= high - margin
 
 

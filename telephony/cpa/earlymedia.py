@@ -27,7 +27,7 @@ QUIET_DB: Final = 18.0  # below the loud frames: a pause
 SOUND_DB: Final = 15.0
 CLIP_DB: Final = 30.0
 STEADY_DB: Final = 1.2
-"""Spread of the level of noise; music that is so steady is at least as like itself as `HELD_LIKENESS`."""
+"""Spread of the level of noise while there is any; music that is so steady is as like itself as `HELD_LIKENESS`."""
 
 HELD_LIKENESS: Final = 0.86
 LEAST_LIKENESS: Final = 0.815
@@ -129,7 +129,9 @@ class SoundTracker:
             return None
         clipped = np.maximum(level, loud_dbfs - CLIP_DB)
         alike = float(likeness[sounding].mean())
-        if int(sounding.sum()) < LEAST_SOUND_FRAMES or (float(clipped.std()) < STEADY_DB and alike < HELD_LIKENESS):
+        if int(sounding.sum()) < LEAST_SOUND_FRAMES or (
+            float(clipped[sounding].std()) < STEADY_DB and alike < HELD_LIKENESS
+        ):
             return None
         pauses = float((level < loud_dbfs - QUIET_DB).mean())
         jumps = float(np.abs(np.diff(clipped)).mean())

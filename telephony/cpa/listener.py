@@ -23,7 +23,7 @@ The listener holds the standing verdict, decides what may still be said, and sch
 from typing import Final
 
 from telephony.contract import AnalysisSettings, VerdictKind
-from telephony.cpa.activity import Spurt
+from telephony.cpa.activity import QUIET_DBFS, Spurt
 from telephony.cpa.beep import BeepJudge
 from telephony.cpa.bursts import FRAME_S, Burst
 from telephony.cpa.earlymedia import Sound
@@ -56,6 +56,7 @@ SURE_OF_CHANGE: Final = 2.5
 SOUND_FRAMES: Final = 9
 """So long a sound in early media is none of the tones, which show themselves within 100 ms."""
 
+LIKELIER: Final = 0.5
 SUNG_SPREAD_HZ: Final = 4.0
 SUNG_SHARE: Final = 0.85
 """A burst that wanders so far and has so little of its energy in one line came from a throat."""
@@ -79,6 +80,7 @@ class Listener:
         self.done = False
         self.due_frame = NEVER
         self._origin = 0
+        self._voice_dbfs = QUIET_DBFS
         self._tone_heard = False
         self._sound_heard = False  # in early media, beside tones
         self._sound_start = NEVER
@@ -139,6 +141,7 @@ class Listener:
             self._talked_frame = now
             self._talked_frames += spurt.end - spurt.start
         self.greeting.speech_ended(spurt)
+        self.beep.speech_ended(spurt.end - spurt.start)
         return self.evaluate(now)
 
     def speech_was_tone(self) -> None:
@@ -191,14 +194,18 @@ class Listener:
         found = self._tone_found(self.tones.burst_began(burst, self.greeting.spoke))
         return found + self.evaluate(now)
 
-    def burst_ended(self, burst: Burst, now: int) -> list[Finding]:
-        """An announced burst ended."""
+    def burst_ended(self, burst: Burst, now: int, voice_dbfs: float = QUIET_DBFS) -> list[Finding]:
+        """An announced burst ended; ``voice_dbfs`` is the peak of who spoke."""
         burst = self.tones.whole(burst)
         found = self._tone_found(self.tones.burst_ended(burst, now))
         # What sounded already at the answer is the end of the network's ringback.
         tail_of_early_media = burst.start <= self._origin + 1
         if self.connected and self._settings.detect_machine and not self.done and not tail_of_early_media:
-            self.beep.consider(burst, now, self.tones.is_plan_tone(burst), self.greeting.spoke)
+            person = (self.greeting.machine_probability or 0.0) < LIKELIER and self.verdict is not VerdictKind.MACHINE
+            self._voice_dbfs = max(self._voice_dbfs, voice_dbfs)
+            self.beep.consider(
+                burst, now, self.tones.is_plan_tone(burst), self.greeting.spoke, self._voice_dbfs, person
+            )
             if not self.beep.pending and _is_sung(burst):
                 self.greeting.speech_began(burst.start)
                 self.greeting.speech_ended(Spurt(burst.start, burst.end, burst.end))

@@ -1,5 +1,6 @@
 """The judge of network and device tones: bursts in, judgements out. Pure; time is frames of 20 ms since the start."""
 
+import math
 from dataclasses import replace
 from typing import Final
 
@@ -8,6 +9,7 @@ from telephony.cpa import cadence, carriers, foreign, sit
 from telephony.cpa.bursts import FRAME_S, Burst, is_resumed
 from telephony.cpa.finding import NEVER, Judgement
 from telephony.cpa.history import Samples
+from telephony.cpa.lines import find_lines
 from telephony.cpa.tones import TONE_PLANS, Tone, TonePlan, tone_plan
 
 KEPT_BURSTS: Final = 12
@@ -21,6 +23,12 @@ MIXED_TONES: Final = tuple(
     }.values()
 )
 """One tone of each pair and modulation that any country has."""
+
+RINGBACKS: Final = tuple(
+    {tone.hz + tone.cadence_s: tone for plan in TONE_PLANS.values() for tone in plan.of_kind(VerdictKind.RINGBACK)}
+    .values()
+)  # fmt: skip
+"""A call to another network rings with its tone, which may last 2 s: no tone that goes on."""
 
 SINGLE_TONES_HZ: Final = (385.0, 465.0)  # 400 to 450 Hz, the world over
 CONTINUOUS_S: Final = 1.8
@@ -102,7 +110,7 @@ class ToneJudge:
         return (
             self._special_information(self.sounding)
             or carriers.judge_carrier(self.sounding, samples)
-            or self._continuous(self.sounding)
+            or self._continuous(self.sounding, samples)
         )
 
     def silence_goes_on(self, now: int, early_media: bool, spoke: bool) -> Judgement | None:
@@ -166,13 +174,15 @@ class ToneJudge:
         return Judgement(kind, "special information tone", evidence)
 
     def _needed_continuous(self, burst: Burst) -> int:
-        """Frames after which a burst is longer than the bursts of all cadences of its frequency."""
-        bursts_s = [on for tone in self.plan.tones if cadence.is_near(tone, burst) for on in tone.cadence_s[::2]]
+        """Frames after which a burst is longer than those of all cadences of its frequency, and of all ringbacks."""
+        tones = (*self.plan.tones, *RINGBACKS)
+        bursts_s = [on for tone in tones if cadence.is_near(tone, burst) for on in tone.cadence_s[::2]]
         return round(max(CONTINUOUS_S, max(bursts_s, default=0.0) + CONTINUOUS_MARGIN_S) / FRAME_S)
 
-    def _continuous(self, burst: Burst) -> Judgement | None:
+    def _continuous(self, burst: Burst, samples: Samples) -> Judgement | None:
         if burst.end - burst.start < self._needed_continuous(burst):
             return None
+        burst = replace(burst, lines=find_lines(samples, hum_power=math.inf))
         tone = next((t for t in self.plan.tones if not t.cadence_s and cadence.matches_frequency(t, burst)), None)
         if tone is None:
             return None
