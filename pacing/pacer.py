@@ -13,61 +13,26 @@ happened. It is not thread-safe; one task owns it.
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 from typing import Any, Self
 
-import numpy as np
-
 from pacing.control import MINIMUM_CALLS_MOST, ThetaControl, overdial_limit
-from pacing.estimators import (
-    HORIZON_STEPS,
-    SLOW_CALLS,
-    STEP_S,
-    AgeHistogram,
-    AnswerAnalysis,
-    Floats,
-    HandlingTimes,
-    HitRatio,
-    answer_prior,
-    ending_prior,
-)
+from pacing.estimators import HORIZON_STEPS, STEP_S
+from pacing.evidence import Evidence
 from pacing.limits import BURST_RISK, AbandonmentCount, bounded, legal_reason
-from pacing.predictive import (
-    CallTables,
-    HitEstimate,
-    Prediction,
-    ReleaseTables,
-    ahead_by_age,
-    call_tables,
-    outlook,
-    release_tables,
-)
+from pacing.predictive import Prediction, outlook
 from pacing.progressive import agents_to_dial_for, one_to_one_launches, progressive_launches
 from pacing.release import calls_to_release
 from pacing.types import Algorithm, DialDecision, Goal, GroupSnapshot, Mode, PacingTarget
 
-LAG_QUANTILE = 0.97
-"""An outcome counts once this share of answers and of other endings would have come, so that whole cohorts count in the
-order of their launch; calls that ring on are estimated from their ages."""
-STARTING_S, STARTING_LAG_S = 60.0, 30.0
-"""So long after a cold start calls are taken to ring longer than was seen."""
 RAMP = 1.0
 """Calls under way beyond one per agent, by outcome known: the hit ratio of few calls, all of one kind perhaps, is not
 trusted with ten times as many."""
-STRAGGLERS_RATIO = 0.05
-COHORTS_LAST_S = 120.0
 GOVERNING_MEMORY_S = 60.0
 MOST_AHEAD = 4000
 """Calls that one decision may launch; the next one is near."""
-TABLES_LAST_S, SURE_TABLES_LAST_S = 0.5, 2.5
-"""Tables of distributions are made anew at most this often; the second once much is known."""
-CENSORED_LAST_S = 2.0
-"""While talks under way tell more than those that have ended, they are looked at this often."""
-MIXED_LEAST = 0.05
-"""Share of people among the answers under which theirs cannot be told from the machines' by subtraction."""
 STATE_VERSION = 2
 
 
@@ -97,30 +62,15 @@ class Pacer:
         if not 0.0 <= max_wait_s <= 10.0:
             raise ValueError(f"max_wait_s must be within 0..10, is {max_wait_s}")
         self._target = _checked(target)
-        self._patience = int(max_wait_s / STEP_S)
-        self._hits = HitRatio()
-        self._answers = AgeHistogram(answer_prior())
-        self._other_answers = AgeHistogram(answer_prior())
-        self._endings = AgeHistogram(ending_prior())
-        self._analysis = AnswerAnalysis()
-        self._handling = HandlingTimes()
+        self._known = Evidence(max_wait_s)
         self._count = AbandonmentCount()
         self._control = ThetaControl()
         self._outcomes = dict.fromkeys(Outcome, 0)
-        self._verdicts = 0
         self._governs = 0.0
         """Share of the decisions of the last minute or so for which theta was asked."""
         self._limit_ratio = overdial_limit(self._target)
-        self._running_s = 0.0
-        self._launches_s: list[float] = []
-        """Running seconds of the decisions that launched calls, while these may still ring."""
-        self._earlier_s = 0.0
-        """Running seconds before the last restart."""
         self._before: GroupSnapshot | None = None
         self._apart_s = 0.0
-        self._releases: tuple[ReleaseTables, ReleaseTables] | None = None
-        self._calls: CallTables | None = None
-        self._releases_at = self._calls_at = (0, 0.0)
 
     @property
     def target(self) -> PacingTarget:
@@ -134,9 +84,7 @@ class Pacer:
 
     def answered(self, age_s: float) -> None:
         """A call was answered, by whomever, ``age_s`` seconds after its launch."""
-        self._answers.add(age_s)
-        self._analysis.answered(self._running_s, self._launched_s(age_s))
-        self._observe(hit=True, age_s=age_s)
+        self._known.answered(age_s)
 
     def ended(self, age_s: float, outcome: Outcome, after_answer_s: float | None = None) -> None:
         """An attempt ended without a person, ``age_s`` seconds after its launch.
@@ -146,22 +94,18 @@ class Pacer:
         """
         self._outcomes[outcome] += 1
         if outcome is Outcome.RELEASED:
-            self._gave_up(age_s)
-            return
-        if after_answer_s is not None:
-            self._analysis.other(after_answer_s, self._running_s, self._launched_s(age_s))
-            self._other_answers.add(max(0.0, age_s - after_answer_s))
-            return
-        self._endings.add(age_s)
-        self._observe(hit=False, age_s=age_s)
+            self._known.gave_up(age_s)
+        elif after_answer_s is not None:
+            self._known.not_a_person(age_s, after_answer_s)
+        else:
+            self._known.ended(age_s)
 
     def person(self, delay_s: float) -> None:
         """Analysis found a person ``delay_s`` seconds after the answer; follows :meth:`answered`.
 
         Without analysis never call it: :meth:`bridged` and :meth:`abandoned` then stand for it.
         """
-        self._verdicts += 1
-        self._analysis.person(delay_s, self._running_s)
+        self._known.person(delay_s)
 
     def bridged(self, wait_s: float) -> None:
         """A person got an agent ``wait_s`` seconds after being found."""
@@ -176,47 +120,17 @@ class Pacer:
 
     def handled(self, talk_s: float, wrap_up_s: float) -> None:
         """An agent finished a call: seconds talked, seconds of after-call work."""
-        self._handling.add(talk_s, wrap_up_s)
-
-    def _gave_up(self, age_s: float) -> None:
-        """Learn from a call that was given up, as far as one can: it counts by what it would have come to."""
-        ratio, share = self._hits.estimate()[0], self._analysis.person_share()[0]
-        answered, ended = self._answers.ahead(age_s), self._endings.ahead(age_s)
-        hit = ratio * answered / max(ratio * answered + (1.0 - ratio) * ended, 1e-9)
-        machine = hit * min((1.0 - share) * self._other_answers.ahead(age_s) / max(answered, 1e-9), 1.0)
-        self._answers.add_censored(age_s, hit)
-        self._other_answers.add_censored(age_s, machine)
-        self._endings.add_censored(age_s, 1.0 - hit)
-        self._observe(hit=hit, age_s=age_s)
-
-    def _observe(self, *, hit: float, age_s: float) -> None:
-        self._hits.observe(hit, self._launched_s(age_s))
-
-    def _launched_s(self, age_s: float) -> float:
-        """Running seconds of the decision after which a call of this age was launched.
-
-        Between two decisions no time is known to pass: what was launched after one of them counts as one cohort, or
-        quick outcomes would seem to belong to earlier launches than slow ones.
-        """
-        launched_s = self._running_s - age_s
-        cohort = bisect_left(self._launches_s, launched_s - 1e-6)
-        return self._launches_s[cohort] if cohort < len(self._launches_s) else launched_s
+        self._known.handled(talk_s, wrap_up_s)
 
     def _person_settled(self, *, abandoned: bool) -> None:
-        if not self._verdicts:
-            self._analysis.person(0.0, self._running_s)
+        self._known.person_settled()
         self._count.add(abandoned=abandoned)
         self._control.answered_person(
             self._limit_ratio,
-            self._running_s,
+            self._known.running_s,
             abandoned=abandoned,
             governed=self._governs,
         )
-
-    def _lag_s(self) -> float:
-        """How long after its launch an outcome counts. Of the first calls only the quick answers are known at first."""
-        lag_s = max(self._answers.quantile_s(LAG_QUANTILE), self._endings.quantile_s(LAG_QUANTILE))
-        return lag_s if self._earlier_s + self._running_s > STARTING_S else max(lag_s, STARTING_LAG_S)
 
     # What to do -------------------------------------------------------------------------------------------------
 
@@ -225,8 +139,7 @@ class Pacer:
         self._elapse(snapshot)
         decision = self._decided(snapshot)
         if decision.launch:
-            self._launches_s.append(self._running_s)
-            del self._launches_s[: bisect_left(self._launches_s, self._running_s - COHORTS_LAST_S)]
+            self._known.launched()
         return decision
 
     def _decided(self, snapshot: GroupSnapshot) -> DialDecision:
@@ -243,26 +156,19 @@ class Pacer:
     def _elapse(self, snapshot: GroupSnapshot) -> None:
         if self._before is not None:
             seconds = self._apart_s = max(0.0, snapshot.now_s - self._before.now_s)
-            self._running_s += seconds
-            self._control.elapse(seconds, self._running_s, self._before, self._target)
+            self._known.running_s += seconds
+            self._control.elapse(seconds, self._known.running_s, self._before, self._target)
         self._before = snapshot
-        lag_s = self._lag_s()
-        if self._earlier_s + self._running_s <= STARTING_S:
-            # The first cohorts count when they are all but whole: their stragglers would seem the latest news.
-            overdue = [age_s for age_s in snapshot.attempts_age_s if age_s >= lag_s]
-            if len(overdue) > STRAGGLERS_RATIO * self._hits.waiting:
-                lag_s = max(overdue) + 0.01
-        self._hits.advance(self._running_s - lag_s)
-        self._analysis.advance(self._running_s, lag_s)
+        self._known.advance(snapshot)
 
     def _predictive(self, snapshot: GroupSnapshot) -> DialDecision:
         target = self._pace(snapshot)
         limit = self._limit_ratio = overdial_limit(target)
-        talk, wrap_up = self._current_releases(snapshot)
-        calls = self._current_calls(talk)
-        hit = self._hit_estimate(snapshot, calls)
+        talk, wrap_up = self._known.releases(snapshot)
+        calls = self._known.calls(talk)
+        hit = self._known.hit_estimate(snapshot, calls)
         small = self._small_group(snapshot)
-        hold_s = self._control.hold_s(target, sum(self._handling.mean_s()))
+        hold_s = self._control.hold_s(target, sum(self._known.handling.mean_s()))
         held = sum(idle_s < hold_s for idle_s in snapshot.agents_idle_s) if hold_s else 0
         spare = agents_to_dial_for(snapshot) - held - snapshot.people_waiting
         view = outlook(
@@ -274,7 +180,7 @@ class Pacer:
             spare,
             exact=small,
             hints=small,
-            release_relative_error=self._handling.relative_error,
+            release_relative_error=self._known.handling.relative_error,
         )
         prediction = Prediction(view)
         theta = self._control.theta(target)
@@ -329,7 +235,7 @@ class Pacer:
     ) -> tuple[int, str, int]:
         """Launches before the rooms are looked at, why, and how many the risk alone allows."""
         one_to_one = max(0, one_to_one_launches(snapshot) - held)
-        if self._hits.total < target.history_length:
+        if self._known.hits.total < target.history_length:
             why = legal_reason(snapshot.legal, 0.0)
             return (0, why, 0) if why == "legal_stop" else (one_to_one, why or "learning", 0)
         expected = prediction.expected(0)[1] if snapshot.legal is not None else 0.0
@@ -340,7 +246,7 @@ class Pacer:
         if self._waits_for_batch(snapshot):
             return 0, "batch", 0
         under_way = len(snapshot.attempts_age_s) + len(snapshot.analysing_age_s)
-        trusted = int(_agents(snapshot) + RAMP * self._hits.total) - under_way
+        trusted = int(_agents(snapshot) + RAMP * self._known.hits.total) - under_way
         plan = prediction.launches(theta, min(most, max(trusted, 0)))
         if plan <= one_to_one:
             return one_to_one, ("one_to_one" if plan < one_to_one else "risk"), plan
@@ -382,55 +288,6 @@ class Pacer:
             and bool(snapshot.attempts_age_s or snapshot.analysing_age_s)
         )
 
-    def _hit_estimate(self, snapshot: GroupSnapshot, tables: CallTables) -> HitEstimate:
-        person_ratio, person_error = self._analysis.person_share()
-        lag_s = self._lag_s()
-        overdue = tuple(age_s for age_s in snapshot.attempts_age_s if age_s >= lag_s)
-        ratio, error = self._hits.estimate()
-        if overdue:
-            answered, ended = ahead_by_age(tables, overdue, person_ratio)
-            for _ in range(3):  # the estimate is in its own posterior; three rounds settle it to well under one percent
-                hits = ratio * answered
-                expected = float((hits / np.maximum(hits + (1.0 - ratio) * ended, 1e-9)).sum())
-                ratio, error = self._hits.estimate(len(overdue), expected)
-        relative = ((error / ratio) ** 2 + (person_error / person_ratio) ** 2) ** 0.5
-        return HitEstimate(ratio, person_ratio, relative)
-
-    def _current_releases(self, snapshot: GroupSnapshot) -> tuple[ReleaseTables, ReleaseTables]:
-        censored = self._handling.censored and self._running_s - self._releases_at[1] >= CENSORED_LAST_S
-        if self._releases is None or censored or self._stale(self._handling.count, self._releases_at):
-            talk, wrap_up = self._handling.tables(snapshot.agents_talking_s, HORIZON_STEPS + self._patience)
-            self._releases = (release_tables(talk, self._patience), release_tables(wrap_up, self._patience))
-            self._releases_at = (self._handling.count, self._running_s)
-        return self._releases
-
-    def _current_calls(self, talk: ReleaseTables) -> CallTables:
-        events = self._answers.count + self._endings.count + self._analysis.count
-        if self._calls is None or self._stale(events, self._calls_at):
-            self._calls = call_tables(
-                self._people_answer(),
-                self._other_answers.density(),
-                self._endings.density(),
-                self._analysis.person_delay.density(),
-                self._analysis.other_delay.density(),
-                talk.life.released((0.0,))[0],
-                self._patience,
-            )
-            self._calls_at = (events, self._running_s)
-        return self._calls
-
-    def _people_answer(self) -> Floats:
-        """Ages at which people answer: those of all answers less those of machines."""
-        share = self._analysis.person_share()[0]
-        people = np.maximum(self._answers.density() - (1.0 - share) * self._other_answers.density(), 0.0)
-        whole = float(people.sum())
-        return people / whole if whole > MIXED_LEAST else self._answers.density()
-
-    def _stale(self, events: int, built: tuple[int, float]) -> bool:
-        """One percent of new evidence changes no decision; while little is known every second one may."""
-        apart_s = TABLES_LAST_S if events < SLOW_CALLS else SURE_TABLES_LAST_S
-        return events - built[0] > min(events, SLOW_CALLS) // 100 and self._running_s - built[1] >= apart_s
-
     def _inputs(self, snapshot: GroupSnapshot) -> dict[str, float]:
         count = self._count
         return {
@@ -451,7 +308,7 @@ class Pacer:
             "starts_allowed": snapshot.starts_allowed,
             "people": count.people,
             "abandoned": count.abandoned,
-            "outcomes": self._hits.total,
+            "outcomes": self._known.hits.total,
             "busy_factor": self._control.busy_factor(),
             "agent_wait_s": self._control.wait_s(),
         }
@@ -460,23 +317,14 @@ class Pacer:
 
     def state(self) -> dict[str, Any]:
         """Everything learnt as a plain dict (fit for JSON): after a restart :meth:`from_state` goes on with it."""
-        self._releases = self._calls = None  # so that this pacer and its copy rebuild the same tables
         return {
             "version": STATE_VERSION,
-            "ran_s": self._earlier_s + self._running_s,
-            "hits": self._hits.state(self._running_s),
-            "answers": self._answers.state(),
-            "other_answers": self._other_answers.state(),
-            "endings": self._endings.state(),
-            "analysis": self._analysis.state(self._running_s),
-            "handling": self._handling.state(),
+            **self._known.state(),
             "count": self._count.state(),
-            "control": self._control.state() | {"recent": self._control.recent(self._running_s)},
+            "control": self._control.state() | {"recent": self._control.recent(self._known.running_s)},
             "outcomes": {outcome.value: number for outcome, number in self._outcomes.items()},
-            "verdicts": self._verdicts,
             "governs": self._governs,
             "limit_ratio": self._limit_ratio,
-            "launches_s": [at_s - self._running_s for at_s in self._launches_s],
         }
 
     @classmethod
@@ -485,19 +333,11 @@ class Pacer:
         if state.get("version") != STATE_VERSION:
             raise ValueError(f"pacer state has version {state.get('version')!r}, expected {STATE_VERSION}")
         pacer = cls(target, max_wait_s)
-        pacer._earlier_s = float(state["ran_s"])
-        pacer._hits.load(state["hits"])
-        pacer._answers.load(state["answers"])
-        pacer._other_answers.load(state["other_answers"])
-        pacer._endings.load(state["endings"])
-        pacer._analysis.load(state["analysis"])
-        pacer._handling.load(state["handling"])
+        pacer._known.load(state)
         pacer._count.load(state["count"])
         pacer._control.load(state["control"])
         pacer._outcomes = {outcome: int(state["outcomes"].get(outcome.value, 0)) for outcome in Outcome}
-        pacer._verdicts = int(state["verdicts"])
         pacer._governs, pacer._limit_ratio = float(state["governs"]), float(state["limit_ratio"])
-        pacer._launches_s = [float(at_s) for at_s in state["launches_s"]]
         return pacer
 
 
