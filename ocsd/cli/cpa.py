@@ -53,7 +53,9 @@ LEVEL_OPTION: TypeAlias = Annotated[
 ]
 GUARD_OPTION: TypeAlias = Annotated[
     int | None,
-    typer.Option("--timeguard-ms", min=20, help="Longest analysis after the answer (call_timeguard_timeout)."),
+    typer.Option(
+        "--timeguard-ms", min=20, max=60_000, help="Longest analysis after the answer (call_timeguard_timeout)."
+    ),
 ]
 
 
@@ -64,7 +66,7 @@ class Phase(StrEnum):
 
 @app.command(epilog=EXIT_CODES)
 def analyze(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="WAV files.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="WAV files; /dev/stdin for a pipe.")],
     tones: Annotated[
         str, typer.Option("--tones", metavar="CC", help="Country whose tones are expected, as two letters.")
     ] = "US",
@@ -83,7 +85,7 @@ def analyze(
 
     A result is one of human, machine, fax, modem, busy, reorder, ringback, sit_ic, sit_vc, sit_ro, sit_nc, sit_io,
     sit, crbt, announcement, silence and unknown. Files that cannot be read are named on standard error, and the exit
-    code is 1.
+    code is 1; all others have their lines nevertheless.
 
     \b
     Example:
@@ -99,15 +101,15 @@ def analyze(
     answered_s = None if phase is Phase.PRE else 0.0
     failed = False
     drawn: set[Path] = set()
-    for batch in _batches(files, lambda path: path):
-        read = [(path, recording) for path in batch if (recording := _read(path, channel)) is not None]
+    for batch in _batches(files, Path):
+        read = [(file, recording) for file in batch if (recording := _read(Path(file), channel, file)) is not None]
         failed |= len(read) < len(batch)
         calls = [Call(recording.samples, settings, answered_s) for _, recording in read]
-        for (path, _), call, heard in zip(read, calls, analyse_calls(calls), strict=True):
+        for (file, _), call, heard in zip(read, calls, analyse_calls(calls), strict=True):
             found = judged(call, heard)
-            out(json.dumps(found.told(str(path)), ensure_ascii=False))
+            out(_json_line(found.told(file)))
             if draw is not None:
-                _draw(call, found, path, draw, drawn)
+                _draw(call, found, Path(file), draw, drawn)
         sys.stdout.flush()
     if failed:
         raise typer.Exit(EXIT_REFUSED)
@@ -157,7 +159,7 @@ def score(
     done = 0
     with row_progress("analysis") as progress:
         for batch in _batches(entries, lambda entry: entry.path):
-            read = [(entry, one) for entry in batch if (one := _read(entry.path, 1, quiet=True)) is not None]
+            read = [(entry, one) for entry in batch if (one := _read_entry(entry)) is not None]
             calls = [_call(one, settings_of(entry.tone_plan, level, timeguard_ms), entry) for entry, one in read]
             heard = analyse_calls(calls)
             found += [(entry, judged(call, one)) for (entry, _), call, one in zip(read, calls, heard, strict=True)]
@@ -222,9 +224,7 @@ def examples(
         entries = read_manifest(corpus or Path(made))
         found: list[Candidate] = []
         for batch in _batches(entries, lambda entry: entry.path):
-            found += candidates(
-                [(entry, one) for entry in batch if (one := _read(entry.path, 1, quiet=True)) is not None]
-            )
+            found += candidates([(entry, one) for entry in batch if (one := _read_entry(entry)) is not None])
             progress(len(found), len(entries))
     write(shown := chosen(found), folder)
     out(f"{len(shown)} examples in {folder}")
@@ -300,15 +300,36 @@ def _draw(call: "Call", found: "Analysed", path: Path, folder: Path, drawn: set[
     draw(call.samples, found, picture, f"{path.name}: {found.result}")
 
 
-def _read(path: Path, channel: int, *, quiet: bool = False) -> "Recording | None":
+def _json_line(told: dict[str, Any]) -> str:
+    """One line of JSON that is UTF-8 whatever the file is called."""
+    line = json.dumps(told, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # a name that is not UTF-8: its odd octets are escaped
+        return json.dumps(told)
+    return line
+
+
+def _read(path: Path, channel: int, name: str, *, quiet: bool = False) -> "Recording | None":
+    """The recording; None for one that cannot be read, after it was said why."""
     from telephony.cpa.wavfile import WavError, read_wav
 
+    shown = name.encode(errors="replace").decode()
     try:
         recording = read_wav(path, channel)
     except (WavError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        err(f"{path}: {why}")
+        err(f"{shown}: {why}")
         return None
     for note in () if quiet else recording.notes:
-        err(f"{path}: note: {note}")
+        err(f"{shown}: note: {note}")
+    return recording
+
+
+def _read_entry(entry: "Entry") -> "Recording | None":
+    """The same for a recording of a manifest, which may also say what cannot be."""
+    recording = _read(entry.path, 1, str(entry.path), quiet=True)
+    if recording is not None and (entry.analysed_from_s or 0.0) > recording.length_s:
+        err(f"{entry.path}: answered_s is {entry.answered_s:g}, but it is {recording.length_s:g} s long")
+        return None
     return recording

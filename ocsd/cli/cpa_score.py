@@ -55,6 +55,9 @@ def print_score(found: "Score", baseline: "Score | None", table: Table = print_t
     rows: list[tuple[object, ...]] = [("recognised, all classes", _counted(found.right))]
     columns = ["persons and machines", "ocsd"]
     people, other = found.people, baseline.people if baseline is not None else None
+    if found.special_information.of:
+        words = "special information tone heard, whatever its cause"
+        rows.append((words, _counted(found.special_information), *_padding(other)))
     if people.human_missed.of or people.machine_caught.of:
         for words, name in (
             ("person taken for a machine", "human_as_machine"),
@@ -75,6 +78,7 @@ def print_score(found: "Score", baseline: "Score | None", table: Table = print_t
             (f"decision on a person after the greeting, s{words}", f"p50 {p50}, p95 {p95}, p99 {p99}", *_padding(other))
         )
         rows.append(("... within 0.8 s", _counted(one.within), *_padding(other)))
+        rows.append(("... before its end, in a pause", _counted(one.early), *_padding(other)))
     if found.beeps.found.of:
         p50, p95, p99 = _three(found.beeps.error)
         rows += [

@@ -123,7 +123,7 @@ def _labelled(label: str) -> Callable[[Candidate], bool]:
 
 
 def _talks_then_beeps(found: Analysed) -> bool:
-    return found.first == "machine" and (found.beep_time_s or 0.0) > (found.decision_time_s or 0.0)
+    return found.first == "machine" and (found.beep_time_s or 0.0) > found.decision_time_s
 
 
 def _greeting_s(one: Candidate) -> float:
@@ -159,7 +159,7 @@ def _page(examples: dict[str, Candidate]) -> str:
     ]
     for name, one in examples.items():
         found = one.analysed
-        when = f"{found.decision_time_s:.2f} s" if found.decision_time_s is not None else "-"
+        when = f"{found.decision_time_s:.2f} s"
         beep = f", recording tone at {found.beep_time_s:.2f} s" if found.beep_time_s is not None else ""
         wrong = "" if one.right else f" **This one goes wrong**: it is labelled {one.entry.label}."
         lines += [

@@ -60,7 +60,14 @@ def read_manifest(folder: Path) -> list[Entry]:
     path = folder / MANIFEST
     if not path.is_file():
         raise ConfigError([f"{folder} has no {MANIFEST}"])
-    return parse_manifest(path.read_text(encoding="utf-8").splitlines(), folder)
+    octets = path.read_bytes()
+    try:
+        text = octets.decode("utf-8-sig")  # editors on Windows begin a file with a byte order mark
+    except UnicodeDecodeError as error:
+        number = octets.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{MANIFEST}, line {number}: not UTF-8"]) from None
+    # Not splitlines(): it also splits at U+2028 and the like, which a text in JSON may hold.
+    return parse_manifest(text.split("\n"), folder)
 
 
 def parse_manifest(lines: Iterable[str], folder: Path) -> list[Entry]:
@@ -95,6 +102,8 @@ def _entry(line: str, folder: Path) -> Entry:
     if not isinstance(fields, dict):
         raise ValueError("not a JSON object")
     file, label = _text(fields, "file"), _text(fields, "label")
+    if "\0" in file:
+        raise ValueError(f"file {file!r} is no name")
     if label not in LABELS:
         raise ValueError(f"label {label!r} is none of {', '.join(LABELS)}")
     phase = _text(fields, "phase")

@@ -50,11 +50,8 @@ RESULT_OF_INFORMATION: Final = MappingProxyType({VerdictKind.NO_RINGBACK: CallRe
 """The manual's result of a call of which nothing but information is known. NO_ANSWER for all others, as if the ring
 limit had ended the call: a recording says nothing about its signalling."""
 
-MACHINE_PROBABILITY: Final = "p_machine"
 ANALYSIS_BEEP: Final = "beep_at_s"
 """Since the analysis began: with its recording, so this is the recording's time too."""
-
-LIKELIER: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,8 @@ class Analysed:
         kind: of the verdict that stands in the end; None when there was none.
         result: one of RESULTS.
         call_result: by the manual.
-        decision_time_s: from the beginning of the recording: when that verdict was made. None without a verdict.
+        decision_time_s: from the beginning of the recording: when that verdict was made; without one, when listening
+            ended.
         beep_time_s: beginning of the recording tone, or None.
         speech_end_s: end of the greeting as the analyser heard it, or None.
         first: the first verdict that was no mere information: a live call is acted upon at that moment.
@@ -76,7 +74,7 @@ class Analysed:
     kind: VerdictKind | None
     result: str
     call_result: CallResult
-    decision_time_s: float | None
+    decision_time_s: float
     beep_time_s: float | None
     speech_end_s: float | None
     first: str | None
@@ -95,9 +93,7 @@ class Analysed:
 
 
 def result_of(verdict: VerdictData) -> str:
-    """One of RESULTS; at the time guard the likelier of person and machine."""
-    if verdict.kind is VerdictKind.TIMEGUARD and verdict.evidence.get(MACHINE_PROBABILITY, 0.0) > LIKELIER:
-        return "machine"
+    """One of RESULTS."""
     return COARSER.get(verdict.kind, str(verdict.kind))
 
 
@@ -112,6 +108,7 @@ def judged(call: Call, heard: Heard) -> Analysed:
     else:
         result = "ringback" if only_rang else result_of(standing)
         call_result = result_of_verdict(standing.kind) or RESULT_OF_INFORMATION.get(standing.kind, CallResult.NO_ANSWER)
+    decided_s = standing.at_s if standing is not None else heard.length_s + heard.appended_s
     first = next((verdict for verdict in heard.verdicts if verdict.kind not in INFORMATION), None)
     # The last one: a tone after which somebody spoke on was none to record after.
     beep = next((verdict for verdict in reversed(heard.verdicts) if verdict.kind is VerdictKind.BEEP), None)
@@ -120,11 +117,11 @@ def judged(call: Call, heard: Heard) -> Analysed:
         kind=standing.kind if standing is not None else None,
         result=result,
         call_result=call_result,
-        decision_time_s=round(standing.at_s, 3) if standing is not None else None,
+        decision_time_s=round(decided_s, 3),
         beep_time_s=round(beep.evidence[ANALYSIS_BEEP], 3) if beep is not None else None,
         speech_end_s=round(ends_s[0], 3) if ends_s else None,
         first=result_of(first) if first is not None else None,
-        evidence=_evidence(call, heard, standing, ends_s),
+        evidence=_evidence(call, heard, standing, ends_s, decided_s),
     )
 
 
@@ -133,7 +130,9 @@ def _only_rang(verdicts: Sequence[VerdictData]) -> bool:
     return rang and all(verdict.speech_end_s == 0.0 for verdict in verdicts)
 
 
-def _evidence(call: Call, heard: Heard, standing: VerdictData | None, ends_s: Sequence[float]) -> dict[str, Any]:
+def _evidence(
+    call: Call, heard: Heard, standing: VerdictData | None, ends_s: Sequence[float], decided_s: float
+) -> dict[str, Any]:
     evidence: dict[str, Any] = {
         "cause": standing.cause if standing is not None else "nothing that is known was heard",
         "phase": "pre" if call.answered_s is None else "post",
@@ -156,9 +155,9 @@ def _evidence(call: Call, heard: Heard, standing: VerdictData | None, ends_s: Se
     }
     if call.answered_s:
         evidence["answered_s"] = call.answered_s
-    if standing is not None and standing.at_s > heard.length_s:
+    if decided_s > heard.length_s:
         evidence["note"] = (
-            f"the recording ended {standing.at_s - heard.length_s:.2f} s before the decision; "
+            f"the recording ended {decided_s - heard.length_s:.2f} s before the decision; "
             "quiet at its own noise floor was added"
         )
     return evidence

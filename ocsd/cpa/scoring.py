@@ -18,6 +18,7 @@ PERSON_WITHIN_S: Final = 0.8
 ROUNDING_S: Final = 1e-6
 HUMAN: Final = "human"
 MACHINE: Final = "machine"
+SIT: Final = frozenset(name for name in RESULTS if name == "sit" or name.startswith("sit_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,20 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class AfterSpeech:
-    """From the end of a person's greeting to the verdict. ``end_from`` says who tells that end: manifest, analyser."""
+    """
+    From the end of a person's greeting to the verdict, of persons who were recognised.
+
+    Attributes:
+        end_from: who tells that end: manifest, analyser.
+        delay: negative where a pause inside the greeting was taken for its end.
+        within: share decided within 0.8 s, those too early among them.
+        early: share decided before the end.
+    """
 
     end_from: str
     delay: Percentiles
     within: Rate
+    early: Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +136,24 @@ class Failure:
     result: str
     first: str | None
     cause: str
-    decision_time_s: float | None
+    decision_time_s: float
     tone_plan: str
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """``confusion[label][result]``: how many."""
+    """
+    Attributes:
+        right: recordings whose result is their label.
+        special_information: special information tones (labels and results sit, sit_ic, ...) heard as one, whatever
+            the cause: a label without a cause and a result with one are not the same, yet no mistake that matters.
+        confusion: ``confusion[label][result]``: how many.
+    """
 
     recordings: int
     right: Rate
+    special_information: Rate
     confusion: dict[str, dict[str, int]]
     classes: tuple[ClassScore, ...]
     people: People
@@ -168,6 +185,10 @@ def score(judged: Sequence[tuple[Entry, Analysed]]) -> Score:
     return Score(
         recordings=len(said),
         right=Rate.of_counts(sum(counts[label, label] for label in labels), len(said)),
+        special_information=Rate.of_counts(
+            sum(counts[label, name] for label in SIT for name in SIT),
+            sum(counts[label, name] for label in SIT for name in names),
+        ),
         confusion={label: {name: counts[label, name] for name in names if counts[label, name]} for label in labels},
         classes=tuple(
             ClassScore(
@@ -175,9 +196,7 @@ def score(judged: Sequence[tuple[Entry, Analysed]]) -> Score:
                 Rate.of_counts(counts[label, label], sum(counts[label, name] for name in names)),
                 Rate.of_counts(counts[label, label], sum(counts[other, label] for other in labels)),
                 Percentiles.of_values(
-                    analysed.decision_time_s
-                    for entry, analysed, name in said
-                    if entry.label == label == name and analysed.decision_time_s is not None
+                    analysed.decision_time_s for entry, analysed, name in said if entry.label == label == name
                 ),
             )
             for label in labels
@@ -227,7 +246,7 @@ def _people(judged: Sequence[tuple[Entry, Analysed]]) -> People:
 def _after_speech(judged: Sequence[tuple[Entry, Analysed]]) -> tuple[AfterSpeech, ...]:
     delays: dict[str, list[float]] = {"manifest": [], "analyser": []}
     for entry, analysed in judged:
-        if entry.label != HUMAN or analysed.result != HUMAN or analysed.decision_time_s is None:
+        if entry.label != HUMAN or analysed.result != HUMAN:
             continue
         if entry.speech_end_s is not None:
             delays["manifest"].append(analysed.decision_time_s - entry.speech_end_s)
@@ -238,6 +257,7 @@ def _after_speech(judged: Sequence[tuple[Entry, Analysed]]) -> tuple[AfterSpeech
             end_from,
             Percentiles.of_values(values),
             Rate.of_counts(sum(value <= PERSON_WITHIN_S + ROUNDING_S for value in values), len(values)),
+            Rate.of_counts(sum(value < -ROUNDING_S for value in values), len(values)),
         )
         for end_from, values in delays.items()
         if values

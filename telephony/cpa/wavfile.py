@@ -33,7 +33,9 @@ NAMES: Final = {
 """Formats met in recordings of telephone calls that are not read, by their names (RFC 2361)."""
 
 RATES_HZ: Final = (4000, 384_000)
-MAX_BYTES: Final = 2**31
+MAX_BYTES: Final = 2**27
+"""128 MiB: more than two hours of 16 bits at 8 kHz. No call is analysed for so long, and analysis needs some 15 times
+as much memory."""
 STREAMED_SIZES: Final = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 """Sizes in the header of a file that was written to a pipe: the samples go on to its end."""
 
@@ -80,9 +82,11 @@ class _Layout:
 
 def read_wav(path: Path, channel: int = 1) -> Recording:
     """The recording in a file. Raises WavError, and OSError when the file cannot be opened or read."""
-    if path.stat().st_size > MAX_BYTES:
-        raise WavError("longer than 2 GiB")
-    return decode_wav(path.read_bytes(), channel)
+    with path.open("rb") as file:
+        octets = file.read(MAX_BYTES + 1)  # of a pipe or a device nobody knows beforehand how long it is
+    if len(octets) > MAX_BYTES:
+        raise WavError(f"longer than {MAX_BYTES // 2**20} MiB")
+    return decode_wav(octets, channel)
 
 
 def decode_wav(octets: bytes, channel: int = 1) -> Recording:
@@ -95,12 +99,15 @@ def decode_wav(octets: bytes, channel: int = 1) -> Recording:
     Raises WavError.
     """
     layout, body, notes = _chunks(octets)
-    samples = _linear(body[: len(body) // layout.block_bytes * layout.block_bytes], layout)
-    if not len(samples):
+    blocks = len(body) // layout.block_bytes
+    if not blocks:
         raise WavError("it has no samples")
     if not 1 <= channel <= layout.channels:
         raise WavError(f"it has {layout.channels} channel(s); there is no channel {channel}")
-    one = samples.reshape(-1, layout.channels)[:, channel - 1]
+    width = layout.block_bytes // layout.channels
+    whole = np.frombuffer(body, dtype=np.uint8, count=blocks * layout.block_bytes)
+    # One channel before it becomes floats: those of the others would need the more memory.
+    one = _linear(whole.reshape(blocks, layout.channels, width)[:, channel - 1].tobytes(), layout)
     if layout.channels > 1:
         notes.append(f"channel {channel} of {layout.channels} was taken")
     if layout.rate_hz != SAMPLE_RATE_HZ:
@@ -179,7 +186,7 @@ def _layout(body: bytes) -> _Layout:
 
 
 def _linear(body: bytes, layout: _Layout) -> npt.NDArray[np.floating]:
-    """All samples of all channels, full scale 32768."""
+    """Samples, full scale 32768."""
     match layout.tag, layout.bits:
         case (0x0007, _):
             return ulaw_to_linear(np.frombuffer(body, dtype=np.uint8)).astype(np.float32)

@@ -1,6 +1,9 @@
 """``ocsd cpa``: recordings in, lines of JSON and figures out."""
 
 import json
+import os
+from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -75,6 +78,33 @@ def test_given_files_that_cannot_be_read_when_analysed_then_named_and_the_others
         f"{folder}/none.wav: No such file or directory",
         f"{folder}: Is a directory",
     ]
+
+
+def test_given_odd_names_when_analysed_then_told_as_they_were_given(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    odd = "b\udcffsy.wav"  # an octet that is no UTF-8, as a program is given it
+    Path(odd).write_bytes((folder / "busy.wav").read_bytes())
+    names = ["./busy.wav", f"..//{folder.name}/busy.wav", odd]
+    result = run("analyze", *names)
+
+    assert result.exit_code == 0, result.stderr
+    assert [json.loads(line)["file"] for line in result.stdout.splitlines()] == names
+    assert result.stdout_bytes.decode("utf-8").count("\n") == 3
+
+
+def test_given_a_device_without_end_when_analysed_then_it_is_too_long():
+    assert "longer than 128 MiB" in run("analyze", "/dev/zero").stderr
+
+
+def test_given_a_pipe_when_analysed_then_read_to_its_end(folder):
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_bytes, args=((folder / "busy.wav").read_bytes(),))
+    writer.start()
+    told = json.loads(run("analyze", pipe).stdout)
+    writer.join()
+
+    assert (told["file"], told["result"]) == (str(pipe), "busy")
 
 
 def test_given_a_stereo_file_at_another_rate_when_analysed_then_notes_say_what_was_done(folder):
@@ -203,6 +233,15 @@ def test_given_a_split_when_scored_then_only_it(folder):
 
     assert json.loads(run("score", folder, "--json", "--split", "test").stdout)["confusion"] == {"human": {"human": 1}}
     assert run("score", folder, "--split", "real").exit_code == 2
+
+
+def test_given_an_answer_after_the_end_when_scored_then_that_recording_is_left_out(folder):
+    manifest(folder, ("human", "human"), ("busy", "busy"), busy={"answered_s": 1e12})
+    result = run("score", folder, "--json")
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["confusion"] == {"human": {"human": 1}}
+    assert "busy.wav: answered_s is 1e+12, but it is 5" in result.stderr
 
 
 def test_given_a_missing_recording_when_scored_then_the_rest_counts_and_the_exit_code_says_so(folder):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocsd.cpa.countries import plan_name
-from ocsd.cpa.manifest import Entry, parse_manifest
-from ocsd.cpa.results import RESULTS, Analysed, judged, result_of
+from ocsd.cpa.manifest import Entry, parse_manifest, read_manifest
+from ocsd.cpa.results import RESULTS, judged
 from ocsd.cpa.scoring import Percentiles, Rate, score
 from ocsd.model.enums import CallResult
 from ocsd.model.errors import ConfigError
@@ -94,10 +94,18 @@ def test_given_two_recording_tones_when_judged_then_the_last_one_counts():
     assert analysed(verdict(VerdictKind.MACHINE), first, last).beep_time_s == 8.25
 
 
-def test_given_the_time_guard_when_a_machine_is_likelier_then_so_is_the_result():
-    assert result_of(verdict(VerdictKind.TIMEGUARD, p_machine=0.7)) == "machine"
-    assert result_of(verdict(VerdictKind.TIMEGUARD, p_machine=0.3)) == "human"
-    assert analysed(verdict(VerdictKind.TIMEGUARD, p_machine=0.7)).call_result is CallResult.ANSWER
+def test_given_the_time_guard_when_it_runs_out_then_a_person_as_a_live_call_has_it():
+    found = analysed(verdict(VerdictKind.TIMEGUARD, 8.0, 2.0))
+
+    assert (found.result, found.first, found.call_result) == ("human", "human", CallResult.ANSWER)
+
+
+def test_given_no_verdict_when_told_then_the_decision_is_at_the_end_of_listening():
+    call = Call(SAMPLES, AnalysisSettings(), None)
+    told = judged(call, Heard((), 0.1, 2.0, -60.0, -20.0)).told("a.wav")
+
+    assert (told["result"], told["decision_time_s"]) == ("unknown", 2.1)
+    assert told["evidence"]["note"].startswith("the recording ended 2.00 s before")
 
 
 def test_given_ringback_without_end_after_the_answer_when_nobody_spoke_then_ringback():
@@ -168,6 +176,7 @@ def test_given_a_country_without_tones_when_parsed_then_those_recommended_to_all
         ("[]", "not a JSON object"),
         (line(file=...), "file is missing"),
         (line(file=3), "file is 3"),
+        (line(file="a\0.wav"), "is no name"),
         (line(label="person"), "label 'person' is none of human, machine"),
         (line(phase="mid"), "phase 'mid' is neither"),
         (line(country=1), "country 1"),
@@ -185,6 +194,20 @@ def test_given_a_faulty_line_when_parsed_then_its_number_and_the_fault(text, why
     assert first.startswith("manifest.jsonl, line 2: ")
     assert why in first
     assert second == "manifest.jsonl, line 3: first.wav is in line 1 too"
+
+
+def test_given_a_manifest_of_another_system_when_read_then_marks_line_ends_and_odd_characters_are_no_fault(tmp_path):
+    text = f'{line()[:-1]}, "said": "a\u2028b\u0085c"}}\r\n\r\n{line(file="b.wav")}'
+    (tmp_path / "manifest.jsonl").write_bytes(b"\xef\xbb\xbf" + text.encode())
+
+    assert [one.file for one in read_manifest(tmp_path)] == ["a.wav", "b.wav"]
+
+
+def test_given_a_manifest_that_is_not_utf_8_when_read_then_the_line_is_named(tmp_path):
+    (tmp_path / "manifest.jsonl").write_bytes(line().encode() + b'\n{"file": "\xe4.wav"}\n')
+
+    with pytest.raises(ConfigError, match="line 2: not UTF-8"):
+        read_manifest(tmp_path)
 
 
 def test_given_an_empty_manifest_when_parsed_then_an_error():
@@ -262,6 +285,8 @@ def test_given_verdicts_and_truth_when_scored_then_every_figure():
     assert counts(people.first_machine_as_human) == (2, 4)
     told = {one.end_from: (one.delay.p50_s, one.within.count, one.within.of) for one in found.after_speech}
     assert told == {"manifest": (0.7, 1, 1), "analyser": (0.8, 1, 1)}
+    assert [counts(one.early) for one in found.after_speech] == [(0, 1), (0, 1)]
+    assert counts(found.special_information) == (0, 0)
     beeps = found.beeps
     assert counts(beeps.found) == (2, 3)
     assert counts(beeps.within) == (1, 3)
@@ -276,9 +301,31 @@ def test_given_verdicts_and_truth_when_scored_then_every_figure():
     ]
 
 
+def test_given_a_pause_inside_a_greeting_when_taken_for_its_end_then_the_decision_is_early():
+    found = score([(entry("human", speech_end_s=2.5), analysed(verdict(VerdictKind.HUMAN, 1.5, 0.9)))])
+    (after,) = found.after_speech
+
+    assert (after.delay.p50_s, after.early.count, after.within.count) == (-1.0, 1, 1)
+
+
+def test_given_labels_and_results_of_other_causes_when_scored_then_they_are_special_information_tones_all_the_same():
+    found = score(
+        [
+            (entry("sit"), analysed(verdict(VerdictKind.SIT_INTERCEPT))),
+            (entry("sit_ic"), analysed(verdict(VerdictKind.SIT_UNKNOWN))),
+            (entry("sit_vc"), analysed(verdict(VerdictKind.SIT_VACANT))),
+            (entry("sit_io"), analysed(verdict(VerdictKind.BUSY))),
+            (entry("busy"), analysed(verdict(VerdictKind.SIT_REORDER))),
+        ]
+    )
+
+    assert (found.special_information.count, found.special_information.of) == (3, 4)
+    assert (found.right.count, found.right.of) == (1, 5)
+    assert found.confusion["sit"] == {"sit_ic": 1}
+
+
 def test_given_nothing_said_when_scored_then_unknown_is_a_column():
-    silent = Analysed(None, "unknown", CallResult.UNKNOWN, None, None, None, None, {})
-    found = score([(entry("busy"), silent)])
+    found = score([(entry("busy"), analysed())])
 
     assert found.confusion == {"busy": {"unknown": 1}}
     assert found.classes[0].decision.of == 0

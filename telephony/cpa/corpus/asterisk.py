@@ -125,7 +125,7 @@ def judge(folder: Path, settings: AsteriskSettings = SAMPLE_SETTINGS) -> list[Ba
         entry = json.loads(line)
         if entry["label"] in (HUMAN, MACHINE):
             verdict = decide_file(folder / entry["file"], settings)
-            results.setdefault((entry["split"], entry["label"]), Counter())[verdict.result] += 1
+            results.setdefault((entry.get("split") or "-", entry["label"]), Counter())[verdict.result] += 1
     return [
         BaselineRow(split, label, counts.total(), counts[HUMAN], counts[MACHINE], counts[NOT_SURE])
         for (split, label), counts in sorted(results.items())

@@ -134,14 +134,16 @@ def _may_lose(scene: Scene, mask: npt.NDArray[np.bool_], most_s: float) -> int:
     """
     Samples up to which the beginning may be cut: ``most_s`` into the first sound.
 
-    Of a person's greeting at most a quarter: of a "yes" that never was there is no truth.
+    Of a person's greeting at most a quarter: of a "yes" that never was there is no truth. Of a recording tone that
+    nothing comes before, nothing: the truth says when it begins.
     """
     if not mask.any():
         return len(mask)
     first = int(np.argmax(mask))
     if scene.speech_end_s is not None:
         most_s = min(most_s, 0.25 * max(scene.speech_end_s - first / RATE_HZ, 0.0))
-    return first + round(most_s * RATE_HZ)
+    until = first + round(most_s * RATE_HZ)
+    return until if scene.beep_s is None else min(until, round(scene.beep_s * RATE_HZ))
 
 
 def _filtered(samples: Samples, line: Impairments) -> Samples:
