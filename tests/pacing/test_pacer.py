@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pacing import Algorithm, Goal, GroupSnapshot, LegalRoom, Mode, Outcome, Pacer, PacingTarget
-from pacing.pacer import MOST_AHEAD, STARTING_LAG_S, STARTING_S
+from pacing.evidence import STARTING_LAG_S, STARTING_S
+from pacing.pacer import MOST_AHEAD
 from pacing.progressive import agents_to_dial_for, one_to_one_launches
 from tests.pacing.worlds import PREDICTIVE, snapshot, snapshots, trained
 
