@@ -48,6 +48,7 @@ from ocsd.lists.postgres import open_store
 from ocsd.lists.recordings import RecordingRows
 from ocsd.lists.retention import Journal, kept_for
 from ocsd.lists.session_memory import SessionRow, load_sessions, save_session
+from ocsd.lists.streams import StreamRows
 from ocsd.lists.tables import create_table, table_differences
 from ocsd.lists.upkeep import keep_tidy
 from ocsd.load import report_load
@@ -66,6 +67,7 @@ from ocsd.sessions.group import DialSettings
 from ocsd.sessions.pacing_keeping import JOURNAL_FOLDER, PacingKeeping
 from ocsd.sessions.record_control import RecordControl
 from ocsd.sessions.recovery import recover
+from ocsd.streams import StreamKeeping
 from ocsd.validation import open_validator
 from telephony import launcher
 from telephony.client import open_telephony
@@ -348,6 +350,8 @@ async def serve(config: Configuration, config_path: Path) -> None:
                         clock.utc,
                         lambda: timedelta(days=lookup(campaigns.config, CPD_RECORDING_RETENTION)),
                     )
+                    streams = StreamKeeping(media, StreamRows(store.database), clock, campaigns.stream_ended)
+                    services.start_soon(streams.run)
                     services.start_soon(obey_news, dnc, desks.records, clock)
                     if config.telephony.embedded:
                         services.start_soon(_keep_servers, config, run_dir)

@@ -419,7 +419,7 @@ class ChannelClosed(msgspec.Struct, frozen=True, tag=True):
     Quality as received: ``jitter_ms`` (RFC 3550 6.4.1), ``loss_ratio``, ``gaps`` (20 ms frames that had to be
     concealed), ``mos`` (1..4.5 by the E-model, ITU-T G.107). ``remote_*``: the same as the far end reported it by RTCP.
     ``rtt_ms`` round trip by RTCP. 0 for a ``mos`` or ``rtt_ms`` means: not known. ``payload_type``: what was sent last
-    (0 PCMU, 8 PCMA).
+    (0 PCMU, 8 PCMA). ``at_s``: when it ended.
     """
 
     channel_id: str
@@ -437,6 +437,7 @@ class ChannelClosed(msgspec.Struct, frozen=True, tag=True):
     remote_loss_ratio: float = 0.0
     remote_mos: float = 0.0
     payload_type: int = 0
+    at_s: float = 0.0
 
 
 class MediaStats(msgspec.Struct, frozen=True, tag=True):

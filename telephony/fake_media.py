@@ -260,7 +260,8 @@ class FakeChannel:
         if await self._note("close") and self._media.channels.pop(self.channel_id, None) is not None:
             self._stop()
             self.finish_recordings()
-            closed = ChannelClosed(self.channel_id, *self._media.packets, 0, 0, mos=self._media.mos)
+            now_s = trio.current_time()
+            closed = ChannelClosed(self.channel_id, *self._media.packets, 0, 0, mos=self._media.mos, at_s=now_s)
             self._media.closed.append(closed)
             self.report(closed)
 

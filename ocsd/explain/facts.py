@@ -29,6 +29,7 @@ from ocsd.lists.selection import (
     selection_of,
     window_open,
 )
+from ocsd.lists.streams import EVIDENCE_WITH_STREAMS
 from ocsd.lists.tables import held_expression, table_of
 from ocsd.model.enums import GswError, RecordType
 from ocsd.model.errors import TargetNotFound
@@ -343,16 +344,17 @@ def _attempts(
     conn: Connection, table: str, chain_id: int, record_id: int
 ) -> tuple[tuple[PastAttempt, ...], tuple[PastAttempt, ...]]:
     """Open attempts of the chain; the last ones of the row, the latest first."""
-    columns = "attempt_id, guid, record_id, owner, started_at, finished_at, call_result, agent_id, because, evidence"
+    select = sql.SQL(
+        "SELECT attempt_id, guid, record_id, owner, started_at, finished_at, call_result, agent_id, because, {}"
+        " FROM ocsd.attempt AS a WHERE table_name = %s AND "
+    ).format(EVIDENCE_WITH_STREAMS)
     open_ones = conn.execute(
-        f"SELECT {columns} FROM ocsd.attempt"  # noqa: S608 - constants
-        " WHERE table_name = %s AND chain_id = %s AND finished_at IS NULL ORDER BY attempt_id",
+        select + sql.SQL("chain_id = %s AND finished_at IS NULL ORDER BY attempt_id"),
         (table, chain_id),
         prepare=False,
     ).fetchall()
     last = conn.execute(
-        f"SELECT {columns} FROM ocsd.attempt"  # noqa: S608 - constants
-        " WHERE table_name = %s AND record_id = %s ORDER BY attempt_id DESC LIMIT %s",
+        select + sql.SQL("record_id = %s ORDER BY attempt_id DESC LIMIT %s"),
         (table, record_id, LAST_ATTEMPTS),
         prepare=False,
     ).fetchall()

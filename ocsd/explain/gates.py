@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ocsd.explain.analysis_words import analysis_words
+from ocsd.explain.audio_words import audio_words
 from ocsd.explain.choice import Choice, choice, in_force, waits_for
 from ocsd.explain.claim_gates import claim_gate, open_attempt_gate, stamp
 from ocsd.explain.contract import GateVerdict
@@ -215,6 +216,7 @@ def _told(attempt: PastAttempt) -> dict[str, object]:
         "agent_id": attempt.agent_id,
         "because": attempt.because,
         **({"heard": heard} if (heard := analysis_words(attempt.evidence)) else {}),
+        **({"audio": audio} if (audio := audio_words(attempt.evidence)) else {}),
     }
 
 
@@ -229,7 +231,7 @@ def _last(facts: RecordFacts) -> str:
     if attempt is None:
         return ""
     because = f" ({attempt.because})" if attempt.because else ""
-    heard = f", {words}" if (words := analysis_words(attempt.evidence)) else ""
+    heard = "".join(f", {words}" for told in (analysis_words, audio_words) if (words := told(attempt.evidence)))
     return f"; last result, {stamp(attempt.started_at)}: {result_title(attempt.call_result)}{because}{heard}"
 
 

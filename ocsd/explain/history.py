@@ -20,7 +20,9 @@ from ocsd.config.objects import CallingList, Configuration
 from ocsd.dnc.lookup import plans_of
 from ocsd.dnc.upkeep import TableRow, rows_of_customer, rows_of_phone
 from ocsd.explain.analysis_words import analysis_words
+from ocsd.explain.audio_words import audio_words
 from ocsd.lists.numbers import NumberRefused, normaliser
+from ocsd.lists.streams import EVIDENCE_WITH_STREAMS
 from ocsd.lists.tables import columns_of, table_of
 from ocsd.lists.withdrawing import is_value
 from ocsd.model.enums import CallResult, RecordStatus, RecordType
@@ -148,6 +150,8 @@ _ATTEMPT_FIELDS: Final = sql.SQL(", ").join(
         sql.SQL("FROM ocsd.cpd_recording AS r WHERE r.attempt_id = a.attempt_id AND r.error = '' LIMIT 1")
     )
     if name in _OF_RECORDING
+    else EVIDENCE_WITH_STREAMS
+    if name == "evidence"
     else sql.Identifier("a", name)
     for name in _ATTEMPT_NAMES
 )
@@ -459,6 +463,8 @@ def told(event: Event) -> str:
         parts.append(rule)
     if heard := analysis_words(event.get("evidence")):
         parts.append(heard)
+    if audio := audio_words(event.get("evidence")):
+        parts.append(audio)
     if event.get("lost_waiting_for"):
         parts.append(_lost(event["lost_waiting_for"]))
     if event.get("verified"):

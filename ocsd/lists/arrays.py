@@ -29,6 +29,8 @@ def _element(value: object) -> str:
         return "t" if value else "f"
     if isinstance(value, int):
         return int.__repr__(value)
+    if isinstance(value, float):
+        return float.__repr__(value)
     if isinstance(value, datetime):
         return f'"{value.isoformat()}"'
     if isinstance(value, UUID):

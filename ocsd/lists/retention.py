@@ -26,16 +26,20 @@ CLOCKS_APART: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``at``: column that tells a row's age; ``ended``: condition on a row ``t`` that may go."""
+    """
+    ``at``: column that tells a row's age; ``ended``: condition on a row ``t`` that may go; ``part``: a table whose rows
+    with the same key go with it.
+    """
 
     table: str
     key: str
     at: str
     ended: str = "true"
+    part: str = ""
 
 
 KINDS: Final = (
-    Kind("attempt", "attempt_id", "started_at", "t.finished_at IS NOT NULL"),
+    Kind("attempt", "attempt_id", "started_at", "t.finished_at IS NOT NULL", part="stream"),
     Kind("decision", "decision_id", "decided_at"),
     Kind("withdrawal", "withdrawal_id", "withdrawn_at"),
 )
@@ -93,7 +97,7 @@ def forget(conn: Connection, kind: Kind, before: datetime, after: int, limit: in
               WHERE s.old AND {ended} FOR UPDATE OF t SKIP LOCKED
             ), gone AS (
               DELETE FROM ocsd.{table} AS t USING chosen AS c WHERE t.{key} = c.id RETURNING 1
-            )
+            ){parts}
             SELECT max(s.id), (SELECT count(*) FROM gone), count(*) = %(limit)s AND bool_or(s.old) FROM seen AS s
             """
         ).format(
@@ -101,6 +105,11 @@ def forget(conn: Connection, kind: Kind, before: datetime, after: int, limit: in
             key=sql.Identifier(kind.key),
             at=sql.Identifier(kind.at),
             ended=sql.SQL(kind.ended),
+            parts=sql.SQL(", parts AS (DELETE FROM ocsd.{} AS p USING chosen AS c WHERE p.{} = c.id)").format(
+                sql.Identifier(kind.part), sql.Identifier(kind.key)
+            )
+            if kind.part
+            else sql.SQL(""),
         ),
         {"before": before, "after": after, "limit": limit},
     ).fetchone()

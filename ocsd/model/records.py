@@ -444,6 +444,48 @@ class CpdRecording:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamTotals:
+    """How one leg of a call sounded (`telephony.contract.ChannelClosed`).
+
+    Attributes:
+        leg: ``customer``, ``agent`` or ``destination``.
+        ended_at: aware UTC.
+        codec: what was sent, ``PCMU`` or ``PCMA``.
+        lost: frames of 20 ms that were not there when they were to be played; ``late``: packets that came after that.
+        concealed: frames that were filled in.
+        mos: of what we heard, 1..4.5; None: nothing was heard. ``rtt_ms`` and ``remote_*`` are None where the far end
+            has not reported.
+    """
+
+    attempt_id: int
+    channel_id: str
+    leg: str
+    ended_at: datetime
+    codec: str
+    packets_in: int
+    packets_out: int
+    lost: int = 0
+    late: int = 0
+    concealed: int = 0
+    loss_ratio: float = 0.0
+    jitter_ms: float = 0.0
+    mos: float | None = None
+    rtt_ms: float | None = None
+    remote_mos: float | None = None
+    remote_loss_ratio: float | None = None
+    remote_jitter_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptStream:
+    """A stream that is on disk now, and what the journal knows of its attempt."""
+
+    totals: StreamTotals
+    campaign_group_dbid: int
+    answered: bool
+
+
 __all__ = [
     "LATE_S",
     "AbandonmentBucket",
@@ -458,6 +500,7 @@ __all__ = [
     "CpdRecording",
     "FinishedAttempt",
     "HttpRequest",
+    "KeptStream",
     "NewAttempt",
     "NewRecord",
     "OpenAttempt",
@@ -466,6 +509,7 @@ __all__ = [
     "Refusal",
     "Selector",
     "Statement",
+    "StreamTotals",
     "TypePriority",
     "Withdrawal",
     "Withdrawn",

@@ -14,6 +14,7 @@ from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.store import ListStore
 from ocsd.model.enums import CmError, GroupCampStatus
 from ocsd.model.errors import CampaignRequestError, StoreUnavailable
+from ocsd.model.records import KeptStream
 from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
@@ -24,6 +25,7 @@ from ocsd.sessions.patience import DATABASE_RETRY_S, through_outages
 from ocsd.sessions.roster import AgentSeat, Roster, WaitingLine
 from ocsd.sessions.session import Session
 from ocsd.sessions.shared import Sharing
+from ocsd.sessions.streams import StreamTally
 from ocsd.sessions.trunks import TrunkBoard
 from ocsd.validation import Validator
 from telephony.api import Media, Telephony
@@ -69,6 +71,7 @@ class Campaigns:
         self.groups: dict[int, CampaignGroup] = {group.dbid: group for group in config.campaign_groups}
         self.sessions: dict[int, Session] = {}
         """The loaded ones, by DBID of their campaign group."""
+        self._streams: dict[int, StreamTally] = {}
         self.running: list[Session] = []
         """Also those that are unloaded by force while people still talk."""
         self.trunk_board = TrunkBoard(config.trunks, clock.now_s())
@@ -125,7 +128,12 @@ class Campaigns:
 
     def statistics(self, dbid: int) -> Mapping[str, float | int | None]:
         session = self.sessions.get(dbid)
-        return session.statistics() if session is not None else {}
+        return {**session.statistics(), **self._streams[dbid].figures()} if session is not None else {}
+
+    def stream_ended(self, kept: KeptStream) -> None:
+        """The audio of a leg has ended, and its figures are on disk."""
+        if (tally := self._streams.get(kept.campaign_group_dbid)) is not None:
+            tally.note(kept)
 
     def pacing(self, dbid: int) -> Mapping[str, object]:
         session = self.sessions.get(dbid)
@@ -199,6 +207,7 @@ class Campaigns:
             sharing=self.sharing,
         )
         self.sessions[group.dbid] = session
+        self._streams[group.dbid] = StreamTally()
         await self._nursery.start(self._run_session, session)
         return session
 
