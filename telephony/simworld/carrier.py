@@ -25,7 +25,14 @@ from telephony.simworld.sipcall import (
     reason_header,
 )
 from telephony.simworld.sipmsg import Header
-from telephony.simworld.truth import TruthLog, class_in_the_end, heard_fields, plan_fields, sip_status_in_the_end
+from telephony.simworld.truth import (
+    TruthLog,
+    class_in_the_end,
+    heard_fields,
+    plan_fields,
+    q850_cause_in_the_end,
+    sip_status_in_the_end,
+)
 
 CAUSE_NO_CIRCUIT: Final = 34
 
@@ -209,7 +216,7 @@ class Carrier:
             "decided_by": by,
             **plan_fields(party.plan),
             "sip_status": sip_status_in_the_end(party),
-            "q850_cause": party.plan.q850_cause if party.why == "refused" else None,
+            "q850_cause": q850_cause_in_the_end(party),
             "invited_at_s": party.invited_at_s,
             "rang_at_s": party.rang_at_s,
             "answered_at_s": party.answered_at_s,

@@ -8,7 +8,8 @@
 
 A person who has greeted listens. Nobody speaks for ``hello_again_s``: "hello?" once more; nobody for ``patience_s``:
 hang-up. The first sound begins the conversation: from then on the person hums the number's code, says something every
-few seconds, and leaves after ``talk_s`` or when the line has gone dead.
+few seconds, and leaves after ``talk_s`` or when the line has gone dead. What nobody answers rings for `LONGEST_RING_S`
+at most.
 """
 
 import math
@@ -25,6 +26,11 @@ DEAD_AIR_HELLO_S: Final = 8.0
 DEAD_AIR_HANG_UP_S: Final = 15.0
 """In a conversation the agent's tone never stops, so this much silence means that the line is broken."""
 LONGEST_TALK_S: Final = 3600.0
+LONGEST_RING_S: Final = 180.0
+"""A network gives up on a call that is not answered (timer C, RFC 3261 16.6); else a caller that was killed without a
+CANCEL would leave its calls ringing for ever, until the trunk is full of them."""
+RANG_OUT: Final = (480, 19)
+"""SIP status and Q.850 cause of the network that gave up: no answer from the user."""
 TURN_PAUSE_S: Final = (1.5, 5.0)
 
 CAUSE_NORMAL: Final = 16
@@ -100,7 +106,7 @@ class CalledParty:
     ended_by: str = ""
     """ "caller" or "callee"."""
     why: str = ""
-    """cancel, bye, refused, patience, talk_over, dead_air, plan, stop."""
+    """cancel, bye, refused, rang_out, patience, talk_over, dead_air, plan, stop."""
     hellos: int = 0
     deadline_s: float = field(default=math.inf)
     _next_turn_s: float = field(default=math.inf)
@@ -162,11 +168,14 @@ class CalledParty:
         if self.plan.ring_s == 0.0:
             return self._finish_ringing(now_s)
         self.state, self.rang_at_s = PartyState.RINGING, now_s
-        self.deadline_s = now_s + self.plan.ring_s
+        self.deadline_s = now_s + min(self.plan.ring_s, LONGEST_RING_S)
         return (Ring(self.plan.early),)
 
     def _finish_ringing(self, now_s: float) -> Sequence[Command]:
         plan = self.plan
+        if plan.ring_s > LONGEST_RING_S:
+            self._end(now_s, "callee", "rang_out")
+            return (Refuse(*RANG_OUT, ""),)
         if plan.status != 200:
             self._end(now_s, "callee", "refused")
             return (Refuse(plan.status, plan.q850_cause, plan.redirect_to),)

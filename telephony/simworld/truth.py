@@ -8,7 +8,7 @@ from typing import Final, TextIO
 
 from telephony.simworld.kinds import IN_BAND, NumberClass, Plan, decided_by
 from telephony.simworld.media import Heard
-from telephony.simworld.party import CalledParty
+from telephony.simworld.party import RANG_OUT, CalledParty
 
 HEARABLE_S: Final = 0.5
 """In-band tones cut off sooner by the caller's CANCEL tell nothing."""
@@ -24,7 +24,7 @@ def class_in_the_end(party: CalledParty) -> tuple[str, str]:
     A number that was still ringing when the CANCEL came is ``no_answer``, whatever it would have become.
     """
     plan = party.plan
-    if party.answered_at_s is not None or party.why not in ("cancel", "stop"):
+    if party.answered_at_s is not None or party.why not in ("cancel", "stop", "rang_out"):
         return plan.number_class.value, decided_by(plan.number_class)
     if party.rang_at_s is None or party.ended_at_s is None:
         return CANCELLED, "signalling"
@@ -35,12 +35,19 @@ def class_in_the_end(party: CalledParty) -> tuple[str, str]:
     return NumberClass.NO_ANSWER.value, "signalling"
 
 
+def q850_cause_in_the_end(party: CalledParty) -> int | None:
+    """The cause that went with a refusal; None without one."""
+    return {"refused": party.plan.q850_cause, "rang_out": RANG_OUT[1]}.get(party.why)
+
+
 def sip_status_in_the_end(party: CalledParty) -> int:
     """The final response to the INVITE."""
     if party.answered_at_s is not None:
         return 200
     if party.why == "stop":
         return 503
+    if party.why == "rang_out":
+        return RANG_OUT[0]
     return 487 if party.ended_by == "caller" else party.plan.status
 
 

@@ -7,6 +7,7 @@ from telephony.simworld import sound
 from telephony.simworld.party import (
     DEAD_AIR_HANG_UP_S,
     DEAD_AIR_HELLO_S,
+    LONGEST_RING_S,
     Answer,
     CalledParty,
     HangUp,
@@ -18,7 +19,7 @@ from telephony.simworld.party import (
     Say,
 )
 from telephony.simworld.plan import Behaviour, NumberClass, Plan, plan_of_class
-from telephony.simworld.truth import CANCELLED, class_in_the_end, sip_status_in_the_end
+from telephony.simworld.truth import CANCELLED, class_in_the_end, q850_cause_in_the_end, sip_status_in_the_end
 
 PERSON = Plan(
     NumberClass.HUMAN, 0.2, "", 3.0, 200,
@@ -50,6 +51,24 @@ def test_given_a_person_whom_nobody_greets_then_hello_is_repeated_and_patience_e
     assert (made.ended_by, made.why, made.hellos, made.talk_began_at_s) == ("callee", "patience", 1, None)
     assert class_in_the_end(made) == ("human", "cpa")
     assert sip_status_in_the_end(made) == 200
+
+
+@pytest.mark.parametrize(
+    ("number_class", "ring_s", "in_the_end"),
+    [
+        (NumberClass.NO_ANSWER, math.inf, "no_answer"),
+        (NumberClass.HUMAN, 1000.0, "no_answer"),
+        (NumberClass.BUSY_INBAND, math.inf, "busy_inband"),
+    ],
+)
+def test_given_a_caller_that_vanished_when_nobody_answers_then_the_network_gives_up(number_class, ring_s, in_the_end):
+    made = party(with_(PERSON, number_class=number_class, ring_s=ring_s, status=200))
+    out = live(made, 100.0, 100.0 + LONGEST_RING_S + 1.0)
+
+    assert [(t, type(c)) for t, c in out] == [(0.2, Ring), (pytest.approx(LONGEST_RING_S + 0.2, abs=0.03), Refuse)]
+    assert made.state is PartyState.ENDED
+    assert class_in_the_end(made)[0] == in_the_end
+    assert (sip_status_in_the_end(made), q850_cause_in_the_end(made)) == (480, 19)
 
 
 def test_given_a_person_who_is_spoken_to_then_they_hum_and_talk_until_the_talk_is_over():
