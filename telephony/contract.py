@@ -2,7 +2,8 @@
 
 Both kinds of server listen on Unix stream sockets in a run folder: ``worker-<n>.sock`` (one per SIP worker)
 and ``media-<n>.sock``. A frame is a 4-byte big-endian length followed by one msgpack map of a tagged msgspec struct.
-The first frame in each direction is `Hello`; the server's second frame is its snapshot. A server accepts one
+The first frame in each direction is `Hello`, the server's unasked; the daemon's names the version that both speak. The
+server's second frame is its snapshot. A server accepts one
 daemon connection at a time: a new one replaces the old one (a daemon that was killed leaves a half-open socket).
 Either side may vanish at any instant; the server then keeps its legs and channels (see `OrphanPolicy`).
 
@@ -31,7 +32,12 @@ from telephony.contract_audio import StopPlaying as StopPlaying
 from telephony.contract_audio import StopRecording as StopRecording
 
 PROTOCOL_VERSION: Final = 2
-"""Raised whenever a peer of the release before would misunderstand; daemon, workers and media servers must agree."""
+"""Raised whenever the contract changes."""
+OLDEST_VERSION: Final = 1
+"""A daemon also speaks with servers of so old a release: it is upgraded first, they follow when their calls are over.
+
+What such a server does not know it ignores (version 1: ``after_bridge_ms``), what it does not say has its default.
+"""
 MAX_FRAME_BYTES: Final = 4 * 1024 * 1024
 HEARTBEAT_S: Final = 2.0
 """Both sides send `Ping` this often; a peer silent for four of them is taken for dead."""
@@ -247,16 +253,17 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     detect_tones: bool = True
     timeguard_ms: int = 8000
     """Longest analysis after connect; when it runs out the verdict is TIMEGUARD, which counts as answered."""
-    human_silence_ms: int = 600
+    human_silence_ms: int = 700
     """Silence after a greeting that is needed to call it a person (see ``human_probability``)."""
-    sure_silence_ms: int = 460
+    sure_silence_ms: int = 580
     """The same when the model is sure that this is a person (``sure_probability``)."""
-    undecided_silence_ms: int = 780
-    """After so much silence nobody waits longer: a machine from ``undecided_probability`` on, else a person."""
+    undecided_silence_ms: int = 1000
+    """After so much silence nobody waits longer: a person. Few persons come so far."""
     undecided_probability: float = 0.97
-    human_probability: float = 0.3
+    """P(machine) from here on after a greeting and ``human_silence_ms``: a machine."""
+    human_probability: float = 0.85
     """P(machine) below this after a greeting and ``human_silence_ms``: a person."""
-    sure_probability: float = 0.05
+    sure_probability: float = 0.3
     """P(machine) below this: ``sure_silence_ms`` is silence enough."""
     machine_probability: float = 0.99
     """P(machine) from here on: a machine, at once."""
@@ -539,16 +546,16 @@ class FrameDecoder:
 
 
 def check_hello(hello: msgspec.Struct, expected_role: str) -> Hello:
-    """Return the peer's Hello; ContractError when it is something else, another version or another role."""
+    """Return the peer's Hello; ContractError when it is something else, a version we do not speak or another role."""
     if not isinstance(hello, Hello):
         raise ContractError(f"expected Hello, got {type(hello).__name__}")
     if hello.role != expected_role:
         raise ContractError(f"expected a {expected_role}, got a {hello.role}")
-    if hello.version != PROTOCOL_VERSION:
-        theirs = "an older" if hello.version < PROTOCOL_VERSION else "a newer"
+    if not OLDEST_VERSION <= hello.version <= PROTOCOL_VERSION:
+        theirs = "an older" if hello.version < OLDEST_VERSION else "a newer"
         who = f"the {hello.role}{' ' + hello.name if hello.name else ''} (pid {hello.pid})"
         raise ContractError(
             f"{who} is of {theirs} release: it speaks version {hello.version} of the contract, we speak "
-            f"{PROTOCOL_VERSION}; see docs/media.md, Upgrades"
+            f"{OLDEST_VERSION} to {PROTOCOL_VERSION}. Upgrade the daemon first, then its servers (deploy/README.md)"
         )
     return hello

@@ -7,7 +7,8 @@ speech that goes on puts it right. So the judge speaks in stages, the cheap ones
     P(machine) >= machine_probability, any time --------------------> MACHINE
     silence of sure_silence      and P(machine) < sure_probability --> HUMAN
     silence of human_silence     and P(machine) < human_probability -> HUMAN
-    silence of undecided_silence: P(machine) < undecided_probability -> HUMAN, else MACHINE
+                                 and >= undecided_probability -------> MACHINE
+    silence of undecided_silence ------------------------------------> HUMAN
     after HUMAN: more speech, soon, and P(machine) >= revise_probability -> MACHINE (revises)
     the same with an agent on the line: long talk, and P(machine) >= bridged_probability
     a word too short for all this, and then nothing ----------------> HUMAN, where SILENCE would be said
@@ -38,6 +39,12 @@ BRIDGED_FILL: Final = 0.7
 """With an agent on the line: 3 s of talk in one go, hardly a pause in it. People answer an agent in shorter turns, and
 who does not is heard out by the agent."""
 
+LONG_SPEECH_FRAMES: Final = 175
+"""3.5 s of it since the answer, in however many sentences, and less doubt is enough (`LONG_SPEECH_DOUBT_RATIO`): a
+person who hears nobody asks once or twice."""
+
+LONG_SPEECH_DOUBT_RATIO: Final = 6.0  # 0.985 becomes 0.91
+
 RESUME_FRAMES: Final = 100
 """A recording that pauses goes on within 2 s; who speaks again later asks whether anybody is there."""
 
@@ -61,6 +68,7 @@ class GreetingJudge:
         self._tail_end: float = -1
         self._talking_since: int | None = None
         self._voiced = 0
+        self._spoken = 0  # frames of speech that were dealt with
         self._p_machine: float | None = None
         self._bridged = False
         self._word_end: float = -1
@@ -94,6 +102,7 @@ class GreetingJudge:
         self._p_machine = None
         self._word_end = -1
         self._forget()
+        self._spoken = 0
 
     def bridged(self) -> None:
         """An agent talks with who was taken for a person: what is said now may be an answer to the agent."""
@@ -139,7 +148,9 @@ class GreetingJudge:
         if self._talking_since is None:
             return True
         settings = self._settings
-        return machine_probability >= (settings.machine_probability if verdict is None else self._revise_limit())
+        return machine_probability >= (
+            settings.machine_probability if verdict is None else self._revise_limit(self._voiced)
+        )
 
     def judge(self, now: int, verdict: VerdictKind | None, tone: bool) -> Judgement | None:
         """
@@ -211,16 +222,22 @@ class GreetingJudge:
             return None
         if quiet >= _frames(settings.sure_silence_ms) and p < settings.sure_probability:
             return Judgement(VerdictKind.HUMAN, "short greeting, then silence")
-        if quiet >= _frames(settings.human_silence_ms) and p < settings.human_probability:
-            return Judgement(VerdictKind.HUMAN, "greeting, then silence")
+        if quiet >= _frames(settings.human_silence_ms):
+            if p < settings.human_probability:
+                return Judgement(VerdictKind.HUMAN, "greeting, then silence")
+            if p >= settings.undecided_probability:
+                return Judgement(VerdictKind.MACHINE, "rather a recording, after a silence")
         if quiet >= _frames(settings.undecided_silence_ms):
-            if p < settings.undecided_probability:
-                return Judgement(VerdictKind.HUMAN, "rather a person, after a long silence")
-            return Judgement(VerdictKind.MACHINE, "rather a recording, after a long silence")
+            return Judgement(VerdictKind.HUMAN, "rather a person, after a long silence")
         return None
 
-    def _revise_limit(self) -> float:
-        return self._settings.bridged_probability if self._bridged else self._settings.revise_probability
+    def _revise_limit(self, voiced: int) -> float:
+        if self._bridged:
+            return self._settings.bridged_probability
+        limit = self._settings.revise_probability
+        if self._spoken + voiced >= LONG_SPEECH_FRAMES:
+            return 1.0 - LONG_SPEECH_DOUBT_RATIO * (1.0 - limit)
+        return limit
 
     def _judge_again(self, voiced: int, length: int) -> Judgement | None:
         p = self._p_machine
@@ -229,11 +246,12 @@ class GreetingJudge:
         if 0 <= self.speech_end_frame < self._talk_start - RESUME_FRAMES:
             return None
         least = MIN_BRIDGED_FRAMES if self._bridged else MIN_REVISION_FRAMES
-        if p < self._revise_limit() or voiced < least or (self._bridged and voiced < BRIDGED_FILL * length):
+        if p < self._revise_limit(voiced) or voiced < least or (self._bridged and voiced < BRIDGED_FILL * length):
             return None
         return Judgement(VerdictKind.MACHINE, "talks on with an agent on the line" if self._bridged else "talks on")
 
     def _forget(self) -> None:
+        self._spoken += self._voiced
         self._talk_start, self._talking_since, self._voiced = None, None, 0
 
 

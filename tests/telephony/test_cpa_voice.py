@@ -229,7 +229,7 @@ def first_word(judge, p_machine, after_ms, verdict=None, end=110):
         (0.01, (VerdictKind.HUMAN, 400)),
         (0.3, (VerdictKind.HUMAN, 500)),
         (0.9, (VerdictKind.HUMAN, 800)),
-        (0.975, (VerdictKind.MACHINE, 800)),
+        (0.975, (VerdictKind.MACHINE, 500)),
         (0.995, (VerdictKind.MACHINE, 20)),
     ],
 )

@@ -42,8 +42,10 @@ def decide(trace: Trace, likely: npt.NDArray[np.float32], settings: AnalysisSett
                 new = "machine"
             elif _person(pause, p, settings):
                 new = "human"
+            elif pause * 1000 >= settings.human_silence_ms - 1 and p >= settings.undecided_probability:
+                new = "machine"
             elif pause * 1000 >= settings.undecided_silence_ms - 1:
-                new = "human" if p < settings.undecided_probability else "machine"
+                new = "human"
         elif verdict == "human" and talk >= MIN_REVISION_FRAMES * FRAME_S and p >= settings.revise_probability:
             new = "machine"
         if new:
