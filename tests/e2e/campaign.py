@@ -16,12 +16,12 @@ from typing import Any
 import psycopg
 
 from ocsd.demo import report
-from ocsd.demo.run import attempts_and_statuses, child, end, json_file, wait_for
+from ocsd.demo.run import attempts_and_statuses, end, json_file, wait_for
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
 from telephony import launcher
 from telephony.procs import ProcessIdentity
 from telephony.simworld.numbers import number_for
-from tests.e2e.site import GROUP, Site, eventually, site
+from tests.e2e.site import GROUP, Site, eventually, outside_world, site
 
 TALK_S = 5.0
 """Mean conversation, unless a test wants another."""
@@ -305,7 +305,7 @@ def campaign(
         mix_file.write_text(json.dumps({"mix": mix or {"human": 1.0}}))
         truth_file = carrier_folder / "carrier.jsonl"
         carrier = stack.enter_context(
-            child(
+            outside_world(
                 [
                     "telephony.simworld.main", f"--seed={seed}", f"--mix={mix_file}", f"--truth={truth_file}",
                     f"--ready-file={ready}", f"--ring-scale={RING_SCALE}", f"--talk-mean-s={talk_s}",

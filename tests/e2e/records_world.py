@@ -19,12 +19,12 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from ocsd.demo.run import child, json_file, wait_for
+from ocsd.demo.run import json_file, wait_for
 from ocsd.demo.world import CALLING_LIST
 from ocsd.model.enums import DialMode, GroupCampStatus
 from telephony.simworld.numbers import number_for
 from tests.e2e.campaign import Truth, json_lines
-from tests.e2e.site import GROUP, PATIENCE_S, Site, eventually, site
+from tests.e2e.site import GROUP, PATIENCE_S, Site, eventually, outside_world, site
 from tests.e2e.wire import DesktopSocket
 
 APPLICATION: Final = 101
@@ -511,7 +511,7 @@ def world(folder: Path, numbers: Numbers, url: str, edit: Callable[[str], str] =
     prompts, script, ready = folder / "prompts", folder / "script.json", folder / "carrier.json"
     write_message(prompts)
     script.write_text(json.dumps({"numbers": numbers.script}))
-    carrier = child(
+    carrier = outside_world(
         ["telephony.simworld.main", f"--script={script}", f"--truth={folder / 'carrier.jsonl'}",
          f"--ready-file={ready}", "--mix=signalling"],
         folder / "carrier.log",
@@ -520,7 +520,7 @@ def world(folder: Path, numbers: Numbers, url: str, edit: Callable[[str], str] =
         ports = wait_for("the carrier", lambda: json_file(ready), process, folder / "carrier.log")
         with site(ports["carrier_port"], agents=3, edit=lambda text: edit(configuration(text, prompts, url))) as place:
             phones_ready = folder / "phones.json"
-            phones = child(
+            phones = outside_world(
                 ["telephony.simworld.main", "--no-carrier", "--agents=3", f"--phones-port={place.phones_port}",
                  f"--phones-truth={folder / 'phones.jsonl'}", f"--ready-file={phones_ready}"],
                 folder / "phones.log",

@@ -6,10 +6,12 @@ raw u-law files, so that the media server hears it over the wire.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
+from telephony import launcher
 from telephony.media.g711 import linear_to_ulaw
 from telephony.simworld.sound import render
 from tests.ports import free_ports
@@ -116,8 +118,8 @@ def fail(status: int, reason: str, *headers: str) -> Steps:
 
 def play(score: str, folder: Path) -> str:
     """Stream a score of `telephony.simworld.sound` once; it is best followed by silence within the score."""
-    name = "".join(letter if letter.isalnum() else "_" for letter in score)
-    path = folder / f"{name}.ulaw"
+    # SIPp takes paths of up to 255 characters, and the folders of parallel runs lie deep.
+    path = folder / f"{sha256(score.encode()).hexdigest()[:12]}.ulaw"
     path.write_bytes(linear_to_ulaw(np.ravel(render(score).frames)).tobytes())
     return f'<nop><action><exec rtp_stream="{path},1,0"/></action></nop>'
 
@@ -150,4 +152,5 @@ def sipp_carrier(table: Mapping[str, Iterable[str]], folder: Path, calls: int | 
     # SIPp counts its RTP ports up from here.
     ports = ("-mi", "127.0.0.1", "-mp", str(free_ports(RTP_PORTS)[0]))
     with sipp_uas(file, folder, len(table) if calls is None else calls, GUARD_S, ports) as peer:
+        launcher.prefer(peer.process.pid, launcher.MEDIA_NICENESS)  # as of `site.outside_world`
         yield peer

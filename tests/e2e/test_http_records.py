@@ -16,11 +16,11 @@ import psycopg
 import pytest
 
 import ocsd
-from ocsd.demo.run import child, json_file, wait_for
+from ocsd.demo.run import json_file, wait_for
 from ocsd.model.enums import CallResult, DialMode, RecordStatus, RecordType
 from telephony.simworld.numbers import number_for
 from tests.e2e.campaign import json_lines
-from tests.e2e.site import Site, eventually, site
+from tests.e2e.site import Site, eventually, outside_world, site
 from tests.e2e.wire import RawHttp, Reply
 
 pytestmark = pytest.mark.e2e
@@ -153,7 +153,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
     ready, truth = folder / "carrier.json", folder / "carrier.jsonl"
     with ExitStack() as stack:
         carrier = stack.enter_context(
-            child(
+            outside_world(
                 ["telephony.simworld.main", f"--script={folder / 'script.json'}", f"--truth={truth}",
                  f"--ready-file={ready}", "--mix=signalling"],
                 folder / "carrier.log",

@@ -64,7 +64,9 @@ def sipp_uas(
     command += ["-m", str(calls), "-nostdin", "-timeout", f"{guard_s}s", "-timeout_error", *options]
     command += ["-trace_msg", "-message_file", str(messages), "-trace_err", "-error_file", str(errors)]
     output = (folder / f"{scenario}-{port}.output").open("wb")
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True
+    )
     try:
         _wait_bound(port, process, Path(output.name))
         yield SippPeer(scenario, port, process, messages, errors)
