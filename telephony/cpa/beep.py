@@ -170,7 +170,7 @@ class BeepJudge:
         An announced burst of an answered call ended.
 
         Args:
-            plan_tone: its frequencies are those of a tone of the network.
+            plan_tone: its frequencies are those of a tone of some network.
             spoke: speech was heard before it.
             voice_dbfs: the speaker's own peak.
             person: it is more likely that a person spoke than a recording.
@@ -225,8 +225,8 @@ class BeepJudge:
             wait = WAIT_PAGER_FRAMES if several else WAIT_CHIME_FRAMES
         if plan_tone:
             wait = WAIT_PLAN_FRAMES if spoke else WAIT_RINGBACK_FRAMES
-        elif carriers.is_cng(burst):
-            wait = WAIT_CNG_FRAMES if not spoke else WAIT_FRAMES
+        elif carriers.may_be_cng(burst) and not spoke:
+            wait = WAIT_CNG_FRAMES
         elif sit.may_be_segment(burst) and not spoke:
             wait = max(wait, WAIT_SIT_FRAMES)
         return max(wait, WAIT_SOFT_FRAMES) if self._soft else wait

@@ -28,6 +28,9 @@ from telephony.cpa.tones import (
 ANSWER_TONE_FRAMES: Final = 34
 """0.68 s: a modem reverses the phase of its answer tone every 450 +-25 ms, so one reversal lies within."""
 
+AFTER_SPEECH_FRAMES: Final = 75
+"""1.5 s where somebody spoke before: fax machines answer for 2.6 s, recording tones of that pitch are shorter."""
+
 MODULATION_RATIO: Final = 0.09  # ANSam has 0.2; noise of 10 dB makes 0.02
 FSK_FRAMES: Final = 30
 BELL_FSK_HZ: Final = (2025.0, 2225.0)
@@ -56,8 +59,12 @@ def may_be_carrier(burst: Burst) -> bool:
     return burst.code == FSK or (burst.code in (SINGLE_TONE, DUAL_TONE) and burst.hz > 1200.0)
 
 
-def judge_carrier(burst: Burst, samples: Samples) -> Judgement | None:
-    """Judge a burst that has lasted until now; ``samples`` are its latest audio (0.9 s at most)."""
+def judge_carrier(burst: Burst, samples: Samples, spoke: bool) -> Judgement | None:
+    """
+    Judge a burst that has lasted until now; ``samples`` are its latest audio (0.9 s at most).
+
+    ``spoke``: somebody was heard before it, so it may be a recording tone, which is shorter.
+    """
     length = burst.end - burst.start
     evidence = {"hz": burst.hz, "tone_s": length * FRAME_S}
     if burst.code == FSK:
@@ -74,7 +81,10 @@ def judge_carrier(burst: Burst, samples: Samples) -> Judgement | None:
         return Judgement(VerdictKind.MODEM, "frequency-keyed signal", evidence)
     if burst.code == DUAL_TONE and not BELL_HZ[0] <= burst.hz <= BELL_HZ[1]:
         return None
-    if length >= ANSWER_TONE_FRAMES and abs(burst.hz - CED_HZ) <= ANSWER_TONE_TOLERANCE_HZ:
+    if (
+        length >= (AFTER_SPEECH_FRAMES if spoke else ANSWER_TONE_FRAMES)
+        and abs(burst.hz - CED_HZ) <= ANSWER_TONE_TOLERANCE_HZ
+    ):
         tone = measure_answer_tone(samples, burst.hz)
         evidence |= {"reversals": float(tone.reversals), "modulation_ratio": tone.modulation_ratio}
         if tone.reversals:
@@ -90,10 +100,15 @@ def judge_carrier(burst: Burst, samples: Samples) -> Judgement | None:
 
 
 def is_cng(burst: Burst) -> bool:
-    """Whether a finished burst may be one of a calling fax."""
+    """Whether a finished burst is like those of a calling fax."""
+    return burst.is_one_line and may_be_cng(burst)
+
+
+def may_be_cng(burst: Burst) -> bool:
+    """Whether it may be one that a codec of low rate has torn."""
     on_s = CNG_CADENCE_S[0]
     return (
-        burst.is_one_line
+        burst.code in (SINGLE_TONE, DUAL_TONE)
         and abs(burst.hz - CNG_HZ) <= CNG_TOLERANCE_HZ
         and abs(burst.duration_s - on_s) <= 0.15 * on_s + FRAME_S
     )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from telephony.cpa.spectrum import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from telephony.cpa.spectrum import FRAME_SAMPLES, ODD_HARMONICS, SAMPLE_RATE_HZ
 
 Samples = npt.NDArray[np.float64]
 
@@ -21,6 +21,8 @@ WEAKEST_LINE: Final = 0.04  # of the strongest, in power: 14 dB below
 LOWEST_HZ: Final = 175.0
 HUM_HZ: Final = 300.0
 HUM_MARGIN: Final = 4.0
+CLIPPED_HZ: Final = (340.0, 650.0)
+HARMONIC_HZ: Final = 12.0
 EDGE_SAMPLES: Final = 80  # 10 ms: the envelope's resolution
 BEAT_SAMPLES: Final = 200  # 25 ms: one period of the slowest beat of a pair that frames take for one tone
 EDGE_SEARCH_FRAMES: Final = 3
@@ -74,7 +76,19 @@ def find_lines(samples: Samples, hum_power: float = 0.0) -> tuple[Line, ...]:
             break
         found.append(Line(float(part @ np.arange(low, low + len(part))) / energy * bin_hz, energy / total))
         density[low:high] = 0.0
-    return tuple(found)
+    return _without_harmonics(found) if found else ()
+
+
+def _without_harmonics(lines: list[Line]) -> tuple[Line, ...]:
+    """The lines, the odd harmonics of a clipped call progress tone counted as the tone."""
+    first = lines[0]
+    orders = [line.hz / first.hz for line in lines[1:]]
+    even = any(abs(order - 2.0) * first.hz <= HARMONIC_HZ for order in orders)
+    if even or not CLIPPED_HZ[0] <= first.hz <= CLIPPED_HZ[1]:
+        return tuple(lines)
+    odd = [any(abs(order - k) * first.hz <= HARMONIC_HZ for k in ODD_HARMONICS) for order in orders]
+    share = first.share + sum(line.share for line, is_odd in zip(lines[1:], odd, strict=True) if is_odd)
+    return (Line(first.hz, share), *(line for line, is_odd in zip(lines[1:], odd, strict=True) if not is_odd))
 
 
 def _envelope(samples: Samples, hz: float | None) -> Samples:

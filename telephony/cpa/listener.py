@@ -203,9 +203,10 @@ class Listener:
         if self.connected and self._settings.detect_machine and not self.done and not tail_of_early_media:
             person = (self.greeting.machine_probability or 0.0) < LIKELIER and self.verdict is not VerdictKind.MACHINE
             self._voice_dbfs = max(self._voice_dbfs, voice_dbfs)
-            self.beep.consider(
-                burst, now, self.tones.is_plan_tone(burst), self.greeting.spoke, self._voice_dbfs, person
+            network = self.tones.is_plan_tone(burst) or (
+                self.tones.is_like_network(burst) and not (burst.is_one_line and self.greeting.spoke)
             )
+            self.beep.consider(burst, now, network, self.greeting.spoke, self._voice_dbfs, person)
             if not self.beep.pending and _is_sung(burst):
                 self.greeting.speech_began(burst.start)
                 self.greeting.speech_ended(Spurt(burst.start, burst.end, burst.end))

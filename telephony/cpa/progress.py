@@ -109,7 +109,7 @@ class ToneJudge:
         self.sounding = self.whole(burst)
         return (
             self._special_information(self.sounding)
-            or carriers.judge_carrier(self.sounding, samples)
+            or carriers.judge_carrier(self.sounding, samples, self.after_speech)
             or self._continuous(self.sounding, samples)
         )
 

@@ -48,6 +48,11 @@ HUM_FALL: Final = 10 ** (-1.0 / 10)
 
 HUM_MARGIN: Final = 2.0
 HIGHEST_BIN: Final = 144  # 3600 Hz: above there is nothing on a telephone line but quantising noise
+ODD_HARMONICS: Final = (3, 5, 7)
+LEAST_CLIPPED: Final = 0.6  # the fundamental of a square wave has 0.81 of its energy
+EVEN_SHARE: Final = 0.02
+"""A tone that was sent too loud is clipped, on both sides alike: it has odd harmonics and hardly any even ones."""
+
 FSK_BANDS: Final = (
     (slice(61, 80), 1750.0, (66, 74)),  # V.21 channel 2: 1650/1850 Hz at 300 bd, with its sidebands
     (slice(76, 95), 2125.0, (81, 89)),  # Bell 103 answering: 2025/2225 Hz
@@ -144,6 +149,8 @@ def _judge(density: Floats) -> tuple[Codes, Floats, Floats]:
 
     is_band = (share > BAND_PURITY) & (peak >= BAND_PEAK_BINS[0]) & (peak <= BAND_PEAK_BINS[1])
     centre = (band @ _BAND_INDEX) / np.maximum(in_band, np.float32(1e-3)) * np.float32(BIN_HZ)
+    _count_harmonics(density, total, peak, purity, share, centre, hz)
+    is_band |= (share > BAND_PURITY) & (peak >= BAND_PEAK_BINS[0]) & (peak <= BAND_PEAK_BINS[1])
     needed = np.where(hz > HIGH_HZ, HIGH_PURITY, SINGLE_PURITY)
     is_single = ~is_band & (purity > needed) & (hz > LOWEST_SINGLE_HZ)
     code = np.where(is_band | is_single, SINGLE_TONE, NO_TONE).astype(np.int8)
@@ -160,6 +167,34 @@ def _judge(density: Floats) -> tuple[Codes, Floats, Floats]:
     if len(maybe):
         _find_dual(density[maybe], maybe, peak[maybe], hz[maybe], total[maybe], code, hz, purity)
     return code, hz, purity
+
+
+def _count_harmonics(
+    density: Floats,
+    total: Floats,
+    peak: npt.NDArray[np.intp],
+    purity: Floats,
+    share: Floats,
+    centre: Floats,
+    hz: Floats,
+) -> None:
+    """Count the odd harmonics of clipped call progress tones as theirs: raises ``share`` where there are any."""
+    low = (peak >= BAND_PEAK_BINS[0]) & (peak <= BAND_PEAK_BINS[1])
+    maybe = np.nonzero(low & (purity > LEAST_CLIPPED) & (share <= BAND_PURITY))[0]
+    if not len(maybe):
+        return
+    beside = np.arange(-2, 3)
+
+    def at(order: int) -> Floats:
+        bins = np.rint(hz[maybe] * order / BIN_HZ).astype(np.intp)[:, None] + beside
+        lobe: Floats = np.where(bins < HIGHEST_BIN, density[maybe[:, None], np.minimum(bins, HIGHEST_BIN - 1)], 0.0)
+        ratio: Floats = lobe.sum(axis=1) / total[maybe]
+        return ratio
+
+    whole = purity[maybe] + sum(at(order) for order in ODD_HARMONICS)
+    clipped = (whole > BAND_PURITY) & (at(2) < EVEN_SHARE)
+    share[maybe[clipped]] = whole[clipped]
+    centre[maybe[clipped]] = hz[maybe[clipped]]
 
 
 def _find_dual(
