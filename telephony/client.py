@@ -343,6 +343,7 @@ class TelephonyClient:
         bound = log.bind(worker=worker.path.stem)
         backoff_s = FIRST_BACKOFF_S
         reachable_s = trio.current_time()
+        refused = ""
         while True:
             why, dead = "", False
             try:
@@ -352,7 +353,7 @@ class TelephonyClient:
                     if self._claimed:
                         worker.hang_up_unclaimed(link)
                     worker.tried.set()
-                    backoff_s = FIRST_BACKOFF_S
+                    backoff_s, refused = FIRST_BACKOFF_S, ""
                     async for event in link.events:
                         worker.handle(event)
                     why = link.lost
@@ -362,7 +363,9 @@ class TelephonyClient:
                 why, dead = str(error), error.nobody_listens
             except ContractError as error:
                 why = str(error)
-                bound.error("worker.refused", why=why)
+                if why != refused:  # said once, not every second
+                    bound.error("worker.refused", why=why)
+                    refused = why
             finally:
                 worker.link = None
                 worker.tried.set()

@@ -175,18 +175,18 @@ async def open_link(
 
     Raises:
         LinkLost: nobody listens, or the server is silent.
-        ContractError: it speaks another version or something else altogether.
+        ContractError: it speaks a version that we do not (contract.OLDEST_VERSION) or something else altogether.
     """
     decoder = FrameDecoder(union)
     stream: trio.SocketStream | None = None
     try:
         with trio.fail_after(CONNECT_LIMIT_S):
             stream = await trio.open_unix_socket(os.fspath(path))
-            await stream.send_all(encode_frame(Hello(role="daemon", pid=os.getpid())))
             messages: list[msgspec.Struct] = []
             while not messages:
                 messages = await _receive(stream, decoder)
             hello = check_hello(messages.pop(0), role)
+            await stream.send_all(encode_frame(Hello("daemon", hello.version, os.getpid())))
             while not messages:
                 messages = await _receive(stream, decoder)
             snapshot = messages.pop(0)

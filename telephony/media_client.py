@@ -243,11 +243,12 @@ class MediaClient:
         started = False
         backoff_s = FIRST_BACKOFF_S
         reachable_s = trio.current_time()
+        refused = ""
         while True:
             why = ""
             try:
                 async with open_link(self._path, "media", MediaEvent, MediaSnapshot) as link:
-                    backoff_s = FIRST_BACKOFF_S
+                    backoff_s, refused = FIRST_BACKOFF_S, ""
                     self._attach(link)
                     if not started:
                         started = True
@@ -258,8 +259,9 @@ class MediaClient:
                     reachable_s = trio.current_time()
             except (LinkLost, ContractError) as error:
                 why = str(error)
-                if isinstance(error, ContractError):
-                    log.error("media.refused", why=why)
+                if isinstance(error, ContractError) and why != refused:  # said once, not every second
+                    log.error("media.refused", server=self._path.stem, why=why)
+                    refused = why
             finally:
                 self._link = None
                 self._connected = trio.Event()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from telephony.contract import (
     MAX_FRAME_BYTES,
+    OLDEST_VERSION,
     PROTOCOL_VERSION,
     ContractError,
     FrameDecoder,
@@ -81,6 +82,23 @@ async def test_given_a_worker_when_connected_then_hello_snapshot_events_in_order
     assert "closed" in link.lost
 
 
+async def test_given_a_server_of_the_release_before_when_connected_then_the_daemon_speaks_its_version(tmp_path):
+    heard = []
+
+    async def play(stream):
+        decoder = FrameDecoder(WorkerCommand)
+        await stream.send_all(encode_frame(Hello("worker", OLDEST_VERSION)))
+        while not heard:  # a server says nothing more until it is greeted
+            heard.extend(decoder.feed(await stream.receive_some(100)))
+        await stream.send_all(encode_frame(WorkerSnapshot(4, ())))
+        await trio.sleep_forever()
+
+    async with a_server(tmp_path / "s", play), a_link(tmp_path / "s") as link:
+        assert link.snapshot.capacity == 4
+
+    assert heard == [Hello("daemon", OLDEST_VERSION, os.getpid())]
+
+
 async def test_given_a_new_snapshot_when_it_arrives_then_the_link_shows_it(tmp_path):
     async def play(stream):
         await stream.send_all(GREETING + encode_frame(WorkerSnapshot(0, ())) + encode_frame(LegProgress("a", 180, 1.0)))
@@ -94,7 +112,11 @@ async def test_given_a_new_snapshot_when_it_arrives_then_the_link_shows_it(tmp_p
 @pytest.mark.parametrize(
     ("greeting", "why"),
     [
-        (encode_frame(Hello("worker", version=PROTOCOL_VERSION + 1)), "restart both"),
+        (
+            encode_frame(Hello("worker", PROTOCOL_VERSION + 1, 7, "worker-0")),
+            r"worker-0 \(pid 7\) is of a newer release",
+        ),
+        (encode_frame(Hello("worker", OLDEST_VERSION - 1)), "of an older release.*Upgrade the daemon first"),
         (encode_frame(Hello("media")), "expected a worker"),
         (encode_frame(Ping(1)), "expected Hello"),
         (encode_frame(Hello("worker")) + encode_frame(Ping(1)), "expected a snapshot"),

@@ -1,5 +1,7 @@
 """Conferences, keys, recordings at the media client: what is asked, what survives a server or a link that breaks."""
 
+import time
+
 import pytest
 import trio
 
@@ -21,9 +23,12 @@ from telephony.contract import (
     Role,
     SendDigits,
     SetRemote,
+    StartAnalysis,
     StartRecording,
     StopRecording,
     Unbridge,
+    Verdict,
+    VerdictKind,
 )
 from telephony.contract_audio import continued_path
 from telephony.cpa import listener
@@ -256,6 +261,52 @@ async def test_given_a_daemon_that_takes_over_when_it_adopts_then_it_knows_what_
     assert wanted.comfort == Comfort("a", -60.0)
     assert wanted.digits == DetectDigits("a")
     assert wanted.recordings == {}
+
+
+async def test_given_a_conversation_under_analysis_when_the_link_is_back_then_what_was_heard_meanwhile_is_told_once(
+    path,
+):
+    server = FakeServer(path)
+    async with open_media_after(server) as (media, leave):
+        a, b = await media.open_channel("a"), await media.open_channel("b")
+        await a.start_analysis(connected=True)
+        person = Verdict("a", VerdictKind.HUMAN, "greeting", time.monotonic(), True)
+        await server.say(person)
+        assert await a.events.receive() == person
+        await a.bridge(b)
+        await server.heard(4)
+        await leave()
+        for _ in range(2):
+            await lost_link(media)
+            machine_s, beep_s = person.at_s + 4.0, person.at_s + 9.0
+            server.channels["a"] = ChannelSnapshot(
+                "a", 30000, bridged_to="b", analysing=True, verdict=VerdictKind.MACHINE, verdict_at_s=machine_s,
+                analysing_connected=True, beep_at_s=beep_s,
+            )  # fmt: skip
+            server.channels["b"] = ChannelSnapshot("b", 30002, bridged_to="a")
+            server.commands.clear()
+            async with server.serve():
+                await media.reachable()
+            assert server.commands == []
+
+    told = [a.events.receive_nowait() for _ in range(a.events.statistics().current_buffer_used)]
+    assert [(event.kind, event.at_s) for event in told] == [
+        (VerdictKind.MACHINE, machine_s),
+        (VerdictKind.BEEP, beep_s),
+    ]
+
+
+@pytest.mark.parametrize("connected", [False, True])
+async def test_given_an_analysis_that_goes_on_when_its_channel_is_adopted_then_it_is_known_to_which_part_it_listens(
+    path, connected
+):
+    found = ChannelSnapshot("a", 30000, analysing=True, analysing_connected=connected)
+    talking = ChannelSnapshot("b", 30002, bridged_to="c", analysing=True, analysing_connected=True)
+    server = FakeServer(path, channels=(found, talking, ChannelSnapshot("c", 30004, bridged_to="b")))
+    async with server.serve(), open_media(path.parent) as media:
+        a, b = media.adopt("a"), media.adopt("b")
+        assert a.wanted.analysis == StartAnalysis("a", connected)
+        assert b.wanted.analysis is None, "an analysis cannot be begun again in a conversation"
 
 
 async def test_given_a_bridge_of_which_one_is_adopted_when_the_link_breaks_then_people_talk_on(path):
