@@ -56,6 +56,7 @@ from ocsd.log import configure_logging
 from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy, RecordType
 from ocsd.model.errors import ConfigError
 from ocsd.model.records import TypePriority
+from ocsd.recording_check import keep_agreeing
 from ocsd.recordings import keep_retention
 from ocsd.rules.checks import preset_problems
 from ocsd.sessions.campaigns import Campaigns
@@ -350,6 +351,8 @@ async def serve(config: Configuration, config_path: Path) -> None:
                         clock.utc,
                         lambda: timedelta(days=lookup(campaigns.config, CPD_RECORDING_RETENTION)),
                     )
+                    recording_dir = Path(config.telephony.recording_dir)
+                    services.start_soon(keep_agreeing, recording_dir, RecordingRows(store.database), store.node)
                     streams = StreamKeeping(media, StreamRows(store.database), clock, campaigns.stream_ended)
                     services.start_soon(streams.run)
                     services.start_soon(obey_news, dnc, desks.records, clock)

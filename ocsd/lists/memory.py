@@ -130,7 +130,9 @@ class MemoryListStore:
 
     async def note_recording(self, recording: CpdRecording) -> None:
         await self._reach()
-        self.database.journal.recordings.setdefault(recording.path, recording)
+        known = self.database.journal.recordings.setdefault(recording.path, recording)
+        if not known.sha256 and recording.sha256:
+            self.database.journal.recordings[recording.path] = replace(recording, began_at=known.began_at)
 
     async def finish_attempt(self, finished: FinishedAttempt) -> bool:
         await self._reach()

@@ -155,7 +155,11 @@ class ListStore(Protocol):
         ...
 
     async def note_recording(self, recording: CpdRecording) -> None:
-        """Commit what is known of a recording of the analysis; one that is known already stays as it is."""
+        """
+        Commit what is known of a recording of the analysis; one that is known already stays as it is.
+
+        Only a note of why there is no file gives way to the file.
+        """
         ...
 
     async def open_attempts(self) -> list[OpenAttempt]:

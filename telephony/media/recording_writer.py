@@ -29,6 +29,14 @@ PART: Final = ".part"
 FRESH: Final = ".new"
 STALE_S: Final = 3600.0
 SIDECAR: Final = ".json"
+ANSWERED: Final = frozenset(
+    {
+        "file", "sample_rate_hz", "duration_s", "sha256", "size_bytes", "gaps", "error", "gap_ranges_s", "interrupted",
+        "complete",
+    }
+)  # fmt: skip
+"""What a sidecar says that only the end of the recording can tell."""
+
 HEADER_EVERY_BYTES: Final = 32000 * 5
 MIN_FREE_BYTES: Final = 64 << 20
 """With less room no recording begins: the rest belongs to those that run and to the system."""
@@ -281,9 +289,13 @@ def repair(part: Path, folder: Path) -> str:
             part.unlink()
             return "was empty"
         final = part.with_name(part.name.removesuffix(PART))
+        if final.is_file() and not final.is_symlink() and final.samefile(part):
+            part.unlink()  # killed between getting its name and losing the other one
+            return "had its name already"
+        described = _described(part, final)
         while os.path.lexists(final) or (_part_of(final) != part and os.path.lexists(_part_of(final))):
             final = final.with_name(final.stem + "~repaired.wav")
-        recording = Recording(0, _described(part) | {"channels": channels}, final, fd, channels)
+        recording = Recording(0, described | {"channels": channels}, final, fd, channels)
         recording.frames = (os.fstat(fd).st_size - wire.WAV_HEADER_BYTES) // recording.frame_bytes
         part.rename(recording.part)
         complete(recording, interrupted=True)
@@ -318,13 +330,20 @@ def _description(about: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in about.items() if key not in ("number", "path")}
 
 
-def _described(part: Path) -> dict[str, Any]:
-    """What the draft of the sidecar says; nothing when there is none."""
+def _described(part: Path, final: Path) -> dict[str, Any]:
+    """
+    What the sidecar says of the recording itself; nothing when there is none.
+
+    Usually a draft. It is complete when the writer died between it and the name; with a file of that name, it is that
+    file's.
+    """
     try:
         found = json.loads(part.with_name(part.name.removesuffix(PART) + SIDECAR).read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and found.get("complete") is False else {}
+    if not isinstance(found, dict) or (found.get("complete") is not False and os.path.lexists(final)):
+        return {}
+    return {key: value for key, value in found.items() if key not in ANSWERED}
 
 
 def write_sidecar(final: Path, content: Mapping[str, Any], *, flush: bool = True) -> None:

@@ -1,7 +1,7 @@
 """Test calls and recordings of the analysis in sessions; what the database keeps of both; recordings that grow old."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -384,6 +384,19 @@ async def test_given_a_recording_when_noted_twice_then_the_first_note_stands(lis
                 "SELECT attempt_id, path, began_at, duration_s, size_bytes, sha256, gaps, error FROM ocsd.cpd_recording"
             ).fetchall()
             assert [CpdRecording(**row) for row in rows] == [RECORDING]
+
+
+async def test_given_a_note_that_there_is_no_file_when_the_file_is_noted_then_the_file_stands(lists):
+    none = CpdRecording(1, RECORDING.path, NOON_UTC - timedelta(hours=1), 0.0, 0, "", error="not on the disk yet")
+    async with lists.store() as store:
+        for one in (none, RECORDING, none):
+            await store.note_recording(one)
+
+        if isinstance(lists, MemoryWorld):
+            (found,) = lists.database.journal.recordings.values()
+        else:
+            found = CpdRecording(**lists.conn.execute("SELECT * FROM ocsd.cpd_recording").fetchone())
+        assert found == replace(RECORDING, began_at=none.began_at)
 
 
 async def test_given_a_test_call_when_it_is_finished_then_what_was_said_of_it_is_on_disk(database):

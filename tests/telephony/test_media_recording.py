@@ -271,10 +271,37 @@ def test_given_a_name_that_was_taken_meanwhile_when_repaired_then_both_stay(tmp_
     (tmp_path / "a.wav").write_bytes(b"other")
     part = tmp_path / "a.wav.part"
     part.write_bytes(recording_wire.wav_header(0, 1) + random_frames(2).tobytes())
+    (tmp_path / "a.wav.json").write_text('{"file": "a.wav", "complete": false}')
     repair(part, tmp_path)
 
     assert (tmp_path / "a.wav").read_bytes() == b"other"
-    assert len(read(tmp_path / "a~repaired.wav")[0]) == 320
+    samples, about = read(tmp_path / "a~repaired.wav")
+    assert (len(samples), about["file"]) == (320, "a~repaired.wav")
+
+
+def test_given_a_writer_killed_when_it_gave_the_name_when_repaired_then_there_is_one_recording(tmp_path):
+    harness = Harness(tmp_path)
+    harness.start()
+    harness.audio(0, random_frames(3))
+    harness.stop(3)
+    whole = read(tmp_path / "a.wav")
+    os.link(tmp_path / "a.wav", tmp_path / "a.wav.part")  # the name is given by a link; the other one goes after it
+
+    assert repair(tmp_path / "a.wav.part", tmp_path) == "had its name already"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "a.wav.json"]
+    assert np.array_equal(read(tmp_path / "a.wav")[0], whole[0])
+
+
+def test_given_a_writer_killed_before_it_gave_the_name_when_repaired_then_the_description_is_not_lost(tmp_path):
+    harness = Harness(tmp_path)
+    harness.start()
+    harness.audio(0, random_frames(3))
+    harness.stop(3)
+    (tmp_path / "a.wav").rename(tmp_path / "a.wav.part")
+
+    assert repair(tmp_path / "a.wav.part", tmp_path) == "repaired as a.wav"
+    about = read(tmp_path / "a.wav")[1]
+    assert (about["file"], about["channel_id"], about["interrupted"]) == ("a.wav", "c", True)
 
 
 # --- the recorder with its process ------------------------------------------------------------------------------
