@@ -388,6 +388,16 @@ def test_given_late_media_when_a_person_says_little_then_most_of_it_still_arrive
         assert rms_db(heard[2240:4000] / 32768) == pytest.approx(-20.0, abs=0.7)
 
 
+@pytest.mark.parametrize("changes", [{"late_media_s": 0.5}, {"clipped_start_s": 0.12}])
+def test_given_a_recording_tone_that_comes_first_when_the_beginning_is_lost_then_the_tone_is_whole(changes):
+    scene = Scene(np.concatenate([np.zeros(3600), tone_scene(0.3).samples, np.zeros(RATE)]), "machine", POST)
+    scene.beep_s = 0.45
+
+    heard = line.transmit(rng(), scene, clean(**changes))
+
+    assert rms_db(heard[3600:3680] / 32768) == pytest.approx(-20.0, abs=1.5)
+
+
 @needs_tools
 @pytest.mark.parametrize("codec", ["gsm", "amr7", "amr2"])
 def test_given_a_mobile_codec_when_transmitted_then_times_stay_and_samples_change(codec):
@@ -466,7 +476,14 @@ def test_given_the_command_when_one_class_is_made_then_only_it_is_there_and_the_
     assert "Asterisk" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["make", "x", "--only", "parrot"], ["baseline", "no-such-folder"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["make", "x", "--only", "parrot"],
+        ["make", "x", "--only", "pager", "--split", "real"],
+        ["baseline", "no-such-folder"],
+    ],
+)
 def test_given_what_cannot_be_done_when_asked_then_the_command_says_why(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(speech, "check_tools", dict)

@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("make", help="write WAV files and manifest.jsonl")
     make.add_argument("folder", type=Path, metavar="DIR")
-    make.add_argument("--seed", type=int, default=1)
+    make.add_argument("--seed", type=_seed, default=1)
     make.add_argument("--size", choices=("small", "full"), default="small")
     make.add_argument("--only", metavar="CLASS", help="files of this class only, and a manifest of them")
     make.add_argument(
@@ -48,6 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
+def _seed(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
 def _make(asked: argparse.Namespace) -> int:
     made_with = speech.check_tools()
     speakers: tuple[recorded.Speaker, ...] = ()
@@ -64,6 +70,11 @@ def _make(asked: argparse.Namespace) -> int:
         for job in plan.jobs(asked.size, asked.only, recorded=True)
         if asked.split in (None, job.split) and (not job.recorded or job.split in splits)
     ]
+    if not todo:
+        what = " ".join(
+            word for word in (asked.only and f"class {asked.only}", asked.split and f"part {asked.split}") if word
+        )
+        raise ValueError(f"there is no file of {what}; the part real needs --recorded or --voices")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("files", total=len(todo))

@@ -126,7 +126,11 @@ class Speaker:
         return tuple(name for name in MAILBOX_WORDS if name in self._lengths_s)
 
     def utterance(self, name: str) -> Samples:
-        return trim(read_wav(self.folder / f"{name}.wav").samples.astype(np.float64))
+        path = self.folder / f"{name}.wav"
+        try:
+            return trim(read_wav(path).samples.astype(np.float64))
+        except ValueError as error:  # nothing sounds in it
+            raise ValueError(f"{path}: {error}") from error
 
     def words(self, rng: np.random.Generator) -> tuple[list[Samples], str]:
         """What a person says first: one to three short utterances with pauses between them; and their names."""
