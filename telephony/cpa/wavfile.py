@@ -158,11 +158,22 @@ def _chunks(octets: bytes) -> tuple[_Layout, bytes, list[str]]:
 
 def _data(layout: _Layout, octets: bytes, at: int, size: int) -> tuple[_Layout, bytes, list[str]]:
     rest = octets[at + 8 :]
+    if size == 0 and _are_chunks(rest):
+        return layout, b"", []
     if size in STREAMED_SIZES:  # 0 too: written to a pipe, or the writer died before it came back to the header
         return layout, rest, ["its header gives no length; all that follows was taken"] if rest else []
     if len(rest) < size:
         return layout, rest, [f"it is cut off: {len(rest)} of {size} bytes of samples are there"]
     return layout, rest[:size], []
+
+
+def _are_chunks(rest: bytes) -> bool:
+    """Whether this is one or more whole chunks (a list of names behind no samples, for one) and nothing else."""
+    at = 0
+    while at + 8 <= len(rest) and rest[at : at + 4].isascii() and rest[at : at + 4].decode().isprintable():
+        size = int.from_bytes(rest[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    return 0 < len(rest) <= at <= len(rest) + 1
 
 
 def _layout(body: bytes) -> _Layout:

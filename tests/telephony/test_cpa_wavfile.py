@@ -2,6 +2,7 @@
 
 import struct
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,14 @@ def test_given_a_file_cut_off_or_written_to_a_pipe_when_read_then_what_is_there(
     assert cut.notes == ("it is cut off: 2001 of 8000 bytes of samples are there",)
     for size in (0, 0xFFFFFFFF):
         assert len(decode_wav(riff(1, 16, body, size=size)).samples) == len(WAVE)
+
+
+def test_given_no_samples_and_chunks_behind_when_read_then_they_are_no_samples():
+    named = b"LIST" + struct.pack("<I", 5) + b"INFO\0\0"
+    with pytest.raises(WavError, match="no samples"):
+        decode_wav(riff(1, 16, b"") + named + named)
+    with pytest.raises(WavError, match="longer than 128 MiB"):
+        read_wav(Path("/dev/zero"))
 
 
 def test_given_other_chunks_of_odd_size_when_read_then_skipped():
