@@ -1,8 +1,8 @@
 """What sounds before the answer beside the tones of the network: music in place of the ringback, or somebody speaking.
 
-Every frame's spectrum is compared with that of 100 ms before. Notes stand still for longer than that, and music goes on
-without a pause; the voice glides from sound to sound, its level jumps, and it takes breath. Steady noise does neither:
-its level does not move, and its spectra resemble each other less than those of notes.
+Every frame's spectrum is compared with that of 100 ms before. Notes stand still for longer than that, be it between
+the beats of a drum, and music goes on without a pause; the voice glides from sound to sound, its level jumps, and it
+takes breath. Noise does neither: its spectra are never as alike as those of a held note, and its level does not move.
 
 State is arrays over channels; only channels in early media are followed.
 """
@@ -26,14 +26,12 @@ LOWEST_DBFS: Final = -46.0
 QUIET_DB: Final = 18.0  # below the loud frames: a pause
 SOUND_DB: Final = 15.0
 CLIP_DB: Final = 30.0
-STEADY_DB: Final = 1.2
-"""Spread of the level of noise while there is any; music that is so steady is as like itself as `HELD_LIKENESS`."""
-
-HELD_LIKENESS: Final = 0.86
-LEAST_LIKENESS: Final = 0.815
-"""Below it is noise, whose spectra are alike to pi/4 whatever its colour, or something between speech and music."""
-
-MOST_LIKENESS: Final = 0.9  # of speech: what pauses but stands so still is tones
+STEADY_DB: Final = 1.2  # spread of the level of noise while there is any; words vary by 4 dB
+HELD_COSINE: Final = 0.9
+LEAST_HELD: Final = 0.1  # of music's frames: held notes; noise has none, whatever its colour, and speech few
+MOST_PAUSES: Final = 0.6  # of music: a chime alone is none
+MOST_LIKENESS: Final = 0.72
+"""Of speech. Spectra of noise are alike to pi/4, whatever its colour; what pauses but stands still is tones."""
 
 LEAST_SOUND_FRAMES: Final = 35
 OVER_DB: Final = 12.0
@@ -42,10 +40,15 @@ RECENT_FRAMES: Final = 25
 TONE_FRAMES: Final = 6  # before a tone shows itself
 FRAME_S: Final = 0.02
 
-LIKENESS: Final = (0.84, 12.0)  # (neutral value, weight) of each feature in the score; music above 0, speech below
-PAUSES: Final = (0.20, -6.0)
-JUMPS_DB: Final = (1.9, -1.0)
-SURE: Final = ((90, 1.5), (150, 0.8), (220, 0.0))
+LIKENESS: Final = (0.65, 4.5)  # (neutral value, weight) of each feature in the score; music above 0, speech below
+PAUSES: Final = (0.15, -4.8)
+JUMPS_DB: Final = (1.9, -0.5)
+HELD: Final = (0.165, 15.0)
+MOST_HELD: Final = 0.4  # more says no more
+"""Logistic regression on voices, recorded and synthetic, over poor lines, and on synthetic music of many kinds: held
+chords, melodies, plucked strings, drums."""
+
+SURE: Final = ((90, 2.8), (150, 1.5), (220, 0.6))
 """(frames since the sound began, score needed either way)."""
 
 Floats = npt.NDArray[np.float32]
@@ -57,12 +60,14 @@ class Sound:
     """
     What was heard in the last seconds. ``score`` is above 0 for music, below for speech.
 
-    ``likeness`` is the mean of the cosines between spectra 100 ms apart, ``pauses_ratio`` the share of quiet frames,
-    ``jumps_db`` the mean change of level from frame to frame; ``goes_on``: there was sound within the last half second.
+    ``likeness`` is the mean of the cosines between spectra 100 ms apart, ``held_ratio`` the share of those near 1,
+    ``pauses_ratio`` that of quiet frames, ``jumps_db`` the mean change of level from frame to frame; ``goes_on``: there
+    was sound within the last half second.
     """
 
     score: float
     likeness: float
+    held_ratio: float
     pauses_ratio: float
     jumps_db: float
     heard_s: float
@@ -129,19 +134,22 @@ class SoundTracker:
             return None
         clipped = np.maximum(level, loud_dbfs - CLIP_DB)
         alike = float(likeness[sounding].mean())
-        if int(sounding.sum()) < LEAST_SOUND_FRAMES or (
-            float(clipped[sounding].std()) < STEADY_DB and alike < HELD_LIKENESS
-        ):
+        if int(sounding.sum()) < LEAST_SOUND_FRAMES:
             return None
+        held = float((likeness[sounding] > HELD_COSINE).mean())
         pauses = float((level < loud_dbfs - QUIET_DB).mean())
         jumps = float(np.abs(np.diff(clipped)).mean())
         score = sum(
             weight * (value - neutral)
-            for (neutral, weight), value in zip((LIKENESS, PAUSES, JUMPS_DB), (alike, pauses, jumps), strict=True)
+            for (neutral, weight), value in zip(
+                (LIKENESS, PAUSES, JUMPS_DB, HELD), (alike, pauses, jumps, min(held, MOST_HELD)), strict=True
+            )
         )
-        if alike < LEAST_LIKENESS if score > 0.0 else alike > MOST_LIKENESS:
+        spoken = alike <= MOST_LIKENESS and float(level[sounding].std()) >= STEADY_DB
+        played = held >= LEAST_HELD and pauses <= MOST_PAUSES
+        if not (played if score > 0.0 else spoken):
             return None
         needed = next((sure for frames, sure in reversed(SURE) if count >= frames), SURE[0][1])
         if abs(score) < needed:
             return None
-        return Sound(score, alike, pauses, jumps, count * FRAME_S, bool(sounding[-RECENT_FRAMES:].any()))
+        return Sound(score, alike, held, pauses, jumps, count * FRAME_S, bool(sounding[-RECENT_FRAMES:].any()))

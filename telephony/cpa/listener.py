@@ -182,6 +182,7 @@ class Listener:
         evidence = {
             "score": sound.score,
             "likeness": sound.likeness,
+            "held_ratio": sound.held_ratio,
             "pauses_ratio": sound.pauses_ratio,
             "jumps_db": sound.jumps_db,
             "heard_s": sound.heard_s,
