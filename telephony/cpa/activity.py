@@ -39,6 +39,11 @@ WEAK_FRAMES: Final = 20
 longer without is somebody else in the room: the spurt ended at its last strong frame, and from then on only strong
 frames count."""
 
+CALM_FRAMES: Final = 15
+CALM_BELOW_PEAK_DB: Final = 30.0
+CALM_ABOVE_FLOOR_DB: Final = 6.0
+"""Others in the room would not have been so quiet for 300 ms: then it was the speaker's own voice that fell."""
+
 STRONG_TAIL_FRAMES: Final = 4  # from the last strong frame of a word to its end
 LOUDER_DB: Final = 10.0
 """Who speaks so much louder than all before is the one who holds the telephone: what was before is forgotten."""
@@ -107,6 +112,7 @@ class SpeechTracker:
         self._tail = np.zeros(n, dtype=np.int32)
         self._weak = np.zeros(n, dtype=np.int32)  # frames since the last strong one
         self._behind = np.zeros(n, dtype=np.bool_)  # others talk in the background
+        self._calm = np.zeros(n, dtype=np.int32)  # frames in a row in which nobody does
         self._usual = np.full(n, QUIET_DBFS, dtype=np.float32)  # loudness of all speech so far
         self._talked = np.zeros(n, dtype=np.int32)  # frames of it
         self._louder = np.zeros(n, dtype=np.int32)
@@ -118,6 +124,7 @@ class SpeechTracker:
         self.peak_dbfs[channel] = START_PEAK_DBFS
         self._previous[channel] = QUIET_DBFS
         self._behind[channel] = False
+        self._calm[channel] = 0
         self._talked[channel] = 0
         self.silence(channel)
 
@@ -164,6 +171,10 @@ class SpeechTracker:
         talking, behind = self._talking[rows], self._behind[rows]
         known_floor = np.nan_to_num(floor, nan=QUIET_DBFS)
         threshold = np.maximum(np.maximum(known_floor + ABOVE_FLOOR_DB, peak - BELOW_PEAK_DB), LOWEST_SPEECH_DBFS)
+        deep = (level < known_floor + CALM_ABOVE_FLOOR_DB) & (level < peak - CALM_BELOW_PEAK_DB) & ~in_tone
+        calm = np.where(deep, self._calm[rows] + 1, 0)
+        self._calm[rows] = calm
+        behind = behind & (calm < CALM_FRAMES)
         strong = (level > np.maximum(threshold, peak - STRONG_BELOW_PEAK_DB)) & ~in_tone
         active = np.where(behind, strong, level > threshold - HYSTERESIS_DB * talking) & ~in_tone
         weak = np.where(strong, 0, self._weak[rows] + 1)
