@@ -1,9 +1,9 @@
-"""Ports for sites that come and go: the demo, the benchmark and the tests, several of them at a time on one machine.
+"""Ports for sites that come and go, several of them at a time on one machine: demos and tests.
 
 A media server that comes back opens the ports that its conversations had. A stranger on one of them costs a
-conversation, and the system hands a port that it has "found free" to the next who asks. So nothing here is found by
-asking the system: a site leases a stretch of ports for as long as it lives. The stretches lie below the ports that
-Linux gives to clients (32768 and up), and leave out the product's default, which belongs to the machine's real site.
+conversation, and the system hands a port that it has "found free" to the next who asks (`client_ports`). So nothing
+here is found by asking the system: a site leases a stretch of ports for as long as it lives. The stretches lie below
+the ports that Linux gives to clients, and leave out the product's default, which belongs to the machine's real site.
 
 The lease is a Unix socket in the abstract namespace (unix(7)), which is that of the network as well: no file is left
 behind, and whoever dies has given back.
@@ -13,11 +13,25 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 BLOCK_PORTS: Final = 500
 AREAS: Final = (range(10000, 20000, BLOCK_PORTS), range(24000, 32000, BLOCK_PORTS))
 """First ports of the blocks; 20000 to 23998 is the default of `rtp_port_first` and `rtp_port_last`."""
+
+CLIENT_PORTS_FILE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+CLIENT_PORTS: Final = range(32768, 61000)
+"""Of a Linux that nobody has changed (ip(7))."""
+
+
+def client_ports() -> range:
+    """Ports that the system gives to sockets which ask for none: any of them may be a stranger's at any time."""
+    try:
+        first, last = CLIENT_PORTS_FILE.read_text(encoding="ascii").split()
+        return range(int(first), int(last) + 1)
+    except (OSError, ValueError):
+        return CLIENT_PORTS
 
 
 class PortsExhausted(Exception):

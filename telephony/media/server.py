@@ -28,6 +28,7 @@ from telephony.media.log_stream import LogStream
 from telephony.media.plane import TICK_S, MediaPlane
 from telephony.media.prompts import PromptLibrary
 from telephony.media.sources import Learn
+from telephony.ports import client_ports
 from telephony.procs import LockFile, is_listening, listen_unix
 
 log = structlog.get_logger(__name__)
@@ -304,6 +305,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if not _allow_descriptors(2 * plane.capacity + 64):
         log.warning("media.descriptors_short", channels=plane.capacity, fix="raise LimitNOFILE or ulimit -n")
+    theirs, (first, last) = client_ports(), options.rtp_ports  # the last one is that of a pair
+    if first < theirs.stop and last + 1 >= theirs.start:
+        # A server that comes back needs the very ports of its conversations.
+        log.warning(
+            "media.ports_of_clients",
+            rtp_ports=f"{first}-{last + 1}",
+            system=f"{theirs[0]}-{theirs[-1]}",
+            fix="RTP ports outside net.ipv4.ip_local_port_range, or in net.ipv4.ip_local_reserved_ports",
+        )
     try:
         listener = listen_unix(path)
     except (OSError, ValueError) as error:

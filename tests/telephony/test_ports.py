@@ -1,3 +1,4 @@
+import itertools
 import os
 import subprocess
 import sys
@@ -5,11 +6,10 @@ import sys
 import pytest
 
 from telephony import ports
-from telephony.ports import BLOCK_PORTS, PortsExhausted, leased
+from telephony.ports import BLOCK_PORTS, PortsExhausted, client_ports, leased
+from tests.ports import free_ports
 
 DEFAULT = range(20000, 23999)
-CLIENTS_FROM = 32768
-"""net.ipv4.ip_local_port_range of Linux."""
 HOLDER = """
 import sys
 from telephony import ports
@@ -33,7 +33,7 @@ def test_given_the_areas_when_compared_then_neither_clients_nor_the_real_site_ha
     offered = {port for area in ports.AREAS for first in area for port in range(first, first + BLOCK_PORTS)}
 
     assert not offered & set(DEFAULT)
-    assert 1024 <= min(offered) < max(offered) < CLIENTS_FROM
+    assert 1024 <= min(offered) < max(offered) < ports.CLIENT_PORTS[0]
 
 
 def test_given_leases_when_more_are_taken_then_they_are_as_long_as_asked_and_none_overlap(first):
@@ -67,6 +67,37 @@ def test_given_a_holder_when_it_is_killed_then_its_ports_can_be_had_again(first)
         holder.wait()
     with leased(1) as ours:
         assert ours[0] == first
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("32768\t60999\n", range(32768, 61000)),
+        ("1024 65535", range(1024, 65536)),
+        ("nonsense", ports.CLIENT_PORTS),
+        (None, ports.CLIENT_PORTS),
+    ],
+)
+def test_given_what_the_system_says_when_asked_then_the_ports_of_clients(tmp_path, monkeypatch, text, expected):
+    monkeypatch.setattr(ports, "CLIENT_PORTS_FILE", tmp_path / "range")
+    if text is not None:
+        (tmp_path / "range").write_text(text)
+
+    assert client_ports() == expected
+
+
+@pytest.mark.parametrize("among_clients", [False, True])
+def test_given_rtp_ports_among_those_of_clients_when_the_server_starts_then_it_warns(tmp_path, among_clients):
+    first, last = client_ports()[10] & ~1, (client_ports()[10] & ~1) + 3
+    chosen = f"{first}-{last}" if among_clients else "{}-{}".format(*free_ports(4))
+    command = [sys.executable, "-m", "telephony.media.server", "--run-dir", str(tmp_path), "--rtp-ports", chosen]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        said = list(itertools.takewhile(lambda line: "media.started" not in line, server.stderr))
+        server.terminate()
+        server.communicate()
+
+    warnings = [line for line in said if "media.ports_of_clients" in line]
+    assert [chosen in line for line in warnings] == [True] * among_clients
 
 
 @pytest.mark.parametrize("count", [-1, 0])
