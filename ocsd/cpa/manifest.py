@@ -74,18 +74,20 @@ def parse_manifest(lines: Iterable[str], folder: Path) -> list[Entry]:
     """The recordings of a manifest's lines. Raises ConfigError, which names every faulty line."""
     entries: list[Entry] = []
     problems: list[str] = []
-    lines_of: dict[str, int] = {}
+    lines_of: dict[tuple[str, str, str], int] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             entry = _entry(line, folder)
-            if entry.file in lines_of:
-                raise ValueError(f"{entry.file} is in line {lines_of[entry.file]} too")
+            # As another phase or with another country's tones it is another question to the analysis.
+            asked = entry.file, entry.phase, entry.tone_plan
+            if asked in lines_of:
+                raise ValueError(f"{entry.file} is in line {lines_of[asked]} too")
         except ValueError as error:
             problems.append(f"{MANIFEST}, line {number}: {error}")
             continue
-        lines_of[entry.file] = number
+        lines_of[asked] = number
         entries.append(entry)
     if not entries and not problems:
         problems.append(f"{MANIFEST} is empty")

@@ -102,11 +102,13 @@ def judged(call: Call, heard: Heard) -> Analysed:
     answered = call.answered_s is not None
     final = final_verdict(heard.verdicts)
     standing = final or (None if answered else informed(heard.verdicts))
-    only_rang = standing is not None and standing.kind is VerdictKind.TIMEGUARD and _only_rang(heard.verdicts)
+    only_rang = (standing is None or standing.kind is VerdictKind.TIMEGUARD) and _only_rang(heard.verdicts)
+    if only_rang:
+        standing = informed(heard.verdicts)
     if standing is None:
         result, call_result = "unknown", CallResult.UNKNOWN
     else:
-        result = "ringback" if only_rang else result_of(standing)
+        result = result_of(standing)
         call_result = result_of_verdict(standing.kind) or RESULT_OF_INFORMATION.get(standing.kind, CallResult.NO_ANSWER)
     decided_s = standing.at_s if standing is not None else heard.length_s + heard.appended_s
     first = next((verdict for verdict in heard.verdicts if verdict.kind not in INFORMATION), None)

@@ -196,6 +196,12 @@ def test_given_a_faulty_line_when_parsed_then_its_number_and_the_fault(text, why
     assert second == "manifest.jsonl, line 3: first.wav is in line 1 too"
 
 
+def test_given_a_recording_asked_about_in_two_phases_when_parsed_then_both_are_entries():
+    both = parse_manifest([line(), line(phase="pre"), line(country="DE")], FOLDER)
+
+    assert [(one.phase, one.tone_plan) for one in both] == [("post", "US"), ("pre", "US"), ("post", "DE")]
+
+
 def test_given_a_manifest_of_another_system_when_read_then_marks_line_ends_and_odd_characters_are_no_fault(tmp_path):
     text = f'{line()[:-1]}, "said": "a\u2028b\u0085c"}}\r\n\r\n{line(file="b.wav")}'
     (tmp_path / "manifest.jsonl").write_bytes(b"\xef\xbb\xbf" + text.encode())
