@@ -124,7 +124,7 @@ def test_given_early_media_when_it_is_judged_then_what_says_most_counts():
     assert analysed(rings, music, speech, answered_s=None).result == "announcement"
     assert analysed(rings, music, speech, sit, answered_s=None).result == "sit_vc"
     assert analysed(answered_s=None).result == "unknown"
-    assert analysed(rings).result == "unknown"  # answered: ringing says nothing
+    assert analysed(rings).result == "ringback"  # nobody knows when, and whether, such a recording was answered
 
 
 def test_given_a_decision_after_the_end_when_told_then_a_note_says_so():
