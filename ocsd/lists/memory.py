@@ -15,6 +15,7 @@ from ocsd.lists import memory_claims, memory_results
 from ocsd.lists.memory_database import MemoryDatabase
 from ocsd.lists.store import DEFAULT_PORTIONS, NOTHING, ListCounts
 from ocsd.lists.tables import table_of
+from ocsd.lists.verified import is_given_machine
 from ocsd.model.enums import RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import (
@@ -192,6 +193,16 @@ class MemoryListStore:
             and claim.lease_until > self.database.now()
         }
         return self.database.journal.abandonment(campaign_dbid, since, len(others))
+
+    async def machines_given(self, campaign_group_dbid: int, since: datetime) -> list[datetime]:
+        await self._reach()
+        ended = (
+            attempt.finished
+            for attempt in self.database.attempts.values()
+            if attempt.finished is not None and attempt.open.campaign_group_dbid == campaign_group_dbid
+        )
+        at = (one.times.cpd_completed_at or one.times.dialing_at for one in ended if is_given_machine(one))
+        return sorted(each for each in at if each is not None and each >= since)
 
     async def next_attempt_ids(self, count: int) -> list[int]:
         await self._reach()

@@ -20,7 +20,18 @@ import trio
 from psycopg import sql
 
 from ocsd.config.objects import CallingList, Configuration
-from ocsd.lists import abandonment, caps, claiming, counting, journal, reader, recordings, releasing, withdrawing
+from ocsd.lists import (
+    abandonment,
+    caps,
+    claiming,
+    counting,
+    journal,
+    reader,
+    recordings,
+    releasing,
+    verified,
+    withdrawing,
+)
 from ocsd.lists.adding import Answer, until_taken, write_records
 from ocsd.lists.batcher import Batcher
 from ocsd.lists.caps import Caps
@@ -316,6 +327,10 @@ class PostgresListStore:
             group_dbids=tuple(group_dbids),
             owner=self.owner,
         )
+        return await self.database.transaction(query, read_only=True)
+
+    async def machines_given(self, campaign_group_dbid: int, since: datetime) -> list[datetime]:
+        query = partial(verified.machines_given, campaign_group_dbid=campaign_group_dbid, since=since)
         return await self.database.transaction(query, read_only=True)
 
     async def next_attempt_ids(self, count: int) -> list[int]:

@@ -218,6 +218,10 @@ class ListStore(Protocol):
         """
         ...
 
+    async def machines_given(self, campaign_group_dbid: int, since: datetime) -> list[datetime]:
+        """When answering machines went to the group's agents as test calls, since then, of calls that have ended."""
+        ...
+
     async def next_attempt_ids(self, count: int) -> list[int]:
         """Reserve ids (blocks from a sequence; cheap)."""
         ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from ocsd.sessions.session import Session
 from ocsd.sessions.shared import Sharing
 from ocsd.sessions.streams import StreamTally
 from ocsd.sessions.trunks import TrunkBoard
+from ocsd.sessions.verification import HOUR_S
 from ocsd.validation import Validator
 from telephony.api import Media, Telephony
 
@@ -208,8 +210,19 @@ class Campaigns:
         )
         self.sessions[group.dbid] = session
         self._streams[group.dbid] = StreamTally()
+        session.verification.recall(await self._machines_given(group.dbid), self.clock.now_s())
         await self._nursery.start(self._run_session, session)
         return session
+
+    async def _machines_given(self, dbid: int) -> list[float] | None:
+        """When the group gave machines to agents within the last hour, monotonic seconds; None: nobody can tell."""
+        now, now_s = self.clock.utc(), self.clock.now_s()
+        try:
+            given = await self.store.machines_given(dbid, now - timedelta(seconds=HOUR_S))
+        except StoreUnavailable as error:
+            log.warning("group.test_calls_unread", dbid=dbid, error=str(error))
+            return None
+        return [now_s - (now - at).total_seconds() for at in given]
 
     async def _run_session(
         self, session: Session, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

@@ -315,6 +315,8 @@ class Session:
             self.roster.adopt(machine.agent_id, task.context.attempt_id, machine.marks["agent_answered"])
         if machine.state is AttemptState.WRAP_UP:
             self.leave_trunk(task.context.attempt_id)
+        if machine.state in OUTLIVES_DAEMON:
+            self.verification.adopt(task.context, machine.verdict, self.clock.now_s())
         self.launch(task)
 
     def context_of(self, attempt: OpenAttempt, record_chain: Chain) -> AttemptContext:

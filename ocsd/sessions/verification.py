@@ -11,6 +11,7 @@ calls it stands for.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +19,7 @@ from ocsd.model.enums import CallAction, CallResult
 from ocsd.sessions.attempt_context import AttemptContext
 from ocsd.sessions.attempt_events import CallPlan
 from ocsd.sessions.roster import Roster
+from telephony.contract import VerdictKind
 
 HOUR_S: Final = 3600.0
 
@@ -25,7 +27,7 @@ HOUR_S: Final = 3600.0
 @dataclass(slots=True)
 class Verification:
     """
-    The test calls of one campaign group in this daemon.
+    The test calls of one campaign group. The hour's share is that of the group, across restarts and loads (`recall`).
 
     Attributes:
         given: machines given to agents.
@@ -36,6 +38,29 @@ class Verification:
     spared: int = 0
     _hour: deque[float] = field(default_factory=deque)
     _granted: dict[int, bool] = field(default_factory=dict)
+    _unknown_until_s: float = 0.0
+
+    def recall(self, given_s: Iterable[float] | None, now_s: float) -> None:
+        """
+        Count machines that were given before this load.
+
+        Args:
+            given_s: when, on the clock of ``now_s``; None: nobody can tell, so this hour's share counts as spent.
+        """
+        if given_s is None:
+            self._unknown_until_s = now_s + HOUR_S
+        else:
+            self._hour = deque(sorted(self._hour + deque(given_s)))
+
+    def adopt(self, context: AttemptContext, verdict: VerdictKind | None, now_s: float) -> None:
+        """
+        Count a call that an earlier run of the daemon had connected, if it is a machine among test calls.
+
+        The journal knows nothing of it yet; what is noted here goes there with its result.
+        """
+        if context.verified and verdict is VerdictKind.MACHINE:
+            self._hour.append(now_s)
+            context.evidence["call_action"] = {"action": CallAction.CONNECT.name, "treatment_dbid": 0}
 
     def plan(
         self,
@@ -62,7 +87,8 @@ class Verification:
     def _grant(self, per_hour: int, roster: Roster, now_s: float, group: int) -> bool:
         while self._hour and self._hour[0] <= now_s - HOUR_S:
             self._hour.popleft()
-        if len(self._hour) >= per_hour or roster.people_waiting or not roster.free(group):
+        spent = len(self._hour) >= per_hour or now_s < self._unknown_until_s
+        if spent or roster.people_waiting or not roster.free(group):
             self.spared += 1
             return False
         self._hour.append(now_s)

@@ -94,6 +94,65 @@ async def test_given_two_machines_when_one_is_allowed_an_hour_then_the_second_is
         assert [finished(w, record_id).agent_id is not None for record_id in (1, 2)].count(True) == 1
 
 
+ONE_AN_HOUR = f"{ALL_VERIFIED}, call-result-feedback-machines = 1"
+
+
+async def test_given_a_machine_that_was_given_when_the_daemon_starts_anew_then_the_hour_has_had_its_share(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [MACHINE, MACHINE], options=ONE_AN_HOUR) as w:
+        async with w.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: any(a.finished is not None for a in w.database.attempts.values()))
+            daemon.kill()
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1")
+            await daemon.until(lambda: sum(a.finished is not None for a in w.database.attempts.values()) == 2)
+
+            assert daemon.session.statistics()["verified_machines_given"] == 0
+        given = [finished(w, record_id).agent_id is not None for record_id in (1, 2)]
+        assert sorted(given) == [False, True]
+
+
+async def test_given_an_agent_who_hears_a_machine_when_the_daemon_is_killed_twice_then_it_counts_in_every_run(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [MACHINE], options=ONE_AN_HOUR) as w:
+        async with w.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+            daemon.kill()
+        async with w.daemon() as daemon:
+            await daemon.until(lambda: daemon.session.attempts)
+            assert not has_room(daemon)
+            await daemon.until(lambda: not daemon.session.attempts)
+            daemon.kill()
+        async with w.daemon() as daemon:
+            assert not has_room(daemon)
+            daemon.kill()
+        await trio.sleep(3600.0)
+        async with w.daemon() as daemon:
+            assert has_room(daemon)
+
+
+def has_room(daemon):
+    """Whether the group would give another machine to an agent now."""
+    one = daemon.session.verification
+    call = Call(4711, analysis=AnalysisPlan("positive_am_detection", None, machines_per_hour=1))
+    plan = one.plan(call, CallResult.ANSWERING_MACHINE, None, Agents(), daemon.session.clock.now_s())
+    one.ended(4711)
+    return plan is not None
+
+
+def test_given_a_journal_that_cannot_be_read_when_a_group_is_loaded_then_no_machine_is_given_for_an_hour():
+    one = Verification()
+    one.recall(None, 100.0)
+
+    assert one.plan(Call(1), CallResult.ANSWERING_MACHINE, None, Agents(), 3699.0) is None
+    one.ended(1)
+    assert one.plan(Call(1), CallResult.ANSWERING_MACHINE, None, Agents(), 3701.0) == CallPlan(CallAction.CONNECT)
+
+
 async def test_given_a_person_in_a_test_call_when_the_agent_says_nothing_then_the_result_stands_unverified(
     autojump_clock, tmp_path
 ):
@@ -423,6 +482,41 @@ async def test_given_a_test_call_when_it_is_finished_then_what_was_said_of_it_is
     assert row == {
         "verified": True, "agent_result": 40_000, "lost_waiting_for": "analysis", "speech_end_at": spoke,
     }  # fmt: skip
+
+
+CONNECTED = {"call_action": {"action": "CONNECT", "treatment_dbid": 0}}
+HEARD_AT = NOON_UTC + timedelta(seconds=9)
+
+
+@pytest.mark.parametrize(
+    ("more", "counts"),
+    [
+        ({"evidence": CONNECTED}, True),
+        ({"evidence": {"call_action": {"action": "CONNECT", "treatment_dbid": 7}}}, False),
+        ({"evidence": {"call_action": {"action": "PLAY_MESSAGE", "treatment_dbid": 0}}}, False),
+        ({"evidence": {"cpa": {}}}, False),  # taken for a person, and shown to be none afterwards
+        ({"evidence": CONNECTED, "verified": False}, False),
+        ({"evidence": CONNECTED, "cpa_verdict": "human"}, False),
+        ({"agent_id": "a1"}, True),  # settled at start-up
+        ({}, False),
+    ],
+)
+async def test_given_a_machine_when_the_journal_is_asked_then_it_counts_if_agents_got_it_as_a_test_call(
+    lists, more, counts
+):
+    lists.add(chain_id=5)
+    async with lists.store() as store:
+        (chain,) = await store.claim_chains(LIST, GROUP, 9, NOON_UTC)
+        attempt = await dialed(store, chain)
+        if "agent_id" in more:
+            await store.mark_connected(attempt.attempt_id, HEARD_AT, more["agent_id"])
+        told = {"times": AttemptTimes(cpd_completed_at=HEARD_AT), "verified": True, "cpa_verdict": "machine"} | more
+        assert await store.finish_attempt(result_of(attempt, **told))
+
+        given = await store.machines_given(GROUP, HEARD_AT)
+        assert given == ([HEARD_AT] if counts else [])
+        assert await store.machines_given(GROUP, HEARD_AT + timedelta(seconds=1)) == []
+        assert await store.machines_given(GROUP + 1, HEARD_AT) == []
 
 
 async def test_given_old_recordings_when_forgotten_then_rows_go_by_age_and_by_path(database):
