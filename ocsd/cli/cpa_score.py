@@ -66,6 +66,7 @@ def print_score(found: "Score", baseline: "Score | None", table: Table = print_t
             ("machine taken for a person", "machine_as_human"),
             ("person taken for a machine at first", "first_human_as_machine"),
             ("machine taken for a person at first", "first_machine_as_human"),
+            ("person or machine, undecided at the time guard", "undecided"),
         ):
             row: list[object] = [words, _counted(getattr(people, name))]
             if other is not None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ocsd.cpa.manifest import Entry
 from ocsd.cpa.results import LABEL_KINDS, RESULTS, Analysed
+from telephony.contract import VerdictKind
 
 Z_95: Final = 1.959964
 BEEP_WITHIN_S: Final = 0.1
@@ -83,6 +84,8 @@ class People:
         first_human_as_machine: persons who were taken for a machine at first, whatever was said later: a live call is
             hung up or given an announcement at that moment.
         first_machine_as_human: machines that an agent would have been given, even if corrected later.
+        undecided: both, of which nothing was known when the time guard ran out, or at all. The former count as persons
+            above, because that is what becomes of such a call.
     """
 
     human_as_machine: Rate
@@ -91,6 +94,7 @@ class People:
     machine_as_human: Rate
     first_human_as_machine: Rate
     first_machine_as_human: Rate
+    undecided: Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +244,7 @@ def _people(judged: Sequence[tuple[Entry, Analysed]]) -> People:
         machine_as_human=rate(machines, lambda one: one.result == HUMAN),
         first_human_as_machine=rate(humans, lambda one: one.first == MACHINE),
         first_machine_as_human=rate(machines, lambda one: one.first == HUMAN),
+        undecided=rate(humans + machines, lambda one: one.kind is VerdictKind.TIMEGUARD or one.result == "unknown"),
     )
 
 

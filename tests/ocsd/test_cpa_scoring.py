@@ -289,6 +289,7 @@ def test_given_verdicts_and_truth_when_scored_then_every_figure():
     assert counts(people.machine_as_human) == (1, 4)
     assert counts(people.first_human_as_machine) == (1, 5)
     assert counts(people.first_machine_as_human) == (2, 4)
+    assert counts(people.undecided) == (0, 9)
     told = {one.end_from: (one.delay.p50_s, one.within.count, one.within.of) for one in found.after_speech}
     assert told == {"manifest": (0.7, 1, 1), "analyser": (0.8, 1, 1)}
     assert [counts(one.early) for one in found.after_speech] == [(0, 1), (0, 1)]
@@ -312,6 +313,15 @@ def test_given_a_pause_inside_a_greeting_when_taken_for_its_end_then_the_decisio
     (after,) = found.after_speech
 
     assert (after.delay.p50_s, after.early.count, after.within.count) == (-1.0, 1, 1)
+
+
+def test_given_the_time_guard_when_it_decides_then_undecided_and_a_person_as_a_live_call_would_be():
+    guard = verdict(VerdictKind.TIMEGUARD, 8.0, 7.0)
+    found = score([(entry("human"), analysed(guard)), (entry("machine"), analysed(guard)), (entry("busy"), analysed())])
+
+    people = found.people
+    assert (people.undecided.count, people.undecided.of) == (2, 2)
+    assert (people.human_missed.count, people.machine_as_human.count) == (0, 1)
 
 
 def test_given_labels_and_results_of_other_causes_when_scored_then_they_are_special_information_tones_all_the_same():
