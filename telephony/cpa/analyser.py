@@ -80,9 +80,11 @@ class Analyser:
         """(n_channels,) mask of channels under analysis; read only."""
         return self._on
 
-    def start(self, channel: int, settings: AnalysisSettings, connected: bool) -> None:
+    def start(self, channel: int, settings: AnalysisSettings, connected: bool, answer_known: bool = True) -> None:
         """
         Begin, or go on from early media to the connected call, which keeps the tones heard so far.
+
+        ``answer_known`` False: of a recording that may begin before the answer; what rings holds the time guard.
 
         Raises ValueError for an unknown tone plan, a channel index out of range, or durations that are not positive.
         """
@@ -91,7 +93,7 @@ class Analyser:
         for name in DURATIONS:
             if getattr(settings, name) < FRAME_S * 1000:
                 raise ValueError(f"{name} must be at least 20, got {getattr(settings, name)}")
-        listener = Listener(settings, connected)
+        listener = Listener(settings, connected, answer_known)
         earlier = self._listeners[channel]
         if earlier is not None and connected and not earlier.connected and self._on[channel]:
             earlier.connect(int(self._frame[channel]), settings)

@@ -29,6 +29,8 @@ CLIP_DB: Final = 30.0
 STEADY_DB: Final = 1.2  # spread of the level of noise while there is any; words vary by 4 dB
 HELD_COSINE: Final = 0.9
 LEAST_HELD: Final = 0.1  # of music's frames: held notes; noise has none, whatever its colour, and speech few
+CHANGE_PERCENTILE: Final = 4.0
+CHANGED_COSINE: Final = 0.8  # from one note to the next, which hum lacks
 MOST_PAUSES: Final = 0.6  # of music: a chime alone is none
 MOST_LIKENESS: Final = 0.72
 """Of speech. Spectra of noise are alike to pi/4, whatever its colour; what pauses but stands still is tones."""
@@ -145,8 +147,10 @@ class SoundTracker:
                 (LIKENESS, PAUSES, JUMPS_DB, HELD), (alike, pauses, jumps, min(held, MOST_HELD)), strict=True
             )
         )
-        spoken = alike <= MOST_LIKENESS and float(level[sounding].std()) >= STEADY_DB
-        played = held >= LEAST_HELD and pauses <= MOST_PAUSES
+        steady = float(level[sounding].std()) < STEADY_DB
+        changes = not steady or float(np.percentile(likeness[sounding], CHANGE_PERCENTILE)) < CHANGED_COSINE
+        spoken = alike <= MOST_LIKENESS and not steady
+        played = held >= LEAST_HELD and pauses <= MOST_PAUSES and changes
         if not (played if score > 0.0 else spoken):
             return None
         needed = next((sure for frames, sure in reversed(SURE) if count >= frames), SURE[0][1])

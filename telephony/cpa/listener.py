@@ -20,11 +20,13 @@ Three judges are asked: `progress` for network and device tones, `beep` for the 
 The listener holds the standing verdict, decides what may still be said, and schedules itself.
 """
 
+from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from telephony.contract import AnalysisSettings, VerdictKind
 from telephony.cpa.activity import QUIET_DBFS, Spurt
-from telephony.cpa.beep import BeepJudge
+from telephony.cpa.beep import SOFT_DB, BeepJudge
 from telephony.cpa.bursts import FRAME_S, Burst
 from telephony.cpa.earlymedia import Sound
 from telephony.cpa.finding import FINAL_TONES, INFORMATION, NEVER, REVISABLE, Finding, Judgement
@@ -47,6 +49,18 @@ LONGEST_AFTER_BEEP_FRAMES: Final = 1000
 AFTER_TALK_FRAMES: Final = 1000
 """20 s after an agent was found to talk with a machine: most of their greetings are over by then."""
 
+MESSAGE_FRAMES: Final = 250
+MESSAGE_TALK_FRAMES: Final = 100
+MESSAGE_PROBABILITY: Final = 0.7
+SURE_MESSAGE_PROBABILITY: Final = 0.9
+"""
+With an agent on the line a tone ends a message only where it follows one: 2 s of talk within 5 s, rather a recording's,
+or surely so. Who says "one moment" and puts the agent through, or on hold, talks less and like a person; what sounds
+then is a ringback, or the tone of a line on hold.
+"""
+
+MOST_SPURTS: Final = 32
+
 BETWEEN_BEEPS_FRAMES: Final = 20
 """0.4 s of speech between two recording tones: less, and they are one if their pitch is the same."""
 
@@ -57,6 +71,9 @@ SOUND_FRAMES: Final = 9
 """So long a sound in early media is none of the tones, which show themselves within 100 ms."""
 
 LIKELIER: Final = 0.5
+BETWEEN_NOTES_FRAMES: Final = 20
+"""0.4 s after a tone it is silent: until then another note of a music may come, and music is no silence."""
+
 SUNG_SPREAD_HZ: Final = 4.0
 SUNG_SHARE: Final = 0.85
 """A burst that wanders so far and has so little of its energy in one line came from a throat."""
@@ -67,10 +84,12 @@ class Listener:
     Hears one call. Feed it bursts and spurts as they begin and end, and call `evaluate` at `due_frame` or later.
 
     ``done`` is True when nothing more can come: final tones, SILENCE, or the beep of a machine and then only silence.
+    ``answer_known`` False: nobody knows when the call was answered, so the time guard runs from the end of the ringing.
     Raises ValueError for an unknown tone plan.
     """
 
-    def __init__(self, settings: AnalysisSettings, connected: bool) -> None:
+    def __init__(self, settings: AnalysisSettings, connected: bool, answer_known: bool = True) -> None:
+        self._answer_known = answer_known
         self._settings = settings
         self.tones = ToneJudge(settings)
         self.beep = BeepJudge()
@@ -81,6 +100,7 @@ class Listener:
         self.due_frame = NEVER
         self._origin = 0
         self._voice_dbfs = QUIET_DBFS
+        self._note_frame = -BETWEEN_NOTES_FRAMES  # end of the latest tone that is not far below the voice
         self._tone_heard = False
         self._sound_heard = False  # in early media, beside tones
         self._sound_start = NEVER
@@ -93,6 +113,7 @@ class Listener:
         self._talked_frame = NEVER  # when somebody was last heard after it
         self._talked_frames = 0
         self._until = NEVER  # an agent talks with them: the analysis ends then
+        self._spurts: deque[Spurt] = deque(maxlen=MOST_SPURTS)
         if connected:
             self.connect(0, settings)
         else:
@@ -108,8 +129,16 @@ class Listener:
         self.connected = True
         self._origin = frame
         self._tone_heard = False  # the ringback before does not make a silent line less silent
-        self._guard = frame + max(1, self._settings.timeguard_ms // 20)
+        self._start_guard(frame)
         self._schedule(frame)
+
+    def _start_guard(self, frame: int) -> None:
+        self._guard = frame + max(1, self._settings.timeguard_ms // 20)
+
+    def _rings(self, now: int) -> None:
+        """It rings, or has rung until now."""
+        if self.tones.rang and self.connected and not (self._answer_known or self.greeting.spoke):
+            self._start_guard(now)
 
     def bridged(self, frame: int) -> bool:
         """An agent talks with them from this frame on. True: it listens on; False: there is nothing left to say."""
@@ -137,6 +166,7 @@ class Listener:
             self._sound_start = NEVER
             return []
         self._talking = False
+        self._spurts.append(spurt)
         if self._beeped_frame != NEVER:
             self._talked_frame = now
             self._talked_frames += spurt.end - spurt.start
@@ -193,12 +223,16 @@ class Listener:
         """A burst has lasted long enough to be one."""
         self._tone_heard = True
         found = self._tone_found(self.tones.burst_began(burst, self.greeting.spoke))
+        if self.tones.is_like_network(burst):
+            self._rings(now)
         return found + self.evaluate(now)
 
     def burst_ended(self, burst: Burst, now: int, voice_dbfs: float = QUIET_DBFS) -> list[Finding]:
         """An announced burst ended; ``voice_dbfs`` is the peak of who spoke."""
         burst = self.tones.whole(burst)
         found = self._tone_found(self.tones.burst_ended(burst, now))
+        if self.tones.is_like_network(burst):
+            self._rings(now)
         # What sounded already at the answer is the end of the network's ringback.
         tail_of_early_media = burst.start <= self._origin + 1
         if self.connected and self._settings.detect_machine and not self.done and not tail_of_early_media:
@@ -208,7 +242,10 @@ class Listener:
                 self.tones.is_like_network(burst) and not (burst.is_one_line and self.greeting.spoke)
             )
             self.beep.consider(burst, now, network, self.greeting.spoke, self._voice_dbfs, person)
-            if not self.beep.pending and _is_sung(burst):
+            sung = _is_sung(burst) and not network
+            if not sung and burst.level_dbfs > self._voice_dbfs - SOFT_DB:
+                self._note_frame = now
+            if not self.beep.pending and sung:
                 self.greeting.speech_began(burst.start)
                 self.greeting.speech_ended(Spurt(burst.start, burst.end, burst.end))
         return found + self.evaluate(now)
@@ -289,6 +326,8 @@ class Listener:
             row = None  # the ringback, which stopped
         if self._talking:
             row = None  # a note
+        if row is not None and self._until != NEVER and self.verdict in REVISABLE and not self._ends_message(row):
+            row = None
         if row is not None and self._beeped_frame != NEVER and self._talked_frames < BETWEEN_BEEPS_FRAMES:
             same = abs(row[0].hz - self._beeped_hz) <= SAME_TONE_RATIO * self._beeped_hz
             row = None if same else row  # another tone than that before: that was a chime
@@ -315,6 +354,17 @@ class Listener:
         self._schedule(now)
         return found
 
+    def _ends_message(self, row: Sequence[Burst]) -> bool:
+        """Whether a tone that an agent hears stands at the end of a recording's message."""
+        if any(self.tones.is_plan_tone(burst) for burst in row):
+            return False
+        likely = self.greeting.machine_probability or 0.0
+        if likely >= SURE_MESSAGE_PROBABILITY:
+            return True
+        end = row[0].start
+        talked = sum(max(0, min(one.end, end) - max(one.start, end - MESSAGE_FRAMES)) for one in self._spurts)
+        return likely >= MESSAGE_PROBABILITY and talked >= MESSAGE_TALK_FRAMES
+
     def _judge_nothing(self, now: int) -> list[Finding]:
         """Early media without a sound: the network does not ring, or says nothing of it."""
         if now >= self._sound_start + SOUND_FRAMES:
@@ -330,7 +380,7 @@ class Listener:
         return round(max(NO_RINGBACK_S, self.tones.plan.longest_pause_s + NO_RINGBACK_MARGIN_S) / FRAME_S)
 
     def _judge_speech(self, now: int) -> list[Finding]:
-        tone = self.tones.sounding is not None or self.beep.pending
+        tone = self.tones.sounding is not None or self.beep.pending or now < self._note_frame + BETWEEN_NOTES_FRAMES
         judgement = self.greeting.judge(now, self.verdict, tone)
         if judgement is not None:
             self._talks_to_agent(now)
@@ -371,6 +421,8 @@ class Listener:
             due = min(due, self._sound_start + SOUND_FRAMES)
         if self.connected:
             due = min(due, self.greeting.due_frame(self.verdict, now))
+            if now < self._note_frame + BETWEEN_NOTES_FRAMES:
+                due = min(due, self._note_frame + BETWEEN_NOTES_FRAMES)
             if self.verdict is None:
                 due = min(due, self._guard)
                 if self._is_silent():

@@ -94,7 +94,10 @@ class _Track:
             return round(SETTLED_TAIL_S / FRAME_S)
         if self.call.answered_s is not None:  # the analyser's own time guard ends it
             settings = self.call.settings
-            longest_s = self.call.answered_s + (settings.timeguard_ms + settings.initial_silence_ms) / 1000 + 1.0
+            # What rings holds the guard, for nobody knows when such a recording was answered: it may just have been.
+            rang = any(verdict.kind is VerdictKind.RINGBACK for verdict in self.verdicts)
+            from_s = self.frames * FRAME_S if rang else self.call.answered_s
+            longest_s = from_s + (settings.timeguard_ms + settings.initial_silence_ms) / 1000 + 1.0
             return max(round(SETTLED_TAIL_S / FRAME_S), round(longest_s / FRAME_S) - self.frames)
         heard = self.verdicts or self.loudest_dbfs > SOUND_DBFS
         return round((EARLY_TAIL_S if heard else SILENT_TAIL_S) / FRAME_S)
@@ -115,7 +118,7 @@ def analyse_calls(calls: Sequence[Call], progress: Callable[[float], object] = l
     analyser = Analyser(len(calls))
     answers: dict[int, list[int]] = {}
     for channel, call in enumerate(calls):
-        analyser.start(channel, call.settings, connected=call.answered_s == 0.0)
+        analyser.start(channel, call.settings, connected=call.answered_s == 0.0, answer_known=False)
         if call.answered_s:
             answers.setdefault(round(call.answered_s / FRAME_S), []).append(channel)
     noise = np.random.default_rng(NOISE_SEED)
