@@ -83,7 +83,7 @@ CPA_AFTER_CONNECT: Final = Option(
     choices=("no", "report", "beep", "release"), ours=True,
 )  # fmt: skip
 CPA_AFTER_CONNECT_TIME: Final = Option(
-    "cpa-after-connect-time", 8, ACGT, TakesEffect.NEXT_ATTEMPT,
+    "cpa-after-connect-time", 12, ACGT, TakesEffect.NEXT_ATTEMPT,
     "How long it listens on. When that was enough to hear a machine, 20 s more for its recording tone.",
     unit="seconds", minimum=1, maximum=60, ours=True,
 )  # fmt: skip

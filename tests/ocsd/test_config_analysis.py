@@ -45,7 +45,7 @@ def recognised(level: str) -> dict[str, OptionValue]:
 def test_given_no_option_when_a_call_is_planned_then_the_media_server_gets_its_own_defaults():
     found = analysis_plan(*tree(), NEW_YORK)
 
-    assert found.settings == AnalysisSettings(tone_plan="US", after_bridge_ms=8000)
+    assert found.settings == AnalysisSettings(tone_plan="US", after_bridge_ms=12000)
     assert (found.recorded_ratio, found.verified_ratio) == (0.0, 0.0)
 
 

@@ -12,7 +12,7 @@ from telephony.media.echo import HANGOVER_FRAMES, EchoGate
 from telephony.media.plane import MediaPlane
 from telephony.media.prompts import PromptLibrary
 from tests.telephony.media_peer import Phone, free_port_range
-from tests.telephony.signals import clip, silence, tone
+from tests.telephony.signals import cadence, clip, silence, tone
 
 LISTENS_ON = wire.AnalysisSettings(after_bridge_ms=8000, bridged_probability=0.9)
 """What the voice model makes of two synthetic recordings is not what is tested here."""
@@ -97,10 +97,27 @@ def test_given_an_agent_on_the_line_when_the_person_turns_out_a_machine_then_it_
     )
 
 
-def test_given_an_agent_on_the_line_when_only_the_tone_tells_then_machine_and_beep(world):
+def test_given_an_agent_on_the_line_when_a_message_ends_with_a_tone_then_only_the_tone_tells(world):
+    world.connect(wire.AnalysisSettings(after_bridge_ms=12000, bridged_probability=1.01))
+
+    assert kinds(world.run(frames(MESSAGE, RECORDING_TONE))) == [VerdictKind.MACHINE, VerdictKind.BEEP]
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        RECORDING_TONE,
+        np.concatenate([tone(0.2, 1400.0), silence(4.0), tone(0.2, 1400.0), silence(1.0)]),
+        cadence((440.0, 480.0), (2.0, 4.0), 7.0),
+    ],
+)
+def test_given_an_agent_who_is_put_through_or_on_hold_when_tones_follow_then_they_end_no_message(world, sound):
     world.connect()
 
-    assert kinds(world.run(frames(RECORDING_TONE))) == [VerdictKind.MACHINE, VerdictKind.BEEP]
+    assert kinds(world.run(frames(silence(1.5), clip("human_name_f"), silence(0.5), sound))) in (
+        [],
+        [VerdictKind.RINGBACK],
+    )
 
 
 def test_given_an_agent_on_the_line_when_a_fax_calls_then_fax(world):
@@ -140,7 +157,7 @@ def test_given_the_same_sound_when_it_comes_without_the_agent_then_it_is_heard(w
     """The echoes above are silent because they are echoes."""
     world.connect()
 
-    assert VerdictKind.BEEP in kinds(world.run(frames(RECORDING_TONE * 0.2)))
+    assert kinds(world.run(frames(clip("machine_reached") * 0.5, RECORDING_TONE * 0.2)))[-1:] == [VerdictKind.BEEP]
 
 
 def test_given_nothing_to_hear_when_its_time_is_over_then_the_analysis_ends(world):
@@ -154,7 +171,7 @@ def test_given_nothing_to_hear_when_its_time_is_over_then_the_analysis_ends(worl
 
 
 def test_given_a_machine_found_late_when_its_greeting_is_long_then_its_tone_is_still_waited_for(world):
-    world.connect(wire.AnalysisSettings(after_bridge_ms=5000, bridged_probability=0.9))
+    world.connect(wire.AnalysisSettings(after_bridge_ms=8000, bridged_probability=0.9))
 
     assert kinds(world.run(frames(MESSAGE, silence(6.0), clip("machine_away"), RECORDING_TONE)))[-1] is VerdictKind.BEEP
 
