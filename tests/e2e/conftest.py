@@ -16,6 +16,7 @@ APART = ("test_kill", "test_demo")
 """Modules whose tests share nothing, and may go to different processes. The others have a site for all their tests."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks for the groups next
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Longest first, and what shares a site to the same process."""
 
