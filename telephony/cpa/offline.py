@@ -96,7 +96,7 @@ class _Track:
             settings = self.call.settings
             # What rings holds the guard, for nobody knows when such a recording was answered: it may just have been.
             rang = any(verdict.kind is VerdictKind.RINGBACK for verdict in self.verdicts)
-            from_s = self.frames * FRAME_S if rang else self.call.answered_s
+            from_s = self.frames * FRAME_S if rang and not self.call.answered_s else self.call.answered_s
             longest_s = from_s + (settings.timeguard_ms + settings.initial_silence_ms) / 1000 + 1.0
             return max(round(SETTLED_TAIL_S / FRAME_S), round(longest_s / FRAME_S) - self.frames)
         heard = self.verdicts or self.loudest_dbfs > SOUND_DBFS
@@ -118,7 +118,9 @@ def analyse_calls(calls: Sequence[Call], progress: Callable[[float], object] = l
     analyser = Analyser(len(calls))
     answers: dict[int, list[int]] = {}
     for channel, call in enumerate(calls):
-        analyser.start(channel, call.settings, connected=call.answered_s == 0.0, answer_known=False)
+        # A recording that is said to begin with the answer may begin with the ringing: strangers' files often do.
+        known = bool(call.answered_s)
+        analyser.start(channel, call.settings, connected=call.answered_s == 0.0, answer_known=known)
         if call.answered_s:
             answers.setdefault(round(call.answered_s / FRAME_S), []).append(channel)
     noise = np.random.default_rng(NOISE_SEED)

@@ -88,6 +88,18 @@ def test_given_early_media_when_the_call_is_answered_in_the_recording_then_speec
     assert final_verdict(never.verdicts) is None
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 3.0])
+def test_given_a_recording_that_begins_with_long_ringing_when_its_answer_is_not_told_then_the_person_is_found(pause_s):
+    hello = clip("human_hello_f")
+    ringing = cadence((440.0, 480.0), (2.0, 4.0), 14.0)
+    audio = recording(ringing, silence(0.5), hello, silence(pause_s))
+    verdict = final_verdict(analyse_calls([Call(audio, US)])[0].verdicts)
+
+    assert verdict is not None
+    assert verdict.kind is VerdictKind.HUMAN
+    assert verdict.at_s == pytest.approx((len(audio) / 8000) - pause_s + 0.6, abs=0.4)
+
+
 def test_given_a_tone_before_the_answer_when_it_ended_the_analysis_then_the_answer_changes_nothing():
     audio = recording(silence(0.2), sit(SIT_SEGMENTS["ic"][1]), silence(3.0), clip("human_hello_f"), silence(2.0))
 
