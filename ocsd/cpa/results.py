@@ -51,7 +51,8 @@ RESULT_OF_INFORMATION: Final = MappingProxyType({VerdictKind.NO_RINGBACK: CallRe
 limit had ended the call: a recording says nothing about its signalling."""
 
 ANALYSIS_BEEP: Final = "beep_at_s"
-"""Since the analysis began: with its recording, so this is the recording's time too."""
+ANALYSIS_BEEP_END: Final = "beep_end_s"
+"""Both since the analysis began: with its recording, so this is the recording's time too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def judged(call: Call, heard: Heard) -> Analysed:
         beep_time_s=round(beep.evidence[ANALYSIS_BEEP], 3) if beep is not None else None,
         speech_end_s=round(ends_s[0], 3) if ends_s else None,
         first=result_of(first) if first is not None else None,
-        evidence=_evidence(call, heard, standing, ends_s, decided_s),
+        evidence=_evidence(call, heard, standing, beep, ends_s, decided_s),
     )
 
 
@@ -133,7 +134,12 @@ def _only_rang(verdicts: Sequence[VerdictData]) -> bool:
 
 
 def _evidence(
-    call: Call, heard: Heard, standing: VerdictData | None, ends_s: Sequence[float], decided_s: float
+    call: Call,
+    heard: Heard,
+    standing: VerdictData | None,
+    beep: VerdictData | None,
+    ends_s: Sequence[float],
+    decided_s: float,
 ) -> dict[str, Any]:
     evidence: dict[str, Any] = {
         "cause": standing.cause if standing is not None else "nothing that is known was heard",
@@ -143,6 +149,7 @@ def _evidence(
         "floor_dbfs": heard.floor_dbfs,
         "loudest_dbfs": heard.loudest_dbfs,
         "speech_end_s": round(ends_s[0], 3) if ends_s else None,
+        "beep_end_s": round(beep.evidence[ANALYSIS_BEEP_END], 3) if beep is not None else None,
         "figures": dict(standing.evidence) if standing is not None else {},
         "verdicts": [
             {

@@ -42,7 +42,9 @@ def entry(label, **fields):
 
 @pytest.mark.parametrize("kind", VerdictKind)
 def test_given_each_kind_of_verdict_when_it_stands_then_one_result_and_one_of_the_manual(kind):
-    found = analysed(verdict(kind, beep_at_s=0.5), answered_s=None if kind in INFORMATION else 0.0)
+    found = analysed(
+        verdict(kind, beep_at_s=0.5, beep_end_s=0.5 + 0.4), answered_s=None if kind in INFORMATION else 0.0
+    )
 
     assert found.result in RESULTS
     assert found.call_result in CallResult
@@ -80,16 +82,19 @@ def test_given_a_revised_verdict_when_judged_then_the_last_one_counts_and_the_fi
         verdict(VerdictKind.RINGBACK, 0.5),
         verdict(VerdictKind.HUMAN, 1.0, 0.6),
         verdict(VerdictKind.MACHINE, 3.0, 0.6, revises=True),
-        verdict(VerdictKind.BEEP, 9.0, beep_at_s=8.2),
+        verdict(VerdictKind.BEEP, 9.0, beep_at_s=8.2, beep_end_s=8.2 + 0.4),
     )
 
     assert (found.result, found.first, found.decision_time_s) == ("machine", "human", 3.0)
-    assert (found.beep_time_s, found.speech_end_s) == (8.2, 0.6)
+    assert (found.beep_time_s, found.evidence["beep_end_s"], found.speech_end_s) == (8.2, 8.6, 0.6)
     assert [one["kind"] for one in found.evidence["verdicts"]] == ["ringback", "human", "machine", "beep"]
 
 
 def test_given_two_recording_tones_when_judged_then_the_last_one_counts():
-    first, last = verdict(VerdictKind.BEEP, 3.0, beep_at_s=2.5), verdict(VerdictKind.BEEP, 9.0, beep_at_s=8.25)
+    first, last = (
+        verdict(VerdictKind.BEEP, 3.0, beep_at_s=2.5, beep_end_s=2.5 + 0.4),
+        verdict(VerdictKind.BEEP, 9.0, beep_at_s=8.25),
+    )
 
     assert analysed(verdict(VerdictKind.MACHINE), first, last).beep_time_s == 8.25
 
@@ -251,7 +256,7 @@ def test_given_values_when_percentiles_are_made_then_they_are_among_them():
 def test_given_verdicts_and_truth_when_scored_then_every_figure():
     human, machine = verdict(VerdictKind.HUMAN, 2.0, 1.2), verdict(VerdictKind.MACHINE, 4.0, 3.0)
     revised = (human, verdict(VerdictKind.MACHINE, 5.0, 1.2, revises=True))
-    beep = verdict(VerdictKind.BEEP, 8.0, beep_at_s=7.5)
+    beep = verdict(VerdictKind.BEEP, 8.0, beep_at_s=7.5, beep_end_s=7.5 + 0.4)
     found = score(
         [
             (entry("human", speech_end_s=1.3), analysed(human)),
