@@ -93,7 +93,7 @@ def test_given_a_revised_verdict_when_judged_then_the_last_one_counts_and_the_fi
 def test_given_two_recording_tones_when_judged_then_the_last_one_counts():
     first, last = (
         verdict(VerdictKind.BEEP, 3.0, beep_at_s=2.5, beep_end_s=2.5 + 0.4),
-        verdict(VerdictKind.BEEP, 9.0, beep_at_s=8.25),
+        verdict(VerdictKind.BEEP, 9.0, beep_at_s=8.25, beep_end_s=8.25 + 0.4),
     )
 
     assert analysed(verdict(VerdictKind.MACHINE), first, last).beep_time_s == 8.25
