@@ -50,6 +50,7 @@ class Mixer:
         self.event_type = np.full(capacity, rtp.TELEPHONE_EVENT, dtype=np.uint8)
         """Payload type of telephone events towards the far end; 0: it negotiated none."""
         self.packets_in = np.zeros(capacity, dtype=np.int64)
+        self.samples_in = np.zeros(capacity, dtype=np.int64)
         self.packets_out = np.zeros(capacity, dtype=np.int64)
         self.bridged_in = np.zeros(capacity, dtype=np.int64)
         self.last_rtp_s = np.zeros(capacity, dtype=np.float64)
@@ -85,7 +86,7 @@ class Mixer:
         self.event_type[row] = rtp.TELEPHONE_EVENT
         self.idle_power[row] = self._left_power[row] = 0.0
         self.comfort.reset(row)
-        for counter in (self.packets_in, self.packets_out, self.bridged_in):
+        for counter in (self.packets_in, self.samples_in, self.packets_out, self.bridged_in):
             counter[row] = 0
         self.last_rtp_s[row] = now_s
         self.ssrc[row] = self._rng.integers(1, 1 << 32)
@@ -177,6 +178,7 @@ class Mixer:
         at_s = np.full(len(rows), now_s) if arrival_s is None else arrival_s
         audio = (batch.payload_type == rtp.PCMU) | (batch.payload_type == rtp.PCMA)
         size = batch.end - batch.start
+        self.samples_in[rows] += np.where(audio, size, 0)
         plain = audio & (batch.start == rtp.HEADER_BYTES) & (size % HALF_SAMPLES == 0)
         for samples in np.unique(size[plain]).tolist():  # one length as a rule: that of 20 ms
             alike = plain & (size == samples)

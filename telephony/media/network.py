@@ -14,6 +14,7 @@ import numpy as np
 
 from telephony.media import batch_io, quality, rtcp, rtp
 from telephony.media.channels import Address, Channel
+from telephony.media.jitter import FRAME_SAMPLES
 from telephony.media.mixer import Mixer
 from telephony.media.reception import Reception
 from telephony.media.sources import RELEARN_AFTER_S, Learn
@@ -325,13 +326,18 @@ class Network:
         """Quality of a channel so far, by the E-model (`quality`)."""
         row, jitter, far = channel.row, self._mixer.jitter, channel.far
         one_way_s = channel.rtt_s / 2
-        received, lost = int(self.reception.received[row]), int(jitter.lost[row])
+        received, lost = int(self._mixer.packets_in[row]), int(jitter.lost[row])
+        heard = float(self._mixer.samples_in[row]) / FRAME_SAMPLES  # frames: packets may be longer or shorter
         mos = 0.0
-        if received:
-            hole_ratio = lost / (lost + received)
+        if received and heard > 0:
+            # What came too late was received and lost.
+            in_time = max(0.0, heard - int(jitter.late[row]) * heard / received)
+            hole_ratio = lost / (lost + in_time) if lost else 0.0
+            # A lost packet of 10 ms is no lost frame, but heard all the same.
+            hole_ratio = max(hole_ratio, self.reception.loss_ratio(row))
             holes = int(jitter.holes[row])
             burst = lost / holes * (1 - hole_ratio) if holes else 1.0
-            ours_s = float(jitter.target_s[row]) + TICK_S / 2 + PACKET_S
+            ours_s = float(jitter.target_s[row]) + TICK_S / 2 + heard / received * TICK_S
             mos = quality.estimate(one_way_s + ours_s, hole_ratio, burst).mos
         if far is None:
             return Totals(

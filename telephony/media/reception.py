@@ -40,6 +40,7 @@ class Reception:
         self.jumps = np.zeros(n, dtype=np.int64)
         self.jitter_s = np.zeros(n, dtype=np.float64)
         self._expected_before = np.zeros(n, dtype=np.int64)  # of earlier streams of the channel
+        self._received_before = np.zeros(n, dtype=np.int64)
         self._first = np.zeros(n, dtype=np.int64)
         self._highest = np.zeros(n, dtype=np.int64)  # extended by cycles
         self._seen = np.zeros(n, dtype=np.uint64)  # bit k: highest - k was received
@@ -51,7 +52,7 @@ class Reception:
     def reset(self, row: int) -> None:
         """The channel is a new one."""
         self.resync(row)
-        for counter in (self.received, self.duplicates, self.jumps, self._expected_before):
+        for counter in (self.received, self.duplicates, self.jumps, self._expected_before, self._received_before):
             counter[row] = 0
         self.jitter_s[row] = 0.0
         self._reported[row] = 0
@@ -66,6 +67,7 @@ class Reception:
     def _end_stream(self, row: int) -> None:
         if self.ssrc[row] >= 0:
             self._expected_before[row] += self._highest[row] - self._first[row] + 1
+            self._received_before[row] = self.received[row]
             self._first[row], self._highest[row] = 0, -1
 
     def admit(self, rows: Indices, seq: Ints, timestamp: Ints, ssrc: Ints, audio: Mask, at_s: Floats) -> Mask:
@@ -177,10 +179,12 @@ class Reception:
         expected_now, received_now = expected - int(self._reported[row, 0]), received - int(self._reported[row, 1])
         self._reported[row] = expected, received
         fraction = (expected_now - received_now) / expected_now if expected_now > 0 else 0.0
+        # A report speaks of one SSRC (RFC 3550 6.4.1): what was lost of an earlier one is none of its sender's.
+        lost_before = int(self._expected_before[row]) - int(self._received_before[row])
         return Block(
             int(self.ssrc[row]),
             max(0.0, fraction),
-            expected - received,
+            expected - received - lost_before,
             int(self._highest[row]),
             int(self.jitter_s[row] * CLOCK_HZ),
             last_sr,

@@ -13,7 +13,8 @@ SENDER_REPORT: Final = 200
 RECEIVER_REPORT: Final = 201
 SOURCE_DESCRIPTION: Final = 202
 GOODBYE: Final = 203
-HIGHEST_TYPE: Final = 207
+OTHER_TYPES: Final = range(192, 224)
+"""What a packet of RTCP may be (RFC 5761 section 4): all of its types, old and new, stay in it."""
 NTP_OFFSET_S: Final = 2208988800  # 1900 to 1970
 FRACTION: Final = 65536  # the middle 32 bits of an NTP time count 1/65536 s
 LONGEST_RTT_S: Final = 10.0  # more is nonsense: a forged or damaged report
@@ -105,7 +106,7 @@ def read_compound(packet: bytes) -> Compound | None:
         first, kind, words = struct.unpack_from("!BBH", packet, offset)
         size, count = 4 * (words + 1), first & 0x1F
         last = offset + size == len(packet)
-        if first >> 6 != 2 or not SENDER_REPORT <= kind <= HIGHEST_TYPE or size > len(packet) - offset:
+        if first >> 6 != 2 or kind not in OTHER_TYPES or size > len(packet) - offset:
             return None
         if first & 0x20 and not last:
             return None  # only the last one may be padded

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from telephony import contract as wire
-from telephony.media import batch_io, rtcp
+from telephony.media import batch_io, quality, rtcp
 from telephony.media.channels import PortPool
 from telephony.media.network import FENCE_AFTER
 from telephony.media.plane import MediaPlane
@@ -460,6 +460,28 @@ def test_given_packets_of_other_lengths_when_bridged_then_bit_by_bit(make_call, 
 
     assert call.unbroken(since=15)
     assert call.close().gaps == 0
+
+
+@pytest.mark.parametrize(("packet", "burst"), [(80, 1.0), (160, 1.0), (480, 2.7)])
+def test_given_one_packet_in_ten_lost_when_closed_then_quality_counts_a_tenth_whatever_packets_hold(
+    make_call, packet, burst
+):
+    call = make_call()
+    sent = 0
+    for tick in range(1, 400):
+        while sent + packet <= tick * 160:
+            number = sent // packet
+            if number % 10 != 9:
+                call.alice.send_raw(struct.pack("!BBHII", 0x80, 0, number, sent, 0xA11CE) + bytes(packet))
+            sent += packet
+        call.now_s += 0.02
+        call.plane.tick(call.now_s)
+
+    closed = call.close()
+
+    assert closed.loss_ratio == pytest.approx(0.1, abs=0.01)
+    low, high = (quality.estimate(delay_s, 0.1, burst).mos for delay_s in (0.3, 0.03))
+    assert low - 0.1 < closed.mos < high + 0.1
 
 
 # --- sockets ----------------------------------------------------------------------------------------------------

@@ -157,6 +157,20 @@ def test_given_reports_when_made_then_each_covers_its_interval():
     assert second.highest_seq >> 16 == 1
 
 
+def test_given_another_stream_when_reported_then_what_was_lost_of_the_earlier_one_is_not_its():
+    one = Reception(1)
+    for seq in (0, 1, 2, 5, 6):
+        packet(one, seq)
+    assert one.report(0, 0, 0.0).cumulative_lost == 2
+    for seq in (100, 101, 102, 104):
+        packet(one, seq, ssrc=8)
+
+    found = one.report(0, 0, 0.0)
+
+    assert (found.ssrc, found.cumulative_lost, found.highest_seq) == (8, 1, 104)
+    assert one.loss_ratio(0) == pytest.approx(3 / 11)  # of the channel, both
+
+
 def test_given_a_goodbye_when_another_stream_follows_then_believed_at_once():
     one = Reception(1)
     packet(one, 0)

@@ -81,8 +81,10 @@ def test_given_a_report_when_anything_is_wrong_with_its_form_then_refused():
 def test_given_other_packet_types_when_in_a_compound_then_stepped_over():
     feedback = struct.pack("!BBHII", 0x81, 205, 2, 1, 2)
     extended = struct.pack("!BBHI", 0x80, 207, 1, 1)
+    old = struct.pack("!BBHI", 0x80, 192, 1, 1)  # FIR of RFC 2032
+    new = struct.pack("!BBHII", 0x80, 211, 2, 1, 1)  # RFC 6642
 
-    found = rtcp.read_compound(report() + feedback + extended + struct.pack("!BBHI", 0x81, 203, 1, 1))
+    found = rtcp.read_compound(report() + feedback + extended + old + new + struct.pack("!BBHI", 0x81, 203, 1, 1))
 
     assert found is not None
     assert (len(found.blocks), found.goodbyes) == (1, (1,))
