@@ -34,9 +34,9 @@ MIN_MACHINE_FRAMES: Final = 30
 MIN_REVISION_FRAMES: Final = 50
 """1 s of it after a verdict for a person: "hello? hello?" again is no recording."""
 
-MIN_BRIDGED_FRAMES: Final = 250
-BRIDGED_FILL: Final = 0.65
-"""With an agent on the line: 5 s of talk in one go, no long pause in it. People answer an agent in shorter turns, and
+MIN_BRIDGED_FRAMES: Final = 200
+BRIDGED_FILL: Final = 0.8
+"""With an agent on the line: 4 s of talk in one go, hardly a pause in it. People answer an agent in shorter turns, and
 who does not is heard out by the agent."""
 
 LONG_SPEECH_FRAMES: Final = 175
