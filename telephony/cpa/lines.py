@@ -19,7 +19,7 @@ FFT_SAMPLES: Final = 4096
 MOST_LINES: Final = 5
 WEAKEST_LINE: Final = 0.04  # of the strongest, in power: 14 dB below
 LOWEST_HZ: Final = 175.0
-HUM_HZ: Final = 300.0
+HUM_HZ: Final = 325.0
 HUM_MARGIN: Final = 4.0
 CLIPPED_HZ: Final = (340.0, 650.0)
 HARMONIC_HZ: Final = 12.0
@@ -50,7 +50,7 @@ def find_lines(samples: Samples, hum_power: float = 0.0) -> tuple[Line, ...]:
     """
     The lines of a burst's audio, the strongest first; no more than five, none 14 dB below the strongest.
 
-    ``hum_power`` is the mean square of the line's hum: no more than that below 300 Hz is no part of the burst.
+    ``hum_power`` is the mean square of the line's hum: no more than that below 325 Hz is no part of the burst.
     """
     samples = samples[-FFT_SAMPLES:]
     if len(samples) < FRAME_SAMPLES:

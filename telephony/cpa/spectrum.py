@@ -41,7 +41,7 @@ BAND_BINS: Final = slice(13, 29)  # 325 .. 700 Hz
 BAND_PEAK_BINS: Final = (13, 26)  # a line above 650 Hz leaks out of the band
 
 LOWEST_BIN: Final = 7  # 175 Hz: the mains' fundamental and rumble count neither as signal nor as tone
-HUM_BINS: Final = slice(LOWEST_BIN, 13)  # .. 300 Hz: harmonics of the mains, beside the voice's pitch
+HUM_BINS: Final = slice(LOWEST_BIN, 14)  # .. 325 Hz: harmonics of the mains, beside the voice's pitch
 HUM_RISE: Final = 10 ** (0.15 / 10)
 HUM_FALL: Final = 10 ** (-1.0 / 10)
 """Per frame, in power: hum is what is always there, a pitch comes and goes."""
@@ -78,7 +78,7 @@ class ToneMeasure:
     Per channel: ``code`` int8; ``hz`` float32, the line, or the centre of a call progress tone, or the stronger line of
     a dual tone (the lower of two like ones), or the centre of an FSK band; ``purity`` float32, the share of the energy
     that is the tone, 0..1; ``power`` float32, the mean square of the window and ``hum`` float32, that of the hum below
-    300 Hz in it. Neither direct current nor hum counts in purity and power.
+    325 Hz in it. Neither direct current nor hum counts in purity and power.
     """
 
     code: Codes
