@@ -10,6 +10,7 @@ from ocsd.sessions.outcome import result_of_verdict
 from telephony.contract import VerdictKind
 from telephony.cpa.analyser import VerdictData
 from telephony.cpa.finding import INFORMATION
+from telephony.cpa.listener import SPOKE
 from telephony.cpa.offline import Call, Heard, final_verdict, informed
 
 RESULTS: Final = (
@@ -106,7 +107,7 @@ def judged(call: Call, heard: Heard) -> Analysed:
     only_rang = (standing is None or standing.kind is VerdictKind.TIMEGUARD) and _only_rang(heard.verdicts)
     if only_rang:
         standing = informed(heard.verdicts)
-    if standing is None:
+    if standing is None or _nobody_spoke(standing):
         result, call_result = "unknown", CallResult.UNKNOWN
     else:
         result = result_of(standing)
@@ -126,6 +127,15 @@ def judged(call: Call, heard: Heard) -> Analysed:
         first=result_of(first) if first is not None else None,
         evidence=_evidence(call, heard, standing, beep, ends_s, decided_s),
     )
+
+
+def _nobody_spoke(verdict: VerdictData) -> bool:
+    """
+    Whether the time guard ran out over tones that nobody knows, and no voice.
+
+    A live call goes to an agent then, and so `Analysed.first` says; but nobody can say that it was a person.
+    """
+    return verdict.kind is VerdictKind.TIMEGUARD and verdict.evidence.get(SPOKE) == 0.0
 
 
 def _only_rang(verdicts: Sequence[VerdictData]) -> bool:

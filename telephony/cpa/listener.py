@@ -74,6 +74,9 @@ LIKELIER: Final = 0.5
 BETWEEN_NOTES_FRAMES: Final = 20
 """0.4 s after a tone it is silent: until then another note of a music may come, and music is no silence."""
 
+SPOKE: Final = "spoke"
+"""Evidence of the time guard's verdict: 0.0 when tones were heard and no voice, else 1.0."""
+
 SUNG_SPREAD_HZ: Final = 4.0
 SUNG_SHARE: Final = 0.85
 """A burst that wanders so far and has so little of its energy in one line came from a throat."""
@@ -397,6 +400,8 @@ class Listener:
         if now >= self._guard:
             self.verdict = VerdictKind.TIMEGUARD
             end = self.greeting.provisional_end_frame
+            # A person by rule; whoever only measures recordings may want to know that nobody was heard.
+            evidence[SPOKE] = float(self.greeting.heard_any or self.greeting.spoke)
             return [Finding(VerdictKind.TIMEGUARD, "no decision in time", True, end, evidence=evidence)]
         return []
 

@@ -105,6 +105,14 @@ def test_given_the_time_guard_when_it_runs_out_then_a_person_as_a_live_call_has_
     assert (found.result, found.first, found.call_result) == ("human", "human", CallResult.ANSWER)
 
 
+def test_given_the_time_guard_when_no_voice_was_heard_then_unknown_though_a_live_call_goes_to_an_agent():
+    found = analysed(verdict(VerdictKind.TIMEGUARD, 8.0, spoke=0.0))
+
+    assert (found.result, found.call_result, found.decision_time_s) == ("unknown", CallResult.UNKNOWN, 8.0)
+    assert found.first == "human"
+    assert analysed(verdict(VerdictKind.TIMEGUARD, 8.0, 3.0, spoke=1.0)).result == "human"
+
+
 def test_given_no_verdict_when_told_then_the_decision_is_at_the_end_of_listening():
     call = Call(SAMPLES, AnalysisSettings(), None)
     told = judged(call, Heard((), 0.1, 2.0, -60.0, -20.0)).told("a.wav")

@@ -129,6 +129,13 @@ def test_given_settings_that_are_wrong_when_analysed_then_value_error():
         analyse_calls([Call(CALLS["busy"].samples, AnalysisSettings(tone_plan="ZZ"))])
 
 
+def test_given_tones_of_nobody_when_the_time_guard_runs_out_then_it_says_that_no_voice_was_heard():
+    dial_tone = Call(recording(silence(0.3), tone(12.0, 350.0) + tone(12.0, 440.0)), US)
+    (verdict,) = analyse_calls([dial_tone])[0].verdicts
+
+    assert (verdict.kind, verdict.evidence["spoke"]) == (VerdictKind.TIMEGUARD, 0.0)
+
+
 @pytest.mark.parametrize("length", [1, 159, 160, 161, 400])
 def test_given_a_recording_shorter_than_a_word_when_analysed_then_silence_or_nothing(length):
     samples = np.full(length, 3000, dtype=np.int16)
