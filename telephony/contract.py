@@ -2,8 +2,8 @@
 
 Both kinds of server listen on Unix stream sockets in a run folder: ``worker-<n>.sock`` (one per SIP worker)
 and ``media-<n>.sock``. A frame is a 4-byte big-endian length followed by one msgpack map of a tagged msgspec struct.
-The first frame in each direction is `Hello`, the server's unasked; the daemon's names the version that both speak. The
-server's second frame is its snapshot. A server accepts one
+The first frame in each direction is `Hello`; the server's second frame is its snapshot. A server that speaks another
+version than the daemon says so in its Hello and closes the connection; the daemon may come again with that one. A server accepts one
 daemon connection at a time: a new one replaces the old one (a daemon that was killed leaves a half-open socket).
 Either side may vanish at any instant; the server then keeps its legs and channels (see `OrphanPolicy`).
 
@@ -259,7 +259,7 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     """The same when the model is sure that this is a person (``sure_probability``)."""
     undecided_silence_ms: int = 1000
     """After so much silence nobody waits longer: a person. Few persons come so far."""
-    undecided_probability: float = 0.97
+    undecided_probability: float = 0.965
     """P(machine) from here on after a greeting and ``human_silence_ms``: a machine."""
     human_probability: float = 0.85
     """P(machine) below this after a greeting and ``human_silence_ms``: a person."""
@@ -267,7 +267,7 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     """P(machine) below this: ``sure_silence_ms`` is silence enough."""
     machine_probability: float = 0.99
     """P(machine) from here on: a machine, at once."""
-    revise_probability: float = 0.985
+    revise_probability: float = 0.98
     """The same after the verdict was a person: speech that goes on shows a machine. Above 1.0: never revised so."""
     initial_silence_ms: int = 4500
     """Nothing heard for this long after connect: verdict SILENCE."""

@@ -15,7 +15,17 @@ from typing import Final, Generic, TypeVar
 import msgspec
 import trio
 
-from telephony.contract import HEARTBEAT_S, ContractError, FrameDecoder, Hello, Ping, Pong, check_hello, encode_frame
+from telephony.contract import (
+    HEARTBEAT_S,
+    PROTOCOL_VERSION,
+    ContractError,
+    FrameDecoder,
+    Hello,
+    Ping,
+    Pong,
+    check_hello,
+    encode_frame,
+)
 
 CONNECT_LIMIT_S: Final = 5.0
 """For connecting, Hello and snapshot together; a healthy local server needs milliseconds."""
@@ -177,28 +187,7 @@ async def open_link(
         LinkLost: nobody listens, or the server is silent.
         ContractError: it speaks a version that we do not (contract.OLDEST_VERSION) or something else altogether.
     """
-    decoder = FrameDecoder(union)
-    stream: trio.SocketStream | None = None
-    try:
-        with trio.fail_after(CONNECT_LIMIT_S):
-            stream = await trio.open_unix_socket(os.fspath(path))
-            messages: list[msgspec.Struct] = []
-            while not messages:
-                messages = await _receive(stream, decoder)
-            hello = check_hello(messages.pop(0), role)
-            await stream.send_all(encode_frame(Hello("daemon", hello.version, os.getpid())))
-            while not messages:
-                messages = await _receive(stream, decoder)
-            snapshot = messages.pop(0)
-    except BaseException as error:
-        if stream is not None:
-            await trio.aclose_forcefully(stream)
-        if isinstance(error, trio.TooSlowError):
-            raise LinkLost(f"no answer within {CONNECT_LIMIT_S:.0f} s") from error
-        if isinstance(error, (OSError, trio.BrokenResourceError)):
-            refused = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
-            raise LinkLost(f"cannot connect: {error}", nobody_listens=refused) from error
-        raise
+    hello, snapshot, messages, stream, decoder = await _introduce(path, role, union, PROTOCOL_VERSION)
     if not isinstance(snapshot, snapshot_type):
         await trio.aclose_forcefully(stream)
         raise ContractError(f"expected a snapshot, got {type(snapshot).__name__}")
@@ -212,6 +201,57 @@ async def open_link(
             with trio.move_on_after(FLUSH_LIMIT_S, shield=True):
                 await link.flush()  # the last hang-up of a stopping daemon should arrive
             scope.cancel()
+
+
+async def _greet(
+    path: Path, role: str, decoder: FrameDecoder, version: int
+) -> tuple[trio.SocketStream, Hello, list[msgspec.Struct]]:
+    """A connection on which both have said Hello, we as of this version; what they said, and what came right after."""
+    stream = await trio.open_unix_socket(os.fspath(path))
+    try:
+        await stream.send_all(encode_frame(Hello("daemon", version, os.getpid())))
+        messages: list[msgspec.Struct] = []
+        while not messages:
+            messages = await _receive(stream, decoder)
+        return stream, check_hello(messages.pop(0), role), messages
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+
+
+async def _introduce(
+    path: Path, role: str, union: object, version: int
+) -> tuple[Hello, msgspec.Struct, list[msgspec.Struct], trio.SocketStream, FrameDecoder]:
+    """
+    Connect and exchange Hello, ours with this version; a server of an older release is asked again in its own.
+
+    It refuses ours, but says which one it speaks first. Returns its Hello, its snapshot and what it said after that.
+    """
+    decoder = FrameDecoder(union)
+    stream: trio.SocketStream | None = None
+    try:
+        with trio.fail_after(CONNECT_LIMIT_S):
+            stream = await trio.open_unix_socket(os.fspath(path))
+            await stream.send_all(encode_frame(Hello("daemon", version, os.getpid())))
+            messages: list[msgspec.Struct] = []
+            while not messages:
+                messages = await _receive(stream, decoder)
+            hello = check_hello(messages.pop(0), role)
+            while hello.version >= version and not messages:
+                messages = await _receive(stream, decoder)
+    except BaseException as error:
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+        if isinstance(error, trio.TooSlowError):
+            raise LinkLost(f"no answer within {CONNECT_LIMIT_S:.0f} s") from error
+        if isinstance(error, (OSError, trio.BrokenResourceError)):
+            refused = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
+            raise LinkLost(f"cannot connect: {error}", nobody_listens=refused) from error
+        raise
+    if hello.version < version:
+        await trio.aclose_forcefully(stream)
+        return await _introduce(path, role, union, hello.version)
+    return hello, messages.pop(0), messages, stream, decoder
 
 
 async def _receive(stream: trio.SocketStream, decoder: FrameDecoder) -> list[msgspec.Struct]:

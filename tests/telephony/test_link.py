@@ -33,16 +33,17 @@ Play = Callable[[trio.SocketStream], Awaitable[None]]
 
 
 @asynccontextmanager
-async def a_server(path: Path, play: Play) -> AsyncIterator[None]:
-    """Serve one connection at ``path`` with ``play``."""
+async def a_server(path: Path, play: Play, connections: int = 1) -> AsyncIterator[None]:
+    """Serve one connection at ``path`` with ``play``, or several one after the other."""
     with trio.socket.socket(trio.socket.AF_UNIX) as sock:
         await sock.bind(os.fspath(path))
         sock.listen(1)
 
         async def serve() -> None:
-            stream, _ = await sock.accept()
-            async with trio.SocketStream(stream) as connection:
-                await play(connection)
+            for _ in range(connections):
+                stream, _ = await sock.accept()
+                async with trio.SocketStream(stream) as connection:
+                    await play(connection)
 
         with trio.fail_after(HANG_LIMIT_S):
             async with trio.open_nursery() as nursery:
@@ -82,21 +83,30 @@ async def test_given_a_worker_when_connected_then_hello_snapshot_events_in_order
     assert "closed" in link.lost
 
 
-async def test_given_a_server_of_the_release_before_when_connected_then_the_daemon_speaks_its_version(tmp_path):
+@pytest.mark.parametrize("greets_first", [True, False], ids=["as_media_servers", "as_workers"])
+@pytest.mark.parametrize("says_hello_first", [True, False])
+async def test_given_a_server_of_the_release_before_when_connected_then_the_daemon_comes_again_with_its_version(
+    tmp_path, says_hello_first
+):
     heard = []
 
-    async def play(stream):
+    async def old_server(stream):
         decoder = FrameDecoder(WorkerCommand)
-        await stream.send_all(encode_frame(Hello("worker", OLDEST_VERSION)))
-        while not heard:  # a server says nothing more until it is greeted
-            heard.extend(decoder.feed(await stream.receive_some(100)))
-        await stream.send_all(encode_frame(WorkerSnapshot(4, ())))
-        await trio.sleep_forever()
+        if says_hello_first:
+            await stream.send_all(encode_frame(Hello("worker", OLDEST_VERSION)))
+        while not (greeting := decoder.feed(await stream.receive_some(100))):
+            pass
+        heard.extend(greeting)
+        if not says_hello_first:
+            await stream.send_all(encode_frame(Hello("worker", OLDEST_VERSION)))
+        if greeting[0].version == OLDEST_VERSION:  # it refuses any other
+            await stream.send_all(encode_frame(WorkerSnapshot(4, ())))
+            await trio.sleep_forever()
 
-    async with a_server(tmp_path / "s", play), a_link(tmp_path / "s") as link:
+    async with a_server(tmp_path / "s", old_server, connections=2), a_link(tmp_path / "s") as link:
         assert link.snapshot.capacity == 4
 
-    assert heard == [Hello("daemon", OLDEST_VERSION, os.getpid())]
+    assert heard == [Hello("daemon", version, os.getpid()) for version in (PROTOCOL_VERSION, OLDEST_VERSION)]
 
 
 async def test_given_a_new_snapshot_when_it_arrives_then_the_link_shows_it(tmp_path):
