@@ -43,7 +43,12 @@ LONG_SPEECH_FRAMES: Final = 175
 """3.5 s of it since the answer, in however many sentences, and less doubt is enough (`LONG_SPEECH_DOUBT_RATIO`): a
 person who hears nobody asks once or twice."""
 
-LONG_SPEECH_DOUBT_RATIO: Final = 6.0  # 0.985 becomes 0.91
+LONG_SPEECH_DOUBT_RATIO: Final = 6.0  # 0.98 becomes 0.88
+
+LATER_SPEECH_FRAMES: Final = 200
+LATER_SPEECH_DOUBT_RATIO: Final = 25.0
+"""4 s of it after the verdict, and a machine needs only be likelier than not (0.98 becomes 0.5): who reads slowly,
+phrase by phrase, is hard to tell from a person who asks again, but nobody asks so long."""
 
 RESUME_FRAMES: Final = 100
 """A recording that pauses goes on within 2 s; who speaks again later asks whether anybody is there."""
@@ -69,6 +74,7 @@ class GreetingJudge:
         self._talking_since: int | None = None
         self._voiced = 0
         self._spoken = 0  # frames of speech that were dealt with
+        self._spoken_before = 0  # of them, until somebody was taken for a person
         self._p_machine: float | None = None
         self._bridged = False
         self._word_end: float = -1
@@ -102,7 +108,7 @@ class GreetingJudge:
         self._p_machine = None
         self._word_end = -1
         self._forget()
-        self._spoken = 0
+        self._spoken, self._spoken_before = 0, 0
 
     def bridged(self) -> None:
         """An agent talks with who was taken for a person: what is said now may be an answer to the agent."""
@@ -185,6 +191,7 @@ class GreetingJudge:
         if quiet:
             self.speech_end_frame = self._tail_end
             self._forget()
+            self._spoken_before = self._spoken
         elif judgement.kind is VerdictKind.HUMAN:
             self.speech_end_frame = now
         return Judgement(judgement.kind, judgement.cause, evidence)
@@ -235,6 +242,8 @@ class GreetingJudge:
         if self._bridged:
             return self._settings.bridged_probability
         limit = self._settings.revise_probability
+        if self._spoken + voiced >= self._spoken_before + LATER_SPEECH_FRAMES:
+            return 1.0 - LATER_SPEECH_DOUBT_RATIO * (1.0 - limit)
         if self._spoken + voiced >= LONG_SPEECH_FRAMES:
             return 1.0 - LONG_SPEECH_DOUBT_RATIO * (1.0 - limit)
         return limit

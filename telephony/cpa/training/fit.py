@@ -31,6 +31,17 @@ UNTRUSTED: Final = frozenset(
 """Figures that tell one synthesiser, or one way of laying noise under a voice, from another. Left out they cost nothing
 measurable on voices that were left out of training; with them the model would learn how a corpus was made."""
 
+SPOKEN: Final = (
+    "span_s",
+    "talk_s",
+    "first_s",
+    "last_s",
+    "longest_s",
+    "first_pause_s",
+    "longest_pause_s",
+    "pauses_s",
+    "talk_since_wait_s",
+)
 SHUFFLED_COPIES: Final = 1
 """Copies of each recording whose sound is another's: the trees must be right by timing alone, and use the rest to
 be surer. Without them the model learns by which noise a corpus marks its machines."""
@@ -42,6 +53,11 @@ PATIENCE_COPIES: Final = 2
 SHORTEST_WAIT_S: Final = 0.7
 """How long a person waits in silence before the second "hello?" is a habit that no corpus knows: copies of these
 moments have waits shortened to anything down to this."""
+
+SLOW_COPIES: Final = 1
+SLOW_TALK_S: Final = 1.5
+SLOWEST_RATIO: Final = 1.45
+"""How fast a receptionist speaks is another: copies of long greetings of persons take up to this much longer."""
 
 MAX_TALK_S: Final = 8.0  # whoever talked so long is decided
 MAX_AT_S: Final = 20.0
@@ -81,6 +97,11 @@ def examples(
         blocks.append(_impatient(features[again], rng))
         labels = np.concatenate([labels, np.zeros(int(again.sum()), dtype=np.bool_)])
         weights = np.concatenate([weights, weights[: len(features)][again]])
+    long = ~labels[: len(features)] & (features[:, talk] > SLOW_TALK_S) & (features[:, FEATURES.index("waits")] == 0)
+    for _ in range(SLOW_COPIES):
+        blocks.append(_slower(features[long], rng))
+        labels = np.concatenate([labels, np.zeros(int(long.sum()), dtype=np.bool_)])
+        weights = np.concatenate([weights, weights[: len(features)][long]])
     for machine in (False, True):
         weights[labels == machine] /= weights[labels == machine].sum()
     return np.concatenate(blocks), labels, weights * len(weights) / 2
@@ -98,6 +119,16 @@ def _impatient(rows: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.N
     rows[:, of["pauses_s"]] -= shorter
     rows[:, of["span_s"]] -= shorter
     rows[:, of["fill_ratio"]] = rows[:, of["talk_s"]] / np.maximum(rows[:, of["span_s"]], 0.02)
+    return rows
+
+
+def _slower(rows: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Persons who say the same in more time; the pause that follows stays what it was."""
+    rows = rows.copy()
+    factor = rng.uniform(1.0, SLOWEST_RATIO, len(rows)).astype(np.float32)
+    for name in SPOKEN:
+        rows[:, FEATURES.index(name)] *= factor
+    rows[:, FEATURES.index("syllables_hz")] /= factor
     return rows
 
 
