@@ -3,9 +3,10 @@
 Both kinds of server listen on Unix stream sockets in a run folder: ``worker-<n>.sock`` (one per SIP worker)
 and ``media-<n>.sock``. A frame is a 4-byte big-endian length followed by one msgpack map of a tagged msgspec struct.
 The first frame in each direction is `Hello`; the server's second frame is its snapshot. A server that speaks another
-version than the daemon says so in its Hello and closes the connection; the daemon may come again with that one. A server accepts one
-daemon connection at a time: a new one replaces the old one (a daemon that was killed leaves a half-open socket).
-Either side may vanish at any instant; the server then keeps its legs and channels (see `OrphanPolicy`).
+version than the daemon says so in its Hello and closes the connection; the daemon may come again with that one. A
+server accepts one daemon connection at a time: a new one replaces the old one (a daemon that was killed leaves a
+half-open socket). Either side may vanish at any instant; the server then keeps its legs and channels (see
+ORPHAN_GRACE_S).
 
 Times are CLOCK_MONOTONIC seconds (``time.monotonic()``), which on one Linux host is the same clock in all processes.
 Identifiers (``leg_id``, ``channel_id``) are chosen by the daemon and are unique for ever.

@@ -203,22 +203,6 @@ async def open_link(
             scope.cancel()
 
 
-async def _greet(
-    path: Path, role: str, decoder: FrameDecoder, version: int
-) -> tuple[trio.SocketStream, Hello, list[msgspec.Struct]]:
-    """A connection on which both have said Hello, we as of this version; what they said, and what came right after."""
-    stream = await trio.open_unix_socket(os.fspath(path))
-    try:
-        await stream.send_all(encode_frame(Hello("daemon", version, os.getpid())))
-        messages: list[msgspec.Struct] = []
-        while not messages:
-            messages = await _receive(stream, decoder)
-        return stream, check_hello(messages.pop(0), role), messages
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
-
-
 async def _introduce(
     path: Path, role: str, union: object, version: int
 ) -> tuple[Hello, msgspec.Struct, list[msgspec.Struct], trio.SocketStream, FrameDecoder]:

@@ -83,8 +83,7 @@ async def test_given_a_worker_when_connected_then_hello_snapshot_events_in_order
     assert "closed" in link.lost
 
 
-@pytest.mark.parametrize("greets_first", [True, False], ids=["as_media_servers", "as_workers"])
-@pytest.mark.parametrize("says_hello_first", [True, False])
+@pytest.mark.parametrize("says_hello_first", [True, False], ids=["as_media_servers", "as_workers"])
 async def test_given_a_server_of_the_release_before_when_connected_then_the_daemon_comes_again_with_its_version(
     tmp_path, says_hello_first
 ):
