@@ -77,6 +77,9 @@ BETWEEN_NOTES_FRAMES: Final = 20
 SPOKE: Final = "spoke"
 """Evidence of the time guard's verdict: 0.0 when tones were heard and no voice, else 1.0."""
 
+VOWEL_FRAMES: Final = 50
+"""1 s of tones in all: less may be the vowel of a short word after all."""
+
 SUNG_SPREAD_HZ: Final = 4.0
 SUNG_SHARE: Final = 0.85
 """A burst that wanders so far and has so little of its energy in one line came from a throat."""
@@ -105,6 +108,7 @@ class Listener:
         self._voice_dbfs = QUIET_DBFS
         self._note_frame = -BETWEEN_NOTES_FRAMES  # end of the latest tone that is not far below the voice
         self._tone_heard = False
+        self._toned_frames = 0
         self._sound_heard = False  # in early media, beside tones
         self._sound_start = NEVER
         self._told: set[VerdictKind] = set()  # of early media
@@ -233,6 +237,7 @@ class Listener:
     def burst_ended(self, burst: Burst, now: int, voice_dbfs: float = QUIET_DBFS) -> list[Finding]:
         """An announced burst ended; ``voice_dbfs`` is the peak of who spoke."""
         burst = self.tones.whole(burst)
+        self._toned_frames += burst.end - burst.start
         found = self._tone_found(self.tones.burst_ended(burst, now))
         if self.tones.is_like_network(burst):
             self._rings(now)
@@ -401,9 +406,14 @@ class Listener:
             self.verdict = VerdictKind.TIMEGUARD
             end = self.greeting.provisional_end_frame
             # A person by rule; whoever only measures recordings may want to know that nobody was heard.
-            evidence[SPOKE] = float(self.greeting.heard_any or self.greeting.spoke)
+            evidence[SPOKE] = float(self.greeting.heard_any or self.greeting.spoke or self._toned(now) < VOWEL_FRAMES)
             return [Finding(VerdictKind.TIMEGUARD, "no decision in time", True, end, evidence=evidence)]
         return []
+
+    def _toned(self, now: int) -> int:
+        """Frames of tones since the beginning."""
+        sounding = self.tones.sounding
+        return self._toned_frames + (now - sounding.start if sounding is not None else 0)
 
     def _is_silent(self) -> bool:
         return not (self._tone_heard or self.greeting.heard_any or self.greeting.spoke)

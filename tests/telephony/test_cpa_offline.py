@@ -136,6 +136,14 @@ def test_given_tones_of_nobody_when_the_time_guard_runs_out_then_it_says_that_no
     assert (verdict.kind, verdict.evidence["spoke"]) == (VerdictKind.TIMEGUARD, 0.0)
 
 
+def test_given_one_short_tone_when_the_time_guard_runs_out_then_it_may_have_been_a_word():
+    # Neither a recording tone (too deep) nor anybody's cadence.
+    call = Call(recording(silence(0.3), tone(0.2, 330.0), silence(9.0)), US)
+    (verdict,) = analyse_calls([call])[0].verdicts
+
+    assert (verdict.kind, verdict.evidence["spoke"]) == (VerdictKind.TIMEGUARD, 1.0)
+
+
 @pytest.mark.parametrize("length", [1, 159, 160, 161, 400])
 def test_given_a_recording_shorter_than_a_word_when_analysed_then_silence_or_nothing(length):
     samples = np.full(length, 3000, dtype=np.int16)
