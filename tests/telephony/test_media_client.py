@@ -58,6 +58,7 @@ class FakeServer:
         self.commands: list[msgspec.Struct] = []
         self.refuse_ports: set[int] = set()
         self.recorded: tuple[RecordingFinished, ...] = ()
+        self.closed: tuple[ChannelClosed, ...] = ()
         self._stream: trio.SocketStream | None = None
         self._seen = trio.Condition()
 
@@ -80,7 +81,7 @@ class FakeServer:
             async with trio.SocketStream(stream) as self._stream:
                 await self.say(Hello("media", pid=1))
                 channels = tuple(self.channels.values())
-                await self.say(MediaSnapshot("127.0.0.1", self.capacity, channels, self.recorded))
+                await self.say(MediaSnapshot("127.0.0.1", self.capacity, channels, self.recorded, self.closed))
                 decoder = FrameDecoder(MediaCommand)
                 try:
                     while data := await self._stream.receive_some(4096):
@@ -178,6 +179,27 @@ async def test_given_no_server_when_a_channel_is_opened_then_media_lost(path, au
             await media.open_channel("a")
         with pytest.raises(MediaLost):
             await media.stats()
+
+
+async def test_given_channels_that_ended_when_taken_then_each_once_whoever_held_them_and_however_often_told(path):
+    server = FakeServer(path)
+    earlier, held, nobodys = (ChannelClosed(name, 5, 5, 0, 0) for name in ("earlier", "held", "nobodys"))
+    server.closed = (earlier,)
+    async with open_media_after(server) as (media, leave):
+        channel = await media.open_channel("held")
+        for event in (held, nobodys, held):
+            await server.say(event)
+        assert await channel.events.receive() == held
+        await media.stats()
+        assert media.take_closed() == [earlier, held, nobodys]
+        await leave()
+        await lost_link(media)
+        server.channels.clear()
+        server.closed = (earlier, held, nobodys, last := ChannelClosed("last", 5, 5, 0, 0))
+        async with server.serve():
+            await media.reachable()
+            assert media.take_closed() == [last]
+            assert media.take_closed() == []
 
 
 async def test_given_events_when_the_server_sends_them_then_the_channel_has_them_and_a_complaint_does_not_end_it(path):

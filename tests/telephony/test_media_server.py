@@ -14,6 +14,7 @@ import pytest
 from telephony import contract as wire
 from telephony.contract import AnalysisSettings, VerdictKind
 from telephony.media.channels import ChannelError, PortPool, parse_remote
+from telephony.media.endings import Endings
 from telephony.media.plane import DEAD_BRIDGE_S, MediaPlane
 from telephony.media.prompts import PromptError, PromptLibrary
 from telephony.media.server import MediaServer, Pacer
@@ -342,6 +343,25 @@ def test_given_a_second_daemon_when_it_connects_then_it_replaces_the_first(serve
     first.close()
 
 
+def test_given_a_channel_that_ended_when_another_daemon_connects_then_it_is_told_how_it_sounded(server):
+    first = Daemon(server.path)
+    phone = Phone(first.open("talked"), 8)
+    first.send(wire.SetRemote("talked", "127.0.0.1", phone.port, 8))
+    first.barrier()
+    for _ in range(5):
+        phone.send(np.zeros(160))
+        phone.hear()
+    told = closed(first, "talked")
+    first.close()
+    phone.close()
+    second = Daemon(server.path)
+
+    # The first may have been killed before it wrote that down.
+    assert [one for one in second.snapshot.closed if one.channel_id == "talked"] == [told]
+    assert (told.payload_type, told.packets_in > 0, told.at_s > 0.0) == (8, True, True)
+    second.close()
+
+
 @pytest.mark.parametrize(
     "hello", [wire.Hello(role="worker"), wire.Hello(role="daemon", version=99), wire.Ping(1)], ids=repr
 )
@@ -490,6 +510,8 @@ def test_given_no_daemon_when_the_grace_ends_then_unbridged_channels_close_and_b
     assert plane.look_after_orphans(1000.0 + DEAD_BRIDGE_S, 1000.0) == []
     assert set(plane.look_after_orphans(1000.3 + DEAD_BRIDGE_S, 1000.0)) == {"left", "right"}
     assert plane.counts() == (0, 0, 0)
+    ended = plane.endings.lately(1e6)[1]
+    assert {one.channel_id: one.packets_in > 0 for one in ended} == {"lonely": False, "left": True, "right": False}
     for call in calls:
         call.phone.close()
 
@@ -598,6 +620,7 @@ def test_given_ticks_that_take_longer_than_they_last_when_a_command_comes_then_i
     now_s, done = [100.0], []
 
     class Plane:
+        endings = Endings()
         audio = types.SimpleNamespace(log=[], keep=lambda events: None)
 
         def tick(self, _now_s):
