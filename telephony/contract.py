@@ -262,7 +262,7 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     """After so much silence nobody waits longer: a person. Few persons come so far."""
     undecided_probability: float = 0.965
     """P(machine) from here on after a greeting and ``human_silence_ms``: a machine."""
-    human_probability: float = 0.85
+    human_probability: float = 0.82
     """P(machine) below this after a greeting and ``human_silence_ms``: a person."""
     sure_probability: float = 0.3
     """P(machine) below this: ``sure_silence_ms`` is silence enough."""
