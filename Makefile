@@ -48,7 +48,7 @@ demo: setup
 # have sites of processes of their own, so they come after the others. 5: ARGS selects no test of this half.
 test: lint
 	$(BIN)/python -m pytest -m 'not e2e' --numprocesses=3 --dist=worksteal $(ARGS) || [ $$? -eq 5 ]
-	$(BIN)/python -m pytest -m e2e --numprocesses=3 --dist=loadgroup --no-loadscope-reorder $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m e2e --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS) || [ $$? -eq 5 ]
 
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
