@@ -55,6 +55,7 @@ MOST_PITCHES: Final = 2
 SAME_PITCH_RATIO: Final = 0.03
 MELODY_S: Final = 2.5
 NOTE_S: Final = 0.08
+NOTE_DB: Final = 9.0  # between the notes of one melody; what is softer was in the background
 CHIME_NOTES: Final = 3
 CHIME_S: Final = 1.6
 """So many pitches that step from one to the next, with nothing before or after them, may ask for a message too."""
@@ -207,7 +208,8 @@ class BeepJudge:
         """Whether the row has too many pitches for a recording tone, or goes on with what was heard before it."""
         begin_s = self._row[0].begin_s
         self._earlier = [one for one in self._earlier if begin_s - one.finish_s <= MELODY_S]
-        before = [one for one in self._earlier if one.is_one_line and one.duration_s >= NOTE_S]
+        before = [one for one in self._earlier if _is_note(one)]
+        before = [one for one in before if abs(one.level_dbfs - self._row[0].level_dbfs) <= NOTE_DB]
         if self._soft and any(_same_pitch(one, self._row[0]) for one in before):
             return True
         alone = _pitches(self._row)
@@ -260,6 +262,12 @@ class BeepJudge:
     def _forget(self) -> None:
         self._earlier += self._row
         self._row, self._due, self._interrupted, self._steps = [], NEVER, False, False
+
+
+def _is_note(burst: Burst) -> bool:
+    """Whether a burst may be a note of a melody; a vowel that passed for a tone is none."""
+    pure = burst.line_share >= PART_SHARE and burst.spread_hz <= PURE_SPREAD_HZ
+    return burst.code == SINGLE_TONE and pure and burst.duration_s >= NOTE_S
 
 
 def _same_pitch(one: Burst, other: Burst) -> bool:

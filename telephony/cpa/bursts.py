@@ -46,6 +46,8 @@ BROAD_LINE_HZ: Final = 40.0
 """A packet repeated out of phase, or a codec of low rate, spreads a line that far. There are no pairs so close together
 above `HIGHEST_MIXED_HZ`."""
 
+TORN_RATIO: Final = 0.18
+TORN_HZ: Final = 30.0
 NOTE_DB: Final = 6.0
 NOTE_SHARE: Final = 0.9
 NOTE_FRAMES: Final = 6
@@ -118,9 +120,14 @@ class Burst:
             return 0.0
         first = self.lines[0]
         if self.hz <= HIGHEST_MIXED_HZ:
-            return first.share
+            return sum(line.share for line in self.lines if line is first or is_torn_off(line, first))
         broad = sum(line.share for line in self.lines if abs(line.hz - first.hz) <= BROAD_LINE_HZ)
         return max(first.share, broad + ONE_LINE_SHARE - BROAD_LINE_SHARE if broad >= BROAD_LINE_SHARE else 0.0)
+
+
+def is_torn_off(line: Line, strongest: Line) -> bool:
+    """Whether a weak line beside the strongest is that one's, whose phase a lost packet has turned."""
+    return line.share <= TORN_RATIO * strongest.share and abs(line.hz - strongest.hz) <= TORN_HZ
 
 
 Admit = Callable[[int, Burst], bool]

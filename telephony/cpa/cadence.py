@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from telephony.contract import VerdictKind
-from telephony.cpa.bursts import Burst
+from telephony.cpa.bursts import Burst, is_torn_off
 from telephony.cpa.spectrum import SINGLE_TONE
 from telephony.cpa.tones import Tone, TonePlan
 
@@ -18,8 +18,6 @@ TOLERANCE_RATIO: Final = 0.14  # E.180 lets exchanges be 10 % off
 FREQUENCY_RATIO: Final = 0.03
 LOWEST_TOLERANCE_HZ: Final = 12.0
 MAIN_LINE_RATIO: Final = 0.06  # 12 dB below the strongest
-TORN_RATIO: Final = 0.18
-TORN_HZ: Final = 30.0
 SHORT_FRAMES: Final = 9
 """The audio of a shorter burst does not tell lines apart that are 25 Hz from each other."""
 
@@ -74,8 +72,12 @@ def matches_frequency(tone: Tone, burst: Burst) -> bool:
         return is_near(tone, burst)
     if burst.code != SINGLE_TONE:
         return False
-    main = [line.hz for line in burst.lines if line.share >= MAIN_LINE_RATIO * burst.lines[0].share]
-    main = [hz for hz in main if not _is_torn_off(hz, burst)]
+    strongest = burst.lines[0]
+    main = [
+        line.hz
+        for line in burst.lines
+        if line.share >= MAIN_LINE_RATIO * strongest.share and not is_torn_off(line, strongest)
+    ]
     if tone.modulated_hz:
         reach = 2.2 * tone.modulated_hz + 4.0
         return is_near(tone, burst) and all(abs(hz - tone.hz[0]) <= reach for hz in main)
@@ -85,13 +87,6 @@ def matches_frequency(tone: Tone, burst: Burst) -> bool:
     return all(any(abs(hz - wanted) <= tolerance for hz in main) for wanted in tone.hz) and all(
         any(abs(hz - wanted) <= tolerance for wanted in tone.hz) for hz in main
     )
-
-
-def _is_torn_off(hz: float, burst: Burst) -> bool:
-    """Whether a weak line beside the strongest is that one's, whose phase a lost packet has turned."""
-    strongest = burst.lines[0]
-    share = next(line.share for line in burst.lines if line.hz == hz)
-    return share <= TORN_RATIO * strongest.share and abs(hz - strongest.hz) <= TORN_HZ
 
 
 def identify(
