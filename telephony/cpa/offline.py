@@ -188,13 +188,13 @@ def final_verdict(verdicts: Sequence[VerdictData]) -> VerdictData | None:
 
 def informed(verdicts: Sequence[VerdictData]) -> VerdictData | None:
     """
-    What early media without a final tone was: the last of music and announcements, else ringback, else silence.
+    What early media without a final tone was: the last of music, announcements and ringback, else silence.
 
-    Ringback says least, because music and announcements often begin after it.
+    Music and announcements often begin after some ringing; where the ringing is known after them, they were behind it,
+    or the network rings now.
     """
     for kinds in (
-        {VerdictKind.CRBT, VerdictKind.ANNOUNCEMENT},
-        {VerdictKind.RINGBACK},
+        {VerdictKind.CRBT, VerdictKind.ANNOUNCEMENT, VerdictKind.RINGBACK},
         {VerdictKind.NO_RINGBACK},
     ):
         for verdict in reversed(verdicts):
