@@ -255,13 +255,25 @@ class BeepJudge:
         while row and row[0].rise_db < (PURE_RISE_DB if is_pure(row[0]) and row[0].hz >= VOICE_HZ else RISE_DB):
             row = row[1:]
         self._forget()
-        if not row or spoilt or row[-1].fall_db < FALL_DB:
+        if not row or spoilt or max(one.fall_db for one in _fading(row)) < FALL_DB:
             return None
         return row[0], row[-1]
 
     def _forget(self) -> None:
         self._earlier += self._row
         self._row, self._due, self._interrupted, self._steps = [], NEVER, False, False
+
+
+def _fading(row: list[Burst]) -> list[Burst]:
+    """The last burst of a row, and those before it of which it is but the end that fades into the noise."""
+    begin = len(row) - 1
+    while (
+        begin
+        and _same_pitch(row[begin - 1], row[begin])
+        and row[begin].level_dbfs <= row[begin - 1].level_dbfs - RISE_DB
+    ):
+        begin -= 1
+    return row[begin:]
 
 
 def _is_note(burst: Burst) -> bool:

@@ -54,10 +54,13 @@ MESSAGE_TALK_FRAMES: Final = 100
 MESSAGE_PROBABILITY: Final = 0.7
 SURE_MESSAGE_PROBABILITY: Final = 0.9
 """
-With an agent on the line a tone ends a message only where it follows one: 2 s of talk within 5 s, rather a recording's,
-or surely so. Who says "one moment" and puts the agent through, or on hold, talks less and like a person; what sounds
-then is a ringback, or the tone of a line on hold.
+With an agent on the line a tone ends a message only where it follows one: talk that never paused for long enough to
+hear an agent out, or 2 s of talk within 5 s that are rather a recording's, or surely so. Who says "one moment" and puts
+the agent through, or on hold, has listened first; what sounds then is a ringback, or the tone of a line on hold.
 """
+
+HEARS_OUT_FRAMES: Final = 100
+"""2 s of silence: somebody listens to what an agent says."""
 
 MOST_SPURTS: Final = 32
 
@@ -80,6 +83,7 @@ SPOKE: Final = "spoke"
 VOWEL_FRAMES: Final = 50
 """1 s of tones in all: less may be the vowel of a short word after all."""
 
+HIGHEST_SUNG_HZ: Final = 900.0
 SUNG_SPREAD_HZ: Final = 4.0
 SUNG_SHARE: Final = 0.85
 """A burst that wanders so far and has so little of its energy in one line came from a throat."""
@@ -366,10 +370,11 @@ class Listener:
         """Whether a tone that an agent hears stands at the end of a recording's message."""
         if any(self.tones.is_plan_tone(burst) for burst in row):
             return False
-        likely = self.greeting.machine_probability or 0.0
-        if likely >= SURE_MESSAGE_PROBABILITY:
+        likely, end = self.greeting.machine_probability or 0.0, row[0].start
+        begins = [*(spurt.start for spurt in self._spurts), end][1:]
+        pauses = [begin - spurt.end for spurt, begin in zip(self._spurts, begins, strict=True)]
+        if likely >= SURE_MESSAGE_PROBABILITY or (pauses and max(pauses) < HEARS_OUT_FRAMES):
             return True
-        end = row[0].start
         talked = sum(max(0, min(one.end, end) - max(one.start, end - MESSAGE_FRAMES)) for one in self._spurts)
         return likely >= MESSAGE_PROBABILITY and talked >= MESSAGE_TALK_FRAMES
 
@@ -448,4 +453,4 @@ class Listener:
 def _is_sung(burst: Burst) -> bool:
     """Whether a burst that is no tone of anybody's was a drawn-out vowel: it glides, and has more than one line."""
     strongest = max((line.share for line in burst.lines), default=1.0)
-    return burst.spread_hz > SUNG_SPREAD_HZ and strongest < SUNG_SHARE
+    return burst.hz <= HIGHEST_SUNG_HZ and burst.spread_hz > SUNG_SPREAD_HZ and strongest < SUNG_SHARE

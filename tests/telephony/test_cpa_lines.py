@@ -189,3 +189,21 @@ def test_given_a_recording_that_rings_for_long_when_a_person_answers_then_the_ti
 
 def fresh():
     return np.random.default_rng(5)
+
+
+def test_given_a_tone_that_fades_into_the_noise_after_a_greeting_when_it_is_over_then_a_beep():
+    t = np.arange(round(1.0 * RATE)) / RATE
+    fading = 6000 * np.sin(2 * np.pi * 970.0 * t) * np.exp(-t / 0.25)
+    whole = np.concatenate([silence(0.5), clip("machine_away"), silence(0.6), fading, silence(3)])
+
+    beeps = [v for v in analyse([over_the_line(whole, fresh(), -44.0)])[0] if v.kind is VerdictKind.BEEP]
+
+    assert [v.evidence["beep_at_s"] for v in beeps] == [pytest.approx(1.1 + len(clip("machine_away")) / RATE, abs=0.03)]
+
+
+def test_given_a_train_of_quick_pips_when_nobody_speaks_then_no_person():
+    pips = cadence((1400.0,), (0.08, 0.08), 0.8)
+
+    found = kinds(analyse([over_the_line(np.concatenate([silence(1), pips, silence(8)]), fresh(), -60.0)])[0])
+
+    assert found == [VerdictKind.PAGER]
