@@ -279,8 +279,8 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     Only what the called party says is heard. A recording tone, a fax tone, or long talk that is surely a recording's
     (`bridged_probability`) revises the verdict; after that it listens for the recording tone some seconds more.
     """
-    bridged_probability: float = 0.998
-    """``revise_probability`` after the bridge, where people may talk too. Above 1.0: only tones revise."""
+    bridged_probability: float = 1.01
+    """``revise_probability`` after the bridge. Above 1.0: only tones revise, for people tell long stories too."""
 
 
 class StartAnalysis(msgspec.Struct, frozen=True, tag=True):

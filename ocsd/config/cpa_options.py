@@ -78,13 +78,13 @@ CPA_AFTER_CONNECT: Final = Option(
     "Call progress analysis listens on when an agent is connected to a person, for the machines that sound like people "
     "at first. no: it does not; report: what shows to be a machine or fax is told to the desktop, and is the call "
     "result unless the agent says otherwise; beep: the same, and the call is taken from the agent when a recording "
-    "tone, fax or modem was heard, for its treatment's message or to hang up; release: taken also when it talks like a "
-    "recording. Calls that agents verify (call-result-feedback) are not taken from them.",
-    choices=("no", "report", "beep", "release"), ours=True,
+    "tone, fax or modem was heard, for its treatment's message or to hang up. Calls that agents verify "
+    "(call-result-feedback) are not taken from them.",
+    choices=("no", "report", "beep"), ours=True,
 )  # fmt: skip
 CPA_AFTER_CONNECT_TIME: Final = Option(
     "cpa-after-connect-time", 12, ACGT, TakesEffect.NEXT_ATTEMPT,
-    "How long it listens on. When that was enough to hear a machine, 20 s more for its recording tone.",
+    "How long it listens on.",
     unit="seconds", minimum=1, maximum=60, ours=True,
 )  # fmt: skip
 _BY_LEVEL: Final = " -1: as call_answer_type_recognition has it."

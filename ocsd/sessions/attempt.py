@@ -38,8 +38,8 @@ announcement, and the result is Dropped, or Transfer Error when the destination 
 
 The analysis may listen on while the agent talks (`AfterConnect`). What shows then to be a machine or a fax has that
 result unless the desktop says otherwise, and may be taken from the agent: TALKING -> what a machine gets in the first
-place (its message, or the end of the call), and the agent is ready again at once. A person is never taken from
-anybody: that needs a tone, or speech such as people in a conversation do not have.
+place (its message, or the end of the call), and the agent is ready again at once. That needs a tone, which nobody who
+talks has.
 
 With a designated agent (callback and preview records) the agent's phone is dialed first and the customer when it has
 answered: no called person meets silence, and nothing is analysed. The agent hears the network's ringing, and the
@@ -304,13 +304,9 @@ class AttemptMachine(AttemptOrders):
                 self.result = result
             told = (Do.TELL_AGENT,)
         # A machine that somebody wanted an agent for, or whose agent is asked what it is, stays with the agent.
-        if not self.unmasked or self.verified or (rule is not AfterConnect.RELEASE and not self._toned(kind, rule)):
+        if not self.unmasked or self.verified or rule is AfterConnect.REPORT or kind is VerdictKind.MACHINE:
             return told
         return (*told, *self._take_from_agent(now_s))
-
-    @staticmethod
-    def _toned(kind: VerdictKind, rule: AfterConnect) -> bool:
-        return rule is AfterConnect.BEEP and kind is not VerdictKind.MACHINE
 
     def _take_from_agent(self, now_s: float) -> tuple[Do, ...]:
         assert self.verdict is not None

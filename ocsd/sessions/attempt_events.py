@@ -68,8 +68,6 @@ class AfterConnect(Enum):
     """The agent is told, and the result is corrected."""
     BEEP = "beep"
     """The same, and the call is taken from the agent when a tone has shown it: nobody who talks has one."""
-    RELEASE = "release"
-    """Taken from the agent also when speech alone has shown it."""
 
 
 @dataclass(frozen=True, slots=True)

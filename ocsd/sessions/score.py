@@ -85,7 +85,9 @@ class Score:
     def finish(self, attempt_id: int, machine: AttemptMachine) -> None:
         """The attempt is written and gone."""
         if machine.unmasked and attempt_id in self._people and not machine.adopted:
-            self.tally.people -= 1  # an agent had it, which the pacing knows; but nobody was there
+            # An agent had it, which the pacing knows; but nobody was there.
+            assert machine.person_at_s is not None
+            self.tally.take_back(max(0.0, machine.marks["agent_answered"] - machine.person_at_s))
         self._state.pop(attempt_id, None)
         self._people.discard(attempt_id)
         self._over.discard(attempt_id)

@@ -62,6 +62,12 @@ class Tally:
         self.connected += 1
         self.wait_total_s += wait_s
 
+    def take_back(self, wait_s: float) -> None:
+        """What was counted as a person with an agent was none."""
+        self.people -= 1
+        self.connected -= 1
+        self.wait_total_s -= wait_s
+
     @property
     def mean_wait_s(self) -> float:
         """Mean wait of connected people, from the end of their greeting to the agent's voice."""

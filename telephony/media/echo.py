@@ -17,7 +17,7 @@ import numpy.typing as npt
 HANGOVER_FRAMES: Final = 25
 """0.5 s: a round trip over a mobile network and our jitter buffer, both at their worst."""
 
-RETURN_LOSS_DB: Final = 8.0
+RETURN_LOSS_DB: Final = 12.0
 """What comes back is weaker by at least this much."""
 
 SILENT_DBFS: Final = -60.0

@@ -72,9 +72,8 @@ class UtcClock:
         (AfterConnect.REPORT, FAX, (Do.TELL_AGENT,)),
         (AfterConnect.BEEP, MACHINE, (Do.TELL_AGENT,)),
         (AfterConnect.BEEP, FAX, (Do.TELL_AGENT, *TAKEN, *GONE)),
-        (AfterConnect.RELEASE, MACHINE, (Do.TELL_AGENT, *TAKEN, *GONE)),
-        (AfterConnect.RELEASE, HUMAN, ()),
-        (AfterConnect.RELEASE, BEEP, ()),
+        (AfterConnect.BEEP, HUMAN, ()),
+        (AfterConnect.BEEP, BEEP, ()),
     ],
 )
 def test_given_an_agent_on_the_line_when_no_person_is_heard_then_as_the_option_says(rule, event, done):
@@ -98,14 +97,6 @@ def test_given_a_message_for_machines_when_the_tone_was_heard_then_it_plays_at_o
     assert machine.on(BEEP, 12.0) == (*TAKEN, Do.PLAY_MESSAGE)
     assert machine.on(PromptFinished(), 20.0) == GONE
     assert machine.result == CallResult.ANSWERING_MACHINE
-
-
-def test_given_a_message_for_machines_when_speech_alone_showed_it_then_it_waits_for_the_tone():
-    machine = talking(AfterConnect.RELEASE, plan=PLAY)
-
-    assert machine.on(MACHINE, 7.0) == (Do.TELL_AGENT, *TAKEN)
-    assert machine.state is AttemptState.AWAITING_BEEP
-    assert machine.on(BEEP, 12.0) == (Do.PLAY_MESSAGE,)
 
 
 def test_given_a_record_that_the_desktop_must_process_when_its_call_is_taken_then_it_stays_until_it_is_processed():
@@ -151,7 +142,7 @@ def test_given_a_desktop_that_is_done_with_the_record_when_the_tone_is_heard_the
 
 @pytest.mark.parametrize("says_first", [True, False])
 def test_given_an_agent_who_says_that_it_is_a_person_when_a_tone_is_heard_then_the_agent_knows_better(says_first):
-    machine = talking(AfterConnect.RELEASE if says_first else AfterConnect.BEEP)
+    machine = talking()
     said = RecordUpdated(CallResult.ANSWER)
     events = (said, MACHINE, BEEP) if says_first else (MACHINE, said, BEEP)
 
@@ -164,7 +155,7 @@ def test_given_an_agent_who_says_that_it_is_a_person_when_a_tone_is_heard_then_t
 
 
 def test_given_a_test_call_when_it_shows_to_be_a_machine_then_its_agent_keeps_it_to_say_so():
-    machine = talking(AfterConnect.RELEASE)
+    machine = talking()
     machine.verified = True
 
     assert machine.on(MACHINE, 7.0) == (Do.TELL_AGENT,)
@@ -173,12 +164,12 @@ def test_given_a_test_call_when_it_shows_to_be_a_machine_then_its_agent_keeps_it
 
 
 def test_given_machines_that_agents_are_to_get_when_one_shows_late_then_it_stays_with_the_agent():
-    machine = talking(AfterConnect.RELEASE, plan=CONNECT)
+    machine = talking(plan=CONNECT)
 
     assert machine.on(MACHINE, 7.0) == (Do.TELL_AGENT,)
     assert machine.on(BEEP, 9.0) == ()
 
-    known = AttemptMachine(AttemptRules(after_connect=AfterConnect.RELEASE), 0.0)
+    known = AttemptMachine(AttemptRules(), 0.0)
     known.plan_of = lambda _result: CONNECT
     for at_s, event in enumerate((Answered(), MACHINE, AgentReserved("a1"), AgentAnswered()), start=1):
         known.on(event, float(at_s))
@@ -237,7 +228,8 @@ async def test_given_a_machine_with_an_agent_when_it_talks_on_and_beeps_then_the
         assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWERING_MACHINE)
         figures = daemon.session.statistics()
         assert (figures["machines_after_connect"], figures["machines_taken_from_agents"]) == (1, 1)
-        assert (figures["connected"], figures["answered"], figures["overdial_rate"]) == (1, 0, 0.0)
+        assert (figures["connected"], figures["answered"], figures["overdial_rate"]) == (0, 0, 0.0)
+        assert figures["mean_wait_s"] == 0.0
         kinds = [verdict["kind"] for verdict in ended.evidence["cpa"]["verdicts"]]
         assert kinds == ["human", "machine", "beep"]
 
@@ -307,5 +299,5 @@ async def test_given_a_daemon_that_dies_between_the_answer_and_its_analysis_when
         async with w.daemon() as daemon:
             assert daemon.states() == [AttemptState.ANALYSING]
             await daemon.log_in("agent1")
-            assert w.media.channels[channel.channel_id].commands == ["start_analysis"]
+            assert "start_analysis" in w.media.channels[channel.channel_id].commands
             await daemon.until(lambda: AttemptState.TALKING in daemon.states())
