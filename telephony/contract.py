@@ -258,7 +258,7 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     """Silence after a greeting that is needed to call it a person (see ``human_probability``)."""
     sure_silence_ms: int = 580
     """The same when the model is sure that this is a person (``sure_probability``)."""
-    undecided_silence_ms: int = 1000
+    undecided_silence_ms: int = 780
     """After so much silence nobody waits longer: a person. Few persons come so far."""
     undecided_probability: float = 0.965
     """P(machine) from here on after a greeting and ``human_silence_ms``: a machine."""
