@@ -190,11 +190,13 @@ def informed(verdicts: Sequence[VerdictData]) -> VerdictData | None:
     """
     What early media without a final tone was: the last of music, announcements and ringback, else silence.
 
-    Music and announcements often begin after some ringing; where the ringing is known after them, they were behind it,
-    or the network rings now.
+    Music and announcements often begin after some ringing; where the ringing is known after somebody spoke, they spoke
+    behind it, or the network rings now. Not so after music: it has notes of its own.
     """
+    music = any(verdict.kind is VerdictKind.CRBT for verdict in verdicts)
+    sounds = {VerdictKind.CRBT, VerdictKind.ANNOUNCEMENT}
     for kinds in (
-        {VerdictKind.CRBT, VerdictKind.ANNOUNCEMENT, VerdictKind.RINGBACK},
+        sounds if music else sounds | {VerdictKind.RINGBACK},
         {VerdictKind.NO_RINGBACK},
     ):
         for verdict in reversed(verdicts):

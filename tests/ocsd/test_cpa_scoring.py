@@ -137,6 +137,7 @@ def test_given_early_media_when_it_is_judged_then_what_says_most_counts():
     assert analysed(rings, music, speech, answered_s=None).result == "announcement"
     assert analysed(rings, music, speech, sit, answered_s=None).result == "sit_vc"
     assert analysed(speech, verdict(VerdictKind.RINGBACK, 7.0), answered_s=None).result == "ringback"
+    assert analysed(music, verdict(VerdictKind.RINGBACK, 7.0), answered_s=None).result == "crbt"
     assert analysed(verdict(VerdictKind.NO_RINGBACK, 7.0), answered_s=None).result == "silence"
     assert analysed(rings, verdict(VerdictKind.NO_RINGBACK, 7.0), answered_s=None).result == "ringback"
     assert analysed(answered_s=None).result == "unknown"
