@@ -33,7 +33,7 @@ from ocsd.demo.world import (
     TALK_MEAN_S,
     WRAP_MEAN_S,
     free_port,
-    legs_of,
+    rtp_ports_for,
     write_configuration,
     write_customers,
 )
@@ -54,12 +54,6 @@ STOP_LIMIT_S = 40.0
 
 IDLE_S = 20.0
 """A campaign that neither dials nor talks for so long has nobody left to call."""
-
-PORTS_OF_LEG = 2
-"""RTP and RTCP."""
-
-SPARE_PORTS = 50
-"""Others may sit on some of the stretch that know nothing of leases."""
 
 REFRESH_S = 0.5
 PICTURE_AT = 0.8
@@ -286,7 +280,7 @@ class Demo:
         world, ports = self._start_world(desktop_port)
         http_port = options.http_port or free_port()
         # Of its own: several demos, or one beside a site in service, must not find each other on their ports.
-        rtp_ports = self.stack.enter_context(leased(PORTS_OF_LEG * legs_of(options) + SPARE_PORTS))
+        rtp_ports = self.stack.enter_context(leased(rtp_ports_for(options)))
         write_configuration(
             self.config_path,
             options,

@@ -17,6 +17,8 @@ WRAP_MEAN_S = 3.0
 RING_SCALE = 0.5
 """A conversation of the demo lasts a tenth of a real one, so that two minutes show a campaign in its stride."""
 
+SPARE_PORTS = 50
+
 ZONES = (
     ("EST", "America/New_York"),
     ("CST", "America/Chicago"),
@@ -47,6 +49,11 @@ def channels_of(options: DemoOptions) -> int:
 def legs_of(options: DemoOptions) -> int:
     """Calls that there may be at once: customers, agents, and a few that are just ending."""
     return channels_of(options) + options.agents + 8
+
+
+def rtp_ports_for(options: DemoOptions) -> int:
+    """How many ports: RTP and RTCP of each leg, and spare ones, as others may sit on some of any stretch."""
+    return 2 * legs_of(options) + SPARE_PORTS
 
 
 def _list(items: list[str]) -> str:
