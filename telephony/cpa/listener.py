@@ -254,7 +254,7 @@ class Listener:
                 self.tones.is_like_network(burst) and not (burst.is_one_line and self.greeting.spoke)
             )
             self.beep.consider(burst, now, network, self.greeting.spoke, self._voice_dbfs, person)
-            sung = _is_sung(burst) and not network
+            sung = _is_sung(burst) and not self.tones.is_plan_tone(burst)  # others hold their pitch better
             if not sung and burst.level_dbfs > self._voice_dbfs - SOFT_DB:
                 self._note_frame = now
             if not self.beep.pending and sung:
