@@ -219,10 +219,10 @@ class Outcome:
         assert self.statuses.get(int(RecordStatus.RETRIEVED), 0) == 0, story
 
     def talking_at(self, at_s: float, margin_s: float = 0.5) -> list[Truth]:
-        """Calls in conversation at that instant and a little before and after."""
+        """Calls in conversation with an agent at that instant and a little before and after."""
         return [
             truth
-            for truth in self.truths
+            for truth in self.conversations()
             if truth.get("talk_began_at_s") is not None
             and truth["talk_began_at_s"] < at_s - margin_s
             and truth["ended_at_s"] > at_s + margin_s
