@@ -163,6 +163,8 @@ class AttemptTask:
 
     async def _handle(self, event: Event) -> None:
         match event:
+            case machine_events.AgentReserved(agent_id) if not self.host.is_reserved(self, agent_id):
+                return  # given back since: the attempt stopped seeking before it heard of this
             case machine_events.RecordProcessed(treatment=treatment):
                 self.context.treatment = treatment
             case machine_events.Withdrawn() | machine_events.Cancelled():

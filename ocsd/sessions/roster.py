@@ -169,8 +169,15 @@ class Roster:
             raise InvariantError(f"attempt {attempt_id} already waits for an agent")
         self.line.join(attempt_id, self, group)
 
-    def stop_seeking(self, attempt_id: int) -> None:
+    def stop_seeking(self, attempt_id: int) -> str | None:
+        """The agent who has been reserved for this attempt already, as long as it does not know; None: nobody."""
         self.line.leave(attempt_id)
+        return next((agent_id for agent_id in self.seats if self.is_reserved(agent_id, attempt_id)), None)
+
+    def is_reserved(self, agent_id: str, attempt_id: int) -> bool:
+        """Whether the agent is kept for this attempt."""
+        seat = self.seats.get(agent_id)
+        return seat is not None and seat.state is AgentState.RESERVED and seat.attempt_id == attempt_id
 
     def match(self, now_s: float) -> list[tuple[int, AgentSeat]]:
         """Pair people with agents, also those of other agent groups that share the line."""

@@ -424,7 +424,13 @@ class Session:
         self.match_agents()
 
     def stop_seeking(self, task: AttemptTask) -> None:
-        self.roster.stop_seeking(task.context.attempt_id)
+        reserved = self.roster.stop_seeking(task.context.attempt_id)
+        if reserved is not None:  # matched in the same instant, and not told yet: the next person may have this agent
+            self.roster.back_to_ready(reserved, self.clock.now_s())
+            self.match_agents()
+
+    def is_reserved(self, task: AttemptTask, agent_id: str) -> bool:
+        return self.roster.is_reserved(agent_id, task.context.attempt_id)
 
     def match_agents(self) -> None:
         """Pair waiting people with ready agents, other groups' too; called whenever either changes."""

@@ -108,6 +108,9 @@ class FakeHost:
     def stop_seeking(self, task: AttemptTask) -> None:
         self.told.append("stop_seeking")
 
+    def is_reserved(self, task: AttemptTask, agent_id: str) -> bool:
+        return True
+
     def agent_dn(self, agent_id: str) -> str:
         return PHONE
 

@@ -6,9 +6,10 @@ from typing import cast
 import trio
 
 from ocsd.lists.pool import Database
-from ocsd.model.enums import DialMode
+from ocsd.model.enums import CallResult, DialMode
 from ocsd.model.services import CampaignRequest, DialParameters
 from ocsd.protocols.desktop import RequestAgentNotReady, RequestAgentReady
+from ocsd.sessions.attempt import CustomerEnded
 from ocsd.sessions.dialing import dial
 from ocsd.sessions.explaining import Explaining
 from ocsd.sessions.roster import AgentSeat, AgentState, Roster, WaitingLine
@@ -301,6 +302,33 @@ async def test_given_a_person_who_waits_when_an_agent_can_be_spared_without_any_
         spared.append("agent1")
 
         await daemon.until_talking("agent1")
+
+
+async def test_given_a_person_who_leaves_when_an_agent_is_found_in_that_instant_then_the_agent_is_there_for_the_next(
+    tmp_path, autojump_clock
+):
+    scripts = {number(501): CallScript(ring_s=2.0, talk_s=30.0, verdict_s=0.5)}
+    options = "options = { call_wait_in_queue_timeout = 30 }"
+    async with world(tmp_path, scripts, more=second_group(1, options), agents=1) as place, place.daemon() as daemon:
+        fill(place, 0, 1)
+        spared: list[str] = []
+        await daemon.campaigns.request(SECOND, CampaignRequest.LAUNCH, DialParameters(dial_mode=DialMode.PREDICTIVE))
+        second = daemon.campaigns.sessions[SECOND]
+        second.roster.line.ranks = lambda _group: lambda agent_id: 0 if agent_id in spared else None
+        await daemon.until(lambda: second.supply.buffered)
+        await daemon.log_in("agent1")
+        await dial(second, 1)
+        await daemon.until(lambda: second.roster.people_waiting == 1)
+        (task,) = second.attempts.values()
+        spared.append("agent1")
+
+        task.post(CustomerEnded(200))
+        second.match_agents()
+        assert second.roster.seats["agent1"].state is AgentState.RESERVED
+
+        await daemon.until(lambda: not second.attempts)
+        assert second.roster.seats["agent1"].state is AgentState.READY
+        assert task.machine.result == CallResult.ABANDONED
 
 
 def test_given_two_predictive_groups_when_they_share_agents_then_together_they_keep_the_limit_and_serve_alike():
