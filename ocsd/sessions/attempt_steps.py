@@ -90,9 +90,9 @@ class AttemptSteps:
     verified: bool = False
     agent_hears_network: bool = False
     goes_back: bool = False
+    """The customer was not dialed: an agent who leaves the desk without a word leaves the record as it was."""
     unmasked: bool = False
     taken: bool = False
-    """The customer was not dialed: an agent who leaves the desk without a word leaves the record as it was."""
     marks: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

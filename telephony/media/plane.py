@@ -154,6 +154,7 @@ class MediaPlane:
     def _close(self, channel: Channel, now_s: float) -> list[msgspec.Struct]:
         row, mixer = channel.row, self._mixer
         self._analyser.stop(row)
+        self._listening_on[row] = False  # the next call in this row may be analysed before the next tick
         quality = self._network.totals(channel)
         self._network.remove(channel, now_s)
         mixer.close_row(row)
