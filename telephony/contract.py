@@ -276,11 +276,9 @@ class AnalysisSettings(msgspec.Struct, frozen=True):
     """
     How long the analysis listens on after `Bridge`, where the verdict was HUMAN or TIMEGUARD; 0: it ends with it.
 
-    Only what the called party says is heard. A recording tone, a fax tone, or long talk that is surely a recording's
-    (`bridged_probability`) revises the verdict; after that it listens for the recording tone some seconds more.
+    Only what the called party says is heard, and only a recording tone or a fax or modem revises the verdict: people
+    tell an agent long stories too.
     """
-    bridged_probability: float = 1.01
-    """``revise_probability`` after the bridge. Above 1.0: only tones revise, for people tell long stories too."""
 
 
 class StartAnalysis(msgspec.Struct, frozen=True, tag=True):

@@ -10,7 +10,6 @@ speech that goes on puts it right. So the judge speaks in stages, the cheap ones
                                  and >= undecided_probability -------> MACHINE
     silence of undecided_silence ------------------------------------> HUMAN
     after HUMAN: more speech, soon, and P(machine) >= revise_probability -> MACHINE (revises)
-    the same with an agent on the line: long talk, and P(machine) >= bridged_probability
     a word too short for all this, and then nothing ----------------> HUMAN, where SILENCE would be said
 
 The probability (`telephony.cpa.forest`) is told every 100 ms while somebody talks and in the pauses after. Without one
@@ -33,11 +32,6 @@ MIN_MACHINE_FRAMES: Final = 30
 
 MIN_REVISION_FRAMES: Final = 50
 """1 s of it after a verdict for a person: "hello? hello?" again is no recording."""
-
-MIN_BRIDGED_FRAMES: Final = 200
-BRIDGED_FILL: Final = 0.8
-"""With an agent on the line: 4 s of talk in one go, hardly a pause in it. People answer an agent in shorter turns, and
-who does not is heard out by the agent."""
 
 LONG_SPEECH_FRAMES: Final = 175
 """3.5 s of it since the answer, in however many sentences, and less doubt is enough (`LONG_SPEECH_DOUBT_RATIO`): a
@@ -111,7 +105,7 @@ class GreetingJudge:
         self._spoken, self._spoken_before = 0, 0
 
     def bridged(self) -> None:
-        """An agent talks with who was taken for a person: what is said now may be an answer to the agent."""
+        """An agent talks with who was taken for a person: what is said now may be an answer, and tells nothing more."""
         self._bridged = True
 
     def speech_began(self, start: int) -> None:
@@ -149,7 +143,7 @@ class GreetingJudge:
     def voice_judged(self, machine_probability: float, verdict: VerdictKind | None) -> bool:
         """The model's opinion on everything heard since the answer; True when it may decide at once."""
         self._p_machine = machine_probability
-        if self._talk_start is None:
+        if self._talk_start is None or self._bridged:
             return False
         if self._talking_since is None:
             return True
@@ -178,7 +172,7 @@ class GreetingJudge:
             return None
         judgement = self._judge_voice(voiced, quiet, tone) if verdict is None else None
         if verdict in REVISABLE:
-            judgement = self._judge_again(voiced, (now if talking else self._talk_end) - self._talk_start)
+            judgement = self._judge_again(voiced)
         if judgement is None:
             if verdict is not None and quiet >= _frames(self._settings.undecided_silence_ms):
                 self.speech_end_frame = self._tail_end
@@ -239,8 +233,6 @@ class GreetingJudge:
         return None
 
     def _revise_limit(self, voiced: int) -> float:
-        if self._bridged:
-            return self._settings.bridged_probability
         limit = self._settings.revise_probability
         if self._spoken + voiced >= self._spoken_before + LATER_SPEECH_FRAMES:
             return 1.0 - LATER_SPEECH_DOUBT_RATIO * (1.0 - limit)
@@ -248,16 +240,15 @@ class GreetingJudge:
             return 1.0 - LONG_SPEECH_DOUBT_RATIO * (1.0 - limit)
         return limit
 
-    def _judge_again(self, voiced: int, length: int) -> Judgement | None:
+    def _judge_again(self, voiced: int) -> Judgement | None:
         p = self._p_machine
-        if not self._settings.detect_machine or p is None or self._talk_start is None:
+        if not self._settings.detect_machine or p is None or self._talk_start is None or self._bridged:
             return None
         if 0 <= self.speech_end_frame < self._talk_start - RESUME_FRAMES:
             return None
-        least = MIN_BRIDGED_FRAMES if self._bridged else MIN_REVISION_FRAMES
-        if p < self._revise_limit(voiced) or voiced < least or (self._bridged and voiced < BRIDGED_FILL * length):
-            return None
-        return Judgement(VerdictKind.MACHINE, "talks on with an agent on the line" if self._bridged else "talks on")
+        if p >= self._revise_limit(voiced) and voiced >= MIN_REVISION_FRAMES:
+            return Judgement(VerdictKind.MACHINE, "talks on")
+        return None
 
     def _forget(self) -> None:
         self._spoken += self._voiced

@@ -11,7 +11,7 @@ Theory of operation::
       nothing at all ------------------------> SILENCE
       none of these within the time guard ---> TIMEGUARD --> revised as HUMAN is
     MACHINE         listens on for the BEEP (information), and some seconds for another one, after more speech
-    bridged         after HUMAN or TIMEGUARD: the same for some seconds more; speech alone then has to be long
+    bridged         after HUMAN or TIMEGUARD: for some seconds more, but then only tones tell
 
 A tone outranks the voice: bursts are never part of a greeting. Sequential by design: the cheap, frequent case (a short
 "hello") is decided first; what it gets wrong ("Hello ... you have reached") is put right by listening on.
@@ -45,9 +45,6 @@ AFTER_BEEP_FRAMES: Final = 200
 
 LONGEST_AFTER_BEEP_FRAMES: Final = 1000
 """20 s after the first one the analysis ends in any case."""
-
-AFTER_TALK_FRAMES: Final = 1000
-"""20 s after an agent was found to talk with a machine: most of their greetings are over by then."""
 
 MESSAGE_FRAMES: Final = 250
 MESSAGE_TALK_FRAMES: Final = 100
@@ -310,11 +307,6 @@ class Listener:
         end = self.greeting.speech_end_frame
         return Finding(judgement.kind, judgement.cause, self.connected, end, revises, judgement.evidence)
 
-    def _talks_to_agent(self, now: int) -> None:
-        """It was a machine after all: its recording tone is yet to come."""
-        if self._until != NEVER:
-            self._until = max(self._until, now + AFTER_TALK_FRAMES)
-
     def _judge_after_beep(self, now: int) -> list[Finding]:
         """A machine has beeped: another recording tone may follow, above all when it talks on; nothing else may."""
         if now >= self.beep.due_frame and self.tones.sounding is None and (found := self._beep_found(now)):
@@ -396,7 +388,6 @@ class Listener:
         tone = self.tones.sounding is not None or self.beep.pending or now < self._note_frame + BETWEEN_NOTES_FRAMES
         judgement = self.greeting.judge(now, self.verdict, tone)
         if judgement is not None:
-            self._talks_to_agent(now)
             return [self._speech_finding(judgement)]
         return self._judge_clock(now) if self.verdict is None else []
 

@@ -14,8 +14,7 @@ from telephony.media.prompts import PromptLibrary
 from tests.telephony.media_peer import Phone, free_port_range
 from tests.telephony.signals import cadence, clip, silence, tone
 
-LISTENS_ON = wire.AnalysisSettings(after_bridge_ms=8000, bridged_probability=0.9)
-"""What the voice model makes of two synthetic recordings is not what is tested here."""
+LISTENS_ON = wire.AnalysisSettings(after_bridge_ms=12000)
 QUIET = np.zeros(160)
 GREETING = np.concatenate([silence(0.4), clip("human_hello_f"), silence(1.0)])
 RECORDING_TONE = np.concatenate([silence(0.4), tone(0.4, 1000.0), silence(1.5)])
@@ -105,12 +104,6 @@ def test_given_an_agent_on_the_line_when_the_person_turns_out_a_machine_then_it_
     )
 
 
-def test_given_an_agent_on_the_line_when_a_message_ends_with_a_tone_then_only_the_tone_tells(world):
-    world.connect(wire.AnalysisSettings(after_bridge_ms=12000, bridged_probability=1.01))
-
-    assert kinds(world.run(frames(MESSAGE, RECORDING_TONE))) == [VerdictKind.MACHINE, VerdictKind.BEEP]
-
-
 @pytest.mark.parametrize(
     "sound",
     [
@@ -178,12 +171,6 @@ def test_given_nothing_to_hear_when_its_time_is_over_then_the_analysis_ends(worl
     assert kinds(world.run(frames(RECORDING_TONE))) == []
 
 
-def test_given_a_machine_found_late_when_its_greeting_is_long_then_its_tone_is_still_waited_for(world):
-    world.connect(wire.AnalysisSettings(after_bridge_ms=8000, bridged_probability=0.9))
-
-    assert kinds(world.run(frames(MESSAGE, silence(6.0), clip("machine_away"), RECORDING_TONE)))[-1] is VerdictKind.BEEP
-
-
 @pytest.mark.parametrize(
     "command",
     [
@@ -204,14 +191,14 @@ def test_given_a_conversation_when_somebody_else_joins_it_or_takes_it_over_then_
     assert world.analysing == int(still)
 
 
-def test_given_an_agent_who_is_freed_when_the_tone_comes_later_then_it_is_heard(world):
+def test_given_an_agent_who_has_left_when_the_tone_comes_later_then_it_is_heard(world):
     world.connect()
-    assert kinds(world.run(frames(MESSAGE))) == [VerdictKind.MACHINE]
+    assert kinds(world.run(frames(MESSAGE))) == []
 
     world.plane.command(wire.CloseChannel("agent"), world.now_s)
     world.heard.remove("agent")
 
-    assert kinds(world.run(frames(RECORDING_TONE))) == [VerdictKind.BEEP]
+    assert kinds(world.run(frames(RECORDING_TONE))) == [VerdictKind.MACHINE, VerdictKind.BEEP]
 
 
 @pytest.mark.parametrize("settings", [wire.AnalysisSettings(), LISTENS_ON])
