@@ -15,6 +15,8 @@ pytestmark = pytest.mark.e2e
 
 EVERYTHING = {"human": 0.6, "machine": 0.15, "no_answer": 0.05, "busy_sip": 0.1, "busy_inband": 0.1}
 ANSWERED = {"human": 0.8, "machine": 0.1, "busy_sip": 0.1}
+BOTH_LEGS = {"agent", "customer"}
+PACKETS_PER_S = 50
 
 
 def run_on(run: Campaign, calls: int = 4) -> Outcome:
@@ -32,6 +34,11 @@ def seconds_heard(truth: Truth, *, agents: bool) -> float:
     return max((seconds for code, seconds in codes.items() if (code < AGENT_CODES) is agents), default=0.0)
 
 
+def packets_on_record(run: Campaign, attempt_id: int) -> dict[str, int]:
+    """Of each leg of a call whose sound is on record: packets that came from there."""
+    return dict(run.site.query("SELECT leg, packets_in FROM ocsd.stream WHERE attempt_id = %s AND mos > 1", attempt_id))
+
+
 def test_given_calls_of_all_kinds_when_the_daemon_is_killed_then_conversations_go_on_and_dialing_resumes():
     with campaign(mix=EVERYTHING, talk_s=8.0) as run:
         run.await_calls(9)
@@ -41,8 +48,17 @@ def test_given_calls_of_all_kinds_when_the_daemon_is_killed_then_conversations_g
         restarted_s = time.monotonic()
         assert run.is_running, "the group dials on without being asked"
         outcome = run_on(run)
-    talking = outcome.talking_at(killed_s)
-    assert len(talking) >= 2
+        talking = outcome.talking_at(killed_s)
+        assert len(talking) >= 2
+        for truth in talking:
+            attempt = outcome.attempt_of(truth)
+            assert attempt is not None
+            heard = eventually(
+                "how both sides sounded is on record",
+                lambda one=attempt: (found := packets_on_record(run, one.attempt_id)).keys() >= BOTH_LEGS and found,
+            )
+            # What came before the new daemon and while there was none counts too.
+            assert heard["customer"] > PACKETS_PER_S * (truth["ended_at_s"] - restarted_s), truth
     assert outcome.cut(talking) == []
     assert all(truth["ended_at_s"] > restarted_s for truth in talking)
     assert outcome.summary["resumed"] >= len(talking), "each desktop found its call again, by ConnID"
