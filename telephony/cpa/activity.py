@@ -174,10 +174,11 @@ class SpeechTracker:
         deep = (level < known_floor + CALM_ABOVE_FLOOR_DB) & (level < peak - CALM_BELOW_PEAK_DB) & ~in_tone
         calm = np.where(deep, self._calm[rows] + 1, 0)
         self._calm[rows] = calm
-        behind = behind & (calm < CALM_FRAMES)
+        heard_again = behind & (calm >= CALM_FRAMES)
+        behind = behind & ~heard_again
         strong = (level > np.maximum(threshold, peak - STRONG_BELOW_PEAK_DB)) & ~in_tone
         active = np.where(behind, strong, level > threshold - HYSTERESIS_DB * talking) & ~in_tone
-        weak = np.where(strong, 0, self._weak[rows] + 1)
+        weak = np.where(strong | heard_again, 0, self._weak[rows] + 1)  # or they would fade again at once
         self._weak[rows] = weak
         run = np.where(active, self._run[rows] + 1, 0)
         fades = talking & (weak >= WEAK_FRAMES) & active & ~behind

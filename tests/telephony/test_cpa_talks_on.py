@@ -51,6 +51,10 @@ def behind_after(pause_dbfs, pause_frames):
     return not bool(activity.active[0])
 
 
+def test_given_a_voice_that_fell_when_it_pauses_in_silence_then_it_is_heard_again():
+    assert not behind_after(-60.0, CALM_FRAMES + 5)
+
+
 @pytest.mark.parametrize(("pause_dbfs", "pause_frames"), [(-60.0, CALM_FRAMES - 5), (-40.0, CALM_FRAMES + 5)])
 def test_given_others_in_the_room_when_they_hardly_pause_then_they_stay_in_the_background(pause_dbfs, pause_frames):
     assert behind_after(pause_dbfs, pause_frames)
