@@ -42,15 +42,21 @@ def _tolerance(hz: float) -> float:
     return max(LOWEST_TOLERANCE_HZ, FREQUENCY_RATIO * hz)
 
 
+def near_hz(tone: Tone) -> tuple[float, float]:
+    """Lowest and highest centre of the energy that a burst of the tone may have, in Hz."""
+    if len(tone.hz) == 1:
+        return tone.hz[0] - _tolerance(tone.hz[0]), tone.hz[0] + _tolerance(tone.hz[0])
+    low, high = min(tone.hz), max(tone.hz)
+    margin = 0.12 * (high - low)  # a difference in level moves the centre: 6 dB by 0.3 of what lies between
+    return low + margin, high - margin
+
+
 def is_near(tone: Tone, burst: Burst) -> bool:
     """Whether the centre of a burst's energy may be that of the tone: all that can be said of a short burst."""
     if burst.code != SINGLE_TONE:
         return False
-    if len(tone.hz) == 1:
-        return abs(burst.hz - tone.hz[0]) <= _tolerance(tone.hz[0])
-    low, high = min(tone.hz), max(tone.hz)
-    margin = 0.12 * (high - low)  # a difference in level moves the centre: 6 dB by 0.3 of what lies between
-    return low + margin <= burst.hz <= high - margin
+    low, high = near_hz(tone)
+    return low <= burst.hz <= high
 
 
 def may_become(tone: Tone, burst: Burst) -> bool:

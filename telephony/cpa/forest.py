@@ -58,11 +58,12 @@ class Forest:
         rows = np.arange(n, dtype=np.intp)[:, None] * width
         at = np.broadcast_to(base, (n, trees))
         feature, threshold = self.feature.ravel(), self.threshold.ravel()
-        left, right = (self.left + base.T).ravel(), (self.right + base.T).ravel()
+        children = np.stack([self.right + base.T, self.left + base.T], axis=-1).ravel()
         nan_left = self.nan_left.ravel()
         for _ in range(self.depth):
             asked = rows + feature[at]
-            at = np.where((flat[asked] <= threshold[at]) | (nan_left[at] & unknown[asked]), left[at], right[at])
+            goes_left = (flat[asked] <= threshold[at]) | (nan_left[at] & unknown[asked])
+            at = children[2 * at + goes_left]
         total: Floats = (self.value.ravel()[at].sum(axis=1) + self.bias).astype(np.float32)
         return total
 

@@ -5,6 +5,7 @@ tone from two, a modulated tone from its carrier.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -37,11 +38,19 @@ class Line:
     share: float
 
 
+@lru_cache(maxsize=128)
+def _hann(n: int) -> Samples:
+    """The window of ``n`` samples; bursts are whole frames long, so the same lengths come again and again."""
+    window: Samples = np.hanning(n)
+    window.flags.writeable = False
+    return window
+
+
 def band_power(samples: Samples) -> float:
     """Mean square of what lies above hum and direct current; 0.0 without samples."""
     if not len(samples):
         return 0.0
-    spectrum = scipy.fft.rfft((samples - samples.mean()) * np.hanning(len(samples)))
+    spectrum = scipy.fft.rfft((samples - samples.mean()) * _hann(len(samples)))
     spectrum[: round(HUM_HZ * len(samples) / SAMPLE_RATE_HZ)] = 0.0
     return float(np.sum(spectrum.real**2 + spectrum.imag**2)) * 2 / (0.375 * len(samples) ** 2)
 
@@ -55,7 +64,7 @@ def find_lines(samples: Samples, hum_power: float = 0.0) -> tuple[Line, ...]:
     samples = samples[-FFT_SAMPLES:]
     if len(samples) < FRAME_SAMPLES:
         return ()
-    spectrum = scipy.fft.rfft(samples * np.hanning(len(samples)), FFT_SAMPLES)
+    spectrum = scipy.fft.rfft(samples * _hann(len(samples)), FFT_SAMPLES)
     density = spectrum.real**2 + spectrum.imag**2
     bin_hz = SAMPLE_RATE_HZ / FFT_SAMPLES
     density[: round(LOWEST_HZ / bin_hz)] = 0.0

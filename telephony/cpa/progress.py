@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from telephony.contract import AnalysisSettings, VerdictKind
@@ -10,6 +11,7 @@ from telephony.cpa.bursts import FRAME_S, Burst, is_resumed
 from telephony.cpa.finding import NEVER, Judgement
 from telephony.cpa.history import Samples
 from telephony.cpa.lines import find_lines
+from telephony.cpa.spectrum import SINGLE_TONE
 from telephony.cpa.tones import TONE_PLANS, Tone, TonePlan, tone_plan
 
 KEPT_BURSTS: Final = 12
@@ -175,9 +177,10 @@ class ToneJudge:
 
     def _needed_continuous(self, burst: Burst) -> int:
         """Frames after which a burst is longer than those of all cadences of its frequency, and of all ringbacks."""
-        tones = (*self.plan.tones, *RINGBACKS)
-        bursts_s = [on for tone in tones if cadence.is_near(tone, burst) for on in tone.cadence_s[::2]]
-        return round(max(CONTINUOUS_S, max(bursts_s, default=0.0) + CONTINUOUS_MARGIN_S) / FRAME_S)
+        longest_s = 0.0
+        if burst.code == SINGLE_TONE:
+            longest_s = max((on for low, high, on in _spans(self.plan) if low <= burst.hz <= high), default=0.0)
+        return round(max(CONTINUOUS_S, longest_s + CONTINUOUS_MARGIN_S) / FRAME_S)
 
     def _continuous(self, burst: Burst, samples: Samples) -> Judgement | None:
         if burst.end - burst.start < self._needed_continuous(burst):
@@ -222,3 +225,10 @@ def _evidence(tone: Tone, burst: Burst) -> dict[str, float]:
     if len(tone.hz) > 1 and len(burst.lines) > 1:
         heard["second_hz"] = burst.lines[1].hz
     return heard
+
+
+@lru_cache(maxsize=256)
+def _spans(plan: TonePlan) -> tuple[tuple[float, float, float], ...]:
+    """Frequencies from and to (Hz) of the plan's cadences and of all ringbacks, and their longest bursts, seconds."""
+    tones = [tone for tone in (*plan.tones, *RINGBACKS) if tone.cadence_s]
+    return tuple({(*cadence.near_hz(tone), max(tone.cadence_s[::2])) for tone in tones})
