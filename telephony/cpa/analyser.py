@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,7 @@ class Analyser:
         self._speech = SpeechTracker(n_channels)
         self._voice = VoiceTracker(n_channels)
         self._sound = SoundTracker(n_channels)
-        self._sounding = np.zeros(n_channels, dtype=np.bool_)  # channels in early media without a tone
+        self._sounding = np.zeros(n_channels, dtype=np.bool_)  # channels without a tone in which music matters
         self._judging = np.zeros(n_channels, dtype=np.bool_)  # which calls the model is asked about
         self._listeners: list[Listener | None] = [None] * n_channels
         self._on = np.zeros(n_channels, dtype=np.bool_)
@@ -93,11 +94,12 @@ class Analyser:
         for name in DURATIONS:
             if getattr(settings, name) < FRAME_S * 1000:
                 raise ValueError(f"{name} must be at least 20, got {getattr(settings, name)}")
-        listener = Listener(settings, connected, answer_known)
+        listener = Listener(settings, connected, answer_known, partial(self._sound.plays_on, channel))
         earlier = self._listeners[channel]
         if earlier is not None and connected and not earlier.connected and self._on[channel]:
             earlier.connect(int(self._frame[channel]), settings)
             self._speech.silence(channel)
+            self._sound.reset(channel)
             self._voice.reset(channel, int(self._frame[channel]))
             listener = earlier
         else:
@@ -245,7 +247,7 @@ class Analyser:
     def _judge_sound(
         self, rows: Indices, window: Floats, level: Floats, verdicts: list[tuple[int, VerdictData]], now_s: float
     ) -> None:
-        """Follow what sounds in early media beside tones, and tell the listeners what it is, where that is due."""
+        """Follow what sounds beside tones, and tell the listeners what it is, where that is due."""
         which = self._sounding[rows]
         which &= self._sound.begun(rows) | (level > LOWEST_DBFS)
         if not which.any():

@@ -1,10 +1,10 @@
-"""What sounds before the answer beside the tones of the network: music in place of the ringback, or somebody speaking.
+"""What sounds beside the tones of the network: before the answer music or somebody speaking, after it only music.
 
 Every frame's spectrum is compared with that of 100 ms before. Notes stand still for longer than that, be it between
 the beats of a drum, and music goes on without a pause; the voice glides from sound to sound, its level jumps, and it
 takes breath. Noise does neither: its spectra are never as alike as those of a held note, and its level does not move.
 
-State is arrays over channels; only channels in early media are followed.
+State is arrays over channels; only channels in early media, or answered and not decided, are followed.
 """
 
 from dataclasses import dataclass
@@ -41,6 +41,15 @@ OVER_FRAMES: Final = 60
 RECENT_FRAMES: Final = 25
 TONE_FRAMES: Final = 6  # before a tone shows itself
 FRAME_S: Final = 0.02
+
+LULL_FRAMES: Final = 20
+LULL_DB: Final = 8.0
+"""A pause of 0.4 s so little below the loudest sounds is none: something plays on."""
+
+LULL_LIKENESS: Final = 0.63  # of music; between words others in the room are less alike
+NOISE_DB: Final = 1.5
+HUM_DB: Final = 0.5
+"""What moves less may be noise, and is if no notes are held in it; hum moves still less."""
 
 LIKENESS: Final = (0.65, 4.5)  # (neutral value, weight) of each feature in the score; music above 0, speech below
 PAUSES: Final = (0.15, -4.8)
@@ -122,6 +131,21 @@ class SoundTracker:
         """Per row whether it is time to judge."""
         count = self._count[rows]
         return np.asarray((count >= EARLIEST_FRAMES) & (count % JUDGE_FRAMES == EARLIEST_FRAMES % JUDGE_FRAMES))
+
+    def plays_on(self, channel: int) -> bool:
+        """Whether the last 0.4 s were about as loud as all before, and moved as held notes do: nobody fell silent."""
+        count = int(self._count[channel])
+        if count < LULL_FRAMES + LAG_FRAMES:
+            return False
+        order = np.arange(max(LAG_FRAMES, count - MEMORY_FRAMES), count) % MEMORY_FRAMES
+        level, likeness = self._level[channel, order], self._likeness[channel, order]
+        loud_dbfs, lull = float(np.percentile(level, LOUDEST_PERCENTILE)), level[-LULL_FRAMES:]
+        sounding = likeness[level > loud_dbfs - SOUND_DB]
+        loud = float(np.median(lull)) >= max(loud_dbfs - LULL_DB, LOWEST_DBFS)
+        if not loud or float(sounding.mean()) < LULL_LIKENESS:
+            return False
+        moves_db, held = float(lull.std()), float((sounding > HELD_COSINE).mean())
+        return moves_db >= NOISE_DB or (moves_db >= HUM_DB and held >= LEAST_HELD)
 
     def judge(self, channel: int) -> Sound | None:
         """What sounds in the channel; None when it is noise or nothing, or when that is not sure yet."""

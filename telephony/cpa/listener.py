@@ -21,7 +21,7 @@ The listener holds the standing verdict, decides what may still be said, and sch
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from telephony.contract import AnalysisSettings, VerdictKind
@@ -74,6 +74,13 @@ LIKELIER: Final = 0.5
 BETWEEN_NOTES_FRAMES: Final = 20
 """0.4 s after a tone it is silent: until then another note of a music may come, and music is no silence."""
 
+MUSIC_S: Final = 4.0
+MUSIC_PAUSES_RATIO: Final = 0.03
+MUSIC_JUMPS_DB: Final = 2.0
+"""Music for so long, with next to no pause and no words in it, is not what a person has in the background."""
+
+LOOK_AGAIN_FRAMES: Final = 5  # while music holds a verdict back
+
 SPOKE: Final = "spoke"
 """Evidence of the time guard's verdict: 0.0 when tones were heard and no voice, else 1.0."""
 
@@ -92,11 +99,20 @@ class Listener:
 
     ``done`` is True when nothing more can come: final tones, SILENCE, or the beep of a machine and then only silence.
     ``answer_known`` False: nobody knows when the call was answered, so the time guard runs from the end of the ringing.
+    ``plays_on`` tells whether music goes on at the level of what was taken for speech.
     Raises ValueError for an unknown tone plan.
     """
 
-    def __init__(self, settings: AnalysisSettings, connected: bool, answer_known: bool = True) -> None:
+    def __init__(
+        self,
+        settings: AnalysisSettings,
+        connected: bool,
+        answer_known: bool = True,
+        plays_on: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._answer_known = answer_known
+        self._plays_on = plays_on
+        self._held_back = False  # a verdict for a person, by music
         self._settings = settings
         self.tones = ToneJudge(settings)
         self.beep = BeepJudge()
@@ -201,31 +217,41 @@ class Listener:
 
     @property
     def wants_sound(self) -> bool:
-        """Whether it matters what sounds: it is early media, and no tone as the networks have."""
+        """Whether it matters what sounds: nobody is found yet, and it is no tone as the networks have."""
         tone = self.tones.sounding
-        early = self._settings.detect_tones and not self.connected
-        return early and (tone is None or not self.tones.is_like_network(tone))
+        settings = self._settings
+        wanted = self._undecided and settings.detect_machine if self.connected else settings.detect_tones
+        return wanted and (tone is None or not self.tones.is_like_network(tone))
 
     def sound_judged(self, sound: Sound) -> list[Finding]:
-        """Music or speech was heard in early media; either is said once."""
+        """Music or speech was heard; in early media either is said once."""
+        if self.connected:
+            return self._music_found(sound)
         kind, cause = VerdictKind.CRBT, "music before the answer"
         if sound.score < 0.0:
             kind, cause = VerdictKind.ANNOUNCEMENT, "speech before the answer"
         # The other one may follow: but then it is beyond doubt, for a song has its quieter moments.
         changed = bool(self._told - {VerdictKind.NO_RINGBACK})
         unsure = changed and not (sound.goes_on and abs(sound.score) >= SURE_OF_CHANGE)
-        if self.connected or self.done or kind in self._told or unsure:
+        if self.done or kind in self._told or unsure:
             return []
         self._told.add(kind)
-        evidence = {
-            "score": sound.score,
-            "likeness": sound.likeness,
-            "held_ratio": sound.held_ratio,
-            "pauses_ratio": sound.pauses_ratio,
-            "jumps_db": sound.jumps_db,
-            "heard_s": sound.heard_s,
-        }
-        return [Finding(kind, cause, False, evidence=evidence)]
+        return [Finding(kind, cause, False, evidence=_sound_evidence(sound))]
+
+    def _music_found(self, sound: Sound) -> list[Finding]:
+        """Nobody who answers plays music for seconds: queues, menus and mailboxes do."""
+        unbroken = sound.pauses_ratio <= MUSIC_PAUSES_RATIO and sound.jumps_db <= MUSIC_JUMPS_DB
+        music = sound.score > 0.0 and sound.heard_s >= MUSIC_S and unbroken and not self.tones.rang
+        if not (self._undecided and music and self._plays_on()):
+            return []
+        judgement = Judgement(VerdictKind.MACHINE, "music after the answer", _sound_evidence(sound))
+        found = [self._speech_finding(judgement)]
+        self._schedule(self._origin)
+        return found
+
+    @property
+    def _undecided(self) -> bool:
+        return self.verdict is None and not self.done
 
     def burst_began(self, burst: Burst, now: int) -> list[Finding]:
         """A burst has lasted long enough to be one."""
@@ -386,7 +412,8 @@ class Listener:
 
     def _judge_speech(self, now: int) -> list[Finding]:
         tone = self.tones.sounding is not None or self.beep.pending or now < self._note_frame + BETWEEN_NOTES_FRAMES
-        judgement = self.greeting.judge(now, self.verdict, tone)
+        self._held_back = self._undecided and self.greeting.wants_tail and self._plays_on()
+        judgement = self.greeting.judge(now, self.verdict, tone or self._held_back)
         if judgement is not None:
             return [self._speech_finding(judgement)]
         return self._judge_clock(now) if self.verdict is None else []
@@ -434,11 +461,24 @@ class Listener:
             due = min(due, self.greeting.due_frame(self.verdict, now))
             if now < self._note_frame + BETWEEN_NOTES_FRAMES:
                 due = min(due, self._note_frame + BETWEEN_NOTES_FRAMES)
+            if self._held_back and self.verdict is None:
+                due = min(due, now + LOOK_AGAIN_FRAMES)
             if self.verdict is None:
                 due = min(due, self._guard)
                 if self._is_silent():
                     due = min(due, self._origin + self._settings.initial_silence_ms // 20)
         self.due_frame = max(due, now + 1)
+
+
+def _sound_evidence(sound: Sound) -> dict[str, float]:
+    return {
+        "score": sound.score,
+        "likeness": sound.likeness,
+        "held_ratio": sound.held_ratio,
+        "pauses_ratio": sound.pauses_ratio,
+        "jumps_db": sound.jumps_db,
+        "heard_s": sound.heard_s,
+    }
 
 
 def _is_sung(burst: Burst) -> bool:

@@ -223,6 +223,27 @@ def test_given_early_media_when_people_or_music_sound_then_only_that_is_told():
     assert kinds(found[3]) == [VerdictKind.NO_RINGBACK]
 
 
+def plucked(hz, length_s):
+    """Notes of a plucked string, at the beginning of each chord of three."""
+    t = np.arange(int(8000 * length_s)) / 8000
+    harmonics = sum(np.sin(2 * np.pi * hz * n * t) / n for n in (1, 2, 3, 4))
+    return 2500 * np.minimum(1.0, t / 0.01) * np.exp(-1.5 * t) * harmonics
+
+
+def test_given_music_after_the_answer_when_it_goes_on_then_machine_and_never_human():
+    chords = ((262, 330, 392), (220, 262, 330), (349, 440, 523), (294, 392, 494)) * 6
+    music = np.concatenate([sum(plucked(float(hz), 0.4) for hz in chord) for chord in chords])
+    beneath = np.concatenate([clip("human_de"), silence(5.0)])
+    beneath += 0.1 * music[: len(beneath)] * np.std(clip("human_de")) / np.std(music)
+
+    found = analyse([on_the_line(audio) for audio in (music, beneath)])
+
+    assert kinds(found[0]) == [VerdictKind.MACHINE]
+    assert found[0][0].cause == "music after the answer"
+    assert kinds(found[1]) == [VerdictKind.HUMAN]
+    assert found[1][0].at_s <= len(clip("human_de")) / 8000 + 0.8
+
+
 def test_given_early_media_when_the_call_is_answered_then_voice_counts_from_there():
     analyser = Analyser(1)
     active = np.array([True])
