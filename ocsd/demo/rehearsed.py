@@ -47,7 +47,7 @@ Range = tuple[float, float]
 @dataclass(frozen=True, slots=True)
 class Measured:
     """
-    What was measured in real demos (docs/rehearsal.md says where and how), in seconds.
+    What was measured in real demos and on their sounds (docs/rehearsal.md says where and how), in seconds.
 
     Attributes:
         network: from the INVITE to the carrier's first answer, beyond what the plan says.
@@ -63,11 +63,11 @@ class Measured:
     """
 
     network: Range = (0.01, 0.05)
-    person: Range = (0.48, 0.72)
+    person: Range = (0.3, 0.71)
     heard_back: float = 0.6
-    machine: Range = (4.2, 6.7)
+    machine: Range = (4.4, 7.0)
     machine_as_person: float = 0.13
-    machine_heard_out: Range = (1.5, 6.4)
+    machine_heard_out: Range = (2.4, 6.5)
     fax: Range = (1.4, 2.1)
     busy_answered: Range = (1.61, 1.65)
     silence: Range = (4.48, 4.49)

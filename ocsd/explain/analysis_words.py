@@ -10,7 +10,7 @@ LAST_TOLD: Final = 3
 
 def analysis_words(evidence: object) -> str:
     """
-    E.g. ``heard ringback 1.5 s after the dial; human 0.8 s after the answer (short greeting), 0.5 s after speech``.
+    E.g. ``heard ringback 1.5 s after the dial; human 0.9 s after the answer (short greeting), 0.6 s after speech``.
 
     Empty when nothing was heard, or for an attempt of a version that kept less.
     """
