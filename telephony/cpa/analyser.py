@@ -14,7 +14,7 @@ from telephony.cpa.earlymedia import LOWEST_DBFS, SoundTracker
 from telephony.cpa.finding import NEVER, Finding
 from telephony.cpa.forest import VoiceModel, shipped_model
 from telephony.cpa.history import HISTORY_FRAMES, History
-from telephony.cpa.listener import Listener
+from telephony.cpa.listener import MUSIC_S, Listener
 from telephony.cpa.spectrum import FRAME_SAMPLES, WINDOW_SAMPLES, ToneBank
 from telephony.cpa.tail import BEFORE_FRAMES, look_frames, tail_end
 from telephony.cpa.voice import VoiceTracker
@@ -255,8 +255,10 @@ class Analyser:
         early = rows[which]
         self._sound.follow(early, window[which])
         for channel in early[self._sound.due(early)].tolist():
-            listener, sound = self._listeners[channel], self._sound.judge(channel)
-            if listener is not None and sound is not None:
+            listener = self._listeners[channel]
+            if listener is None or (listener.connected and self._sound.heard_s(channel) < MUSIC_S):
+                continue
+            if (sound := self._sound.judge(channel)) is not None:
                 self._collect(verdicts, channel, listener.sound_judged(sound), now_s)
 
     def _admits(self, channel: int, burst: Burst) -> bool:

@@ -123,6 +123,10 @@ class SoundTracker:
         )
         self._count[rows] = count + 1
 
+    def heard_s(self, channel: int) -> float:
+        """How long something has been followed."""
+        return int(self._count[channel]) * FRAME_S
+
     def retract(self, channel: int) -> None:
         """The latest frames were the beginning of a tone."""
         self._count[channel] = max(0, int(self._count[channel]) - TONE_FRAMES)

@@ -16,6 +16,7 @@ The probability (`telephony.cpa.forest`) is told every 100 ms while somebody tal
 (machines are not to be told apart) speech and then silence is a person, and so is speech that does not end.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from telephony.contract import AnalysisSettings, VerdictKind
@@ -152,12 +153,15 @@ class GreetingJudge:
             settings.machine_probability if verdict is None else self._revise_limit(self._voiced)
         )
 
-    def judge(self, now: int, verdict: VerdictKind | None, tone: bool) -> Judgement | None:
+    def judge(
+        self, now: int, verdict: VerdictKind | None, tone: bool, plays_on: Callable[[], bool] = lambda: False
+    ) -> Judgement | None:
         """
         Judge everything heard until frame ``now``.
 
         ``verdict`` is the standing one (HUMAN or TIMEGUARD may be revised); ``tone``: a tone sounds, or one may yet
-        turn out to be a beep, so that it is too early to say HUMAN.
+        turn out to be a beep, so that it is too early to say HUMAN. ``plays_on`` is asked before that is said: whether
+        music goes on where silence was expected.
         """
         if self._talk_start is None:
             return None
@@ -171,6 +175,8 @@ class GreetingJudge:
                 self._forget()
             return None
         judgement = self._judge_voice(voiced, quiet, tone) if verdict is None else None
+        if judgement is not None and judgement.kind is VerdictKind.HUMAN and plays_on():
+            return None
         if verdict in REVISABLE:
             judgement = self._judge_again(voiced)
         if judgement is None:

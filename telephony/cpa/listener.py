@@ -412,11 +412,15 @@ class Listener:
 
     def _judge_speech(self, now: int) -> list[Finding]:
         tone = self.tones.sounding is not None or self.beep.pending or now < self._note_frame + BETWEEN_NOTES_FRAMES
-        self._held_back = self._undecided and self.greeting.wants_tail and self._plays_on()
-        judgement = self.greeting.judge(now, self.verdict, tone or self._held_back)
+        self._held_back = False
+        judgement = self.greeting.judge(now, self.verdict, tone, self._holds_back)
         if judgement is not None:
             return [self._speech_finding(judgement)]
         return self._judge_clock(now) if self.verdict is None else []
+
+    def _holds_back(self) -> bool:
+        self._held_back = self._plays_on()
+        return self._held_back
 
     def _judge_clock(self, now: int) -> list[Finding]:
         evidence = {"waited_s": (now - self._origin) * FRAME_S}
