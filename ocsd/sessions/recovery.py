@@ -82,10 +82,11 @@ class Remains:
 
     @property
     def verdict(self) -> VerdictKind | None:
-        """The verdict reached after the answer."""
+        """The verdict reached after the answer, and before the end: what is heard of a dead line says nothing."""
         if self.leg is None or self.channel is None or self.leg.answered_at_s is None:
             return None
-        return self.channel.verdict if self.channel.verdict_at_s >= self.leg.answered_at_s else None
+        ended_s = self.leg.ended_at_s if self.leg.ended_at_s is not None else math.inf
+        return self.channel.verdict if self.leg.answered_at_s <= self.channel.verdict_at_s <= ended_s else None
 
     @property
     def early_verdict(self) -> VerdictKind | None:

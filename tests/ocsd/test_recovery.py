@@ -42,6 +42,8 @@ R = CallResult
         (Remains(answered(ended_by="remote")), R.REMOTE_RELEASE),
         (Remains(answered(ended_by="remote"), heard(VerdictKind.BUSY, ANSWERED_AT_S - 1.0)), R.REMOTE_RELEASE),
         (Remains(answered(ended_by="local")), R.DROPPED),
+        # what is heard of a dead line
+        (Remains(answered(ended_by="remote", ended_at_s=101.0), heard(VerdictKind.MACHINE)), R.REMOTE_RELEASE),
     ],
 )
 def test_given_a_leg_that_ended_while_nobody_watched_when_settled_then_it_gets_the_result_of_that_ending(
@@ -58,3 +60,12 @@ def test_given_nothing_that_tells_the_end_when_settled_then_the_attempt_is_stale
 @pytest.mark.parametrize("remains", [Remains(), Remains(answered(ended_by="remote")), Remains(leg(LegState.ANSWERED))])
 def test_given_a_person_who_had_been_connected_when_settled_then_it_counts_as_answered(remains):
     assert settled(True, remains) == (CallResult.ANSWER, False)
+
+
+@pytest.mark.parametrize(
+    ("ended_at_s", "result"), [(101.0, R.ANSWER), (103.0, R.ANSWERING_MACHINE), (None, R.ANSWERING_MACHINE)]
+)
+def test_given_a_conversation_when_a_machine_was_heard_before_its_end_then_that_is_its_result(ended_at_s, result):
+    remains = Remains(answered(ended_by="local", ended_at_s=ended_at_s), heard(VerdictKind.MACHINE))
+
+    assert settled(True, remains) == (result, False)
