@@ -27,6 +27,10 @@ BACKLOG_ROUNDS: Final = 8
 MOST_OWN: Final = 32
 """Packets of a far end in one tick, beyond the first call's; more than the jitter buffer holds is a flood."""
 
+CATCH_UP_ROUNDS: Final = MOST_OWN // batch_io.PER_SOCKET
+MOST_FLOODED: Final = 4
+"""Channels that a flood fills at a time; where more sockets are full, it was we who did not read them."""
+
 REPORT_TICKS: Final = round(rtcp.REPORT_S / TICK_S)
 FENCE_AFTER: Final = 200
 """Strangers' packets to a living stream before the kernel is told to refuse them: a flood must not fill the socket's
@@ -124,14 +128,12 @@ class Network:
         wall_s = time.time()
         for fd, _event in self._epoll.poll(0, max(1, 2 * self._open)):
             (rtp_fds if fd in self._row_of_rtp else rtcp_fds).append(fd)
-        if rtp_fds:
-            rows = np.array([self._row_of_rtp[fd] for fd in rtp_fds], dtype=np.intp)
-            counts, arrivals = self._inbox.receive(rtp_fds, now_s, wall_s)
-            for batch in arrivals:
-                self._take_in(rows[batch.which], batch, now_s)
-            for i, count in enumerate(counts):
-                if count == batch_io.PER_SOCKET:
-                    self._read_backlog(rows[i : i + 1], rtp_fds[i], now_s, wall_s)
+        for _ in range(CATCH_UP_ROUNDS):
+            if rtp_fds:
+                rtp_fds = self._receive_rtp(rtp_fds, now_s, wall_s)
+        if len(rtp_fds) <= MOST_FLOODED:  # else it was a long stall of ours, and the next tick goes on
+            for fd in rtp_fds:
+                self._read_backlog(np.array([self._row_of_rtp[fd]]), fd, now_s, wall_s, own=0)
         if rtcp_fds:
             _, arrivals = self._inbox.receive(rtcp_fds, now_s, wall_s)
             for batch in arrivals:
@@ -142,8 +144,28 @@ class Network:
                         source = batch_io.source_address(int(batch.source[i]))
                         self._take_rtcp(channel, datagram, source, float(batch.at_s[i]), now_s)
 
-    def _read_backlog(self, rows: batch_io.Indices, descriptor: int, now_s: float, wall_s: float) -> None:
-        """A burst after a stall, or a flood: the far end's packets must not wait behind those of strangers."""
+    def _receive_rtp(self, descriptors: list[int], now_s: float, wall_s: float) -> list[int]:
+        """
+        Take in a few packets of each socket; returns those with more of them, all from their far ends.
+
+        After a stall of ours every socket has more: they are taken in together, as at any time, or a tick would cost so
+        much that the server never caught up. A crowd of strangers is one channel's, and is dealt with alone.
+        """
+        rows = np.array([self._row_of_rtp[fd] for fd in descriptors], dtype=np.intp)
+        counts, arrivals = self._inbox.receive(descriptors, now_s, wall_s)
+        crowded = np.zeros(len(rows), dtype=np.bool_)
+        for batch in arrivals:
+            crowded[batch.which] |= batch.source != self._latched[rows[batch.which]]
+            self._take_in(rows[batch.which], batch, now_s)
+        more = np.array(counts) == batch_io.PER_SOCKET
+        for i in np.nonzero(more & crowded)[0].tolist():
+            self._read_backlog(rows[i : i + 1], descriptors[i], now_s, wall_s)
+        return [descriptors[i] for i in np.nonzero(more & ~crowded)[0].tolist()]
+
+    def _read_backlog(
+        self, rows: batch_io.Indices, descriptor: int, now_s: float, wall_s: float, own: int = MOST_OWN
+    ) -> None:
+        """A flood: the far end's packets, ``own`` of them, must not wait behind those of strangers."""
         row, taken = int(rows[0]), [0, 0]  # of others, and of the negotiated source
         channel = self._channels[row]
         if channel is None:
@@ -162,7 +184,7 @@ class Network:
             for i in rest[np.argsort(batch.source[rest] != channel.gate.negotiated, kind="stable")].tolist():
                 by_sdp = bool(batch.source[i] == channel.gate.negotiated)
                 taken[by_sdp] += 1
-                if taken[by_sdp] <= MOST_OWN:
+                if taken[by_sdp] <= own:
                     self._take_in(rows, batch.only(i), now_s)
                 else:
                     channel.dropped["flood"] += 1

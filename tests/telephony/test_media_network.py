@@ -10,7 +10,7 @@ import pytest
 from telephony import contract as wire
 from telephony.media import batch_io, quality, rtcp
 from telephony.media.channels import PortPool
-from telephony.media.network import FENCE_AFTER
+from telephony.media.network import FENCE_AFTER, Network
 from telephony.media.plane import MediaPlane
 from telephony.media.prompts import PromptLibrary
 from telephony.media.sources import Learn
@@ -281,6 +281,26 @@ def test_given_a_far_end_that_floods_when_it_goes_on_then_what_no_buffer_holds_i
     closed = call.close()
     assert closed.dropped["flood"] > 100
     assert closed.packets_in < 225 - 100
+
+
+def test_given_a_server_that_stood_still_when_it_goes_on_then_the_packets_of_all_calls_are_taken_in_together(
+    make_call, monkeypatch
+):
+    call, sizes = make_call(), []
+    call.tick(20)
+    take_in = Network._take_in
+    monkeypatch.setattr(
+        Network, "_take_in", lambda self, rows, *more: (sizes.append(len(rows)), take_in(self, rows, *more))
+    )
+    for _ in range(20):
+        call.alice.send(np.zeros(160))
+        call.bob.send(np.zeros(160))
+
+    call.tick()
+
+    # One by one they would cost a full server more time than passes meanwhile: it would never catch up.
+    assert sizes == [2] * 21
+    assert call.close().packets_in == 41
 
 
 # --- reports and quality ----------------------------------------------------------------------------------------
