@@ -1,5 +1,6 @@
 """Two campaign groups whose agent groups have the same members, in one daemon and in virtual time."""
 
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import cast
 
@@ -283,9 +284,9 @@ def test_given_groups_without_common_agents_when_one_has_the_line_matched_then_a
     assert sharing.task_of(first, attempt_id) is task
 
 
-async def test_given_a_person_who_waits_when_an_agent_can_be_spared_without_any_event_then_it_gets_the_person(
-    tmp_path, autojump_clock
-):
+@asynccontextmanager
+async def one_who_waits(tmp_path):
+    """A daemon, a session with a person who waits, and whom it may be given: "agent1" is ready, but not spared yet."""
     scripts = {number(501): CallScript(ring_s=2.0, talk_s=30.0, verdict_s=0.5)}
     options = "options = { call_wait_in_queue_timeout = 30 }"
     async with world(tmp_path, scripts, more=second_group(1, options), agents=1) as place, place.daemon() as daemon:
@@ -298,7 +299,13 @@ async def test_given_a_person_who_waits_when_an_agent_can_be_spared_without_any_
         await daemon.log_in("agent1")
         await dial(second, 1)
         await daemon.until(lambda: second.roster.people_waiting == 1)
+        yield daemon, second, spared
 
+
+async def test_given_a_person_who_waits_when_an_agent_can_be_spared_without_any_event_then_it_gets_the_person(
+    tmp_path, autojump_clock
+):
+    async with one_who_waits(tmp_path) as (daemon, _second, spared):
         spared.append("agent1")
 
         await daemon.until_talking("agent1")
@@ -307,18 +314,7 @@ async def test_given_a_person_who_waits_when_an_agent_can_be_spared_without_any_
 async def test_given_a_person_who_leaves_when_an_agent_is_found_in_that_instant_then_the_agent_is_there_for_the_next(
     tmp_path, autojump_clock
 ):
-    scripts = {number(501): CallScript(ring_s=2.0, talk_s=30.0, verdict_s=0.5)}
-    options = "options = { call_wait_in_queue_timeout = 30 }"
-    async with world(tmp_path, scripts, more=second_group(1, options), agents=1) as place, place.daemon() as daemon:
-        fill(place, 0, 1)
-        spared: list[str] = []
-        await daemon.campaigns.request(SECOND, CampaignRequest.LAUNCH, DialParameters(dial_mode=DialMode.PREDICTIVE))
-        second = daemon.campaigns.sessions[SECOND]
-        second.roster.line.ranks = lambda _group: lambda agent_id: 0 if agent_id in spared else None
-        await daemon.until(lambda: second.supply.buffered)
-        await daemon.log_in("agent1")
-        await dial(second, 1)
-        await daemon.until(lambda: second.roster.people_waiting == 1)
+    async with one_who_waits(tmp_path) as (daemon, second, spared):
         (task,) = second.attempts.values()
         spared.append("agent1")
 
