@@ -18,17 +18,25 @@ from telephony.contract import (
     ChannelClosed,
     ChannelFailed,
     ChannelSnapshot,
+    DialogId,
     DigitPressed,
     DigitsSent,
+    Direction,
     Layout,
     LegAnswered,
     LegEnded,
+    LegInfo,
     LegProgress,
     LegSnapshot,
     MediaStats,
     PlaceCall,
+    Probed,
     PromptFinished,
     RecordingFinished,
+    Referred,
+    Register,
+    Registered,
+    Reinvited,
     Role,
     Verdict,
 )
@@ -76,7 +84,7 @@ class ChannelLost:
     why: str
 
 
-LegReport: TypeAlias = LegProgress | LegAnswered | LegEnded | LegLost
+LegReport: TypeAlias = LegProgress | LegAnswered | LegInfo | Referred | LegEnded | LegLost
 ChannelReport: TypeAlias = (
     Verdict
     | PromptFinished
@@ -105,6 +113,38 @@ class Leg(Protocol):
         """Part of a conversation: outlives a lost daemon."""
         ...
 
+    @property
+    def dialog(self) -> DialogId | None:
+        """How a third party names this leg, for `refer` of another one; None before the answer."""
+        ...
+
+    async def redirect(
+        self,
+        host: str,
+        port: int,
+        *,
+        payload_type: int = -1,
+        event_payload_type: int = 101,
+        direction: Direction = Direction.SENDRECV,
+    ) -> Reinvited:
+        """
+        Re-INVITE: have the far end send its audio to another address, or hold it. See `contract.Reinvite`.
+
+        Returns the final response; its status is 0 when the leg ended meanwhile. Cancelled, the re-INVITE goes on.
+        """
+        ...
+
+    async def refer(
+        self,
+        target: str,
+        *,
+        replaces: DialogId | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        target_headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """Hand the far end over to ``target``; returns at once, `Referred` events follow. See `contract.Refer`."""
+        ...
+
     async def aclose(self) -> None:
         """Stop listening to the leg, and hang it up unless it is protected or gone."""
         ...
@@ -126,6 +166,22 @@ class Telephony(Protocol):
 
         Cancelled meanwhile, it hangs up what it may have started.
         """
+        ...
+
+    async def probe(self, uri: str, *, timeout_s: float = 2.0, proxy: str = "") -> Probed:
+        """OPTIONS to a trunk. Raises NoCapacity when no worker can send it; silence is status 0."""
+        ...
+
+    def keep_registered(self, wanted: Sequence[Register]) -> None:
+        """From now on exactly these registrations are held, by whatever worker there is; survives lost workers."""
+        ...
+
+    def registered(self, registration_id: str) -> Registered | None:
+        """What the registrar said last; None: nothing yet, or the worker that held it is gone."""
+        ...
+
+    async def drain(self) -> int:
+        """Have every worker finish its calls and be replaced by a fresh one; how many were asked."""
         ...
 
     def live_legs(self) -> list[LegSnapshot]:

@@ -31,8 +31,21 @@ from telephony.contract_audio import SendDigits as SendDigits
 from telephony.contract_audio import StartRecording as StartRecording
 from telephony.contract_audio import StopPlaying as StopPlaying
 from telephony.contract_audio import StopRecording as StopRecording
+from telephony.contract_sip import DialogId as DialogId
+from telephony.contract_sip import Direction as Direction
+from telephony.contract_sip import Drain as Drain
+from telephony.contract_sip import LegInfo as LegInfo
+from telephony.contract_sip import Probe as Probe
+from telephony.contract_sip import Probed as Probed
+from telephony.contract_sip import Refer as Refer
+from telephony.contract_sip import Referred as Referred
+from telephony.contract_sip import Register as Register
+from telephony.contract_sip import Registered as Registered
+from telephony.contract_sip import Reinvite as Reinvite
+from telephony.contract_sip import Reinvited as Reinvited
+from telephony.contract_sip import Unregister as Unregister
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 """Raised whenever the contract changes."""
 OLDEST_VERSION: Final = 1
 """A daemon also speaks with servers of so old a release: it is upgraded first, they follow when their calls are over.
@@ -80,6 +93,8 @@ class PlaceCall(msgspec.Struct, frozen=True, tag=True):
     ``uri`` is the request URI (``sip:+15550100@host:port``), ``from_uri`` the From address (caller ID inside).
     ``proxy`` is the SIP host:port to send through when it differs from the URI's; empty for none.
     ``headers`` are extra headers (P-Asserted-Identity, X-...). ``no_answer_s``: CANCEL after this many seconds.
+    ``session_expires_s``: ask for a session timer (RFC 4028) of so many seconds, 90 at least; 0: none.
+    ``wanted_headers``: names of response headers that the leg's events are to carry.
     """
 
     leg_id: str
@@ -93,6 +108,8 @@ class PlaceCall(msgspec.Struct, frozen=True, tag=True):
     username: str = ""
     password: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    session_expires_s: int = 0
+    wanted_headers: tuple[str, ...] = ()
 
 
 class HangUp(msgspec.Struct, frozen=True, tag=True):
@@ -141,16 +158,22 @@ class LegSnapshot(msgspec.Struct, frozen=True, tag=True):
     redirect_to: str = ""
     payload_type: int = 0
     event_payload_type: int = 101
+    dialog: DialogId | None = None
+    retry_after_s: float = 0.0
+    responded: bool = True
+    """Both as in `LegEnded`."""
 
 
 class WorkerSnapshot(msgspec.Struct, frozen=True, tag=True):
     """Second frame of a worker. ``capacity`` is the number of legs it can hold at once.
 
-    Sent again with capacity 0 by a worker that is about to exit (recycling, SIGTERM): place no more calls there.
+    Sent again with capacity 0 by a worker that is about to exit (recycling, draining, SIGTERM): place no more calls
+    there.
     """
 
     capacity: int
     legs: tuple[LegSnapshot, ...]
+    registrations: tuple[Registered, ...] = ()
 
 
 class LegPlaced(msgspec.Struct, frozen=True, tag=True):
@@ -165,6 +188,7 @@ class LegProgress(msgspec.Struct, frozen=True, tag=True):
 
     A far end that moves its RTP address in an answered leg (re-INVITE, UPDATE) is reported with ``sip_status`` 200.
     ``payload_type`` and ``event_payload_type`` are what the far end wants to be sent; see `SetRemote`.
+    ``headers``: those of the response that `PlaceCall` wanted, 16 at most, each value cut at 1 KiB.
     """
 
     leg_id: str
@@ -174,6 +198,7 @@ class LegProgress(msgspec.Struct, frozen=True, tag=True):
     remote_rtp_port: int = 0
     payload_type: int = 0
     event_payload_type: int = 101
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class LegAnswered(msgspec.Struct, frozen=True, tag=True):
@@ -183,6 +208,8 @@ class LegAnswered(msgspec.Struct, frozen=True, tag=True):
     remote_rtp_port: int
     payload_type: int = 0
     event_payload_type: int = 101
+    headers: tuple[tuple[str, str], ...] = ()
+    dialog: DialogId | None = None
 
 
 class LegEnded(msgspec.Struct, frozen=True, tag=True):
@@ -191,6 +218,8 @@ class LegEnded(msgspec.Struct, frozen=True, tag=True):
     ``ended_by`` is "local" (our CANCEL, BYE or no-answer limit), "remote" (their BYE or failure response) or "error"
     (no transaction: could not send, malformed SDP...). ``no_answer`` is True when the no-answer limit ran out.
     ``redirect_to`` holds the Contact of a 3xx, which is not followed. ``q850_cause`` is from a Reason header.
+    ``retry_after_s``: Retry-After of a refusal (RFC 3261 20.33), 0: none. ``responded``: whether the far end ever said
+    anything, 100 Trying included; a trunk that says nothing is no rude customer.
     """
 
     leg_id: str
@@ -202,6 +231,9 @@ class LegEnded(msgspec.Struct, frozen=True, tag=True):
     q850_cause: int | None = None
     reason_text: str = ""
     redirect_to: str = ""
+    retry_after_s: float = 0.0
+    responded: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class CommandFailed(msgspec.Struct, frozen=True, tag=True):
@@ -212,9 +244,36 @@ class CommandFailed(msgspec.Struct, frozen=True, tag=True):
     retryable: bool = False
 
 
-WorkerCommand: TypeAlias = Hello | Ping | Pong | PlaceCall | HangUp | Protect | Shutdown
+WorkerCommand: TypeAlias = (
+    Hello
+    | Ping
+    | Pong
+    | PlaceCall
+    | HangUp
+    | Protect
+    | Reinvite
+    | Refer
+    | Register
+    | Unregister
+    | Probe
+    | Drain
+    | Shutdown
+)
 WorkerEvent: TypeAlias = (
-    Hello | Ping | Pong | WorkerSnapshot | LegPlaced | LegProgress | LegAnswered | LegEnded | CommandFailed
+    Hello
+    | Ping
+    | Pong
+    | WorkerSnapshot
+    | LegPlaced
+    | LegProgress
+    | LegAnswered
+    | LegEnded
+    | Reinvited
+    | Referred
+    | LegInfo
+    | Registered
+    | Probed
+    | CommandFailed
 )
 
 
