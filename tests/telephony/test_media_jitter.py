@@ -297,6 +297,55 @@ def test_given_a_spike_when_the_path_calms_down_then_the_delay_grows_at_once_and
     assert heard >= voiced - 2
 
 
+@pytest.mark.parametrize("later_s", [0.1, 0.3, 1.5])
+def test_given_a_path_that_becomes_longer_for_good_when_it_is_known_then_audio_waits_no_longer_than_before(later_s):
+    rng = np.random.default_rng(2)
+    delays = 0.03 + rng.uniform(0.0, 0.04, 1200)
+    delays[300:] += later_s
+
+    played = play(delays, samples=speech(24.0))
+
+    since = 300 + round(later_s * 50)
+    assert played.buffers.target_s[0] <= 0.06
+    assert np.median(played.delay_s[200:300]) - 0.02 <= np.median(played.delay_s[since + 450 : since + 800]) <= 0.08
+    assert sum(not real for real in played.real[since + 450 : 1150]) <= 2
+    assert played.buffers.lost[0] <= 2  # what came later was played later
+
+
+def test_given_a_far_end_that_stood_still_when_it_goes_on_then_the_delay_is_the_old_one_within_a_second():
+    delays = np.full(600, 0.03)
+    delays[300:] += 1.0
+
+    played = play(delays, samples=speech(12.0))
+
+    assert played.buffers.target_s[0] == LEAST_TARGET_S
+    assert max(played.delay_s[250:300]) <= 0.05
+    assert max(played.delay_s[400:600]) <= 0.05
+
+
+def test_given_a_server_that_stood_still_when_it_goes_on_then_the_waiting_audio_is_folded_away_within_seconds():
+    buffers, row, sent = JitterBuffers(1), np.array([0]), speech(20.0)
+    number, delays_s = 0, []
+    for tick in range(1000):
+        if 250 <= tick < 265:
+            continue  # 300 ms: what came meanwhile is taken in at once
+        now_s = tick * 0.02 + 0.019
+        while number * 0.02 <= now_s:
+            audio = sent[number * 160 : (number + 1) * 160]
+            at_s = np.array([number * 0.02])
+            buffers.put(row, np.array([number * 160]), np.array([7]), audio[None, :], np.array([number]), at_s)
+            number += 1
+        buffers.set_clock(now_s)
+        buffers.take(row)
+        delays_s.append(buffers.delay_s(0))
+
+    assert max(delays_s[100:250]) <= 0.06
+    assert delays_s[251] >= 0.3
+    assert max(delays_s[250 + 400 :]) <= 0.06
+    assert buffers.target_s[0] == LEAST_TARGET_S
+    assert (buffers.lost[0], buffers.late[0]) == (0, 0)
+
+
 @pytest.mark.parametrize("drift_ppm", [-1000.0, -100.0, 100.0, 1000.0])
 def test_given_a_clock_that_drifts_when_played_long_then_it_is_followed_in_pauses(drift_ppm):
     played = play([0.03] * 4000, samples=speech(80.0), drift_ppm=drift_ppm)
