@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import psycopg
 import structlog
 import trio
 
@@ -56,7 +57,7 @@ class Rows(Protocol):
 
     async def whole(self, node: str, after: str, limit: int) -> list[str]: ...
 
-    async def found(self, recordings: Sequence[CpdRecording]) -> None: ...
+    async def found(self, recordings: Sequence[CpdRecording]) -> int: ...
 
     async def gone(self, paths: Sequence[str]) -> int: ...
 
@@ -92,6 +93,8 @@ async def keep_agreeing(folder: Path, rows: Rows, node: str, wall_s: Callable[[]
             turn += 1
         except (StoreUnavailable, OSError) as error:
             log.warning("recordings.not_checked", error=str(error))  # the same again next time
+        except psycopg.Error as error:
+            log.error("recordings.not_checked", error=" ".join(str(error).split()))  # ours to mend; calls go on
         await trio.sleep(PERIOD_S)
 
 
@@ -111,8 +114,7 @@ async def check(folder: Path, rows: Rows, node: str, now_s: float, *, everything
         missing = sorted(await rows.missing(batch))
         if missing:
             described = await trio.to_thread.run_sync(partial(_describe_all, folder, missing))
-            await rows.found(described)
-            noted += len(described)
+            noted += await rows.found(described)
     gone = await _gone(folder, rows, node) if everything else 0
     return Checked(repaired, noted, gone)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+import psycopg
 import structlog
 import trio
 
@@ -73,6 +74,11 @@ class StreamKeeping:
                 kept = await self._rows.note(batch)
             except StoreUnavailable:
                 break  # its own log line tells
+            except psycopg.Error as error:
+                # No single row's fault, and not to be mended by waiting: calls matter more than their figures.
+                why = " ".join(str(error).split())
+                log.error("streams.not_kept", streams=len(batch), first=batch[0].channel_id, why=why)
+                kept = []
             del self._waiting[: len(batch)]
             for one in kept:
                 self._heard(one)

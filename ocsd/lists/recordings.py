@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import psycopg
 
+from ocsd.lists.one_by_one import write_each
 from ocsd.lists.pool import Database
 from ocsd.model.records import CpdRecording
 
@@ -70,11 +71,11 @@ class RecordingRows:
 
         return await self._database.transaction(find, read_only=True)
 
-    async def found(self, recordings: Sequence[CpdRecording]) -> None:
-        """Note files that were found; one that was taken for gone is there again."""
+    async def found(self, recordings: Sequence[CpdRecording]) -> int:
+        """Note files that were found; one that was taken for gone is there again. How many the database has taken."""
 
-        def write(conn: Connection) -> None:
-            for recording in recordings:
+        def write(conn: Connection, some: Sequence[CpdRecording]) -> list[str]:
+            for recording in some:
                 note(conn, recording)
                 conn.execute(
                     "UPDATE ocsd.cpd_recording SET error = %s, sha256 = %s, size_bytes = %s, duration_s = %s"
@@ -88,8 +89,9 @@ class RecordingRows:
                         GONE,
                     ),
                 )
+            return [recording.path for recording in some]
 
-        await self._database.transaction(write)
+        return len(await write_each(self._database, write, recordings, lambda recording: recording.path))
 
     async def gone(self, paths: Sequence[str]) -> int:
         """Say of these that their file is gone; how many."""

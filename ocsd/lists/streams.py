@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import partial
 from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 
 from ocsd.lists.arrays import array
+from ocsd.lists.one_by_one import write_each
 from ocsd.lists.pool import Database
 from ocsd.model.records import KeptStream, StreamTotals
 
@@ -67,5 +67,8 @@ class StreamRows:
         self._database = database
 
     async def note(self, streams: Sequence[StreamTotals]) -> list[KeptStream]:
-        """Commit; those that were there already stay, and are not returned. May raise StoreUnavailable."""
-        return await self._database.transaction(partial(note, streams=streams))
+        """
+        Commit; those that were there already stay, and are not returned, nor are those that the database refuses
+        (`write_each`). May raise StoreUnavailable.
+        """
+        return await write_each(self._database, note, streams, lambda stream: stream.channel_id)

@@ -11,11 +11,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import psycopg
 import pytest
 import trio
 from structlog.testing import capture_logs
 
 from ocsd.lists.recordings import GONE, RecordingRows
+from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import CpdRecording
 from ocsd.recording_check import ABANDONED_S, FULL_EVERY, PERIOD_S, SETTLED_S, Checked, check, describe, keep_agreeing
 from ocsd.recordings import delete_before
@@ -259,19 +261,34 @@ async def test_given_old_recordings_when_deleted_by_retention_then_no_row_is_tak
         assert found() == {}
 
 
+@pytest.mark.parametrize("gaps", [2**40, 10**30])
+async def test_given_a_file_whose_row_the_database_refuses_when_checked_then_it_is_logged_and_the_others_have_theirs(
+    database, tmp_path, gaps
+):
+    paths = [path_of(DAY, 7, f"{number}1234567") for number in range(5)]
+    for path in paths:
+        wav(tmp_path, path, gaps=gaps if path == paths[3] else 0)
+    async with rows_of(database) as (rows, found):
+        with capture_logs() as logs:
+            assert await check(tmp_path, rows, NODE, LATER_S) == Checked(noted=4)
+        assert sorted(found()) == [*paths[:3], paths[4]]
+
+    assert [(line["event"], line["log_level"], line["row"]) for line in logs] == [("row.refused", "error", paths[3])]
+
+
 # --- again and again ------------------------------------------------------------------------------------------------
 
 
 class FailingRows:
     def __init__(self):
         self.asked = []
-        self.failing = False
+        self.failing = None
 
     async def missing(self, paths):
         await trio.lowlevel.checkpoint()
         self.asked.append("files")
-        if self.failing:
-            raise OSError(errno.EIO, "broken disk")
+        if self.failing is not None:
+            raise self.failing
         return set()
 
     async def whole(self, node, after, limit):
@@ -280,8 +297,16 @@ class FailingRows:
         return []
 
 
+@pytest.mark.parametrize(
+    ("failure", "level"),
+    [
+        (OSError(errno.EIO, "broken disk"), "warning"),
+        (StoreUnavailable("away"), "warning"),
+        (psycopg.errors.UndefinedTable("nobody has migrated"), "error"),
+    ],
+)
 async def test_given_hours_when_checked_then_everything_once_an_hour_and_a_failure_is_tried_again(
-    autojump_clock, tmp_path, monkeypatch
+    autojump_clock, tmp_path, monkeypatch, failure, level
 ):
     async def here(function, *args, **_):
         await trio.lowlevel.checkpoint()
@@ -295,11 +320,11 @@ async def test_given_hours_when_checked_then_everything_once_an_hour_and_a_failu
             nursery.start_soon(keep_agreeing, tmp_path, rows, NODE, lambda: LATER_S)
             await trio.sleep(FULL_EVERY * PERIOD_S - 1)
             assert rows.asked == ["files", "rows", *["files"] * (FULL_EVERY - 1)]
-            rows.failing = True
+            rows.failing = failure
             await trio.sleep(PERIOD_S)
-            rows.failing = False
+            rows.failing = None
             await trio.sleep(PERIOD_S)
             assert rows.asked[FULL_EVERY + 1 :] == ["files", "files", "rows"]
             nursery.cancel_scope.cancel()
 
-    assert [line["event"] for line in logs] == ["recordings.not_checked"]
+    assert [(line["event"], line["log_level"]) for line in logs] == [("recordings.not_checked", level)]

@@ -1,5 +1,6 @@
 """How calls sounded: from the end of a channel to the journal, the live figures, the warning and the history."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -272,6 +273,55 @@ async def test_given_streams_when_kept_then_each_once_with_its_group_and_those_o
         name: getattr(both[0], name) for name in row
     }
     lists.conn.close()
+
+
+async def test_given_streams_that_the_database_refuses_when_kept_then_they_are_logged_and_the_others_are_kept(database):
+    lists = PostgresWorld(database, result_configuration())
+    legs = [f"a7-0123abcd-agent-{number}-rtp" for number in range(7)]
+    insert_attempt(lists.conn)
+    told = [totals_of(closed(leg), StoppedClock()) for leg in legs]
+    told[2] = replace(told[2], lost=2**40)
+    told[5] = replace(told[5], codec="\0")
+    media, heard = Media(), []
+    async with lists.store() as store:
+        keeping = StreamKeeping(media, StreamRows(store.database), StoppedClock(), heard.append)
+        keeping._waiting = told
+        with capture_logs() as logs:
+            await keeping.keep()
+        assert keeping._waiting == []
+        media.closed = [closed()]
+        await keeping.keep()  # goes on
+
+    assert [one.totals.channel_id for one in heard] == [*legs[:2], *legs[3:5], legs[6], CUSTOMER]
+    refused = [line for line in logs if line["event"] == "row.refused"]
+    assert [(line["log_level"], line["row"]) for line in refused] == [("error", legs[2]), ("error", legs[5])]
+    assert lists.conn.execute("SELECT count(*) AS n FROM ocsd.stream").fetchone()["n"] == 6
+    lists.conn.close()
+
+
+async def test_given_a_database_that_takes_no_streams_at_all_when_they_end_then_the_daemon_goes_on(autojump_clock):
+    class Broken(Rows):
+        broken = True
+
+        async def note(self, told):
+            if self.broken:
+                raise psycopg.errors.UndefinedTable('relation "ocsd.stream" does not exist')
+            return await super().note(told)
+
+    media, rows = Media(), Broken()
+    keeping = StreamKeeping(media, rows, StoppedClock(), lambda _: None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeping.run)
+        with capture_logs() as logs:
+            media.closed = [closed("a1-0123abcd-customer-rtp"), closed("a2-0123abcd-customer-rtp")]
+            await trio.sleep(5)
+        rows.broken = False
+        media.closed = [closed("a3-0123abcd-customer-rtp")]
+        await trio.sleep(2)
+        nursery.cancel_scope.cancel()
+
+    assert [(line["event"], line["log_level"], line["streams"]) for line in logs] == [("streams.not_kept", "error", 2)]
+    assert [one.attempt_id for one in rows.noted] == [3]
 
 
 def test_given_streams_when_history_is_asked_then_they_are_evidence_and_words_and_they_go_with_their_attempt(database):
