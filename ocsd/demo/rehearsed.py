@@ -56,7 +56,8 @@ class Measured:
         heard_back: from the end of the greeting as it is heard to the verdict: what the analysis waits for.
         machine: from the answer to the verdict "machine".
         machine_as_person, machine_heard_out: share of machines that an agent gets, because they are silent for a
-            moment before they beep or say what gives them away; and from the answer to that verdict.
+            moment before they beep; and from the end of their greeting to that verdict.
+        beep: from the beginning of their beep until it is known for one, which frees the agent.
         fax, busy_answered, silence: from the answer to that verdict.
         busy, reorder, sit: from the beginning of early media.
         connect: from the choice of an agent to the bridge: the phone's delay and the signalling.
@@ -65,10 +66,11 @@ class Measured:
     network: Range = (0.01, 0.05)
     person: Range = (0.3, 0.71)
     heard_back: float = 0.6
-    machine: Range = (4.4, 7.0)
-    machine_as_person: float = 0.13
-    machine_heard_out: Range = (2.4, 6.5)
-    fax: Range = (1.4, 2.1)
+    machine: Range = (4.0, 6.95)
+    machine_as_person: float = 0.2
+    machine_heard_out: Range = (0.38, 0.79)
+    beep: Range = (0.63, 1.09)
+    fax: Range = (1.2, 2.1)
     busy_answered: Range = (1.61, 1.65)
     silence: Range = (4.48, 4.49)
     busy: Range = (1.6, 1.65)
@@ -154,9 +156,13 @@ class DemoWorld:
                 course.speech_end_s = max(0.05, course.verdict_s - measured.heard_back)
                 course.gone_s = min(plan.hang_up_s, plan.greeting_end_s + plan.patience_s)
             case NumberClass.MACHINE if rng.random() < measured.machine_as_person:
-                course.verdict, course.verdict_s = VerdictKind.HUMAN, rng.uniform(*measured.machine_heard_out)
+                course.verdict = VerdictKind.HUMAN
+                course.verdict_s = plan.greeting_end_s + rng.uniform(*measured.machine_heard_out)
                 course.speech_end_s = max(0.05, course.verdict_s - measured.heard_back)
                 course.talk_s = plan.hang_up_s - course.verdict_s
+                assert plan.beep_s is not None
+                course.beep_s = course.revised_s = plan.beep_s + rng.uniform(*measured.beep)
+                course.revised = VerdictKind.MACHINE
             case NumberClass.MACHINE:
                 course.verdict, course.verdict_s = VerdictKind.MACHINE, rng.uniform(*measured.machine)
                 course.beep_s = plan.greeting_end_s

@@ -175,7 +175,7 @@ class RehearsedAttempt(AttemptTask):
             session.at(answered_s + course.verdict_s, self._verdict(course.verdict, True, speech_end_s))
         if course.revised is not None:
             session.at(answered_s + course.revised_s, self._verdict(course.revised, True))
-        if course.beep_s < math.inf and course.verdict is VerdictKind.MACHINE:
+        if course.beep_s < math.inf and VerdictKind.MACHINE in (course.verdict, course.revised):
             session.at(answered_s + course.beep_s, self._verdict(VerdictKind.BEEP, True))
 
     # --- commands -----------------------------------------------------------------------------------------------------

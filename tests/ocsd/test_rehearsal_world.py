@@ -259,6 +259,10 @@ def test_given_the_demos_numbers_when_rehearsed_then_their_courses_are_the_carri
             taken_for_people += course.verdict is VerdictKind.HUMAN
             assert course.verdict in (VerdictKind.HUMAN, VerdictKind.MACHINE)
             assert course.verdict_s + course.talk_s > plan.hang_up_s - 0.01
+            if course.verdict is VerdictKind.HUMAN:  # until it beeps
+                assert plan.greeting_end_s < course.verdict_s < course.revised_s == course.beep_s
+                assert course.revised is VerdictKind.MACHINE
+                assert course.beep_s - plan.beep_s <= MEASURED.beep[1]
     assert taken_for_people / seen[NumberClass.MACHINE] == pytest.approx(MEASURED.machine_as_person, abs=0.08)
     assert len(seen) == len([share for share in MIXES["demo"].values() if share])
 
