@@ -33,7 +33,11 @@ _AWAY: Final = (
 
 @dataclass(slots=True)
 class Desks:
-    """The desktops of agents ``<prefix>1`` to ``<prefix><count>``. ``log`` gets every change of an agent's state."""
+    """
+    The desktops of agents ``<prefix>1`` to ``<prefix><count>``.
+
+    ``log`` gets every change of an agent's state, ``wire`` (if there is one) every message.
+    """
 
     url: str
     count: int
@@ -41,6 +45,7 @@ class Desks:
     seed: int
     log: TruthLog
     prefix: str = "agent"
+    wire: TruthLog | None = None
     desks: list[Desk] = field(init=False)
     reconnections: int = 0
     malformed: int = 0
@@ -123,12 +128,18 @@ class Desks:
         if not isinstance(message, dict):
             self.malformed += 1
             return ()
+        self._note("in", desk, message)
         return [*desk.received(message, now_s), *desk.step(now_s)]
 
     async def _send(self, connection: WebSocketConnection, desk: Desk, messages: Sequence[Json]) -> None:
         self._write_changes(desk)
         for message in messages:
+            self._note("out", desk, message)
             await connection.send_message(json.dumps(message))
+
+    def _note(self, direction: str, desk: Desk, message: Json) -> None:
+        if self.wire is not None:
+            self.wire.write({"at_s": time.monotonic(), "at": direction, "agent": desk.agent_id, "desktop": message})
 
     def _write_changes(self, desk: Desk) -> None:
         for at_s, state, conn_id in desk.take_changes():

@@ -12,6 +12,7 @@ from telephony.simworld.media import MAX_CATCH_UP_TICKS, TICK_S, MediaEngine
 from telephony.simworld.sip import Uas
 from telephony.simworld.sipcall import SipEvent
 from telephony.simworld.sipmsg import Address
+from telephony.simworld.truth import TruthLog
 
 RECEIVE_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """A burst of INVITEs must survive a tick of media work."""
@@ -42,10 +43,11 @@ class SipApplication(Protocol):
 
 
 class SipSocket:
-    """One bound UDP socket; carries datagrams between the network and the application's `Uas`."""
+    """One bound UDP socket; carries datagrams between the network and the application's `Uas`, noted in ``wire``."""
 
-    def __init__(self, sock: trio.socket.SocketType) -> None:
+    def __init__(self, sock: trio.socket.SocketType, wire: TruthLog | None = None) -> None:
         self._sock = sock
+        self._wire = wire
         self.send_errors = 0
 
     @property
@@ -57,6 +59,7 @@ class SipSocket:
         """Feed datagrams to the application until cancelled."""
         while True:
             data, source = await self._sock.recvfrom(65_535)
+            self._note("in", data, source[1])
             self._feed(application, data, (source[0], source[1]))
             await self.flush(application)
 
@@ -69,17 +72,25 @@ class SipSocket:
     async def flush(self, application: SipApplication) -> None:
         """Send what has gathered in the outbox."""
         for data, to in application.uas.take_outbox():
+            self._note("out", data, to[1])
             try:
                 await self._sock.sendto(data, to)
             except OSError:
                 self.send_errors += 1  # the peer's port is closed: our timers repeat or give up
 
+    def _note(self, direction: str, data: bytes, peer_port: int) -> None:
+        if self._wire is not None:
+            self._wire.write({
+                "at_s": time.monotonic(), "at": direction, "port": self.port, "peer_port": peer_port,
+                "sip": data.decode(errors="replace"),
+            })  # fmt: skip
+
     def close(self) -> None:
         self._sock.close()
 
 
-async def bind_sip(host: str, port: int) -> SipSocket:
-    """Bind UDP ``host:port`` (0: any free port). Raises OSError when it is taken."""
+async def bind_sip(host: str, port: int, wire: TruthLog | None = None) -> SipSocket:
+    """Bind UDP ``host:port`` (0: any free port). Raises OSError when it is taken. ``wire`` gets every message."""
     sock = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
     try:
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
@@ -87,7 +98,7 @@ async def bind_sip(host: str, port: int) -> SipSocket:
     except BaseException:
         sock.close()
         raise
-    return SipSocket(sock)
+    return SipSocket(sock, wire)
 
 
 class Clockwork:

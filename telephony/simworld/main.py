@@ -77,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     agents.add_argument("--wrap-mean-s", type=_positive, default=30.0)
     agents.add_argument("--wrap-cv", type=_positive, default=0.6)
     agents.add_argument("--correct-share", type=_share, default=0.0, help="talks reported as result 53, wrong number")
+    p.add_argument(
+        "--wire-log", type=Path, metavar="FILE", help="JSON lines, one per SIP or desktop message sent or received"
+    )
     p.add_argument("--ready-file", type=Path, metavar="FILE", help="written (JSON with ports) once everything listens")
     return p
 
@@ -150,9 +153,10 @@ async def build(options: argparse.Namespace, stack: ExitStack) -> World:
     engine = MediaEngine(HOST, max_legs=options.max_calls + options.agents + 8, seed=options.seed)
     stack.callback(engine.close)
     parts: list[tuple[SipSocket, SipApplication]] = []
+    wire = stack.enter_context(TruthLog(options.wire_log)) if options.wire_log is not None else None
 
     async def user_agent(port: int, guard: DigestGuard | None, product: str) -> tuple[SipSocket, Uas]:
-        sip_socket = await bind_sip(HOST, port)
+        sip_socket = await bind_sip(HOST, port, wire)
         stack.callback(sip_socket.close)
         return sip_socket, Uas(HOST, sip_socket.port, token_source(), guard, product)
 
@@ -184,7 +188,9 @@ async def build(options: argparse.Namespace, stack: ExitStack) -> World:
             )
             log = stack.enter_context(TruthLog(options.agent_log))
             try:
-                desks = Desks(options.desktop_url, options.agents, habits, options.seed, log, options.agent_prefix)
+                desks = Desks(
+                    options.desktop_url, options.agents, habits, options.seed, log, options.agent_prefix, wire
+                )
             except ValueError as error:
                 raise ScriptError(str(error)) from error
     return World(engine, Clockwork(engine, parts), parts, carrier, phones, desks)

@@ -3,6 +3,7 @@
 import json
 import select
 import socket
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -115,11 +116,13 @@ class Refused(Exception):
 
 
 class DesktopSocket(_Client):
-    """One agent's desktop. ``seen`` is every message received, in order."""
+    """One agent's desktop. ``seen`` is every message received, in order; ``stamped`` those sent too, for a ladder."""
 
     def __init__(self, port: int, path: str = "/desktop") -> None:
         super().__init__(port)
         self.seen: list[dict[str, Any]] = []
+        self.stamped: list[tuple[float, bool, dict[str, Any]]] = []
+        """(monotonic seconds, sent by us, message)"""
         self.closed_with: int | None = None
         self._ws = WSConnection(ConnectionType.CLIENT)
         self._waiting: list[Event] = []
@@ -153,6 +156,8 @@ class DesktopSocket(_Client):
 
     def send(self, message: dict[str, Any] | str | bytes) -> None:
         """An object as JSON, a text as it is, or bytes as a binary message."""
+        if isinstance(message, dict):
+            self.stamped.append((time.monotonic(), True, message))
         data = json.dumps(message) if isinstance(message, dict) else message
         event = BytesMessage(data=data) if isinstance(data, bytes) else TextMessage(data=data)
         self.sock.sendall(self._ws.send(event))
@@ -180,6 +185,7 @@ class DesktopSocket(_Client):
                 self._text += data
                 if finished:
                     self.seen.append(json.loads(self._text))
+                    self.stamped.append((time.monotonic(), False, self.seen[-1]))
                     self._text = ""
                     return self.seen[-1]
             case Ping() as ping:
