@@ -9,7 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from ocsd.config import check_analysis, check_pacing, check_rules, check_treatments, check_validation
+from ocsd.config import (
+    check_analysis,
+    check_pacing,
+    check_rules,
+    check_seizing,
+    check_treatments,
+    check_validation,
+)
 from ocsd.config import objects as o
 from ocsd.config.addresses import is_host, is_sip_uri
 from ocsd.config.analysis import DIALED
@@ -21,7 +28,12 @@ from telephony.cpa import tone_plan
 POSTGRES_SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Names that no column may have (PostgreSQL manual, "System Columns")."""
 
-SUPPORTED_DIAL_MODES: Final = (DialMode.PREDICTIVE, DialMode.PROGRESSIVE)
+SUPPORTED_DIAL_MODES: Final = (
+    DialMode.PREDICTIVE,
+    DialMode.PROGRESSIVE,
+    DialMode.PROGRESSIVE_AND_SEIZE,
+    DialMode.PREDICTIVE_AND_SEIZE,
+)
 MAX_LOGIN_ID_CHARACTERS: Final = 32
 """Width of the mandatory column ``agent_id``."""
 SECONDS_PER_DAY: Final = 86_400
@@ -49,6 +61,7 @@ def problems(objects: Objects, sections: Mapping[str, Located]) -> list[str]:
         *check_validation.problems(objects, sections),
         *check_pacing.problems(objects, sections),
         *check_analysis.problems(objects, sections),
+        *check_seizing.problems(objects, sections),
     ]
 
 
@@ -242,9 +255,9 @@ def _campaign_groups(objects: Objects) -> Iterable[str]:
 
 def _dialing(located: Located, group: o.CampaignGroup) -> Iterable[str]:
     if group.dial_mode not in SUPPORTED_DIAL_MODES:
-        known = " and ".join(f'"{mode.name.lower()}" ({mode.value})' for mode in SUPPORTED_DIAL_MODES)
+        known = ", ".join(f'"{mode.name.lower()}" ({mode.value})' for mode in SUPPORTED_DIAL_MODES)
         yield located.problem(
-            "dial_mode", f'"{group.dial_mode.name.lower()}" is not supported by this version; {known} are'
+            "dial_mode", f'"{group.dial_mode.name.lower()}" is not supported by this version; supported: {known}'
         )
     if group.optimize_by is OptimizeBy.WAIT_TIME:
         if group.optimize_goal < 1:

@@ -143,6 +143,25 @@ class TimeZoneObject(_Object):
         return value
 
 
+class Phone(_Object):
+    """
+    How an agent's phone is reached and answers, where it is more than a SIP address.
+
+    ``auto_answer``: the header that makes the phone answer by itself: ``answer-mode`` (RFC 5373, Answer-Mode: Auto),
+    ``call-info`` (Call-Info with answer-after=0: Polycom, Cisco, Linksys, Snom) or ``alert-info`` (Alert-Info with
+    info=alert-autoanswer: Yealink, Grandstream, Aastra).
+    """
+
+    auto_answer: Literal["none", "alert-info", "call-info", "answer-mode"] = "none"
+    proxy: str = ""
+    """``host`` or ``host:port`` of the PBX or proxy that calls to the phone go through; empty: that of ``dn``."""
+    username: str = ""
+    password: str = Field(default="", repr=False)
+    """For the digest authentication of that proxy."""
+    nailed_up: bool = False
+    """The phone is called at login and stays on the line until logout; customers are bridged to it, with a beep."""
+
+
 class Agent(_Object):
     """A person. ``dn`` is the SIP URI of the phone that is dialed when a customer is to be connected."""
 
@@ -150,6 +169,7 @@ class Agent(_Object):
     login_id: Name
     name: str = ""
     dn: str
+    phone: Phone = Phone()
 
 
 class AgentGroup(_Object):

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias, overload
 from ocsd.config.cpa_options import CPA_OPTIONS
 from ocsd.config.objects import Application, CallingList, Campaign, CampaignGroup, Configuration, Trunk
 from ocsd.config.option import AC, ACG, ACGL, A, Level, Option, T, TakesEffect
+from ocsd.config.seizing_options import SEIZING_OPTIONS
 
 CALL_WAIT_CONNECTED_TIMEOUT: Final = Option(
     "call_wait_connected_timeout", 25, ACG, TakesEffect.NEXT_ATTEMPT,
@@ -311,6 +312,7 @@ AnyOption: TypeAlias = Option[bool] | Option[int] | Option[float] | Option[str]
 
 _ALL: Final[tuple[AnyOption, ...]] = (
     *CPA_OPTIONS,
+    *SEIZING_OPTIONS,
     AGENT_LOGOUT_PREVIEW_CALL_RESULT,
     CALL_WAIT_AGENT_CONNECTED_TIMEOUT,
     CALL_WAIT_CONNECTED_TIMEOUT,
@@ -370,15 +372,14 @@ UNSUPPORTED_OPTIONS: Final = frozenset(
     action-queue-quota agent-assignment agent-assignment-max-num agent-assignment-min-num agent-assignment-priority
     agent-reassignment-if-waiting-ports agent-reassignment-if-waiting-ports-timeout
     agent-reassignment-if-waiting-records agent-reassignment-if-waiting-records-timeout agent_preview_mode_start
-    am-detection-map am-drop-field asm_channel_num asm_drop_am_announcement_data
-    asm_drop_announcement_data assured-connect assured-connect-field beep-on-merge call_transfer_type
+    am-detection-map am-drop-field call_transfer_type
     call_wait_original_establish_timeout callback-observe-campaign callback-observe-group caller-id-rotation
     caller-id-sets campaign-callback-distr campaign_name_field campaigngroup-preload-uri campaigngroup-states-interval
     campaigngroup-states-uri channel_num contact-processed-notification contact-processed-notification-uri conversion
     CPNPlan CPNPresentation CPNScreening CPNType criteria customer_id db-stat-recalc-interval
     desktop-chains-limit dial_log_buffer dial_log_delimiter dial_log_destination dialer-num-attempts dialer-ttl
     digital-dialer-uri digits-detection expire inbound_agent_assignment_support ivr_group ivr_update_on_release
-    log_call_stats merge-method order_by outbound_answer_action outbound_contact_server outbound_release_action
+    log_call_stats order_by outbound_answer_action outbound_contact_server outbound_release_action
     report_procedure segment send-campaigngroup-states send_attribute treatment-holiday-stattable
     treatment-preferred-contact-field treatment-uri treatment-weekday-stattable
     """.split()  # noqa: SIM905 - eighty names read better so

@@ -206,6 +206,13 @@ CAMPAIGN_MODES: dict[DialMode, str] = {
 }
 
 
+SEIZING_MODES = frozenset({DialMode.PROGRESSIVE_AND_SEIZE, DialMode.PREDICTIVE_AND_SEIZE})
+"""Modes in which an agent's phone is up before a customer answers; the manual's ASM modes."""
+
+PREDICTIVE_MODES = frozenset({DialMode.PREDICTIVE, DialMode.PREDICTIVE_AND_SEIZE})
+"""Modes that dial ahead of agents."""
+
+
 class OptimizeBy(IntEnum):
     """``GSW_CM_AttrOptimizeBy``."""
 

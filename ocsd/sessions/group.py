@@ -22,7 +22,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from ocsd.model.enums import CmError, DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.enums import PREDICTIVE_MODES, SEIZING_MODES, CmError, DialMode, GroupCampStatus, OptimizeBy
 from ocsd.model.errors import CampaignRequestError
 from ocsd.model.records import TypePriority
 from ocsd.model.services import CampaignRequest, DialParameters
@@ -133,7 +133,11 @@ _WHAT: Final = MappingProxyType(
     }
 )
 
-SUPPORTED_MODES: Final = frozenset({DialMode.PREDICTIVE, DialMode.PROGRESSIVE})
+AUTOMATIC_MODES: Final = frozenset({DialMode.PREDICTIVE, DialMode.PROGRESSIVE})
+"""Transfer mode: agents are dialed when somebody answers."""
+SUPPORTED_MODES: Final = AUTOMATIC_MODES | SEIZING_MODES
+EXCHANGEABLE: Final = (AUTOMATIC_MODES, SEIZING_MODES)
+"""Modes that may follow each other while the group dials: predictive and progressive of one kind."""
 
 
 def step_request(status: GroupCampStatus, request: CampaignRequest, name: str) -> Step:
@@ -168,8 +172,8 @@ def apply_parameters(
     Merge request parameters into the settings in force.
 
     Args:
-        running_mode: mode of the running session, None when it is not dialing; only predictive <-> progressive may
-            be exchanged while it runs (manual: "Invalid mode is requested for running campaign").
+        running_mode: mode of the running session, None when it is not dialing; only `EXCHANGEABLE` ones may follow
+            each other while it runs (manual: "Invalid mode is requested for running campaign").
 
     Raises:
         CampaignRequestError: 15 for a mode this version does not have, 11 for a forbidden change, 10 for a goal
@@ -178,21 +182,22 @@ def apply_parameters(
     mode = given.dial_mode if given.dial_mode is not None else current.dial_mode
     by = given.optimize_by if given.optimize_by is not None else current.optimize_by
     goal = given.optimize_goal if given.optimize_goal is not None else current.optimize_goal
+    if running_mode is not None and mode != running_mode and not any({mode, running_mode} <= e for e in EXCHANGEABLE):
+        raise CampaignRequestError(
+            CmError.INVALID_CAMPAIGN_MODE,
+            f"dial mode {mode.value} ({mode.campaign_mode}) cannot replace {running_mode.campaign_mode} while dialing; "
+            "only predictive and progressive can be exchanged, with seizing or without",
+        )
     if mode not in SUPPORTED_MODES:
-        if running_mode is not None and mode != running_mode:
-            raise CampaignRequestError(
-                CmError.INVALID_CAMPAIGN_MODE,
-                f"dial mode {mode.value} ({mode.campaign_mode}) cannot replace {running_mode.campaign_mode} while "
-                "dialing; only predictive and progressive can be exchanged",
-            )
+        known = ", ".join(str(each.value) for each in sorted(SUPPORTED_MODES))
         raise CampaignRequestError(
             CmError.LICENSE_VIOLATION,
-            f"dial mode {mode.value} ({mode.campaign_mode}) is not supported by this version; supported: 1, 2",
+            f"dial mode {mode.value} ({mode.campaign_mode}) is not supported by this version; supported: {known}",
         )
     if by is OptimizeBy.WAIT_TIME:
         if not 1 <= goal <= 3600:
             raise CampaignRequestError(CmError.INVALID_PARAMETER, f"wait time goal must be 1-3600 s, got {goal}")
-    elif not 1 <= goal <= 100 and mode is DialMode.PREDICTIVE:
+    elif not 1 <= goal <= 100 and mode in PREDICTIVE_MODES:
         raise CampaignRequestError(CmError.INVALID_PARAMETER, f"optimize goal must be 1-100 percent, got {goal}")
     auto = given.auto_completion if given.auto_completion is not None else current.auto_completion
     named = {entry.record_type for entry in given.priorities}

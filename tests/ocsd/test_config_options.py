@@ -170,7 +170,7 @@ def test_given_each_option_and_level_when_checked_then_only_its_own_levels_pass(
         ("call_wait_connect_timeout", "did you mean call_wait_connected_timeout"),
         ("agent_assignment", "did you mean agent-assignment"),
         ("zzz", "unknown option"),
-        ("asm_channel_num", "this option of the manual is not supported by this version"),
+        ("call_transfer_type", "this option of the manual is not supported by this version"),
         ("channel_num", "use num_of_channels of the campaign group"),
         ("am-detection-map", "this option of the manual is not supported by this version"),
         ("am-drop-field", "this option of the manual is not supported by this version"),
