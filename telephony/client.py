@@ -8,8 +8,8 @@ Tasks: one that scans the run folder, one per socket. All state is changed witho
 worker and taking its slot nobody comes between.
 """
 
-import time
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -18,23 +18,33 @@ import msgspec
 import structlog
 import trio
 
-from telephony.api import CallRefused, LegLost, LegReport, NoCapacity, WorkerLost
+from telephony.api import CallRefused, NoCapacity, WorkerLost
 from telephony.contract import (
     CommandFailed,
     ContractError,
+    Drain,
     HangUp,
     LegAnswered,
     LegEnded,
+    LegInfo,
     LegPlaced,
     LegProgress,
     LegSnapshot,
     LegState,
     PlaceCall,
-    Protect,
+    Probe,
+    Probed,
+    Referred,
+    Register,
+    Registered,
+    Reinvited,
     WorkerEvent,
     WorkerSnapshot,
 )
 from telephony.link import Link, LinkLost, open_link
+from telephony.registrations import Registrations
+from telephony.worker_leg import UNDER_WAY_VERSION
+from telephony.worker_leg import WorkerLeg as WorkerLeg
 
 RESCAN_S: Final = 0.5
 FIRST_SCAN_LIMIT_S: Final = 6.0
@@ -42,101 +52,10 @@ FIRST_BACKOFF_S: Final = 0.05
 LONGEST_BACKOFF_S: Final = 2.0
 LOST_AFTER_S: Final = 12.0
 """Longer than it takes either side to notice a silent link (8 s), shorter than contract.ORPHAN_GRACE_S."""
-EVENTS_BOUND: Final = 64
-"""Per leg. Progress is dropped above `PROGRESS_BOUND`, so that an answer and the end always fit."""
-PROGRESS_BOUND: Final = 48
+PROBE_MARGIN_S: Final = 1.0
+"""How much longer than the limit of a probe its worker may take to say that nothing came."""
 
 log = structlog.get_logger(__name__)
-
-
-class WorkerLeg:
-    """A leg at a worker; satisfies `telephony.api.Leg`."""
-
-    def __init__(self, worker: "_Worker", leg_id: str) -> None:
-        self.leg_id = leg_id
-        self._sender, self.events = trio.open_memory_channel[LegReport](EVENTS_BOUND)
-        self._worker = worker
-        self._hang_up: HangUp | None = None
-        self._protected = False
-        self.ended = False
-        self.answered = False
-        self.settled = trio.Event()
-        """Set once it is known whether the INVITE left; then ``refusal`` is None or says why it did not."""
-        self.refusal: CommandFailed | None = None
-
-    async def hang_up(self, reason: str = "") -> None:
-        """CANCEL or BYE; `LegEnded` follows. While the worker is out of reach the wish is kept for its return."""
-        if not self.ended:
-            self._hang_up = HangUp(self.leg_id, reason)
-            await self._send(self._hang_up)
-        else:
-            await trio.lowlevel.checkpoint()
-
-    async def protect(self, protected: bool = True) -> None:
-        self._protected = protected
-        await self._send(Protect(self.leg_id, protected))
-
-    async def aclose(self) -> None:
-        """Stop listening; hangs up unless the leg is protected or gone."""
-        if not self._protected:
-            await self.hang_up("closed")
-        self.events.close()
-
-    async def _send(self, command: msgspec.Struct) -> None:
-        link = self._worker.link
-        if link is None:
-            await trio.lowlevel.checkpoint()
-            return
-        with suppress(LinkLost):  # `rejoined` repeats what is still wanted
-            await link.send(command)
-
-    def abandon(self) -> None:
-        """The caller of place_call was cancelled: nobody will ever hear of this leg."""
-        self.events.close()
-        self._hang_up = HangUp(self.leg_id, "cancelled")
-        if self._worker.link is not None:
-            self._worker.link.send_nowait(self._hang_up)
-
-    def rejoined(self, link: Link[WorkerSnapshot], snapshot: LegSnapshot) -> None:
-        """The connection is back: catch up, and repeat what the worker may not have heard."""
-        self.settled.set()
-        self.catch_up(snapshot)
-        if not self.ended:
-            if self._hang_up is not None:
-                link.send_nowait(self._hang_up)
-            if self._protected != snapshot.protected:
-                link.send_nowait(Protect(self.leg_id, self._protected))
-
-    def adopted(self, snapshot: LegSnapshot) -> None:
-        self.settled.set()
-        self._protected = snapshot.protected
-        self.catch_up(snapshot)
-
-    def catch_up(self, snapshot: LegSnapshot) -> None:
-        """Report what a snapshot tells beyond what was reported."""
-        if snapshot.answered_at_s is not None and not self.answered:
-            host, port = snapshot.remote_rtp_host, snapshot.remote_rtp_port
-            kinds = snapshot.payload_type, snapshot.event_payload_type
-            self.report(LegAnswered(self.leg_id, snapshot.answered_at_s, host, port, *kinds))
-        if snapshot.state is LegState.ENDED:
-            self.report(_ended_of(snapshot))
-
-    def report(self, event: LegReport) -> None:
-        """Hand an event to whoever holds the leg; nothing after the last one."""
-        if self.ended:
-            return
-        if isinstance(event, LegProgress) and self._sender.statistics().current_buffer_used >= PROGRESS_BOUND:
-            return
-        self.answered |= isinstance(event, LegAnswered)
-        with suppress(trio.BrokenResourceError, trio.WouldBlock):  # closed by its holder
-            self._sender.send_nowait(event)
-        if isinstance(event, (LegEnded, LegLost)):
-            self.ended = True
-            self._sender.close()
-
-    def lose(self, why: str) -> None:
-        self.report(LegLost(self.leg_id, time.monotonic(), why, self.answered))
-        self.settled.set()
 
 
 class _Worker:
@@ -148,6 +67,7 @@ class _Worker:
         self.link: Link[WorkerSnapshot] | None = None
         self.legs: dict[str, WorkerLeg] = {}
         self.unclaimed: dict[str, LegSnapshot] = {}
+        self.probes: dict[str, _OpenProbe] = {}
         self.tried = trio.Event()
 
     @property
@@ -158,6 +78,11 @@ class _Worker:
     def in_use(self) -> int:
         found = sum(leg.state is not LegState.ENDED for leg in self.unclaimed.values())
         return len(self.legs) + found
+
+    @property
+    def speaks_of_trunks(self) -> bool:
+        """Does it know registrations, probes and draining?"""
+        return self.link is not None and not self.link.lost and self.link.hello.version >= UNDER_WAY_VERSION
 
     def attach(self, link: Link[WorkerSnapshot]) -> None:
         if self.pid not in (0, link.hello.pid):
@@ -194,7 +119,17 @@ class _Worker:
             link.send_nowait(HangUp(leg_id, "unclaimed"))
         return len(alive)
 
+    def detach(self) -> None:
+        """The connection is gone; so are the answers to probes."""
+        self.link = None
+        for probe in self.probes.values():
+            probe.settle(Probed(probe.command.probe_id, 0, 0.0, "the connection to the worker broke"))
+
     def handle(self, event: msgspec.Struct) -> None:
+        if isinstance(event, Probed):
+            if event.probe_id in self.probes:
+                self.probes[event.probe_id].settle(event)
+            return
         leg_id: str = getattr(event, "leg_id", "")
         leg = self.legs.get(leg_id)
         if leg is None:
@@ -208,7 +143,9 @@ class _Worker:
                     leg.refusal = event
                     leg.settled.set()
                     del self.legs[leg_id]
-            case LegProgress() | LegAnswered() | LegEnded():
+            case Reinvited():
+                leg.reinvited(event)
+            case LegProgress() | LegAnswered() | LegInfo() | Referred() | LegEnded():
                 leg.report(event)
                 if leg.ended:
                     del self.legs[leg_id]
@@ -227,6 +164,9 @@ class _Worker:
                     answered_at_s=event.at_s,
                     remote_rtp_host=host,
                     remote_rtp_port=port,
+                    payload_type=event.payload_type,
+                    event_payload_type=event.event_payload_type,
+                    dialog=event.dialog,
                 )
             case LegEnded():
                 self.unclaimed[leg_id] = replace(
@@ -238,7 +178,23 @@ class _Worker:
                     no_answer=event.no_answer,
                     ended_at_s=event.at_s,
                     redirect_to=event.redirect_to,
+                    retry_after_s=event.retry_after_s,
+                    responded=event.responded,
                 )
+
+
+class _OpenProbe:
+    """A probe that somebody waits for."""
+
+    def __init__(self, command: Probe) -> None:
+        self.command = command
+        self.settled = trio.Event()
+        self.answer = Probed(command.probe_id, 0, 0.0, "no answer in time")
+
+    def settle(self, answer: Probed) -> None:
+        if not self.settled.is_set():
+            self.answer = answer
+            self.settled.set()
 
 
 class TelephonyClient:
@@ -249,6 +205,8 @@ class TelephonyClient:
         self._workers: dict[Path, _Worker] = {}
         self._claimed = False
         """Start-up has adopted what it knows; legs that turn up later belong to nobody."""
+        self._registrations = Registrations[Path]()
+        self._probe_numbers = itertools.count(1)
 
     @property
     def capacity(self) -> int:
@@ -295,6 +253,56 @@ class TelephonyClient:
         ]
         return max(candidates, key=lambda worker: worker.capacity - worker.in_use, default=None)
 
+    async def probe(self, uri: str, *, timeout_s: float = 2.0, proxy: str = "") -> Probed:
+        """See `telephony.api.Telephony.probe`."""
+        able = [worker for worker in self._workers.values() if worker.speaks_of_trunks]
+        # Those that are about to exit last: their answers may be cut off.
+        able.sort(key=lambda worker: (worker.capacity == 0, len(worker.probes)))
+        command = Probe(f"probe-{next(self._probe_numbers)}", uri, timeout_s, proxy)
+        for worker in able:
+            assert worker.link is not None
+            probe = worker.probes[command.probe_id] = _OpenProbe(command)
+            try:
+                if not worker.link.send_nowait(command):
+                    continue
+                with trio.move_on_after(timeout_s + PROBE_MARGIN_S):
+                    await probe.settled.wait()
+                return probe.answer
+            finally:
+                del worker.probes[command.probe_id]
+        await trio.lowlevel.checkpoint()
+        raise NoCapacity(f"no SIP worker in {self._run_dir} can probe a trunk")
+
+    def keep_registered(self, wanted: Sequence[Register]) -> None:
+        """See `telephony.api.Telephony.keep_registered`."""
+        self._registrations.want(wanted)
+        self._settle_registrations()
+
+    def registered(self, registration_id: str) -> Registered | None:
+        return self._registrations.status(registration_id)
+
+    def _settle_registrations(self) -> None:
+        """Have somebody hold each registration. Called whenever a worker comes or goes, and now and then."""
+        able = {path: worker.capacity > 0 for path, worker in self._workers.items() if worker.speaks_of_trunks}
+        for order in self._registrations.settle(able):
+            self._send(order.worker, order.command)
+
+    def _send(self, path: Path, command: msgspec.Struct) -> None:
+        link = self._workers[path].link
+        if link is not None:
+            link.send_nowait(command)  # in vain when it breaks: `Registrations.found` sees it when it is back
+
+    async def drain(self) -> int:
+        """See `telephony.api.Telephony.drain`. A worker that does so already takes no notice."""
+        asked = 0
+        for worker in list(self._workers.values()):
+            if worker.speaks_of_trunks and worker.link is not None:
+                with suppress(LinkLost):
+                    await worker.link.send(Drain())
+                    asked += 1
+        await trio.lowlevel.checkpoint()
+        return asked
+
     def live_legs(self) -> list[LegSnapshot]:
         return [leg for worker in self._workers.values() for leg in worker.unclaimed.values()]
 
@@ -336,6 +344,7 @@ class TelephonyClient:
                         await worker.tried.wait()
                 started = True
                 task_status.started()
+            self._settle_registrations()  # a worker that will exit soon only says so in its snapshot
             await trio.sleep(RESCAN_S)
 
     async def _serve(self, worker: _Worker) -> None:
@@ -349,15 +358,23 @@ class TelephonyClient:
             try:
                 async with open_link(worker.path, "worker", WorkerEvent, WorkerSnapshot) as link:
                     bound.info("worker.connected", pid=link.hello.pid, capacity=link.snapshot.capacity)
+                    if worker.pid not in (0, link.hello.pid):
+                        self._registrations.gone(worker.path)
                     worker.attach(link)
+                    for order in self._registrations.found(worker.path, link.snapshot.registrations):
+                        self._send(order.worker, order.command)
+                    self._settle_registrations()
                     if self._claimed:
                         worker.hang_up_unclaimed(link)
                     worker.tried.set()
                     backoff_s, refused = FIRST_BACKOFF_S, ""
                     async for event in link.events:
-                        worker.handle(event)
+                        if isinstance(event, Registered):
+                            self._registrations.said(worker.path, event)
+                        else:
+                            worker.handle(event)
                     why = link.lost
-                    worker.link = None
+                    worker.detach()
                     reachable_s = trio.current_time()
             except LinkLost as error:
                 why, dead = str(error), error.nobody_listens
@@ -367,29 +384,18 @@ class TelephonyClient:
                     bound.error("worker.refused", why=why)
                     refused = why
             finally:
-                worker.link = None
+                worker.detach()
                 worker.tried.set()
             bound.debug("worker.unreachable", why=why)
             if dead or trio.current_time() - reachable_s > LOST_AFTER_S:
                 worker.lose_legs(why)
+                self._registrations.gone(worker.path)
+                self._settle_registrations()
             if dead and not worker.path.exists():
                 del self._workers[worker.path]  # the scan begins anew when it comes back
                 return
             await trio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
-
-
-def _ended_of(snapshot: LegSnapshot) -> LegEnded:
-    return LegEnded(
-        leg_id=snapshot.leg_id,
-        at_s=snapshot.ended_at_s if snapshot.ended_at_s is not None else time.monotonic(),
-        sip_status=snapshot.sip_status,
-        ended_by=snapshot.ended_by,
-        was_answered=snapshot.answered_at_s is not None,
-        no_answer=snapshot.no_answer,
-        q850_cause=snapshot.q850_cause,
-        redirect_to=snapshot.redirect_to,
-    )
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ may follow what is the same; only SIP, RTP and the wait for them are left out.
     async with open_fake_plane({"sip:+15550100@carrier": CallScript(ring_s=8.0)}) as (telephony, media): ...
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -16,12 +16,22 @@ import trio
 
 from telephony.api import CallRefused, Channel, LegLost, LegReport, NoCapacity
 from telephony.contract import (
+    DialogId,
+    Direction,
     LegAnswered,
     LegEnded,
+    LegInfo,
     LegProgress,
     LegSnapshot,
     LegState,
     PlaceCall,
+    Probed,
+    Refer,
+    Referred,
+    Register,
+    Registered,
+    Reinvite,
+    Reinvited,
 )
 from telephony.fake_media import FakeChannel as FakeChannel
 from telephony.fake_media import FakeMedia as FakeMedia
@@ -33,7 +43,9 @@ from telephony.leg import (
     HangUp,
     LegEvent,
     LegMachine,
+    MediaMoved,
     NoAnswerLimit,
+    Phase,
     Provisional,
     Released,
     RemoteBye,
@@ -57,7 +69,12 @@ class FakeLeg:
         self.cut_off = False
         """Its daemon was killed: nothing that is asked of it has an effect any more."""
         self.hang_up_reasons: list[str] = []
+        self.redirects: list[Reinvite] = []
+        """Every re-INVITE asked for, in order; one that the far end refused is among them."""
+        self.refers: list[Refer] = []
         self._telephony = telephony
+        self._ended = trio.Event()
+        self._turn = trio.Lock()
         self.sender, self.events = trio.open_memory_channel[LegReport](EVENTS_BOUND)
 
     async def hang_up(self, reason: str = "") -> None:
@@ -71,6 +88,60 @@ class FakeLeg:
             self._telephony.protect(self.leg_id, protected)
         await trio.lowlevel.checkpoint()
 
+    @property
+    def dialog(self) -> DialogId | None:
+        machine = self._telephony.machines.get(self.leg_id)
+        return machine.dialog if machine is not None else None
+
+    async def redirect(
+        self,
+        host: str,
+        port: int,
+        *,
+        payload_type: int = -1,
+        event_payload_type: int = 101,
+        direction: Direction = Direction.SENDRECV,
+    ) -> Reinvited:
+        seq = len(self.redirects) + 1
+        command = Reinvite(self.leg_id, seq, host, port, payload_type, event_payload_type, direction)
+        self.redirects.append(command)
+        script = self._telephony.script_of_leg(self.leg_id)
+        with trio.CancelScope() as waiting:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._until_ended, waiting)
+                async with self._turn:  # a dialog has one INVITE transaction at a time
+                    await trio.sleep(script.reinvite_s)
+                nursery.cancel_scope.cancel()
+        answered = self._telephony.answered(self.leg_id)
+        if waiting.cancelled_caught or self.cut_off or answered is None or answered.media is None:
+            return Reinvited(self.leg_id, seq, 0, trio.current_time())
+        status = script.reinvite_statuses[min(seq, len(script.reinvite_statuses)) - 1]
+        now_s = trio.current_time()
+        if status in (408, 481):  # RFC 3261 12.2.1.2: the dialog is gone
+            self._telephony.step(self.leg_id, Released(now_s, status, "the far end no longer knows the dialog"))
+        if not 200 <= status < 300:
+            return Reinvited(self.leg_id, seq, status, now_s)
+        media = answered.media
+        kinds = media.payload_type, media.event_payload_type
+        return Reinvited(self.leg_id, seq, status, now_s, media.host, media.port, *kinds)
+
+    async def _until_ended(self, waiting: trio.CancelScope) -> None:
+        await self._ended.wait()
+        waiting.cancel()
+
+    async def refer(
+        self,
+        target: str,
+        *,
+        replaces: DialogId | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        target_headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.refers.append(Refer(self.leg_id, target, replaces, headers, target_headers))
+        if not self.cut_off:
+            self._telephony.transfer(self.leg_id)
+        await trio.lowlevel.checkpoint()
+
     async def aclose(self) -> None:
         machine = self._telephony.machines.get(self.leg_id)
         if machine is not None and not machine.protected:
@@ -81,15 +152,35 @@ class FakeLeg:
         """Test hook: BYE from the far end, now."""
         self._telephony.step(self.leg_id, RemoteBye(trio.current_time(), q850_cause))
 
+    def far_end_sends_info(self, content_type: str, body: str) -> None:
+        """Test hook: an INFO request of the far end, now."""
+        self.report(LegInfo(self.leg_id, content_type, body, trio.current_time()))
+
+    def far_end_moves(self, media: MediaAddress) -> None:
+        """Test hook: the far end's own re-INVITE, now."""
+        self._telephony.step(self.leg_id, MediaMoved(trio.current_time(), media))
+
+    def cut(self) -> None:
+        """Its daemon is dead."""
+        self.cut_off = True
+        self.sender.close()
+        self._ended.set()
+
     def report(self, event: LegReport) -> None:
-        with suppress(trio.BrokenResourceError):
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             self.sender.send_nowait(event)
         if isinstance(event, (LegEnded, LegLost)):
             self.sender.close()
+            self._ended.set()
 
 
 class FakeTelephony:
-    """Satisfies `telephony.api.Telephony`. ``placed`` lists every command whose INVITE "left"."""
+    """
+    Satisfies `telephony.api.Telephony`. ``placed`` lists every command whose INVITE "left".
+
+    ``trunks`` says how OPTIONS to a URI is answered: status and round trip in seconds; silence is status 0, and URIs
+    that are not there answer 200 in 10 ms. ``registrars`` says how a registrar (URI) answers, 200 unless told.
+    """
 
     def __init__(self, nursery: trio.Nursery, script: Script, capacity: int) -> None:
         self.capacity = capacity
@@ -97,6 +188,12 @@ class FakeTelephony:
         self.machines: dict[str, LegMachine] = {}
         self.legs: dict[str, FakeLeg] = {}
         self.unclaimed: dict[str, LegSnapshot] = {}
+        self.trunks: dict[str, tuple[int, float]] = {}
+        self.registrars: dict[str, int] = {}
+        self.probed: list[str] = []
+        self.wanted_registrations: dict[str, Register] = {}
+        self.drained = 0
+        self._scripts: dict[str, CallScript] = {}
         self._nursery = nursery
         self._script = script
 
@@ -119,6 +216,7 @@ class FakeTelephony:
         if self.in_use >= self.capacity:
             raise NoCapacity(f"{self.in_use} of {self.capacity} legs in use")
         self.placed.append(command)
+        self._scripts[command.leg_id] = script
         now_s = trio.current_time()
         self.machines[command.leg_id] = LegMachine(command.leg_id, now_s, now_s + command.no_answer_s)
         leg = self.legs[command.leg_id] = FakeLeg(self, command.leg_id)
@@ -130,7 +228,7 @@ class FakeTelephony:
         leg_id, start_s = command.leg_id, trio.current_time()
         media = MediaAddress("127.0.0.1", 6000)
         with trio.move_on_at(start_s + script.worker_dies_s):
-            if script.ringing_status:
+            if script.ringing_status and script.responds:
                 early = media if script.early_media else None
                 self.step(leg_id, Provisional(start_s, script.ringing_status, early))
             if script.ring_s > command.no_answer_s:
@@ -139,15 +237,39 @@ class FakeTelephony:
                 return
             await trio.sleep(script.ring_s)
             now_s = trio.current_time()
+            headers = tuple(one for one in script.headers if one[0].lower() in _lower(command.wanted_headers))
+            if not script.responds:
+                self.step(leg_id, Released(now_s, 408, "Request Timeout"))
+                return
             if script.status != 200:
                 cause, text, to = script.q850_cause, script.reason_text, script.redirect_to
-                self.step(leg_id, Failed(now_s, script.status, cause, text, to))
+                self.step(leg_id, Failed(now_s, script.status, cause, text, to, script.retry_after_s, headers))
                 return
-            self.step(leg_id, Answered(now_s, media))
+            dialog = DialogId(leg_id, f"ours-{leg_id}", f"theirs-{leg_id}", command.uri)
+            self.step(leg_id, Answered(now_s, media, headers, dialog))
             await trio.sleep(script.talk_s)
             self.step(leg_id, RemoteBye(trio.current_time(), script.q850_cause, script.reason_text))
             return
         self.lose(leg_id, "the worker died")
+
+    def transfer(self, leg_id: str) -> None:
+        """The far end has a REFER."""
+        self._nursery.start_soon(self._play_transfer, leg_id, self.script_of_leg(leg_id))
+
+    async def _play_transfer(self, leg_id: str, script: CallScript) -> None:
+        for index, (status, after_s) in enumerate(script.refer):
+            await trio.sleep(after_s)
+            final = index == len(script.refer) - 1
+            if self.answered(leg_id) is not None and leg_id in self.legs:
+                self.legs[leg_id].report(Referred(leg_id, status, final, trio.current_time()))
+
+    def answered(self, leg_id: str) -> LegMachine | None:
+        """The leg's machine while it is in a conversation."""
+        machine = self.machines.get(leg_id)
+        return machine if machine is not None and machine.phase is Phase.ANSWERED else None
+
+    def script_of_leg(self, leg_id: str) -> CallScript:
+        return self._scripts.get(leg_id, CallScript())
 
     def step(self, leg_id: str, event: LegEvent) -> None:
         """One event of one leg; nothing for a leg that is gone."""
@@ -186,10 +308,34 @@ class FakeTelephony:
     def restart_daemon(self) -> None:
         """Test hook: the daemon was killed, a new one connects. Held legs are cut off and wait to be adopted."""
         for leg in self.legs.values():
-            leg.cut_off = True
-            leg.sender.close()
+            leg.cut()
         self.legs.clear()
         self.unclaimed = {leg_id: machine.snapshot() for leg_id, machine in self.machines.items()}
+
+    async def probe(self, uri: str, *, timeout_s: float = 2.0, proxy: str = "") -> Probed:
+        self.probed.append(uri)
+        probe_id = f"probe-{len(self.probed)}"
+        status, rtt_s = self.trunks.get(uri, (200, 0.01))
+        silent = status == 0 or rtt_s > timeout_s
+        await trio.sleep(timeout_s if silent else rtt_s)
+        return Probed(probe_id, 0, 0.0, "no answer in time") if silent else Probed(probe_id, status, rtt_s)
+
+    def keep_registered(self, wanted: Sequence[Register]) -> None:
+        self.wanted_registrations = {one.registration_id: one for one in wanted}
+
+    def registered(self, registration_id: str) -> Registered | None:
+        wanted = self.wanted_registrations.get(registration_id)
+        if wanted is None:
+            return None
+        status = self.registrars.get(wanted.registrar, 200)
+        expires_s = wanted.expires_s if 200 <= status < 300 else 0
+        return Registered(registration_id, status, expires_s, trio.current_time())
+
+    async def drain(self) -> int:
+        """One worker, replaced at once: its calls stay, as they do at a real one that drains."""
+        self.drained += 1
+        await trio.lowlevel.checkpoint()
+        return 1
 
     def live_legs(self) -> list[LegSnapshot]:
         return list(self.unclaimed.values())
@@ -202,7 +348,7 @@ class FakeTelephony:
         if snapshot.answered_at_s is not None:
             host, port = snapshot.remote_rtp_host, snapshot.remote_rtp_port
             kinds = snapshot.payload_type, snapshot.event_payload_type
-            leg.report(LegAnswered(leg_id, snapshot.answered_at_s, host, port, *kinds))
+            leg.report(LegAnswered(leg_id, snapshot.answered_at_s, host, port, *kinds, dialog=snapshot.dialog))
         if snapshot.state is LegState.ENDED:
             leg.report(
                 LegEnded(
@@ -214,6 +360,8 @@ class FakeTelephony:
                     no_answer=snapshot.no_answer,
                     q850_cause=snapshot.q850_cause,
                     redirect_to=snapshot.redirect_to,
+                    retry_after_s=snapshot.retry_after_s,
+                    responded=snapshot.responded,
                 )
             )
         else:
@@ -227,6 +375,10 @@ class FakeTelephony:
         self.unclaimed.clear()
         await trio.lowlevel.checkpoint()
         return len(alive)
+
+
+def _lower(names: tuple[str, ...]) -> set[str]:
+    return {name.lower() for name in names}
 
 
 @asynccontextmanager

@@ -22,6 +22,13 @@ class CallScript:
         prompt_s: how long a prompt plays to this destination.
         refuse: place_call raises CallRefused with this text.
         worker_dies_s: the worker dies so long after the INVITE (LegLost).
+        responds: False: no message at all comes back; the leg ends with 408 after ``ring_s``.
+        retry_after_s: Retry-After of a refusal.
+        headers: of the final response; the leg's events carry those that `contract.PlaceCall` wants.
+        reinvite_statuses: how re-INVITEs are answered, one after the other; the last one stays. 408 and 481 end the
+            leg.
+        reinvite_s: how long that takes.
+        refer: what the far end says of a REFER: status, and how long after the one before; the last is final.
     """
 
     ring_s: float = 2.0
@@ -39,6 +46,12 @@ class CallScript:
     prompt_s: float = 3.0
     refuse: str = ""
     worker_dies_s: float = math.inf
+    responds: bool = True
+    retry_after_s: float = 0.0
+    headers: tuple[tuple[str, str], ...] = ()
+    reinvite_statuses: tuple[int, ...] = (200,)
+    reinvite_s: float = 0.0
+    refer: tuple[tuple[int, float], ...] = ((100, 0.0), (180, 0.1), (200, 1.0))
 
 
 Script = Mapping[str, CallScript] | Callable[[PlaceCall], CallScript]

@@ -33,7 +33,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from telephony.contract import LegAnswered, LegEnded, LegProgress, LegSnapshot, LegState
+from telephony.contract import DialogId, LegAnswered, LegEnded, LegProgress, LegSnapshot, LegState
 from telephony.sdp import MediaAddress
 from telephony.sip import SipStatus
 
@@ -47,16 +47,21 @@ class Phase(Enum):
     ENDED = "ended"
 
 
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+"""Those of a message that `contract.PlaceCall` wanted."""
+
+
 # --- events: what the stack or the worker says; at_s is monotonic -------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Provisional:
-    """A provisional response above 100; ``media`` when the leg has a remote RTP address now."""
+    """A provisional response; ``media`` when the leg has a remote RTP address now. 100 tells only that one came."""
 
     at_s: float
     status: int
     media: MediaAddress | None = None
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class Answered:
 
     at_s: float
     media: MediaAddress
+    headers: Headers = ()
+    dialog: DialogId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,8 @@ class Failed:
     q850_cause: int | None = None
     reason_text: str = ""
     redirect_to: str = ""
+    retry_after_s: float = 0.0
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,7 @@ class RemoteBye:
     at_s: float
     q850_cause: int | None = None
     reason_text: str = ""
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,9 @@ LegEvent: TypeAlias = (
 )
 
 
+_OF_THE_FAR_END: Final = (Provisional, Answered, AnswerUnusable, Failed, RemoteBye)
+
+
 @dataclass(frozen=True, slots=True)
 class SendHangUp:
     """Order to the stack: CANCEL or BYE, whichever fits, with this reason phrase."""
@@ -145,7 +158,10 @@ Effect: TypeAlias = SendHangUp | LegProgress | LegAnswered | LegEnded
 
 @dataclass(frozen=True, slots=True)
 class LegMachine:
-    """The leg as it is. ``deadline_s``: monotonic time of `NoAnswerLimit`, infinity when it no longer applies."""
+    """The leg as it is. ``deadline_s``: monotonic time of `NoAnswerLimit`, infinity when it no longer applies.
+
+    ``responded``: has any message of the far end come? ``dialog``: how others name the leg, once it is answered.
+    """
 
     leg_id: str
     placed_at_s: float
@@ -157,6 +173,8 @@ class LegMachine:
     protected: bool = False
     no_answer: bool = False
     stop_reason: str = ""
+    responded: bool = False
+    dialog: DialogId | None = None
     ended: LegEnded | None = None
 
     @property
@@ -176,8 +194,11 @@ class LegMachine:
 
     def on(self, event: LegEvent) -> tuple["LegMachine", tuple[Effect, ...]]:
         """Total: every event is allowed in every phase."""
-        transition = TRANSITIONS.get((self.phase, type(event)))
-        return (self, ()) if transition is None else transition(self, event)
+        leg = self
+        if isinstance(event, _OF_THE_FAR_END) and not self.responded:
+            leg = replace(self, responded=True)
+        transition = TRANSITIONS.get((leg.phase, type(event)))
+        return (leg, ()) if transition is None else transition(leg, event)
 
     def snapshot(self) -> LegSnapshot:
         ended = self.ended
@@ -197,6 +218,9 @@ class LegMachine:
             redirect_to=ended.redirect_to if ended else "",
             payload_type=self.media.payload_type if self.media else 0,
             event_payload_type=self.media.event_payload_type if self.media else 101,
+            dialog=self.dialog,
+            retry_after_s=ended.retry_after_s if ended else 0.0,
+            responded=self.responded,
         )
 
 
@@ -211,6 +235,8 @@ def _end(
     q850_cause: int | None = None,
     reason_text: str = "",
     redirect_to: str = "",
+    retry_after_s: float = 0.0,
+    headers: Headers = (),
 ) -> Step:
     answered = leg.answered_at_s is not None
     ended = LegEnded(
@@ -223,15 +249,20 @@ def _end(
         q850_cause=q850_cause,
         reason_text=reason_text,
         redirect_to=redirect_to,
+        retry_after_s=retry_after_s,
+        responded=leg.responded,
+        headers=headers,
     )
     return replace(leg, phase=Phase.ENDED, deadline_s=math.inf, ended=ended), (ended,)
 
 
-def _progress(leg: LegMachine, at_s: float, status: int) -> LegProgress:
+def _progress(leg: LegMachine, at_s: float, status: int, headers: Headers = ()) -> LegProgress:
     media = leg.media
     if media is None:
-        return LegProgress(leg.leg_id, status, at_s)
-    return LegProgress(leg.leg_id, status, at_s, media.host, media.port, media.payload_type, media.event_payload_type)
+        return LegProgress(leg.leg_id, status, at_s, headers=headers)
+    return LegProgress(
+        leg.leg_id, status, at_s, media.host, media.port, media.payload_type, media.event_payload_type, headers
+    )
 
 
 def _on_provisional(leg: LegMachine, event: LegEvent) -> Step:
@@ -239,16 +270,25 @@ def _on_provisional(leg: LegMachine, event: LegEvent) -> Step:
     if event.status <= SipStatus.TRYING:
         return leg, ()
     leg = replace(leg, phase=Phase.EARLY, was_early=True, media=event.media or leg.media)
-    report = LegProgress(leg.leg_id, event.status, event.at_s)
-    return leg, (_progress(leg, event.at_s, event.status) if event.media else report,)
+    if event.media is not None:
+        return leg, (_progress(leg, event.at_s, event.status, event.headers),)
+    return leg, (LegProgress(leg.leg_id, event.status, event.at_s, headers=event.headers),)
 
 
 def _on_answered(leg: LegMachine, event: LegEvent) -> Step:
     assert isinstance(event, Answered)
-    leg = replace(leg, phase=Phase.ANSWERED, answered_at_s=event.at_s, media=event.media, deadline_s=math.inf)
     media = event.media
+    leg = replace(
+        leg,
+        phase=Phase.ANSWERED,
+        answered_at_s=event.at_s,
+        media=media,
+        deadline_s=math.inf,
+        dialog=event.dialog,
+    )
+    kinds = media.payload_type, media.event_payload_type
     return leg, (
-        LegAnswered(leg.leg_id, event.at_s, media.host, media.port, media.payload_type, media.event_payload_type),
+        LegAnswered(leg.leg_id, event.at_s, media.host, media.port, *kinds, headers=event.headers, dialog=event.dialog),
     )
 
 
@@ -270,7 +310,17 @@ def _on_failed(leg: LegMachine, event: LegEvent) -> Step:
         by = "local"
     if by == "remote":
         leg = replace(leg, no_answer=False)
-    return _end(leg, event.at_s, event.status, by, event.q850_cause, event.reason_text, event.redirect_to)
+    return _end(
+        leg,
+        event.at_s,
+        event.status,
+        by,
+        event.q850_cause,
+        event.reason_text,
+        event.redirect_to,
+        event.retry_after_s,
+        event.headers,
+    )
 
 
 def _on_media_moved(leg: LegMachine, event: LegEvent) -> Step:
@@ -298,7 +348,7 @@ def _on_remote_bye(leg: LegMachine, event: LegEvent) -> Step:
     by = "local" if leg.phase in (Phase.CANCELLING, Phase.HANGING_UP) else "remote"
     # A BYE in an early dialog (RFC 3261 15) leaves the INVITE without a final response of its own: 487.
     status = SipStatus.REQUEST_TERMINATED.value
-    return _end(leg, event.at_s, status, by, event.q850_cause, event.reason_text)
+    return _end(leg, event.at_s, status, by, event.q850_cause, event.reason_text, headers=event.headers)
 
 
 def _on_released(leg: LegMachine, event: LegEvent) -> Step:

@@ -1,11 +1,12 @@
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telephony.contract import LegAnswered, LegEnded, LegProgress, LegState
+from telephony.contract import DialogId, LegAnswered, LegEnded, LegProgress, LegState
 from telephony.leg import (
     TRANSITIONS,
     Answered,
@@ -150,8 +151,34 @@ def test_given_a_cancel_when_the_200_crosses_it_then_bye_and_nobody_is_told_of_a
     assert (ended.ended_by, ended.was_answered, ended.reason_text) == ("local", False, "agent")
 
 
-def test_given_100_trying_when_received_then_nothing():
-    assert LEG.on(Provisional(2.0, 100)) == (LEG, ())
+def test_given_100_trying_when_received_then_nothing_but_that_somebody_is_there():
+    assert LEG.on(Provisional(2.0, 100)) == (replace(LEG, responded=True), ())
+
+
+@pytest.mark.parametrize(("before", "responded"), [((), False), ((Provisional(2.0, 100),), True)])
+def test_given_a_trunk_that_never_ends_a_call_when_it_times_out_then_whether_it_ever_said_anything(before, responded):
+    leg = LEG
+    for event in before:
+        leg, _ = leg.on(event)
+
+    leg, (ended,) = leg.on(EVENTS["released"])
+
+    assert (ended.sip_status, ended.ended_by, ended.responded) == (408, "error", responded)
+    assert leg.snapshot().responded == responded
+
+
+def test_given_what_sessions_asked_for_when_messages_carry_it_then_reports_do():
+    wanted = (("x-ucid", "7"),)
+    dialog = DialogId("call", "ours", "theirs", "sip:a@b")
+
+    _, (progress,) = LEG.on(Provisional(2.0, 180, None, wanted))
+    answered_leg, (answered,) = LEG.on(Answered(3.0, MEDIA, wanted, dialog))
+    _, (refused,) = LEG.on(Failed(3.0, 503, retry_after_s=30.0, headers=wanted))
+    _, (ended,) = answered_leg.on(RemoteBye(5.0, headers=wanted))
+
+    assert [one.headers for one in (progress, answered, refused, ended)] == [wanted] * 4
+    assert (answered.dialog, answered_leg.snapshot().dialog) == (dialog, dialog)
+    assert refused.retry_after_s == 30.0
 
 
 def test_given_early_media_when_180_follows_without_sdp_then_the_address_is_kept_and_not_repeated():
