@@ -52,6 +52,8 @@ PAGER_EQUAL_RATIO: Final = 0.35
 PAGER_EQUAL_HZ: Final = 0.02
 PAGER_EQUAL_S: Final = 0.04
 PAGER_PACE_S: Final = (0.1, 0.45)
+TORN_BEEP_S: Final = 0.06
+"""So much longer a beep may seem that is heard as a word. Beeps last 0.1 s; the shortest "hello" takes twice that."""
 
 
 def may_be_carrier(burst: Burst) -> bool:
@@ -136,6 +138,15 @@ def pager_beeps(bursts: list[Burst]) -> list[Burst]:
     # Some pauses were too short to be measured: then the whole row must have the pace of a pager.
     pace_s = (run[-1].finish_s - run[0].begin_s) / (beeps - 0.5)
     return run if PAGER_PACE_S[0] <= pace_s <= PAGER_PACE_S[1] else []
+
+
+def is_torn_beep(beeps: list[Burst], word: tuple[int, int] | None) -> bool:
+    """Whether all that was ever said is one more of a pager's beeps, which a codec or a lost packet has torn."""
+    if word is None:
+        return False
+    begin_s, end_s = word[0] * FRAME_S, word[1] * FRAME_S
+    in_pace = PAGER_GAP_S[0] <= begin_s - beeps[-1].finish_s <= PAGER_GAP_S[1]
+    return in_pace and end_s - begin_s <= beeps[-1].duration_s + TORN_BEEP_S
 
 
 def _follows(burst: Burst, after: Burst) -> bool:

@@ -87,6 +87,13 @@ class GreetingJudge:
         return self.speech_end_frame >= 0 or self._voiced >= MIN_SPEECH_FRAMES
 
     @property
+    def only_word(self) -> tuple[int, int] | None:
+        """First frame and frame after the last of what was said, where that is over and nothing was before it."""
+        if self._talk_start is None or self._talking_since is not None or self.speech_end_frame >= 0:
+            return None
+        return self._talk_start, self._talk_end
+
+    @property
     def provisional_end_frame(self) -> float:
         """End of the speech so far, for a verdict that does not wait for its end; -1 when there was none."""
         return self._tail_end if self._voiced else -1

@@ -308,7 +308,7 @@ class Listener:
 
     def _tone_judged(self, now: int, sounding: Burst | None, samples: Samples | None) -> Judgement | None:
         if self.tones.sounding is None:
-            return self.tones.silence_goes_on(now, not self.connected, self.greeting.spoke)
+            return self.tones.silence_goes_on(now, not self.connected, self.greeting.spoke, self.greeting.only_word)
         if sounding is None or samples is None:
             return None
         return self.tones.burst_goes_on(sounding, samples)

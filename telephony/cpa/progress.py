@@ -115,15 +115,24 @@ class ToneJudge:
             or self._continuous(self.sounding, samples)
         )
 
-    def silence_goes_on(self, now: int, early_media: bool, spoke: bool) -> Judgement | None:
-        """No tone sounds at frame ``now``; ``spoke``: speech was heard before."""
+    def silence_goes_on(
+        self, now: int, early_media: bool, spoke: bool, word: tuple[int, int] | None = None
+    ) -> Judgement | None:
+        """
+        No tone sounds at frame ``now``.
+
+        Args:
+            spoke: speech was heard before.
+            word: first frame and frame after the last of all of it; None where it goes on, or was more than that.
+        """
         if self.sounding is not None or not self.bursts or self._ended_frame == NEVER:
             return None
         waited = now - self._ended_frame
         burst, alone = self.bursts[-1], not (spoke or early_media)
         if alone and carriers.is_cng(burst) and len(self.bursts) == 1 and waited >= CNG_ALONE_FRAMES:
             return Judgement(VerdictKind.FAX, "calling fax tone", {"hz": burst.hz, "tone_s": burst.duration_s})
-        if alone and waited >= PAGER_FRAMES and (beeps := carriers.pager_beeps(self.bursts)):
+        beeps = carriers.pager_beeps(self.bursts) if waited >= PAGER_FRAMES and not early_media else []
+        if beeps and (alone or carriers.is_torn_beep(beeps, word)):
             number = max(len(beeps), beeps[-1].parts)
             evidence = {"hz": beeps[-1].hz, "beeps": float(number), "tone_s": beeps[-1].duration_s}
             return Judgement(VerdictKind.PAGER, "short equal beeps", evidence)

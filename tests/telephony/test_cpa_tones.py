@@ -266,6 +266,27 @@ TERMINALS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("pause_s", "seconds", "expected"),
+    [
+        (0.12, 0.13, VerdictKind.PAGER),
+        (0.12, 0.5, VerdictKind.HUMAN),  # a word
+        (0.42, 0.13, VerdictKind.HUMAN),  # not at the pace of the beeps
+    ],
+)
+def test_given_beeps_of_a_pager_when_the_last_is_torn_then_it_is_one_of_them_unless_somebody_speaks(
+    pause_s, seconds, expected
+):
+    t = np.arange(round(seconds * RATE)) / RATE
+    torn = sum(np.sin(2 * np.pi * 170 * k * t) / k for k in range(1, 15)) * 3000
+    beeps = cadence((1400.0,), (0.12, 0.12), 0.96)[: round(0.84 * RATE)]
+    audio = np.concatenate([silence(0.5), beeps, silence(pause_s), torn, silence(4.0)])
+
+    [found] = analyse([over_the_line(audio, np.random.default_rng(3), -60.0)])
+
+    assert kinds(found)[:1] == [expected]
+
+
 @pytest.mark.parametrize("name", list(TERMINALS))
 def test_given_a_terminal_that_answers_when_the_line_is_poor_then_which_it_is(name):
     rng = np.random.default_rng(sum(name.encode()))
