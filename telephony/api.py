@@ -244,6 +244,10 @@ class Channel(Protocol):
 
     async def stop_playing(self) -> None: ...
 
+    async def mute(self, muted: bool = True) -> None:
+        """Let nobody hear what the far end says. See `contract.Mute`."""
+        ...
+
     async def comfort(self, level_dbfs: float) -> None:
         """Noise instead of digital silence; 0: silence. See `contract.Comfort`."""
         ...
@@ -278,6 +282,10 @@ class Media(Protocol):
 
         ``beside``: id of a channel that this one is to be bridged to: both are then in one media server.
         """
+        ...
+
+    def together(self, channel_id: str, other_id: str) -> bool:
+        """Whether both channels are at one media server, so that they can be bridged."""
         ...
 
     def live_channels(self) -> Sequence[ChannelSnapshot]:

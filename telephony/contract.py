@@ -23,6 +23,7 @@ from telephony.contract_audio import DigitPressed as DigitPressed
 from telephony.contract_audio import DigitsSent as DigitsSent
 from telephony.contract_audio import Join as Join
 from telephony.contract_audio import Layout as Layout
+from telephony.contract_audio import Mute as Mute
 from telephony.contract_audio import Play as Play
 from telephony.contract_audio import RecordingFinished as RecordingFinished
 from telephony.contract_audio import RecordingSnapshot as RecordingSnapshot
@@ -427,6 +428,8 @@ class ChannelSnapshot(msgspec.Struct, frozen=True, tag=True):
     """The analysis under way listens to the answered call, not to early media."""
     beep_at_s: float = 0.0
     """When the latest recording tone was told (monotonic); 0: none was."""
+    muted: bool = False
+    """As in `Mute`."""
 
 
 class MediaSnapshot(msgspec.Struct, frozen=True, tag=True):
@@ -539,6 +542,7 @@ MediaCommand: TypeAlias = (
     | Play
     | StopPlaying
     | Join
+    | Mute
     | Comfort
     | DetectDigits
     | SendDigits

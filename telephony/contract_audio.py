@@ -36,6 +36,16 @@ class Join(msgspec.Struct, frozen=True, tag=True):
     role: Role = Role.MEMBER
 
 
+class Mute(msgspec.Struct, frozen=True, tag=True):
+    """
+    What the far end says is heard by nobody, supervisors and recordings included, and its keys go no further; it goes
+    on hearing the others. ``muted`` False ends that. Holds across bridges and conferences, until the channel is closed.
+    """
+
+    channel_id: str
+    muted: bool
+
+
 class Comfort(msgspec.Struct, frozen=True, tag=True):
     """Send noise of this level (dBFS of a full-scale sine, -90..-30) instead of digital silence; 0: silence."""
 
@@ -48,7 +58,7 @@ class Comfort(msgspec.Struct, frozen=True, tag=True):
 
 class Play(msgspec.Struct, frozen=True, tag=True):
     """
-    Play a prompt: a built-in name ("drop", "tone", "ringback") or the path of a file in the prompt folder (``.wav``,
+    Play a prompt: a built-in name ("drop", "tone", "ringback", "music") or the path of a file in the prompt folder (``.wav``,
     ``.ulaw``, ``.alaw``; see docs/media.md). "ringback" goes on until something else is asked for, every other one
     ends with `PromptFinished`.
 

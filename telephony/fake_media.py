@@ -52,6 +52,7 @@ class FakeChannel:
         self.prompts: list[str] = []
         self.playing = ""
         self.comfort_dbfs = 0.0
+        self.muted = False
         self.digits: DetectDigits | None = None
         self.digits_sent: list[str] = []
         self.recordings: dict[str, RecordingSnapshot] = {}
@@ -195,6 +196,10 @@ class FakeChannel:
         if await self._note("comfort"):
             self.comfort_dbfs = level_dbfs
 
+    async def mute(self, muted: bool = True) -> None:
+        if await self._note("mute"):
+            self.muted = muted
+
     async def detect_digits(self, enabled: bool = True, *, inband: bool = False) -> None:
         if await self._note("detect_digits"):
             self.digits = DetectDigits(self.channel_id, enabled, inband) if enabled else None
@@ -288,6 +293,7 @@ class FakeChannel:
         self.sender.close()
         heir = FakeChannel(self._media, self.channel_id, self.port)
         heir.remote, heir.bridged_to, heir.joined = self.remote, self.bridged_to, self.joined
+        heir.muted = self.muted
         heir.comfort_dbfs, heir.digits, heir.recordings = self.comfort_dbfs, self.digits, dict(self.recordings)
         heir.analysing, heir.verdict = self.analysing, self.verdict
         heir.analysing_connected, heir.settings, heir.beep_at_s = (
@@ -324,6 +330,8 @@ class FakeMedia:
         self.packets = (0, 0)
         """Received and sent by each channel, as its totals say; and ``mos``, how good it sounded."""
         self.mos = 0.0
+        self.apart: set[str] = set()
+        """Channels of which none of the others is at the same server."""
         self.closed: list[ChannelClosed] = []
         """What `take_closed` will tell."""
         self.channels: dict[str, FakeChannel] = {}
@@ -356,6 +364,9 @@ class FakeMedia:
         channel = self.channels[channel_id] = FakeChannel(self, channel_id, local_port)
         channel.beside = beside
         return channel
+
+    def together(self, channel_id: str, other_id: str) -> bool:
+        return not {channel_id, other_id} & self.apart
 
     def bridge(self, channel: FakeChannel, other_id: str) -> None:
         other = self.channels[other_id]
@@ -394,6 +405,8 @@ class FakeMedia:
                 recordings=tuple(channel.recordings.values()),
                 digits=channel.digits,
                 comfort_dbfs=channel.comfort_dbfs,
+                prompt=channel.playing,
+                muted=channel.muted,
                 analysing_connected=channel.analysing and channel.analysing_connected,
                 beep_at_s=channel.beep_at_s,
             )

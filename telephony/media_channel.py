@@ -25,6 +25,7 @@ from telephony.contract import (
     DigitsSent,
     Join,
     Layout,
+    Mute,
     Play,
     PromptFinished,
     RecordingFinished,
@@ -71,6 +72,7 @@ class Wanted:
     joined: Join | None = None
     digits: DetectDigits | None = None
     comfort: Comfort | None = None
+    muted: bool = False
     recordings: dict[str, StartRecording] = field(default_factory=dict)
     """By path."""
 
@@ -152,6 +154,10 @@ class MediaChannel:
         self.wanted.comfort = Comfort(self.channel_id, level_dbfs)
         await self._client.send(self.wanted.comfort)
 
+    async def mute(self, muted: bool = True) -> None:
+        self.wanted.muted = muted
+        await self._client.send(Mute(self.channel_id, muted))
+
     async def detect_digits(self, enabled: bool = True, *, inband: bool = False) -> None:
         command = DetectDigits(self.channel_id, enabled, inband)
         self.wanted.digits = command if enabled else None
@@ -230,6 +236,8 @@ class MediaChannel:
         commands += self._restore_prompt(now)
         if self.wanted.comfort is not None and (now is None or now.comfort_dbfs != self.wanted.comfort.level_dbfs):
             commands.append(self.wanted.comfort)
+        if (now.muted if now is not None else False) != self.wanted.muted:
+            commands.append(Mute(self.channel_id, self.wanted.muted))
         if (now.digits if now is not None else None) != self.wanted.digits:
             commands.append(self.wanted.digits or DetectDigits(self.channel_id, enabled=False))
         return commands + self._restore_recordings(now)

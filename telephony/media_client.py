@@ -136,6 +136,7 @@ class MediaClient:
         channel.opened.set()
         if found.remote_port:
             channel.wanted.remote = remote_of(found)
+        channel.wanted.muted = found.muted
         if found.analysing:
             channel.expect_news(0.0)
         if found.analysing and not peer_found(found):  # in a conversation it cannot be begun again

@@ -115,6 +115,7 @@ class ChannelAudio:
             digits=self._digits.get(row),
             comfort_dbfs=self._comfort.get(row, 0.0),
             prompt=awaited.prompt if awaited is not None else self._mixer.players.playing(row),
+            muted=bool(self._mixer.muted[row]),
         )
 
     # --- commands -----------------------------------------------------------------------------------------------
@@ -126,6 +127,8 @@ class ChannelAudio:
                 return self._play(self._channel(channel_id), message, now_s)
             case wire.StopPlaying(channel_id):
                 return self._stop_playing(self._channel(channel_id))
+            case wire.Mute(channel_id, muted):
+                self._mixer.muted[self._channel(channel_id).row] = muted
             case wire.Comfort(channel_id, level_dbfs):
                 self._set_comfort(self._channel(channel_id).row, _checked_level(level_dbfs))
             case wire.DetectDigits(channel_id, enabled, inband):

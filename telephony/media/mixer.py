@@ -46,6 +46,8 @@ class Mixer:
         self.idle_power = np.zeros(capacity, dtype=np.float64)
         """Mean square of the noise a channel is sent while it has nobody to hear; 0: that of its last partner."""
         self._left_power = np.zeros(capacity, dtype=np.float64)
+        self.muted = np.zeros(capacity, dtype=np.bool_)
+        """Far ends that nobody is to hear: the noise of their line stands for what they say."""
         self.payload_type = np.zeros(capacity, dtype=np.uint8)
         self.event_type = np.full(capacity, rtp.TELEPHONE_EVENT, dtype=np.uint8)
         """Payload type of telephone events towards the far end; 0: it negotiated none."""
@@ -85,6 +87,7 @@ class Mixer:
         self.payload_type[row] = rtp.PCMU
         self.event_type[row] = rtp.TELEPHONE_EVENT
         self.idle_power[row] = self._left_power[row] = 0.0
+        self.muted[row] = False
         self.comfort.reset(row)
         for counter in (self.packets_in, self.samples_in, self.packets_out, self.bridged_in):
             counter[row] = 0
@@ -212,6 +215,8 @@ class Mixer:
     def _pass_event(self, row: int, payload: Octets, marker: bool, timestamp: int) -> list[tuple[int, bytes]]:
         """A key pressed on one side of a bridge is heard by the other side's machine (RFC 4733 section 2.5)."""
         onward: list[tuple[int, bytes]] = []
+        if self.muted[row]:
+            return onward
         for other in self.conversations.members(row) - {row}:
             if not self.sending[other]:
                 continue
@@ -256,6 +261,9 @@ class Mixer:
         audio, real = self.jitter.take(rows)
         self.frames[rows] = audio
         self._fill_gaps(rows, audio, real)
+        muted = rows[self.muted[rows]]
+        if len(muted):
+            self.frames[muted] = self.comfort.of_far_end(muted)
         out, source = self._hear(rows)
         finished = self._play(rows, out, source)
         self.timestamp[rows] = (self.timestamp[rows] + FRAME_SAMPLES) & 0xFFFFFFFF

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from telephony.contract import Role
 from telephony.media.conversation import MAX_MEMBERS, ConversationError, Conversations, mix
+from telephony.media.jitter import JitterBuffers
 from telephony.media.mixer import Mixer
 from telephony.media.players import Prompt
 
@@ -283,3 +284,33 @@ def test_given_any_history_when_listened_to_then_everybody_hears_exactly_whom_th
     assert found == {row: model.hears(row) for row in range(ROWS)}
     for row in range(ROWS):
         assert mixer.conversations.talks[row] == (len(model.group(row)) > 1)
+
+
+def test_given_a_muted_agent_when_others_come_and_go_then_nobody_hears_that_agent_until_it_is_unmuted():
+    mixer = talking_mixer()
+    mixer.bridge(CUSTOMER, AGENT)
+    mixer.join(SUPERVISOR, AGENT, Role.BARGE)
+    mixer.muted[AGENT] = True
+
+    assert heard(mixer)[CUSTOMER] == {SUPERVISOR}
+    assert heard(mixer)[SUPERVISOR] == {CUSTOMER}
+    assert heard(mixer)[AGENT] == {CUSTOMER, SUPERVISOR}
+
+    mixer.join(SECOND, CUSTOMER, Role.MEMBER)
+
+    assert heard(mixer)[SECOND] == {CUSTOMER, SUPERVISOR}
+
+    mixer.muted[AGENT] = False
+
+    assert heard(mixer)[SECOND] == {CUSTOMER, AGENT, SUPERVISOR}
+
+
+def test_given_a_muted_channel_when_its_row_is_opened_anew_then_the_next_call_there_is_heard():
+    mixer = talking_mixer()
+    mixer.muted[AGENT] = True
+    mixer.jitter = JitterBuffers(ROWS)
+
+    mixer.close_row(AGENT)
+    mixer.open_row(AGENT, 0.0)
+
+    assert not mixer.muted[AGENT]

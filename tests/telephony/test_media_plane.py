@@ -90,6 +90,7 @@ def any_command(chance, far_ends):
             wire.Join(one, other, chance.choice(list(wire.Role))),
             wire.Play(one, prompt, mix=chance.random() < 0.5, everybody=chance.random() < 0.5),
             wire.StopPlaying(one),
+            wire.Mute(one, chance.random() < 0.5),
             wire.DetectDigits(one, chance.random() < 0.7, chance.random() < 0.7),
             wire.SendDigits(one, "15", chance.choice([40, 100]), 60, chance.random() < 0.3),
             wire.SendDigits(one, "#", 333, 60),

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from telephony.media.g711 import SAMPLE_RATE_HZ, Samples, ulaw_to_linear
+from telephony.media.prompts.music import music
 from telephony.media.prompts.waves import SUFFIXES as SUFFIXES
 from telephony.media.prompts.waves import PromptError as PromptError
 from telephony.media.prompts.waves import samples_of
@@ -22,7 +23,10 @@ TONE: Final = "tone"
 RINGBACK: Final = "ringback"
 """Played over and over until it is stopped."""
 
-BUILT_IN: Final = (DROP, TONE, RINGBACK)
+MUSIC: Final = "music"
+"""For people on hold; play it with ``loop``."""
+
+BUILT_IN: Final = (DROP, TONE, RINGBACK, MUSIC)
 MAX_PROMPT_S: Final = 300
 MAX_PROMPT_BYTES: Final = MAX_PROMPT_S * 48000 * 4 + 4096
 """Five minutes at the highest rate and width, and the header; the samples themselves are measured after reading."""
@@ -45,7 +49,7 @@ class PromptLibrary:
         self._known: dict[str, Samples | PromptError] = {}
         """By name, as it was last read; of those that cannot be played only what the folder held at the start."""
         drop = ulaw_to_linear(np.frombuffer((_HERE / "drop.ulaw").read_bytes(), dtype=np.uint8))
-        self._built_in = {DROP: drop, TONE: _zip_tone(), RINGBACK: _ringback()}
+        self._built_in = {DROP: drop, TONE: _zip_tone(), RINGBACK: _ringback(), MUSIC: music()}
 
     def samples(self, name: str, language: str = "") -> Samples:
         """
