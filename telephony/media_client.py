@@ -123,6 +123,10 @@ class MediaClient:
             raise NoCapacity(channel.refusal)
         return channel
 
+    def together(self, channel_id: str, other_id: str) -> bool:
+        """See `telephony.api.Media.together`."""
+        return self.holds(channel_id) and self.holds(other_id)
+
     def live_channels(self) -> Sequence[ChannelSnapshot]:
         return list(self._unclaimed.values())
 

@@ -103,6 +103,11 @@ class MediaPool:
         """Number of the server that has the channel."""
         return next((server.number for server in self._servers.values() if server.client.holds(channel_id)), None)
 
+    def together(self, channel_id: str, other_id: str) -> bool:
+        """See `telephony.api.Media.together`."""
+        home = self.server_of(channel_id)
+        return home is not None and home == self.server_of(other_id)
+
     async def open_channel(self, channel_id: str, local_port: int = 0, beside: str = "") -> MediaChannel:
         """See `telephony.api.Media.open_channel`."""
         if self.server_of(channel_id) is not None:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from ocsd.model.errors import InvariantError
 from ocsd.sessions.inbound import InboundCalls
+from ocsd.sessions.phones import PLAIN_PHONE, PhonePlan
 
 
 class AgentState(Enum):
@@ -40,6 +41,8 @@ class AgentSeat:
 
     ``wants`` is the state to take once the call is over, when the agent asked for it during the call.
     ``ready_at_s`` is the instant at which the agent has announced to be ready; it goes with the work it was said of.
+    ``engaged_s`` is since when the phone is up (an engaging call, or nailed up), None when it is not; ``phone_rings``:
+    it is being called for that.
     """
 
     agent_id: str
@@ -51,6 +54,22 @@ class AgentSeat:
     wants: AgentState | None = None
     ready_at_s: float | None = None
     time_in: dict[AgentState, float] = field(default_factory=dict)
+    phone: PhonePlan = PLAIN_PHONE
+    engaged_s: float | None = None
+    phone_rings: bool = False
+
+    def can_take(self, seizes: bool) -> bool:
+        """
+        Whether somebody can be connected at once, or by calling the phone now.
+
+        ``seizes``: for a group in a seizing mode, where nobody waits for a phone that rings. A phone that rings
+        already, and one that ought to be up all the time, cannot be called either.
+        """
+        return self.engaged_s is not None or not (seizes or self.phone_rings or self.phone.nailed_up)
+
+    def free_since_s(self) -> float:
+        """Since when the agent has waited for a call, able to take it at once."""
+        return self.since_s if self.engaged_s is None else max(self.since_s, self.engaged_s)
 
     def enter(self, state: AgentState, now_s: float) -> None:
         self.time_in[self.state] = self.time_in.get(self.state, 0.0) + max(0.0, now_s - self.since_s)
@@ -98,11 +117,13 @@ class WaitingLine:
     Attributes:
         ranks: for a person of a campaign group (DBID): how gladly an agent (login ID) is given to it now, lowest
             first; None: not at all.
+        seizing: campaign groups (DBIDs) whose people are only given to agents whose phone is up.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[int, tuple[Roster, int]] = {}
         self.ranks: Callable[[int], Ranks] = lambda group: lambda agent_id: 0
+        self.seizing: set[int] = set()
 
     def __contains__(self, attempt_id: int) -> bool:
         return attempt_id in self._waiting
@@ -123,11 +144,11 @@ class WaitingLine:
         for attempt_id, (roster, group) in list(self._waiting.items()):
             if (id(roster), group) in nobody:
                 continue
-            rank_of = self.ranks(group)
+            rank_of, seizes = self.ranks(group), group in self.seizing
             ranked = [
-                (agent_id in roster.leaving, rank, seat.since_s, agent_id)
+                (agent_id in roster.leaving, rank, seat.free_since_s(), agent_id)
                 for agent_id, seat in roster.ready()
-                if (rank := rank_of(agent_id)) is not None
+                if seat.can_take(seizes) and (rank := rank_of(agent_id)) is not None
             ]
             if not ranked:
                 nobody.add((id(roster), group))
@@ -252,9 +273,11 @@ class Roster:
 
     def free(self, group: int) -> list[str]:
         """Agents who are ready, stay, and are given to calls of this campaign group (DBID) now."""
-        rank_of = self.line.ranks(group)
+        rank_of, seizes = self.line.ranks(group), group in self.line.seizing
         return [
-            agent_id for agent_id, _ in self.ready() if agent_id not in self.leaving and rank_of(agent_id) is not None
+            agent_id
+            for agent_id, seat in self.ready()
+            if agent_id not in self.leaving and seat.can_take(seizes) and rank_of(agent_id) is not None
         ]
 
     @property
