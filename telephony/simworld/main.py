@@ -33,10 +33,13 @@ from telephony.simworld.endpoint import Clockwork, SipApplication, SipSocket, bi
 from telephony.simworld.media import MediaEngine
 from telephony.simworld.phones import Phones
 from telephony.simworld.plan import MIXES, Behaviour, Mix, NumberClass, Script, ScriptError, parse_mix, parse_script
+from telephony.simworld.registration import Registrations
 from telephony.simworld.sip import Uas
 from telephony.simworld.truth import TruthLog
 
 HOST = "127.0.0.1"
+REGISTRATION_LIMIT_S = 5.0
+"""Agents log in only then: a phone that is not registered cannot be called."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,6 +72,10 @@ def parser() -> argparse.ArgumentParser:
     agents.add_argument("--agent-prefix", default="agent")
     agents.add_argument("--first-extension", type=int, default=1001)
     agents.add_argument("--phones-port", type=int, default=0, metavar="PORT", help="SIP port; 0: any free one")
+    agents.add_argument(
+        "--registrar", type=_address, metavar="HOST:PORT", help="proxy at which the phones register by digest"
+    )
+    agents.add_argument("--phone-password", default="", help="of every phone; its user name is the extension")
     agents.add_argument("--phones-truth", type=Path, metavar="FILE", help="JSON lines, one per call of a phone")
     agents.add_argument("--desktop-url", default="", help="ws://host:port/desktop; without it phones only")
     agents.add_argument("--agent-log", type=Path, metavar="FILE", help="JSON lines, one per change of an agent's state")
@@ -98,6 +105,13 @@ def _share(text: str) -> float:
     return value
 
 
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not HOST:PORT")
+    return host, int(port)
+
+
 def load_file(path: Path) -> object:
     """A TOML or JSON file (by its suffix). Raises ScriptError."""
     try:
@@ -122,6 +136,7 @@ class World:
     carrier: Carrier | None
     phones: Phones | None
     desks: Desks | None
+    registrations: Registrations | None = None
 
     def summary(self) -> Mapping[str, object]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -160,7 +175,7 @@ async def build(options: argparse.Namespace, stack: ExitStack) -> World:
         stack.callback(sip_socket.close)
         return sip_socket, Uas(HOST, sip_socket.port, token_source(), guard, product)
 
-    carrier = phones = desks = None
+    carrier = phones = desks = registrations = None
     if not options.no_carrier:
         behaviour = Behaviour(
             ring_scale=options.ring_scale,
@@ -182,6 +197,9 @@ async def build(options: argparse.Namespace, stack: ExitStack) -> World:
         truth = stack.enter_context(TruthLog(options.phones_truth))
         phones = Phones(uas, engine, extensions, options.seed, truth)
         parts.append((sip_socket, phones))
+        if options.registrar is not None:
+            contact = (HOST, sip_socket.port)
+            registrations = Registrations(sorted(extensions), options.registrar, contact, options.phone_password)
         if options.desktop_url:
             habits = Habits(
                 options.talk_mean_s, options.talk_cv, options.wrap_mean_s, options.wrap_cv, options.correct_share
@@ -193,7 +211,7 @@ async def build(options: argparse.Namespace, stack: ExitStack) -> World:
                 )
             except ValueError as error:
                 raise ScriptError(str(error)) from error
-    return World(engine, Clockwork(engine, parts), parts, carrier, phones, desks)
+    return World(engine, Clockwork(engine, parts), parts, carrier, phones, desks, registrations)
 
 
 async def run(options: argparse.Namespace) -> Mapping[str, object]:
@@ -204,17 +222,24 @@ async def run(options: argparse.Namespace) -> Mapping[str, object]:
             for sip_socket, application in world.parts:
                 nursery.start_soon(sip_socket.serve, application)
             nursery.start_soon(world.clockwork.run)
+            if world.registrations is not None:
+                await nursery.start(world.registrations.run)
+                with trio.move_on_after(REGISTRATION_LIMIT_S):
+                    await world.registrations.all_held()
             if world.desks is not None:
                 nursery.start_soon(world.desks.run)
             if options.ready_file is not None:
                 _write_ready(options.ready_file, world)
             gc.freeze()  # clips and tables live for ever; a full collection over them would delay a tick
             await anext(aiter(signals))
+            registered = world.registrations.held if world.registrations is not None else 0
             if world.desks is not None:
                 await world.desks.log_out()
+            if world.registrations is not None:
+                await world.registrations.leave()
             await world.clockwork.wind_down()
             nursery.cancel_scope.cancel()
-        return world.summary()
+        return {**world.summary(), "registered": registered}
 
 
 def _write_ready(path: Path, world: World) -> None:
