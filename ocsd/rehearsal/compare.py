@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ocsd.model.enums import DialMode, OptimizeBy
+from ocsd.model.enums import PREDICTIVE_MODES, DialMode, OptimizeBy
 from ocsd.model.errors import ConfigError
 from ocsd.rehearsal.agents import Rota, Shift
 from ocsd.rehearsal.figures import Interval, Sample, interval
@@ -43,7 +43,7 @@ def settings_for(base: DialSettings, goal: tuple[OptimizeBy, int] | None) -> Dia
 
 def named(settings: DialSettings) -> str:
     """A goal as `goal_of` reads it."""
-    if settings.dial_mode is not DialMode.PREDICTIVE:
+    if settings.dial_mode not in PREDICTIVE_MODES:
         return "progressive"
     return f"{NAME_OF[settings.optimize_by]}={settings.optimize_goal}"
 

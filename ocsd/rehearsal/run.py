@@ -12,7 +12,7 @@ from typing import Any, Final
 from ocsd.config.objects import Agent, CampaignGroup, Configuration
 from ocsd.dnc.contract import DoNotCall
 from ocsd.dnc.memory import MemoryDoNotCall
-from ocsd.model.enums import DialMode
+from ocsd.model.enums import PREDICTIVE_MODES
 from ocsd.model.errors import ConfigError
 from ocsd.rehearsal.agents import Rota
 from ocsd.rehearsal.clock import VirtualClock
@@ -226,7 +226,7 @@ def _rehearse(
         seats=seats,
         world=scene.world(seed),
         delays=scene.delays,
-        rhythm=scene.rhythm if variant.settings.dial_mode is DialMode.PREDICTIVE else scene.rhythm.finer(),
+        rhythm=scene.rhythm if variant.settings.dial_mode in PREDICTIVE_MODES else scene.rhythm.finer(),
     )
     for at_s, seat, turn in variant.rota.turns(seed):
         if at_s < scene.duration_s:

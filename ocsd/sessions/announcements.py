@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 import structlog
 import trio
 
-from ocsd.model.enums import DialMode, GroupCampStatus, GswError
+from ocsd.model.enums import PREDICTIVE_MODES, GroupCampStatus, GswError
 from ocsd.model.errors import DesktopRequestError
 from ocsd.protocols import desktop_agents as requests
 from ocsd.sessions.campaigns import Campaigns
@@ -79,7 +79,7 @@ class Announcements:
     def _ready_time(self, request: requests.ReadyTime, agent_id: str) -> None:
         session = self._in_hand.find(request.record_handle, agent_id=agent_id).session
         self.refuse_gone(session, agent_id)
-        if session.settings.dial_mode is not DialMode.PREDICTIVE:
+        if session.settings.dial_mode not in PREDICTIVE_MODES:
             raise DesktopRequestError(
                 GswError.INVALID_REQUEST, f"campaign group {session.group.name!r} is not in Predictive mode"
             )
@@ -191,7 +191,7 @@ def _counted_on(session: Session, asked_s: float) -> bool:
     return any(
         task.machine.started_s <= asked_s and task.machine.state in UNDER_WAY
         for task in session.attempts.values()
-        if task.machine.designated_agent is None
+        if not task.machine.has_agent
     )
 
 

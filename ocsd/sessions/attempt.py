@@ -41,6 +41,9 @@ result unless the desktop says otherwise, and may be taken from the agent: TALKI
 place (its message, or the end of the call), and the agent is ready again at once. That needs a tone, which nobody who
 talks has.
 
+With an agent seized for it (assured connection, `attempt_seizing`) the call begins at RINGING_AGENT too, is analysed
+as any other, and goes from ANALYSING to TALKING.
+
 With a designated agent (callback and preview records) the agent's phone is dialed first and the customer when it has
 answered: no called person meets silence, and nothing is analysed. The agent hears the network's ringing, and the
 record stays on the desktop (WRAP_UP) whatever comes of the call.
@@ -72,6 +75,7 @@ from ocsd.sessions.attempt_events import (
     Event,
     Forced,
     GivenUp,
+    HandedOver,
     Heard,
     NotPlaced,
     PendingCallback,
@@ -110,6 +114,9 @@ class AttemptMachine(AttemptOrders):
         """Advance; raises InvariantError for an event that cannot happen in this state (a bug of ours)."""
         if self.state is AttemptState.FINISHED:
             return ()  # late news of a call that is over
+        return self.seized_agent_given_back(self._on(event, now_s))
+
+    def _on(self, event: Event, now_s: float) -> tuple[Do, ...]:
         match event:
             case Progress():
                 return self._progress(event, now_s)
@@ -139,6 +146,8 @@ class AttemptMachine(AttemptOrders):
                 return self.release_requested(now_s)
             case GivenUp():
                 return self._let_go(now_s)
+            case HandedOver():
+                return self.handed_over(now_s)
             case RecordUpdated(call_result):
                 self.correct(call_result)
                 return ()
@@ -194,7 +203,7 @@ class AttemptMachine(AttemptOrders):
 
     def _let_go(self, now_s: float) -> tuple[Do, ...]:
         """As at the ring limit. An answer that came first, or comes while the far end is told, is treated as there."""
-        if self.state not in RINGING or self.designated_agent is not None:
+        if self.state not in RINGING or self.has_agent:
             return ()
         self.let_go = True
         return self.close(CallResult.NO_ANSWER, now_s, Do.HANG_UP_CUSTOMER)
@@ -377,6 +386,10 @@ class AttemptMachine(AttemptOrders):
 
     def _agent_ended(self, now_s: float) -> tuple[Do, ...]:
         match self.state:
+            case AttemptState.RINGING_AGENT if self.seized:
+                return self.not_seized(now_s)
+            case _ if self.seized:
+                return self.seized_agent_left()
             case AttemptState.RINGING_AGENT:
                 return self.nobody_dialed(now_s, Do.AGENT_NOT_READY)
             case AttemptState.DIALING | AttemptState.ALERTING if self.designated_agent is not None:
@@ -444,6 +457,8 @@ class AttemptMachine(AttemptOrders):
 
     def _deadline(self, now_s: float) -> tuple[Do, ...]:
         match self.state:
+            case AttemptState.RINGING_AGENT if self.seized:
+                return self.not_seized(now_s)
             case AttemptState.RINGING_AGENT:
                 return self.nobody_dialed(now_s, Do.AGENT_NOT_READY)
             case AttemptState.DIALING | AttemptState.ALERTING if self.designated_agent is not None:
@@ -504,6 +519,7 @@ __all__ = [
     "Event",
     "Forced",
     "GivenUp",
+    "HandedOver",
     "Heard",
     "NotPlaced",
     "PendingCallback",

@@ -10,6 +10,10 @@ from ocsd.model.enums import CallResult
 from ocsd.model.records import CallingRecord, Chain, ChainChange, CpdRecording
 from ocsd.sessions.attempt_events import CallPlan, PendingCallback
 from ocsd.sessions.clock import Clock
+from ocsd.sessions.phones import PhonePlan
+from ocsd.sessions.seizing_plan import SeizingPlan
+from ocsd.sessions.standing_legs import StandingLeg
+from ocsd.sessions.standing_legs import agent_of as standing_agent
 from ocsd.sessions.verdicts import VerdictLog, chosen
 from telephony.api import Media, Telephony
 
@@ -62,6 +66,7 @@ class AttemptContext:
     """Cancelled or Do-Not-Call meanwhile: the rows have been written, only the attempt is left to end."""
     heard: VerdictLog = field(default_factory=VerdictLog)
     """What analysis has said of the call, and when."""
+    seizing: SeizingPlan = field(default_factory=SeizingPlan)
 
     @property
     def verified(self) -> bool:
@@ -91,7 +96,9 @@ class AttemptContext:
         return f"a{self.attempt_id}-{self.guid[:8]}-destination-{now_s:.3f}"
 
     def agent_of(self, leg_id: str) -> str | None:
-        """Whose phone a leg of `new_agent_leg_id` rings; None for any other leg."""
+        """Whose phone a leg of `new_agent_leg_id`, or a standing one, rings; None for any other leg."""
+        if (standing := standing_agent(leg_id)) is not None:
+            return standing[0]
         if not leg_id.startswith(f"{self.agent_leg_id}-"):
             return None
         return leg_id.removeprefix(f"{self.agent_leg_id}-").rpartition("-")[0]
@@ -139,6 +146,12 @@ class AttemptHost(Protocol):
         ...
 
     def agent_dn(self, agent_id: str) -> str: ...
+
+    def agent_phone(self, agent_id: str) -> PhonePlan: ...
+
+    def standing_leg(self, task: "AttemptTask", agent_id: str) -> StandingLeg | None:
+        """The agent's leg that the attempt takes in place of calling the phone; for a seized agent it is called now."""
+        ...
 
     def agent_ringing(self, task: "AttemptTask") -> None: ...
 

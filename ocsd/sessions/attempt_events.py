@@ -227,6 +227,11 @@ class GivenUp:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver:
+    """The customer's side has taken the call to the agent's phone by itself (merge-method transfer)."""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordUpdated:
     """UpdateCallCompletionStats: a corrected result, or None when only fields changed."""
 
@@ -276,6 +281,7 @@ Event = (
     | DeadlinePassed
     | ReleaseRequested
     | GivenUp
+    | HandedOver
     | RecordUpdated
     | RecordProcessed
     | AgentGone

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from ocsd.model.enums import CallResult, RecordStatus
 from ocsd.sessions.attempt_events import AttemptState, Do
-from ocsd.sessions.attempt_steps import AttemptSteps
+from ocsd.sessions.attempt_seizing import AttemptSeizing
 
 
 @dataclass(slots=True)
-class AttemptOrders(AttemptSteps):
+class AttemptOrders(AttemptSeizing):
     """Orders in every state; what happens on the line is `ocsd.sessions.attempt`'s."""
 
     def release_requested(self, now_s: float) -> tuple[Do, ...]:
@@ -18,7 +18,7 @@ class AttemptOrders(AttemptSteps):
                 return self.end_of_talk(now_s, Do.HANG_UP_CUSTOMER, Do.HANG_UP_AGENT)
             case AttemptState.TRANSFERRED:
                 return self.end_of_transfer(now_s, Do.HANG_UP_CUSTOMER, Do.HANG_UP_DESTINATION)
-            case AttemptState.RINGING_AGENT:
+            case AttemptState.RINGING_AGENT if self.designated_agent is not None:
                 return self.nobody_dialed(now_s, Do.HANG_UP_AGENT, Do.AGENT_TO_WRAP_UP)
             case AttemptState.DIALING | AttemptState.ALERTING if self.designated_agent is not None:
                 return self.given_up(now_s)

@@ -57,6 +57,7 @@ class AttemptSteps:
         let_go: given up by the pacing while it rang.
         unmasked: an agent was connected to what had been taken for a person, and then was none.
         taken: the call was taken from its agent for that.
+        assured: an agent is seized for this call before it is placed (assured connection); ``seized``: it still is.
         adopted: taken over from an earlier run of the daemon, which may have acknowledged a RecordProcessed that is not
             on disk: a record that its desktop never mentions again is closed as what it is, not as Stale.
     """
@@ -69,6 +70,8 @@ class AttemptSteps:
     record_status: RecordStatus = RecordStatus.UPDATED
     agent_id: str | None = None
     designated_agent: str | None = None
+    assured: bool = False
+    seized: bool = False
     plan_of: PlanOf = no_action
     plan: CallPlan | None = None
     sip_status: int | None = None
@@ -97,11 +100,17 @@ class AttemptSteps:
 
     def __post_init__(self) -> None:
         if math.isinf(self.deadline_s) and self.state is AttemptState.DIALING:
-            if self.designated_agent is not None:
-                self.state, self.agent_id = AttemptState.RINGING_AGENT, self.designated_agent
+            if self.designated_agent is not None or self.assured:
+                self.state, self.seized = AttemptState.RINGING_AGENT, self.assured
+                self.agent_id = self.designated_agent or self.agent_id
                 self.deadline_s = self.started_s + self.rules.agent_answer_s + SAFETY_MARGIN_S
             else:
                 self.deadline_s = self.started_s + self.rules.no_answer_s + SAFETY_MARGIN_S
+
+    @property
+    def has_agent(self) -> bool:
+        """It was placed for an agent who is there already: the pacing has nothing to do with it."""
+        return self.designated_agent is not None or self.assured
 
     @property
     def answered(self) -> bool:
@@ -133,6 +142,10 @@ class AttemptSteps:
     def seek(self, now_s: float, from_s: float) -> tuple[Do, ...]:
         """Wait for an agent; a person's legal wait runs since ``from_s`` (monotonic), the end of the greeting."""
         self.state = AttemptState.WAITING
+        if self.seized:  # nobody waits
+            self.seized = False
+            self.person_at_s = min(from_s, now_s) if self.found_person else None
+            return self.talk(now_s)
         self.person_at_s = min(from_s, now_s) if self.found_person else now_s
         self.deadline_s = max(self.person_at_s + self.rules.max_wait_s, now_s + LATE_VERDICT_GRACE_S)
         return (Do.SEEK_AGENT,)

@@ -12,6 +12,7 @@ from ocsd.model.records import (
     AttemptTimes,
 )
 from ocsd.sessions import attempt_events as machine_events
+from ocsd.sessions.agent_legs import AGENT_EVENTS, dial_agent, merged, referred
 from ocsd.sessions.analysis_recording import AnalysisRecording
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AttemptMachine
 from ocsd.sessions.attempt_context import AttemptContext, AttemptHost, DialPlan
@@ -36,6 +37,7 @@ from telephony.contract import (
     PlaceCall,
     PromptFinished,
     RecordingFinished,
+    Referred,
     Verdict,
     VerdictKind,
 )
@@ -54,7 +56,6 @@ EVENT_QUEUE = 64
 RINGS = 180
 """RFC 3261 21.1.2. Other provisional responses do not say whether a phone rings."""
 
-AGENT_EVENTS = LegEvents(machine_events.AgentAnswered(), machine_events.AgentEnded(), machine_events.AgentEnded())
 DESTINATION_EVENTS = LegEvents(
     machine_events.DestinationAnswered(),
     machine_events.DestinationEnded(),
@@ -258,6 +259,8 @@ class AttemptTask:
                             event.sip_status, event.q850_cause, no_answer=event.no_answer, lost=self.media_lost
                         )
                     )
+                case Referred():
+                    referred(self, event)
                 case LegLost():
                     self.customer_gone = True
                     self.context.evidence["ended_by"] = "lost worker"
@@ -313,20 +316,9 @@ class AttemptTask:
             case Do.STOP_SEEKING:
                 host.stop_seeking(self)
             case Do.DIAL_AGENT:
-                assert machine.agent_id is not None
                 assert self._nursery is not None
                 self._reserved_agent = machine.agent_id
-                plan = LegPlan(
-                    leg_id=context.new_agent_leg_id(machine.agent_id, host.clock.now_s()),
-                    uri=host.agent_dn(machine.agent_id),
-                    from_uri=host.agent_from_uri,
-                    no_answer_s=machine.rules.agent_answer_s,
-                    display_name=context.record.contact_info,
-                    headers=(("X-Call-Attempt-GUID", context.guid),),
-                    beside=channel_of(context.leg_id),
-                )
-                ringing = partial(host.agent_ringing, self)
-                self._nursery.start_soon(self.second.ring, plan, AGENT_EVENTS, ringing)
+                dial_agent(self, self._nursery)
             case Do.DIAL_CUSTOMER:
                 await self._place()
             case Do.BRIDGE_EARLY:
@@ -338,13 +330,15 @@ class AttemptTask:
                 await self._bridge(listens_on=True)
                 await self._protect()
                 host.agent_connected(self)
+                if self._nursery is not None:
+                    await merged(self, self._nursery)
             case Do.MARK_CONNECTED:
                 connected_at = utc_of(host.clock, machine.marks["agent_answered"])
                 assert connected_at is not None
                 assert machine.agent_id is not None
                 await host.store.mark_connected(context.attempt_id, connected_at, machine.agent_id)
             case Do.PLAY_DROP:
-                await self._play("drop")
+                await self._play(context.seizing.drop_prompt)
             case Do.HANG_UP_CUSTOMER:
                 if self.leg is not None:
                     await self.leg.hang_up()

@@ -23,9 +23,11 @@ from ocsd.sessions.guarding import CampaignGuard
 from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.pacing_keeping import PacingKeeping
 from ocsd.sessions.patience import DATABASE_RETRY_S, through_outages
+from ocsd.sessions.phones import phone_plan
 from ocsd.sessions.roster import AgentSeat, Roster, WaitingLine
 from ocsd.sessions.session import Session
 from ocsd.sessions.shared import Sharing
+from ocsd.sessions.standing_legs import StandingLegs
 from ocsd.sessions.streams import StreamTally
 from ocsd.sessions.trunks import TrunkBoard
 from ocsd.sessions.verification import HOUR_S
@@ -78,8 +80,17 @@ class Campaigns:
         """Also those that are unloaded by force while people still talk."""
         self.trunk_board = TrunkBoard(config.trunks, clock.now_s())
         self.seats: dict[str, AgentSeat] = {
-            agent.login_id: AgentSeat(agent.login_id, agent.dn) for agent in config.agents
+            agent.login_id: AgentSeat(agent.login_id, agent.dn, phone=phone_plan(agent, config.telephony.sip_host))
+            for agent in config.agents
         }
+        self.standing = StandingLegs(
+            nursery,
+            telephony=telephony,
+            media=media,
+            clock=clock,
+            seats=self.seats,
+            from_uri=f"sip:ocsd@{config.telephony.sip_host}",
+        )
         line = WaitingLine()
         self.rosters: dict[str, Roster] = {
             group.name: Roster([self.seats[login_id] for login_id in group.agents], line, group.name)
@@ -207,6 +218,7 @@ class Campaigns:
             keeping=self._keeping,
             learnt=await self._keeping.recall(group.dbid),
             sharing=self.sharing,
+            standing=self.standing,
         )
         self.sessions[group.dbid] = session
         self._streams[group.dbid] = StreamTally()
@@ -231,9 +243,11 @@ class Campaigns:
         self.sharing.enter(session)
         try:
             await session.run(task_status)
+            self.standing.release_group(session.group.dbid)
         except Exception:
             # A bug ends the smallest thing that can be started anew: this group. Its attempts were settled on the way.
             log.exception("group.failed", campaign_group=session.group.name)
+            self.standing.release_group(session.group.dbid)
             session.status = GroupCampStatus.NOT_LOADED
             # A group that failed leaves no chain Retrieved.
             release = partial(self.store.release_group, session.group.dbid)

@@ -24,8 +24,9 @@ async def dial(session: "Session", count: int) -> None:
     """Start up to ``count`` calls; those that a gate holds back are dealt with."""
     chains: list[Chain] = []
     try:
-        chains = await session.supply.take(count)
-        started = await _begin(session, chains) if chains else []
+        others, chosen = session.seizing.others(count)
+        chains = await session.supply.take(others, chosen)
+        started = await begin(session, chains) if chains else []
     except StoreUnavailable as error:
         log.warning("group.take_failed", error=str(error))
         return
@@ -50,7 +51,7 @@ def give_up(session: "Session", places: Sequence[int]) -> None:
     log.info("pacing.gave_up", calls=len(places))
 
 
-async def _begin(session: "Session", chains: list[Chain]) -> list[AttemptContext]:
+async def begin(session: "Session", chains: list[Chain]) -> list[AttemptContext]:
     """
     Write the attempt rows; returns only when they are on disk.
 

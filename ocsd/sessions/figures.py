@@ -11,6 +11,7 @@ from pacing import GroupSnapshot
 
 if TYPE_CHECKING:
     from ocsd.sessions.attempt_task import AttemptTask
+    from ocsd.sessions.seizing import Seizing
     from ocsd.sessions.session import Session
 
 
@@ -27,7 +28,7 @@ def snapshot(session: "Session") -> GroupSnapshot:
     for task in session.attempts.values():
         machine = task.machine
         state = machine.state
-        if machine.designated_agent is not None:
+        if machine.has_agent:
             pass  # whoever answers has an agent
         elif state is ALERTING or state is DIALING:
             dialing.append(now_s - machine.started_s)
@@ -38,7 +39,8 @@ def snapshot(session: "Session") -> GroupSnapshot:
         if state is not AttemptState.WRAP_UP:
             customers += 1
     inbound_waiting, inbound_ringing = session.roster.inbound.current(now_s)
-    agents = agents_seen(session.roster, session.sharing.in_others_parts(session, now_s), now_s)
+    elsewhere = session.sharing.in_others_parts(session, now_s)
+    agents = agents_seen(session.roster, elsewhere, now_s, session.seizing)
     return GroupSnapshot(
         now_s=now_s,
         agents_idle_s=tuple(agents.idle_s),
@@ -46,7 +48,7 @@ def snapshot(session: "Session") -> GroupSnapshot:
         agents_wrapping_s=tuple(agents.wrapping_s),
         attempts_age_s=tuple(dialing),
         analysing_age_s=tuple(analysing),
-        people_waiting=session.roster.people_waiting,
+        people_waiting=session.roster.people_waiting + len(session.seizing.due),
         ports_free=max(0, _ports_free(session, customers, now_s)),
         records_ready=session.prevalidation.dialable(session.supply.buffered),
         starts_allowed=_starts_allowed(session, now_s),
@@ -65,7 +67,7 @@ def ringing(session: "Session") -> list["AttemptTask"]:
     return [
         task
         for task in session.attempts.values()
-        if task.machine.designated_agent is None and task.machine.state in (DIALING, ALERTING)
+        if not task.machine.has_agent and task.machine.state in (DIALING, ALERTING)
     ]
 
 
@@ -85,7 +87,7 @@ class AgentsSeen:
     leaving: int = 0
 
 
-def agents_seen(roster: Roster, elsewhere: Set[str], now_s: float) -> AgentsSeen:
+def agents_seen(roster: Roster, elsewhere: Set[str], now_s: float, seizing: "Seizing | None" = None) -> AgentsSeen:
     """
     Agents who will take a further call, by what they do.
 
@@ -94,15 +96,21 @@ def agents_seen(roster: Roster, elsewhere: Set[str], now_s: float) -> AgentsSeen
 
     Args:
         elsewhere: agents who count for other groups' pacing.
+        seizing: of the group; one who is ready and cannot be connected at once counts as coming while the phone rings.
     """
     seen = AgentsSeen()
     left, leaving = roster.left, roster.leaving
+    seizes = seizing is not None and seizing.active
     # Each decision looks at every agent: the order and the form of these questions is most of what that costs.
     for agent_id, seat in roster.seats.items():
         state, since_s = seat.state, seat.since_s
         if (seat.wants is not None and seat.wants in NO_FURTHER_CALL) or agent_id in left or agent_id in elsewhere:
             continue
-        if agent_id in leaving:
+        if state is READY and not seat.can_take(seizes):
+            coming_s = seizing.ready_in_s(seat, now_s) if seizing is not None and agent_id not in leaving else None
+            if coming_s is not None:
+                seen.ready_in_s.append(coming_s)
+        elif agent_id in leaving:
             if state is READY:
                 seen.idle_s.append(now_s - since_s)
                 seen.leaving += 1
@@ -142,11 +150,7 @@ def port_left(session: "Session") -> bool:
 
 def _legs_free(session: "Session", now_s: float) -> int:
     """Legs for customers: every agent who may be needed keeps one in reserve."""
-    off_phone = 0
-    for seat in session.roster.seats.values():
-        state = seat.state
-        if state is not TALKING and state is not RESERVED and state is not AgentState.LOGGED_OUT:
-            off_phone += 1
+    off_phone = sum(seat.needs_leg() for seat in session.roster.seats.values())
     kept = off_phone + session.sharing.legs_kept_elsewhere(session, now_s)
     return session.telephony.capacity - session.telephony.in_use - kept
 
@@ -194,5 +198,6 @@ def statistics(session: "Session") -> dict[str, float | int | None]:
     figures |= session.guard.figures()
     figures |= session.verdicts.figures()
     figures |= session.verification.figures()
+    figures |= session.seizing.figures()
     figures |= {f"result_{code}": count for code, count in sorted(session.score.tally.results.items())}
     return figures

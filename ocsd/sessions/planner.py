@@ -20,7 +20,7 @@ from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Treatmen
 from ocsd.config.options import lookup
 from ocsd.lists.gates import DIALED_TYPES, refusal
 from ocsd.lists.tables import time_zone_dbid
-from ocsd.model.enums import DialMode, OptimizeBy, RecordType
+from ocsd.model.enums import PREDICTIVE_MODES, DialMode, OptimizeBy, RecordType
 from ocsd.model.records import CallingRecord, Chain, NewAttempt, Portion, Refusal, TypePriority
 from ocsd.rules.contract import Hours
 from ocsd.rules.hours import ListHours
@@ -96,7 +96,7 @@ class Planner:
         # A floor above the goal would be no floor: what a request asks for goes before the option.
         least = min(float(self.option("predictive_min_overdial_rate")) / 100.0, bound)
         return PacingTarget(
-            mode=Mode.PREDICTIVE if settings.dial_mode is DialMode.PREDICTIVE else Mode.PROGRESSIVE,
+            mode=Mode.PREDICTIVE if settings.dial_mode in PREDICTIVE_MODES else Mode.PROGRESSIVE,
             goal=goal,
             value=value,
             max_overdial_ratio=bound,
@@ -112,7 +112,7 @@ class Planner:
 
     def kept_back(self, settings: DialSettings) -> int:
         """Ready agents for whom no call is started, in Progressive mode (progressive_blending_reserved_agents)."""
-        progressive = settings.dial_mode is DialMode.PROGRESSIVE
+        progressive = settings.dial_mode in (DialMode.PROGRESSIVE, DialMode.PROGRESSIVE_AND_SEIZE)
         return int(self.option("progressive_blending_reserved_agents")) if progressive else 0
 
     @property

@@ -67,6 +67,12 @@ class AgentSeat:
         """
         return self.engaged_s is not None or not (seizes or self.phone_rings or self.phone.nailed_up)
 
+    def needs_leg(self) -> bool:
+        """Whether a leg has to be kept for the agent: at work, and not on the phone."""
+        state = self.state
+        off_phone = state is not AgentState.TALKING and state is not AgentState.RESERVED
+        return off_phone and state is not AgentState.LOGGED_OUT and self.engaged_s is None and not self.phone_rings
+
     def free_since_s(self) -> float:
         """Since when the agent has waited for a call, able to take it at once."""
         return self.since_s if self.engaged_s is None else max(self.since_s, self.engaged_s)

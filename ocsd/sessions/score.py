@@ -16,8 +16,8 @@ class Score:
     """
     Feeds ``pacer`` and ``tally`` from the changes of attempt machines.
 
-    Calls of designated agents are not paced and are left out, but for their results: nobody is found by them, and
-    their agents do not wait for calls.
+    Calls of designated or seized agents are not paced and are left out, but for their results: nobody is found by
+    them, and their agents do not wait for calls.
     """
 
     def __init__(self, pacer: Pacer | Recorder) -> None:
@@ -44,7 +44,7 @@ class Score:
         if before is machine.state:
             return False
         self._state[attempt_id] = machine.state
-        if machine.designated_agent is not None:
+        if machine.has_agent:
             return True
         if before in RINGING and machine.answered:
             self.tally.answered += 1

@@ -7,6 +7,7 @@ import structlog
 import trio
 
 from ocsd.sessions.attempt_events import Event
+from ocsd.sessions.standing_legs import StandingLeg
 from telephony.api import Channel, Leg, LegLost, Media, Telephony, TelephonyError
 from telephony.contract import LegAnswered, LegEnded, LegProgress, PlaceCall
 
@@ -36,6 +37,7 @@ class LegPlan:
     username: str = ""
     password: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    proxy: str = ""
     beside: str = ""
     """The channel that this leg's is to be bridged to (`telephony.api.Media.open_channel`)."""
 
@@ -60,6 +62,8 @@ class SecondLeg:
         self._media = media
         self._post = post
         self._scope: trio.CancelScope | None = None
+        self.standing: StandingLeg | None = None
+        """The agent's leg was up before the attempt needed it, and lives on by itself."""
 
     @property
     def channel_id(self) -> str:
@@ -84,6 +88,7 @@ class SecondLeg:
                         username=plan.username,
                         password=plan.password,
                         headers=plan.headers,
+                        proxy=plan.proxy,
                     )
                 )
             except TelephonyError as error:
@@ -94,9 +99,27 @@ class SecondLeg:
             on_ringing()
             await self._follow(leg, events)
 
+    async def take(self, standing: StandingLeg, events: LegEvents, beside: str) -> None:
+        """Have a standing leg in place of calling the phone. ``beside``: the channel it is to be bridged to."""
+        self.standing = standing
+        with trio.CancelScope() as scope:
+            self._scope = scope
+            await standing.take(self._taken, events.answered, events.ended, self._media, beside)
+
+    def _taken(self, event: Event) -> None:
+        if self.standing is not None:
+            self.leg, self.channel = self.standing.leg, self.standing.channel
+            self._post(event)
+
+    def adopt(self, standing: StandingLeg, events: LegEvents) -> None:
+        """A standing leg that is bridged already, after a restart."""
+        self.standing = standing
+        self.leg, self.channel = standing.leg, standing.channel
+        standing.adopt(self._taken, events.ended)
+
     async def follow_adopted(self, events: LegEvents) -> None:
-        """Follow a leg that an earlier run of the daemon has dialed."""
-        if self.leg is not None:
+        """Follow a leg that an earlier run of the daemon has dialed; a standing one is followed by its own task."""
+        if self.leg is not None and self.standing is None:
             with trio.CancelScope() as scope:
                 self._scope = scope
                 await self._follow(self.leg, events)
@@ -114,12 +137,15 @@ class SecondLeg:
                         self._post(events.ended)
 
     async def hang_up(self) -> None:
-        """End the leg, or the dialing, and close its channel. Harmless when there is none."""
-        leg, channel = self.leg, self.channel
-        self.leg = self.channel = None
+        """End the leg, or the dialing, and close its channel; a standing one goes back. Harmless when there is none."""
+        leg, channel, standing = self.leg, self.channel, self.standing
+        self.leg = self.channel = self.standing = None
         if self._scope is not None:
             self._scope.cancel()
             self._scope = None
+        if standing is not None:
+            await standing.give_back()
+            return
         if leg is not None:
             await leg.hang_up()
             await leg.aclose()

@@ -14,6 +14,7 @@ from ocsd.model.enums import CallResult, GroupCampStatus
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import CallingRecord, Chain, ChainSettlement, CpdRecording, OpenAttempt
 from ocsd.rules.contract import Hours
+from ocsd.sessions.assured import serve_assured
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptMachine, AttemptState, CallPlan, Forced
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.bell import Bell
@@ -30,12 +31,15 @@ from ocsd.sessions.guarding import CampaignGuard
 from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.pacing_keeping import PacingBook, PacingKeeping
 from ocsd.sessions.patience import through_outages
+from ocsd.sessions.phones import PhonePlan
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.prevalidation import Prevalidation
 from ocsd.sessions.roster import AgentState, Roster
 from ocsd.sessions.score import Score
+from ocsd.sessions.seizing import Seizing
 from ocsd.sessions.settling import treat
 from ocsd.sessions.shared import Sharing
+from ocsd.sessions.standing_legs import StandingLeg, StandingLegs
 from ocsd.sessions.supply import RecordSupply
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
 from ocsd.sessions.verdicts import VerdictTally
@@ -84,6 +88,7 @@ class Session:
         sharing: Sharing | None = None,
         keeping: PacingKeeping = PacingKeeping(),  # noqa: B008 - frozen
         learnt: tuple[str, float] | None = None,
+        standing: StandingLegs | None = None,
     ) -> None:
         self.config = config
         self.group = group
@@ -128,6 +133,7 @@ class Session:
         self.score = Score(self.pacing.recorder)
         self.verdicts = VerdictTally()
         self.verification = Verification()
+        self.seizing = Seizing(self, standing)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -189,6 +195,8 @@ class Session:
         await self._gate.wait()
         while True:
             await self._bell.wait()
+            if not self.held_back:
+                self.seizing.keep()
             match self.status:
                 case _ if self.held_back:
                     continue
@@ -248,6 +256,7 @@ class Session:
     async def _dial(self) -> None:
         # Another group may have come to spare an agent merely because its calls have ended.
         self.match_agents()
+        await self._begin_assured()
         seen = self.snapshot()
         decision = self.decided = self.score.pacer.decide(seen)
         self.sharing.decided(self, seen, decision)
@@ -270,6 +279,16 @@ class Session:
             self._beginning = False
             self._changed.set()
 
+    async def _begin_assured(self) -> None:
+        if not self.seizing.due:
+            return
+        self._beginning = True
+        try:
+            await serve_assured(self)
+        finally:
+            self._beginning = False
+            self._changed.set()
+
     def context_for(self, attempt_id: int, chain: Chain) -> AttemptContext:
         weight = self.planner.sharing_weight
         trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s(), self.group.dbid, weight)
@@ -277,6 +296,7 @@ class Session:
         self._on_trunk[attempt_id] = trunk.name
         context = self.planner.context(attempt_id, chain, trunk)
         context.processing_at = self.prevalidation.asked_at(chain) or self.clock.utc()
+        context.seizing = self.seizing.plan()
         return context
 
     def leave_trunk(self, attempt_id: int) -> None:
@@ -368,6 +388,7 @@ class Session:
         """What the list's treatments, as they are configured now, do to a call on which this was found."""
         chain = self.supply.live(task.context.chain) or task.context.chain
         plan = call_plan(self.planner, chain, task.context, call_result, self.clock.utc())
+        plan = self.seizing.machine_plan(task, call_result, plan)
         now_s = self.clock.now_s()
         return self.verification.plan(task.context, call_result, plan, self.roster, now_s, self.group.dbid)
 
@@ -422,6 +443,7 @@ class Session:
     def seek_agent(self, task: AttemptTask) -> None:
         self.roster.seek(task.context.attempt_id, self.group.dbid)
         self.match_agents()
+        self.seizing.sought(task)
 
     def stop_seeking(self, task: AttemptTask) -> None:
         reserved = self.roster.stop_seeking(task.context.attempt_id)
@@ -440,6 +462,12 @@ class Session:
     def agent_dn(self, agent_id: str) -> str:
         return self.roster.seats[agent_id].dn
 
+    def agent_phone(self, agent_id: str) -> PhonePlan:
+        return self.roster.seats[agent_id].phone
+
+    def standing_leg(self, task: AttemptTask, agent_id: str) -> StandingLeg | None:
+        return self.seizing.leg_for(task, agent_id)
+
     def agent_ringing(self, task: AttemptTask) -> None:
         self.listener.on_ringing(self, task)
 
@@ -447,7 +475,7 @@ class Session:
         machine, now_s = task.machine, self.clock.now_s()
         assert machine.agent_id is not None
         self.roster.bridged(machine.agent_id, now_s)
-        if machine.designated_agent is None:
+        if not machine.has_agent:
             self.score.bridged(max(0.0, now_s - (machine.person_at_s if machine.person_at_s is not None else now_s)))
         self.listener.on_established(self, task)
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
-from ocsd.model.enums import DialMode
+from ocsd.model.enums import PREDICTIVE_MODES
 from ocsd.sessions.attempt_events import AttemptState
-from ocsd.sessions.roster import AT_WORK, NO_FURTHER_CALL, ON_A_CALL, AgentSeat, AgentState, Ranks, Roster
+from ocsd.sessions.roster import AT_WORK, NO_FURTHER_CALL, AgentSeat, Ranks, Roster
 from ocsd.sessions.sharing import AgentParts, Claim, FairPlaces, overlapping
 from pacing import DialDecision, GroupSnapshot
 
@@ -84,7 +84,7 @@ class Sharing:
         dialing = [each.roster for name in names for each in self._sessions[name] if each.dials]
         seats = {agent_id: seat for roster in dialing for agent_id, seat in roster.seats.items()}
         own = without.seats if without is not None else {}
-        off = (seat.state not in ON_A_CALL and seat.state is not AgentState.LOGGED_OUT for seat in seats.values())
+        off = (seat.needs_leg() for seat in seats.values())
         return sum(idle for agent_id, idle in zip(seats, off, strict=True) if agent_id not in own)
 
     def in_others_parts(self, session: "Session", now_s: float) -> frozenset[str]:
@@ -188,7 +188,7 @@ def may_take_calls(seat: AgentSeat) -> bool:
 def _under_way(session: "Session") -> int:
     """Calls of the pacing that may still need an agent."""
     tasks = session.attempts.values()
-    return sum(task.machine.state in UNDER_WAY for task in tasks if task.machine.designated_agent is None)
+    return sum(task.machine.state in UNDER_WAY for task in tasks if not task.machine.has_agent)
 
 
 def _people_ratio(session: "Session") -> float:
@@ -198,7 +198,7 @@ def _people_ratio(session: "Session") -> float:
     In Progressive mode each call has an agent of its own. Two people that nobody has seen stand for what is not known
     yet: a group that has only begun keeps an agent for each of its calls.
     """
-    if session.settings.dial_mode is not DialMode.PREDICTIVE:
+    if session.settings.dial_mode not in PREDICTIVE_MODES:
         return 1.0
     tally = session.score.tally
     over = max(0, tally.attempts - _under_way(session))

@@ -66,12 +66,14 @@ class Hold:
         prompt: heard over and over without a customer; "": comfort noise.
         kept: it outlives the conversation.
         answer_s: longest ringing.
+        assured: handle of the record that the agent is seized for; 0: for whoever is found.
     """
 
     group: int = 0
     prompt: str = ""
     kept: bool = True
     answer_s: float = 5.0
+    assured: int = 0
 
 
 def leg_id_of(agent_id: str, group: int, now_s: float) -> str:
@@ -129,6 +131,11 @@ class StandingLeg:
     @property
     def conn_id(self) -> str:
         return conn_id_of(self.leg_id)
+
+    @property
+    def is_taken(self) -> bool:
+        """An attempt has it, or will as soon as the phone is answered."""
+        return self._tell is not None
 
     async def take(self, post: Taker, answered: Event, ended: Event, media: Media, beside: str) -> None:
         """

@@ -223,17 +223,18 @@ class RecordSupply:
                     del self._gone[key]  # somebody has put the row back
         return chains
 
-    async def take(self, count: int) -> list[Chain]:
+    async def take(self, count: int, chosen: Callable[[Chain], bool] | None = None) -> list[Chain]:
         """
-        Up to ``count`` chains that may be dialed at this instant; those that may not any more are put where they
-        belong. Raises StoreUnavailable; the chains not returned are kept.
+        Up to ``count`` chains (that are ``chosen``) that may be dialed at this instant; those that may not any more are
+        put where they belong. Raises StoreUnavailable; the chains not returned are kept.
         """
         taken: list[Chain] = []
         self._release_due(self._utc())
+        admits = _both(self.admits, chosen)
         try:
-            while len(taken) < count and (chains := self._buffer.take(count - len(taken), self.admits)):
+            while len(taken) < count and (chains := self._buffer.take(count - len(taken), admits)):
                 for chain in await self._sift(chains, at_dial=True):
-                    if self.admits is None or self.admits(chain):
+                    if admits is None or admits(chain):
                         taken.append(chain)
                     else:  # another record of the chain is to be dialed, about which nobody was asked
                         self._buffer.put(chain.list_dbid, [chain], self._planner.priorities())
@@ -524,6 +525,12 @@ class RecordSupply:
         self._unsifted.clear()
         self._returning.clear()
         return chains
+
+
+def _both(one: Callable[[Chain], bool] | None, other: Callable[[Chain], bool] | None) -> Callable[[Chain], bool] | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return lambda chain: one(chain) and other(chain)
 
 
 def _type(chain: Chain) -> RecordType:
