@@ -19,7 +19,8 @@ Theory of operation. A leg lives from the INVITE until the stack has let go of i
     HANGING_UP .        .           .         ENDED   .           .           .           ENDED      ENDED
     ENDED      .        .           .         .       .           .           .           .          .
 
-(. = ignored: a retransmission, a late or a crossing message.) The table itself is `TRANSITIONS`.
+(. = ignored: a retransmission, a late or a crossing message. MediaAgreed, the answer to our own re-INVITE, matters in
+ANSWERED only, which it leaves as it is.) The table itself is `TRANSITIONS`.
 
 The CANCEL/200 race (RFC 3261 9.1): a 2xx that crosses our CANCEL has to be acknowledged and the dialog ended with a
 BYE. Nobody is told of an answer, because whoever asked for the end has stopped listening: the leg ends as "local".
@@ -104,6 +105,14 @@ class MediaMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaAgreed:
+    """The far end answered our own re-INVITE: `contract.Reinvited` tells, so that no report is due."""
+
+    at_s: float
+    media: MediaAddress
+
+
+@dataclass(frozen=True, slots=True)
 class HangUp:
     """The daemon wants the leg to end."""
 
@@ -139,7 +148,16 @@ class Released:
 
 
 LegEvent: TypeAlias = (
-    Provisional | Answered | AnswerUnusable | Failed | MediaMoved | HangUp | NoAnswerLimit | RemoteBye | Released
+    Provisional
+    | Answered
+    | AnswerUnusable
+    | Failed
+    | MediaMoved
+    | MediaAgreed
+    | HangUp
+    | NoAnswerLimit
+    | RemoteBye
+    | Released
 )
 
 
@@ -332,6 +350,11 @@ def _on_media_moved(leg: LegMachine, event: LegEvent) -> Step:
     return leg, (_progress(leg, event.at_s, status.value),)
 
 
+def _on_media_agreed(leg: LegMachine, event: LegEvent) -> Step:
+    assert isinstance(event, MediaAgreed)
+    return replace(leg, media=event.media), ()
+
+
 def _on_hang_up(leg: LegMachine, event: LegEvent) -> Step:
     assert isinstance(event, HangUp)
     phase = Phase.HANGING_UP if leg.phase is Phase.ANSWERED else Phase.CANCELLING
@@ -384,6 +407,7 @@ TRANSITIONS: Final = MappingProxyType[tuple[Phase, type], Callable[[LegMachine, 
         (Phase.CANCELLING, Released): _on_released,
         (Phase.ANSWERED, Failed): _on_failed,
         (Phase.ANSWERED, MediaMoved): _on_media_moved,
+        (Phase.ANSWERED, MediaAgreed): _on_media_agreed,
         (Phase.ANSWERED, HangUp): _on_hang_up,
         (Phase.ANSWERED, RemoteBye): _on_remote_bye,
         (Phase.ANSWERED, Released): _on_released,

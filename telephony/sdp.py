@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from telephony.contract_sip import Direction
+
 _ORIGIN: Final = re.compile(r"(?m)^o=(\S+ \d+ \d+ IN IP[46] \S+)\s*$")
 _CONNECTION: Final = re.compile(r"c=IN IP[46] (\S+?)(?:/\d+)*$")
 _AUDIO: Final = re.compile(r"m=audio ([0-9]{1,5})(?:/[0-9]+)? RTP/AVP\s([0-9 ]*)")
@@ -12,6 +14,7 @@ _EVENT: Final = re.compile(r"a=rtpmap:([0-9]{1,3}) telephone-event/8000", re.IGN
 PCMU: Final = 0
 PCMA: Final = 8
 OUR_EVENTS: Final = 101
+_LAW_NAMES: Final = {PCMU: "PCMU", PCMA: "PCMA"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,38 +81,58 @@ def remote_audio(sdp: str) -> MediaAddress | None:
     return MediaAddress(host, port, law, events if events in formats else 0)
 
 
-def steer(stack_sdp: str, local: MediaAddress) -> str:
-    """The session description to send instead of the stack's: our codecs, our media server's address.
+@dataclass(frozen=True, slots=True)
+class LocalAudio:
+    """
+    What the far end is told of our side: a channel of the media server, or the other party of a direct conversation.
+
+    ``payload_type`` -1: both laws of G.711; ``event_payload_type`` of telephone events, 96..127; 0: none are offered.
+    """
+
+    host: str
+    port: int
+    payload_type: int = -1
+    event_payload_type: int = OUR_EVENTS
+    direction: Direction = Direction.SENDRECV
+
+
+def steer(stack_sdp: str, local: LocalAudio) -> str:
+    """The session description to send instead of the stack's: our codecs, the address we want audio at.
 
     The stack's own o= line stays, because the stack counts its version (RFC 3264 8). Every payload type has its
     rtpmap: pjsua aborts the process on one that has not.
 
     Raises:
-        ValueError: the o= line is missing, or ``local`` is no IP address and port. Nothing may be handed to the stack.
+        ValueError: the o= line is missing, or ``local`` is not valid. Nothing may be handed to the stack.
     """
     origin = _ORIGIN.search(stack_sdp)
     if origin is None:
         raise ValueError("the stack's SDP has no usable o= line")
-    address = check_media_address(local)
-    lines = (
+    address = check_local_audio(local)
+    laws = (PCMU, PCMA) if local.payload_type < 0 else (local.payload_type,)
+    events = local.event_payload_type
+    formats = " ".join(str(one) for one in (*laws, *([events] if events else [])))
+    lines = [
         "v=0",
         f"o={origin.group(1)}",
         "s=-",
         f"c=IN IP{address.version} {address}",
         "t=0 0",
-        f"m=audio {local.port} RTP/AVP 0 8 101",
-        "a=rtpmap:0 PCMU/8000",
-        "a=rtpmap:8 PCMA/8000",
-        "a=rtpmap:101 telephone-event/8000",
-        "a=fmtp:101 0-15",
-        "a=ptime:20",
-        "a=sendrecv",
-    )
+        f"m=audio {local.port} RTP/AVP {formats}",
+        *(f"a=rtpmap:{law} {_LAW_NAMES[law]}/8000" for law in laws),
+    ]
+    if events:
+        lines += [f"a=rtpmap:{events} telephone-event/8000", f"a=fmtp:{events} 0-15"]
+    lines += ["a=ptime:20", f"a={local.direction}"]
     return "\r\n".join(lines) + "\r\n"
 
 
-def check_media_address(local: MediaAddress) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The host as an IP address; ValueError unless it is one and the port is in 1..65535."""
+def check_local_audio(local: LocalAudio) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The host as an IP address; ValueError unless everything is what may stand in our session description."""
     if not 0 < local.port <= 65535:
         raise ValueError(f"RTP port {local.port} is not in 1..65535")
+    if local.payload_type not in (-1, PCMU, PCMA):
+        raise ValueError(f"payload type {local.payload_type} is neither 0 (PCMU) nor 8 (PCMA)")
+    if local.event_payload_type != 0 and not 96 <= local.event_payload_type <= 127:
+        raise ValueError(f"payload type {local.event_payload_type} of telephone-event is not in 96..127")
     return ipaddress.ip_address(local.host)

@@ -132,7 +132,29 @@ _COMMA: Final = re.compile(r',(?=(?:[^"\\]|\\.|"(?:[^"\\]|\\.)*")*$)')
 _SEMICOLON: Final = re.compile(r';(?=(?:[^"\\]|\\.|"(?:[^"\\]|\\.)*")*$)')
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _STATUS_LINE: Final = re.compile(r"SIP/2\.0 ([1-6]\d\d)(?: (.*))?$")
-_COMPACT_NAMES: Final = {"m": "contact", "i": "call-id", "f": "from", "t": "to", "v": "via", "l": "content-length"}
+_COMPACT_NAMES: Final = {
+    "m": "contact",
+    "i": "call-id",
+    "f": "from",
+    "t": "to",
+    "v": "via",
+    "l": "content-length",
+    "c": "content-type",
+    "e": "content-encoding",
+    "k": "supported",
+    "s": "subject",
+    "x": "session-expires",  # RFC 4028
+    "r": "refer-to",  # RFC 3515
+    "b": "referred-by",  # RFC 3892
+    "o": "event",  # RFC 6665
+    "u": "allow-events",
+}
+_TAG: Final = re.compile(r";\s*tag\s*=\s*([^\s;,]+)", re.IGNORECASE)
+_SECONDS: Final = re.compile(r"\d{1,9}")
+LONGEST_RETRY_AFTER_S: Final = 86400.0
+"""A far end that wants to be left alone for longer is asked again after a day."""
+MAX_PICKED: Final = 16
+MAX_PICKED_CHARS: Final = 1024
 _MAX_CAUSE: Final = 127  # seven bits, Q.850 2.2.5
 
 
@@ -178,6 +200,26 @@ class SipMessage:
         return self.header("cseq").rpartition(" ")[2].upper()
 
     @property
+    def from_tag(self) -> str:
+        return tag_of(self.header("from"))
+
+    @property
+    def to_tag(self) -> str:
+        return tag_of(self.header("to"))
+
+    @property
+    def retry_after_s(self) -> float:
+        """Retry-After (RFC 3261 20.33), a day at most; 0 without one."""
+        seconds = _SECONDS.match(self.header("retry-after"))
+        return min(float(seconds.group()), LONGEST_RETRY_AFTER_S) if seconds else 0.0
+
+    def picked(self, names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+        """The headers of these names (any case), called as they were asked for; at most `MAX_PICKED`, values cut."""
+        wanted = {name.lower(): name for name in names}
+        found = [(wanted[key], value[:MAX_PICKED_CHARS]) for key, value in self.headers if key in wanted]
+        return tuple(found[:MAX_PICKED])
+
+    @property
     def reasons(self) -> tuple[Reason, ...]:
         """All values of all Reason headers, in order."""
         return tuple(reason for key, value in self.headers if key == "reason" for reason in parse_reason(value))
@@ -201,6 +243,12 @@ class SipMessage:
         value = _QUOTED.sub("", _COMMA.split(self.header("contact"))[0]).strip()
         bracketed = re.search(r"<([^<>]*)>", value)
         return bracketed.group(1).strip() if bracketed else value.partition(";")[0].strip()
+
+
+def tag_of(value: str) -> str:
+    """The tag parameter of a From or To value, "" without one; one inside the URI or the display name is none."""
+    tag = _TAG.search(re.sub(r"<[^<>]*>", "", _QUOTED.sub("", value)))
+    return tag.group(1) if tag else ""
 
 
 def parse_message(text: str) -> SipMessage:

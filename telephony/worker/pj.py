@@ -18,28 +18,27 @@ import re
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pjsua2
 
-from telephony.contract import PlaceCall
-from telephony.leg import Answered, AnswerUnusable, Failed, HangUp, LegEvent, MediaMoved, Provisional, Released
-from telephony.leg import RemoteBye as RemoteByeEvent
-from telephony.sdp import MediaAddress, check_media_address, parse_address, remote_audio, steer
-from telephony.sip import SipMessage, SipStatus, parse_message
+from telephony.contract import PlaceCall, Probe, Probed, Refer, Register, Registered, Reinvite
+from telephony.leg import AnswerUnusable, Failed, Released, RemoteBye
+from telephony.sdp import LocalAudio, check_local_audio, parse_address
+from telephony.sip import SipStatus
+from telephony.worker.pj_call import StackCall, StackEvent, readable
+from telephony.worker.requests import UnfitRequest, check_place_call, check_text, name_addr, proxy_uri, refer_to_value
 
 PJ_ETOOMANY: Final = 70010
-MAX_ACCOUNTS: Final = 7
-"""pjsua holds 8 accounts (PJSUA_MAX_ACC); one stays spare while another is being replaced."""
+PJSIP_EBUSY: Final = 171001
+MAX_CALL_ACCOUNTS: Final = 4
+"""Sets of credentials in use for calls and probes. pjsua holds 8 accounts (PJSUA_MAX_ACC): these, those of
+`trunk_side.MAX_REGISTRATIONS`, and one that stays spare while another is being replaced."""
 
 MAX_EVENTS_PER_POLL: Final = 500
 """So that a flood of SIP cannot keep the worker from its daemon."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+\Z")  # RFC 3261 25.1
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_UNREADABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_PROXY: Final = re.compile(r"[A-Za-z0-9.\-\[\]:]+\Z")
 _CODECS: Final = ("PCMU/8000", "PCMA/8000")
 
 
@@ -54,6 +53,15 @@ class CallNotPlaced(Exception):
 def discover_capacity() -> int:
     """Calls one process can hold with the installed build of pjsua; starts nothing, so a parent may ask and fork."""
     return int(pjsua2.EpConfig().uaConfig.maxCalls)
+
+
+class _AccountKey(NamedTuple):
+    """What an account is made of; From is set per call."""
+
+    username: str
+    password: str
+    proxy: str
+    session_expires_s: int
 
 
 class SipStack:
@@ -95,23 +103,28 @@ class SipStack:
         if address is None:
             raise RuntimeError("the SIP transport has no local address")
         self.host, self.port = address.host, address.port
-        self._accounts: dict[tuple[str, str, str], _Account] = {}
-        self._calls: dict[str, _Call] = {}
+        self._accounts: dict[_AccountKey, _Account] = {}
+        self._registrations: dict[str, _Account] = {}
+        self._probes: dict[str, Any] = {}
+        """What the stack hands back with the answer, by probe: it must live as long as the request."""
+        self._calls: dict[str, StackCall] = {}
         self._graveyard: list[Any] = []
         self._strangers: list[Any] = []
-        self._events: list[tuple[str, LegEvent]] = []
+        self._events: list[tuple[str, StackEvent]] = []
 
-    def place(self, command: PlaceCall, local: MediaAddress) -> None:
+    def place(self, command: PlaceCall, local: LocalAudio) -> None:
         """Send the INVITE, with audio to ``local``. Raises CallNotPlaced when none was sent."""
         call_id = command.leg_id if _TOKEN.match(command.leg_id) else command.leg_id.encode().hex()
         self._check(command, local)
-        account = self._account(command)
-        call = _Call(account, command.leg_id, local, self._note)
+        key = _AccountKey(command.username, command.password, command.proxy, command.session_expires_s)
+        account = self._account(key)
+        account.legs.add(command.leg_id)
+        call = StackCall(account, command, local, self._note)
         parameters = pjsua2.CallOpParam(True)
         parameters.opt.audioCount = 1
         parameters.opt.videoCount = 0
         parameters.opt.customCallId = call_id
-        parameters.txOption.localUri = _name_addr(command.display_name, command.from_uri)
+        parameters.txOption.localUri = name_addr(command.display_name, command.from_uri)
         for name, value in command.headers:
             parameters.txOption.headers.append(_header(name, value))
         self._calls[command.leg_id] = call
@@ -140,7 +153,104 @@ class SipStack:
             if not call.isActive():
                 self._note(leg_id, Released(time.monotonic(), why=f"{error.reason} ({error.status})"))
 
-    def poll(self) -> list[tuple[str, LegEvent]]:
+    def reinvite(self, command: Reinvite) -> None:
+        """Send a re-INVITE; `ReinviteAnswered` follows. Raises CallNotPlaced when none was sent."""
+        local = LocalAudio(
+            command.host, command.port, command.payload_type, command.event_payload_type, command.direction
+        )
+        call = self._calls.get(command.leg_id)
+        if call is None:
+            raise CallNotPlaced("the call is gone", retryable=False)
+        try:
+            check_local_audio(local)
+        except ValueError as error:
+            raise CallNotPlaced(f"media address: {error}", retryable=False) from error
+        try:
+            call.offer(local)
+        except pjsua2.Error as error:
+            # The far end's own re-INVITE, or a refresh of the session timer, is under way.
+            raise CallNotPlaced(f"{error.reason} ({error.status})", retryable=True) from error
+
+    def refer(self, command: Refer) -> None:
+        """Send REFER; `Referred` events follow. Raises CallNotPlaced when none was sent."""
+        call = self._calls.get(command.leg_id)
+        if call is None:
+            raise CallNotPlaced("the call is gone", retryable=False)
+        try:
+            check_text(command.headers)
+            target = refer_to_value(command.target, command.replaces, command.target_headers)
+            if self._endpoint.utilVerifySipUri(command.target) != 0:
+                raise UnfitRequest("the target is not a SIP URI")
+        except UnfitRequest as error:
+            raise CallNotPlaced(str(error), retryable=False) from error
+        parameters = pjsua2.CallOpParam()
+        for name, value in command.headers:
+            parameters.txOption.headers.append(_header(name, value))
+        try:
+            call.xfer(target, parameters)
+        except pjsua2.Error as error:
+            raise CallNotPlaced(f"{error.reason} ({error.status})", retryable=False) from error
+
+    def register(self, command: Register) -> None:
+        """Send REGISTER and renew it in time; `Registered` follows each answer. Raises CallNotPlaced."""
+        try:
+            check_text((("", command.aor), ("", command.registrar), ("", command.username), ("", command.password)))
+            config = self._account_config(_AccountKey(command.username, command.password, command.proxy, 0))
+        except UnfitRequest as error:
+            raise CallNotPlaced(str(error), retryable=False) from error
+        if self._endpoint.utilVerifySipUri(command.aor) != 0 or "<" in command.aor:
+            raise CallNotPlaced("the address of record is not a SIP URI", retryable=False)
+        config.idUri = command.aor
+        config.regConfig.registrarUri = command.registrar
+        config.regConfig.timeoutSec = command.expires_s
+        config.regConfig.retryIntervalSec = 0  # `trunk_side.TrunkSide` keeps the time
+        account = _Account(self._strangers, self._note, command.registration_id)
+        try:
+            account.create(config, False)
+        except pjsua2.Error as error:
+            raise CallNotPlaced(f"{error.reason} ({error.status})", retryable=True) from error
+        self._registrations[command.registration_id] = account
+
+    def renew(self, registration_id: str) -> None:
+        """Send REGISTER again; nothing when one is under way."""
+        account = self._registrations.get(registration_id)
+        try:
+            if account is not None:
+                account.setRegistration(True)
+        except pjsua2.Error as error:
+            if error.status != PJSIP_EBUSY:
+                why = f"{error.reason} ({error.status})"
+                self._note(registration_id, Registered(registration_id, 503, 0, time.monotonic(), why))
+
+    def release(self, registration_id: str) -> None:
+        """Take the binding back and forget the registration."""
+        account = self._registrations.pop(registration_id, None)
+        if account is not None:
+            account.shutdown()  # sends REGISTER with Expires 0
+
+    def probe(self, command: Probe) -> None:
+        """Send OPTIONS; `Probed` follows, at the latest after 32 s. Raises CallNotPlaced."""
+        try:
+            check_text((("", command.uri),))
+            if self._endpoint.utilVerifySipUri(command.uri) != 0 or "<" in command.uri:
+                raise UnfitRequest("the trunk's URI is not a SIP URI")
+            account = self._account(_AccountKey("", "", proxy_uri(command.proxy) and command.proxy, 0))
+        except UnfitRequest as error:
+            raise CallNotPlaced(str(error), retryable=False) from error
+        parameters = pjsua2.SendRequestParam()
+        parameters.method = "OPTIONS"
+        parameters.txOption.targetUri = command.uri
+        token = pjsua2.SipHeader()
+        parameters.userData = token.this
+        self._probes[command.probe_id] = token
+        account.probes[int(token.this)] = command.probe_id
+        try:
+            account.sendRequest(parameters)
+        except pjsua2.Error as error:
+            del self._probes[command.probe_id], account.probes[int(token.this)]
+            raise CallNotPlaced(f"{error.reason} ({error.status})", retryable=False) from error
+
+    def poll(self) -> list[tuple[str, StackEvent]]:
         """Let the stack work off what has arrived, without waiting; what it said of which leg, in order."""
         for _ in range(MAX_EVENTS_PER_POLL):
             handled = self._endpoint.libHandleEvents(0)
@@ -148,11 +258,15 @@ class SipStack:
                 self._refuse_strangers()
             if handled <= 0:
                 break
+        for call in self._calls.values():
+            call.settle()
         events, self._events = self._events, []
         for leg_id, event in events:
+            if isinstance(event, Probed):
+                self._probes.pop(leg_id, None)
             if isinstance(event, AnswerUnusable):
                 self.hang_up(leg_id, event.why)  # a 2xx that pjsua itself found good enough
-            if isinstance(event, (Failed, AnswerUnusable, RemoteByeEvent, Released)):
+            if isinstance(event, (Failed, AnswerUnusable, RemoteBye, Released)):
                 self._bury(leg_id)
         self._graveyard.clear()
         return events
@@ -162,8 +276,9 @@ class SipStack:
         self._calls.clear()
         self._strangers.clear()
         self._graveyard.clear()
-        for account in self._accounts.values():
+        for account in (*self._registrations.values(), *self._accounts.values()):
             account.shutdown()
+        self._registrations.clear()
         self._accounts.clear()
         # Without waiting a second for the network: whoever stops us has let the last transactions end.
         self._endpoint.libDestroy(pjsua2.PJSUA_DESTROY_NO_NETWORK)
@@ -180,7 +295,7 @@ class SipStack:
             except pjsua2.Error:
                 continue  # cancelled meanwhile, or refused by the stack itself
 
-    def _note(self, leg_id: str, event: LegEvent) -> None:
+    def _note(self, leg_id: str, event: StackEvent) -> None:
         self._events.append((leg_id, event))
 
     def _bury(self, leg_id: str) -> None:
@@ -189,59 +304,63 @@ class SipStack:
             self._graveyard.append(call)
             call.account.legs.discard(leg_id)
 
-    def _check(self, command: PlaceCall, local: MediaAddress) -> None:
-        texts = [command.uri, command.from_uri, command.display_name, command.username, command.password]
-        texts += [text for header in command.headers for text in header]
-        if any(_CONTROL.search(text) for text in texts):
-            raise CallNotPlaced("control character in a URI, name or header", retryable=False)
-        for what, uri in (("request URI", command.uri), ("From URI", command.from_uri)):
-            if self._endpoint.utilVerifySipUri(uri) != 0 or "<" in uri:
-                raise CallNotPlaced(f"{what} is not a SIP URI", retryable=False)
-        if command.proxy and not _PROXY.match(command.proxy):
-            raise CallNotPlaced("proxy is not host:port", retryable=False)
-        if bad := next((name for name, _ in command.headers if not _TOKEN.match(name)), None):
-            raise CallNotPlaced(f"header name {bad!r} is not a token", retryable=False)
+    def _check(self, command: PlaceCall, local: LocalAudio) -> None:
         try:
-            check_media_address(local)
+            check_place_call(command)
+            for what, uri in (("request URI", command.uri), ("From URI", command.from_uri)):
+                if self._endpoint.utilVerifySipUri(uri) != 0 or "<" in uri:
+                    raise UnfitRequest(f"{what} is not a SIP URI")
+            check_local_audio(local)
+        except UnfitRequest as error:
+            raise CallNotPlaced(str(error), retryable=False) from error
         except ValueError as error:
             raise CallNotPlaced(f"media address: {error}", retryable=False) from error
 
-    def _account(self, command: PlaceCall) -> "_Account":
-        """The account for these credentials and proxy; From is set per call."""
-        key = (command.username, command.password, command.proxy)
+    def _account(self, key: _AccountKey) -> "_Account":
+        """The account for these credentials and proxy."""
         account = self._accounts.pop(key, None)
         if account is None:
-            if len(self._accounts) >= MAX_ACCOUNTS:
-                idle = next((old for old, kept in self._accounts.items() if not kept.legs), None)
+            if len(self._accounts) >= MAX_CALL_ACCOUNTS:
+                idle = next((old for old, kept in self._accounts.items() if not kept.legs and not kept.probes), None)
                 if idle is None:
                     raise CallNotPlaced("too many different credentials in use", retryable=True)
                 self._accounts.pop(idle).shutdown()
-            account = _Account(self._strangers)
-            account.create(self._account_config(*key), not self._accounts)
+            account = _Account(self._strangers, self._note)
+            account.create(self._account_config(key), not self._accounts)
         self._accounts[key] = account  # to the end: the first is the least recently used
-        account.legs.add(command.leg_id)
         return account
 
-    def _account_config(self, username: str, password: str, proxy: str) -> Any:
+    def _account_config(self, key: _AccountKey) -> Any:
         config = pjsua2.AccountConfig()
         host = f"[{self.host}]" if ":" in self.host else self.host
         config.idUri = f"sip:ocsd@{host}:{self.port}"
         config.sipConfig.transportId = self._transport_id
         config.mediaConfig.useLoopMedTp = True  # no RTP sockets, no stray RTCP
         config.mediaConfig.lockCodecEnabled = False  # no re-INVITE of the stack's own
-        if username:
+        if key.session_expires_s:
+            # Whether the far end has timers or not: then the stack refreshes alone, and notices a peer that is gone.
+            config.callConfig.timerUse = pjsua2.PJSUA_SIP_TIMER_ALWAYS
+            config.callConfig.timerSessExpiresSec = key.session_expires_s
+        if key.username:
             # Realm "*": whatever realm the carrier names. The challenge is answered once (RFC 3261 22.2).
-            config.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", "*", username, 0, password))
-        if proxy:
-            config.sipConfig.proxies.append(f"sip:{proxy};lr")
+            config.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", "*", key.username, 0, key.password))
+        if key.proxy:
+            config.sipConfig.proxies.append(proxy_uri(key.proxy))
         return config
 
 
 class _Account(pjsua2.Account):
-    def __init__(self, strangers: list[Any]) -> None:
+    """Of calls and probes with the same credentials, or of one registration."""
+
+    def __init__(
+        self, strangers: list[Any], note: Callable[[str, StackEvent], None], registration_id: str = ""
+    ) -> None:
         super().__init__()
         self.legs: set[str] = set()
+        self.probes: dict[int, str] = {}
         self._strangers = strangers
+        self._note = note
+        self._registration_id = registration_id
 
     def onIncomingCall(self, parameters: Any) -> None:
         """Only noted: a call without an offer that is hung up in here aborts the process (pjsua still needs it)."""
@@ -250,139 +369,29 @@ class _Account(pjsua2.Account):
         except Exception:
             traceback.print_exc()
 
-
-class _Call(pjsua2.Call):
-    """One call; turns callbacks into leg events."""
-
-    def __init__(
-        self, account: _Account, leg_id: str, local: MediaAddress, note: Callable[[str, LegEvent], None]
-    ) -> None:
-        super().__init__(account)
-        self.account = account
-        self._leg_id = leg_id
-        self._local = local
-        self._note = note
-        self._media: MediaAddress | None = None
-        self._described: MediaAddress | None = None
-        """As the far end's last description had it: the stack tells where it wants RTP, but not all payload types."""
-        self._confirmed = False
-
-    def onCallSdpCreated(self, parameters: Any) -> None:
+    def onRegState(self, parameters: Any) -> None:
         try:
-            parameters.sdp.wholeSdp = steer(parameters.sdp.wholeSdp, self._local)
-        except Exception as error:
-            # The stack's own description goes out, whose loop address leads nowhere: end the leg.
-            self._note(self._leg_id, HangUp(time.monotonic(), f"cannot write SDP: {error}"))
-
-    def onCallMediaState(self, parameters: Any) -> None:
-        try:
-            media = parse_address(self.getStreamInfo(0).remoteRtpAddress)
-        except pjsua2.Error:
-            return  # no active audio stream: refused, or the session is ending
-        except Exception:
-            traceback.print_exc()
-            return
-        if media is None or media == self._media:
-            return
-        self._media = media
-        if self._confirmed:
-            self._note(self._leg_id, MediaMoved(time.monotonic(), self._as_described(media)))
-
-    def _read_description(self, message: SipMessage | None) -> None:
-        if message is not None and message.cseq_method == "INVITE" and message.body.strip():
-            self._described = remote_audio(message.body) or self._described
-
-    def _as_described(self, media: MediaAddress) -> MediaAddress:
-        if self._described is None:
-            return media
-        kinds = self._described
-        return replace(media, payload_type=kinds.payload_type, event_payload_type=kinds.event_payload_type)
-
-    def onCallRedirected(self, parameters: Any) -> int:
-        # Where a carrier sends us is for the daemon to judge (Do-Not-Call, toll fraud); pjsua then says 487, so the
-        # real status is read from the message.
-        return int(pjsua2.PJSIP_REDIRECT_STOP)
-
-    def onCallTransferRequest(self, parameters: Any) -> None:
-        # pjsua's own answer is 202 and a call of its own to wherever the far end likes: a number that nobody has
-        # checked, in a call that nobody has written down.
-        parameters.statusCode = SipStatus.DECLINE.value
-
-    def onCallReplaceRequest(self, parameters: Any) -> None:
-        parameters.statusCode = SipStatus.DECLINE.value
-
-    def onCallTsxState(self, parameters: Any) -> None:
-        try:
-            message = _received(parameters.e)
-            self._read_description(message)
-            if message is None or message.cseq_method != "INVITE" or self._confirmed:
-                return
-            if SipStatus.TRYING < message.status < SipStatus.OK:
-                # With SDP, onCallMediaState fired just before; the text is the fallback for a stream it refused.
-                media = (self._media or remote_audio(message.body)) if message.body.strip() else None
-                media = self._as_described(media) if media is not None else None
-                self._note(self._leg_id, Provisional(time.monotonic(), message.status, media))
-            elif SipStatus.OK <= message.status < SipStatus.MULTIPLE_CHOICES:
-                # A usable answer has reached CONFIRMED by now. pjsua has sent its BYE and would tell us only when
-                # that is answered, which may take 32 s.
-                self._note(self._leg_id, AnswerUnusable(time.monotonic(), "answer without usable SDP"))
+            status, expires_s = int(parameters.code), int(parameters.expiration)
+            if not SipStatus.OK <= status < SipStatus.MULTIPLE_CHOICES:
+                expires_s = 0
+            event = Registered(
+                self._registration_id, status, max(expires_s, 0), time.monotonic(), readable(parameters.reason)
+            )
+            self._note(self._registration_id, event)
         except Exception:
             traceback.print_exc()
 
-    def onCallState(self, parameters: Any) -> None:
+    def onSendRequest(self, parameters: Any) -> None:
         try:
-            info = self.getInfo()
-            if info.state == pjsua2.PJSIP_INV_STATE_CONNECTING:
-                self._read_description(_received(parameters.e))  # the 2xx; CONFIRMED follows without it
-            if info.state == pjsua2.PJSIP_INV_STATE_CONFIRMED and not self._confirmed:
-                self._confirmed = True
-                if self._media is not None:
-                    self._note(self._leg_id, Answered(time.monotonic(), self._as_described(self._media)))
-                else:
-                    self._note(self._leg_id, AnswerUnusable(time.monotonic(), "answered without audio"))
-            elif info.state == pjsua2.PJSIP_INV_STATE_DISCONNECTED:
-                why = _readable(info.lastReason)
-                self._note(self._leg_id, _ending(_received(parameters.e), info.lastStatusCode, why))
-        except Exception as error:
+            probe_id = self.probes.pop(int(parameters.userData), None)
+            if probe_id is not None:
+                # 408 comes from the stack when nothing did; a far end that says so is there.
+                event = parameters.e
+                heard = event.body.tsxState.type == pjsua2.PJSIP_EVENT_RX_MSG
+                status = int(event.body.tsxState.tsx.statusCode) if heard else 0
+                self._note(probe_id, Probed(probe_id, status, 0.0, "" if heard else "no answer"))
+        except Exception:
             traceback.print_exc()
-            self._note(self._leg_id, HangUp(time.monotonic(), f"worker error: {error}"))
-
-
-def _ending(message: SipMessage | None, status: int, why: str) -> LegEvent:
-    """Why the stack reached DISCONNECTED, from the message that caused it (None: a timer or our own request)."""
-    now_s = time.monotonic()
-    if message is None:
-        return Released(now_s, status, why)
-    if message.method == "BYE":
-        return RemoteByeEvent(now_s, message.q850_cause, message.reason_text)
-    if message.cseq_method == "INVITE" and message.status >= SipStatus.MULTIPLE_CHOICES:
-        redirected = message.status < SipStatus.BAD_REQUEST
-        redirect_to = message.contact_uri if redirected else ""
-        return Failed(now_s, message.status, message.q850_cause, message.reason_text, redirect_to)
-    return Released(now_s, status, why)
-
-
-def _received(event: Any) -> SipMessage | None:
-    """The message behind a callback; None when it is not about a received one (reading others would crash)."""
-    if event.type != pjsua2.PJSIP_EVENT_TSX_STATE or event.body.tsxState.type != pjsua2.PJSIP_EVENT_RX_MSG:
-        return None
-    try:
-        return parse_message(_readable(event.body.tsxState.src.rdata.wholeMsg))
-    except ValueError:
-        return None  # the stack is more lenient about start lines than we are; it tells status and reason itself
-
-
-def _readable(text: str) -> str:
-    """
-    Text of the far end as it may be passed on: pjsua2 hands over bytes that are no UTF-8 (a reason phrase in Latin-1)
-    as lone surrogates, which no frame can carry, and a database stores no NUL.
-    """
-    return _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def _name_addr(display_name: str, uri: str) -> str:
-    quoted = display_name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{quoted}" <{uri}>' if display_name else f"<{uri}>"
 
 
 def _header(name: str, value: str) -> Any:

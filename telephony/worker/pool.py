@@ -4,6 +4,9 @@ The parent imports pjsua2, creates no thread and no endpoint, and so can fork wo
 call: killed, its workers go on, and the next parent finds them by the locks of their slots and forks only those
 missing. Under systemd that needs ``KillMode=process``, or a restart of the unit ends conversations.
 
+SIGUSR1 drains: each worker takes no more calls, exits when its last one is over, and is replaced by a fresh one. After
+the parent was restarted with a new release, that is how workers of the old one are exchanged without a call lost.
+
     ocsd-telephony --run-dir D --legs 100 --sip-host 127.0.0.1
 """
 
@@ -33,7 +36,7 @@ LONGEST_BACKOFF_S: Final = 30.0
 STOP_LIMIT_S: Final = 10.0
 RECYCLE_AFTER_CALLS: Final = 5000
 """A worker grows by what its stack keeps of ended calls; an idle one of this many is replaced in milliseconds."""
-_SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+_SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 @dataclass(slots=True)
@@ -91,6 +94,8 @@ class Pool:
         received = signal.sigtimedwait(_SIGNALS, limit_s)
         if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
             self._stopping = True
+        elif received is not None and received.si_signo == signal.SIGUSR1:
+            self._signal_workers(signal.SIGUSR1)
 
     def _reap(self) -> None:
         while True:
@@ -151,13 +156,16 @@ class Pool:
         """SIGTERM to every worker, an earlier parent's too; SIGKILL to what is left at the limit; all reaped."""
         for number, deadline_s in ((signal.SIGTERM, STOP_LIMIT_S), (signal.SIGKILL, STOP_LIMIT_S)):
             until_s = time.monotonic() + deadline_s
-            for slot in self._slots:
-                holder = self._holder(slot)
-                if holder is not None:
-                    holder.send_signal(number)
+            self._signal_workers(number)
             while any(slot.pid or slot.lock.held for slot in self._slots) and time.monotonic() < until_s:
                 signal.sigtimedwait((signal.SIGCHLD,), 0.05)
                 self._reap()
+
+    def _signal_workers(self, number: signal.Signals) -> None:
+        for slot in self._slots:
+            holder = self._holder(slot)
+            if holder is not None:
+                holder.send_signal(number)
 
     def _holder(self, slot: _Slot) -> ProcessIdentity | None:
         if slot.pid:

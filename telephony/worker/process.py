@@ -9,6 +9,7 @@ waits until the daemon has read that and the ends of all its legs, and exits; th
 """
 
 import os
+import random
 import select
 import signal
 import socket
@@ -26,27 +27,40 @@ from telephony.contract import (
     HEARTBEAT_S,
     CommandFailed,
     ContractError,
-    FrameDecoder,
+    Drain,
     HangUp,
     Hello,
     LegEnded,
+    LegInfo,
     LegPlaced,
     Ping,
     PlaceCall,
     Pong,
+    Probe,
+    Probed,
     Protect,
+    Refer,
+    Referred,
+    Register,
+    Registered,
+    Reinvite,
     Shutdown,
-    WorkerCommand,
+    Unregister,
     WorkerSnapshot,
     check_hello,
-    encode_frame,
 )
 from telephony.leg import HangUp as HangUpEvent
 from telephony.leg import LegEvent, SendHangUp
 from telephony.procs import LockFile, listen_unix
-from telephony.sdp import MediaAddress
+from telephony.sdp import LocalAudio
+from telephony.sip import SipStatus
+from telephony.worker.connection import Connection
 from telephony.worker.pj import CallNotPlaced, SipStack
+from telephony.worker.pj_call import StackEvent
 from telephony.worker.roster import Roster
+from telephony.worker.trunk_side import Effect as TrunkEffect
+from telephony.worker.trunk_side import Release, Renew, TrunkSide
+from telephony.worker.under_way import Order, ReinviteAnswered, Told, UnderWay
 
 LIVE_TICK_S: Final = 0.1
 """Longest wait between two polls of the stack while there are legs. What arrives wakes us at once; the rest are timers
@@ -59,8 +73,6 @@ SILENCE_LIMIT_S: Final = 4 * HEARTBEAT_S
 HELLO_LIMIT_S: Final = 5.0
 MAX_STRANGERS: Final = 4
 """Connections that have not said Hello yet."""
-MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
-"""A daemon that does not read is dropped at this backlog; it gets a snapshot when it comes back."""
 SLOT_RETRY_S: Final = 1.0
 """pjsua may need a moment to free the slot of an ended call."""
 STOP_LIMIT_S: Final = 3.0
@@ -74,65 +86,16 @@ class Stack(Protocol):
     capacity: int
     sip_fd: int
 
-    def place(self, command: PlaceCall, local: MediaAddress) -> None: ...
+    def place(self, command: PlaceCall, local: LocalAudio) -> None: ...
     def hang_up(self, leg_id: str, reason: str) -> None: ...
-    def poll(self) -> list[tuple[str, LegEvent]]: ...
+    def reinvite(self, command: Reinvite) -> None: ...
+    def refer(self, command: Refer) -> None: ...
+    def register(self, command: Register) -> None: ...
+    def renew(self, registration_id: str) -> None: ...
+    def release(self, registration_id: str) -> None: ...
+    def probe(self, command: Probe) -> None: ...
+    def poll(self) -> list[tuple[str, StackEvent]]: ...
     def close(self) -> None: ...
-
-
-class _Connection:
-    """A non-blocking stream of frames."""
-
-    def __init__(self, stream: socket.socket, now_s: float) -> None:
-        stream.setblocking(False)
-        self.stream = stream
-        self.since_s = self.heard_s = self.pinged_s = now_s
-        self.next_ping = 1
-        self._decoder = FrameDecoder(WorkerCommand)
-        self._unsent = bytearray()
-        self._deaf = False
-
-    @property
-    def wants_to_send(self) -> bool:
-        return bool(self._unsent)
-
-    def send(self, message: msgspec.Struct) -> None:
-        """Queue a frame and write what the socket takes; ContractError: the peer has stopped reading.
-
-        A peer that has closed is noticed by `receive`, after its last commands were read.
-        """
-        if self._deaf:
-            return
-        self._unsent += encode_frame(message)
-        self.flush()
-        if len(self._unsent) > MAX_UNSENT_BYTES:
-            raise ContractError(f"the daemon left {len(self._unsent)} bytes unread")
-
-    def ping(self, now_s: float) -> int:
-        seq, self.next_ping, self.pinged_s = self.next_ping, self.next_ping + 1, now_s
-        self.send(Ping(seq))
-        return seq
-
-    def flush(self) -> None:
-        try:
-            while self._unsent:
-                del self._unsent[: self.stream.send(self._unsent)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._deaf = True
-            self._unsent.clear()
-
-    def receive(self, now_s: float) -> list[msgspec.Struct]:
-        """The frames that have arrived; EOFError at the end of the stream."""
-        try:
-            data = self.stream.recv(65536)
-        except BlockingIOError:
-            return []
-        if not data:
-            raise EOFError
-        self.heard_s = now_s
-        return self._decoder.feed(data)
 
 
 @dataclass(slots=True)
@@ -150,15 +113,18 @@ class Worker:
         self._name = name
         self._recycle_after = recycle_after
         self._roster = Roster(stack.capacity)
+        self._under_way = UnderWay(random.random)
+        self._trunk_side = TrunkSide()
         self._waiting: deque[_Waiting] = deque()
-        self._daemon: _Connection | None = None
-        self._strangers: list[_Connection] = []
+        self._daemon: Connection | None = None
+        self._strangers: list[Connection] = []
         self._alone_since_s = time.monotonic()
         self._leaving = False
         self._leave_ping = 0
         self._confirmed_ping = 0
         self._stop_at_s: float | None = None
         self.stop_requested = False
+        self.drain_requested = False
 
     def run(self) -> None:
         """Serve until told to stop or recycled."""
@@ -178,13 +144,15 @@ class Worker:
         writing = [each.stream for each in connections if each.wants_to_send]
         readable, writable, _ = select.select(reading, writing, [], self._wait_s(time.monotonic()))
         now_s = time.monotonic()
-        self._take(self._stack.poll())
+        self._take_all(self._stack.poll())
         if self._listener in readable:
             self._accept(now_s)
         for connection in connections:
             if connection.stream in readable or connection.stream in writable:
                 self._serve(connection, now_s)
         self._take(self._roster.due(now_s))
+        self._do(self._under_way.due(now_s))
+        self._serve_trunks(self._trunk_side.due(now_s))
         self._retry_waiting(now_s)
         self._keep_time(now_s)
 
@@ -193,7 +161,8 @@ class Worker:
             tick_s = SLOT_TICK_S
         else:
             tick_s = LIVE_TICK_S if self._roster.live else IDLE_TICK_S
-        return max(0.0, min(tick_s, self._roster.next_deadline_s - now_s))
+        due_s = min(self._roster.next_deadline_s, self._under_way.next_due_s, self._trunk_side.next_due_s)
+        return max(0.0, min(tick_s, due_s - now_s))
 
     # --- the daemon ---------------------------------------------------------------------------------------------
 
@@ -204,9 +173,9 @@ class Worker:
             return
         if len(self._strangers) >= MAX_STRANGERS:
             self._strangers.pop(0).stream.close()
-        self._strangers.append(_Connection(stream, now_s))
+        self._strangers.append(Connection(stream, now_s))
 
-    def _serve(self, connection: _Connection, now_s: float) -> None:
+    def _serve(self, connection: Connection, now_s: float) -> None:
         if connection is not self._daemon and connection not in self._strangers:
             return  # dropped earlier in this turn
         try:
@@ -223,7 +192,7 @@ class Worker:
         except (OSError, ContractError) as error:
             self._drop(connection, str(error))
 
-    def _greet(self, connection: _Connection, message: msgspec.Struct) -> None:
+    def _greet(self, connection: Connection, message: msgspec.Struct) -> None:
         # Our Hello goes first, so that a daemon of another version can say which one it met.
         connection.send(Hello(role="worker", pid=os.getpid(), name=self._name))
         check_hello(message, "daemon")
@@ -237,10 +206,11 @@ class Worker:
     def _send_snapshot(self) -> None:
         if self._daemon is not None:
             capacity = 0 if self._leaving else self._roster.capacity
-            self._daemon.send(WorkerSnapshot(capacity, self._roster.snapshot(self._daemon.next_ping)))
+            legs = self._roster.snapshot(self._daemon.next_ping)
+            self._daemon.send(WorkerSnapshot(capacity, legs, self._trunk_side.registrations))
             self._ping(time.monotonic())
 
-    def _drop(self, connection: _Connection, why: str) -> None:
+    def _drop(self, connection: Connection, why: str) -> None:
         connection.stream.close()
         if connection in self._strangers:
             self._strangers.remove(connection)
@@ -275,6 +245,18 @@ class Worker:
                 self._hang_up(message, now_s)
             case Protect():
                 self._roster.protect(message.leg_id, message.protected)
+            case Reinvite():
+                self._do(self._under_way.reinvite(self._roster.live.get(message.leg_id), message, now_s))
+            case Refer():
+                self._do(self._under_way.refer(self._roster.live.get(message.leg_id), message, now_s))
+            case Register():
+                self._serve_trunks(self._trunk_side.register(message, now_s))
+            case Unregister():
+                self._serve_trunks(self._trunk_side.unregister(message.registration_id))
+            case Probe():
+                self._serve_trunks(self._trunk_side.probe(message, now_s))
+            case Drain():
+                self.drain_requested = True
             case Ping():
                 self._tell(Pong(message.seq))
             case Pong():
@@ -302,7 +284,7 @@ class Worker:
         # Known before the INVITE leaves: the stack may report while it sends.
         self._roster.place(command, now_s)
         try:
-            self._stack.place(command, MediaAddress(command.rtp_host, command.rtp_port))
+            self._stack.place(command, LocalAudio(command.rtp_host, command.rtp_port))
         except CallNotPlaced as failure:
             self._roster.forget(command.leg_id)
             if failure.retryable and now_s < waiting.until_s:
@@ -322,6 +304,69 @@ class Worker:
             self._tell(CommandFailed(command.leg_id, "hung up before the INVITE left"))
         self._take([(command.leg_id, HangUpEvent(now_s, command.reason))])
 
+    def _take_all(self, events: Iterable[tuple[str, StackEvent]]) -> None:
+        """What the stack told, in order."""
+        for name, event in events:
+            match event:
+                case ReinviteAnswered():
+                    self._do(self._under_way.reinvite_answered(name, event))
+                case Referred():
+                    self._do(self._under_way.referred(event))
+                case LegInfo():
+                    self._do(self._under_way.info(event))
+                case Registered():
+                    self._serve_trunks(self._trunk_side.registered(event))
+                case Probed():
+                    now_s = time.monotonic()
+                    self._serve_trunks(self._trunk_side.probe_answered(name, event.sip_status, now_s, event.why))
+                case _:
+                    self._take([(name, event)])
+
+    def _do(self, effects: Iterable[Told | Order]) -> None:
+        """Of legs under way: send what is to be sent, tell the rest."""
+        for effect in effects:
+            try:
+                match effect:
+                    case Reinvite():
+                        self._stack.reinvite(effect)
+                    case Refer():
+                        self._stack.refer(effect)
+                    case _:
+                        self._tell(effect)
+            except CallNotPlaced as failure:
+                now_s = time.monotonic()
+                # Not now is a glare on our side of the wire; not at all is what a far end would say to such an offer.
+                busy = SipStatus.REQUEST_PENDING if failure.retryable else SipStatus.NOT_ACCEPTABLE_HERE
+                if isinstance(effect, Reinvite):
+                    answer = ReinviteAnswered(now_s, busy.value, None, str(failure))
+                    self._do(self._under_way.reinvite_answered(effect.leg_id, answer))
+                elif isinstance(effect, Refer):
+                    status = SipStatus.BAD_REQUEST.value
+                    self._do(self._under_way.referred(Referred(effect.leg_id, status, True, now_s, str(failure))))
+
+    def _serve_trunks(self, effects: Iterable[TrunkEffect]) -> None:
+        for effect in effects:
+            try:
+                match effect:
+                    case Register():
+                        self._stack.register(effect)
+                    case Renew():
+                        self._stack.renew(effect.registration_id)
+                    case Release():
+                        self._stack.release(effect.registration_id)
+                    case Probe():
+                        self._stack.probe(effect)
+                    case _:
+                        self._tell(effect)
+            except CallNotPlaced as failure:
+                now_s, why = time.monotonic(), str(failure)
+                if isinstance(effect, Register):
+                    status = SipStatus.SERVICE_UNAVAILABLE if failure.retryable else SipStatus.BAD_REQUEST
+                    said = Registered(effect.registration_id, status.value, 0, now_s, why)
+                    self._serve_trunks(self._trunk_side.registered(said))
+                elif isinstance(effect, Probe):
+                    self._serve_trunks(self._trunk_side.probe_answered(effect.probe_id, 0, now_s, why))
+
     def _take(self, events: Iterable[tuple[str, LegEvent]]) -> None:
         """Step the machines; obey their orders, pass on their reports."""
         for leg_id, event in events:
@@ -330,6 +375,8 @@ class Worker:
                 if isinstance(effect, SendHangUp):
                     self._stack.hang_up(leg_id, effect.reason)
                 else:
+                    if isinstance(effect, LegEnded):
+                        self._do(self._under_way.leg_ends(leg_id, event))
                     self._tell(effect)
                     if isinstance(effect, LegEnded) and self._daemon is None:
                         self._roster.daemon_lost()  # lost while being told
@@ -356,6 +403,9 @@ class Worker:
                 self._tell(CommandFailed(waiting.command.leg_id, "the worker is about to exit", retryable=True))
             self._waiting.clear()
             self._take(self._roster.hang_up_all(now_s, "shutdown"))
+            self._leave()
+        elif self.drain_requested and not self._leaving:
+            _log(f"{self._name}: draining, {len(self._roster.live)} calls go on")
             self._leave()
         elif not self._leaving and self._roster.placed_total >= self._recycle_after and self._idle:
             self._leave()
@@ -400,7 +450,11 @@ def run_worker(run_dir: Path, slot: int, sip_host: str, recycle_after: int) -> i
     def stop(_number: int, _frame: object) -> None:
         worker.stop_requested = True
 
+    def drain(_number: int, _frame: object) -> None:
+        worker.drain_requested = True
+
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGUSR1, drain)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the pool decides
     worker.run()
     listener.close()

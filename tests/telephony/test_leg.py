@@ -14,6 +14,7 @@ from telephony.leg import (
     Failed,
     HangUp,
     LegMachine,
+    MediaAgreed,
     MediaMoved,
     NoAnswerLimit,
     Phase,
@@ -31,6 +32,7 @@ EVENTS = {
     "unusable": AnswerUnusable(3.0, "bad SDP"),
     "failed": Failed(3.0, 486, 17, "Busy"),
     "moved": MediaMoved(3.5, ELSEWHERE),
+    "agreed": MediaAgreed(3.5, ELSEWHERE),
     "hang_up": HangUp(4.0, "agent"),
     "no_answer": NoAnswerLimit(4.0),
     "bye": RemoteBye(5.0, 16, "Normal"),
@@ -88,6 +90,7 @@ EXPECTED = {
     Phase.ANSWERED: {
         "failed": (Phase.ENDED, "remote"),
         "moved": (Phase.ANSWERED, LegProgress),
+        "agreed": (Phase.ANSWERED, None),
         "hang_up": (Phase.HANGING_UP, SendHangUp),
         "bye": (Phase.ENDED, "remote"),
         "released": (Phase.ENDED, "error"),
@@ -114,6 +117,10 @@ def test_given_any_phase_when_any_event_then_exactly_the_table_happens(phase, na
         return
     next_phase, out = EXPECTED[phase][name]
     assert leg.phase is next_phase
+    if out is None:
+        assert effects == ()
+        assert leg.media == ELSEWHERE
+        return
     (effect,) = effects
     if isinstance(out, str):
         assert isinstance(effect, LegEnded)

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telephony.sdp import MediaAddress, parse_address, remote_audio, steer
-from telephony.sip import Reason, parse_message, parse_reason
+from telephony.contract import Direction
+from telephony.sdp import LocalAudio, MediaAddress, parse_address, remote_audio, steer
+from telephony.sip import Reason, parse_message, parse_reason, tag_of
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_given_any_text_when_read_as_sdp_then_no_error(text):
 def test_given_the_stacks_sdp_when_steered_then_only_the_origin_line_is_kept():
     sdp = steer(
         "v=0\r\no=- 123 124 IN IP4 10.0.0.1\r\ns=pjmedia\r\nm=audio 4000 RTP/AVP 96\r\n",
-        MediaAddress("192.0.2.8", 30000),
+        LocalAudio("192.0.2.8", 30000),
     )
 
     lines = sdp.split("\r\n")
@@ -115,4 +116,57 @@ def test_given_the_stacks_sdp_when_steered_then_only_the_origin_line_is_kept():
 )
 def test_given_what_would_break_the_stack_when_steered_then_value_error(origin, host, port):
     with pytest.raises(ValueError, match=r"RTP port|address|o= line"):
-        steer(f"v=0\r\n{origin}\r\n", MediaAddress(host, port))
+        steer(f"v=0\r\n{origin}\r\n", LocalAudio(host, port))
+
+
+@pytest.mark.parametrize("kinds", [(1, 101), (9, 101), (0, 5), (0, 128), (-2, 0)])
+def test_given_payload_types_that_we_do_not_speak_when_steered_then_value_error(kinds):
+    with pytest.raises(ValueError, match="payload type"):
+        steer("v=0\r\no=- 1 1 IN IP4 x\r\n", LocalAudio("192.0.2.8", 30000, *kinds))
+
+
+@pytest.mark.parametrize("law", [0, 8])
+@pytest.mark.parametrize("events", [0, 97])
+@pytest.mark.parametrize("direction", list(Direction))
+def test_given_the_other_party_of_a_direct_conversation_when_steered_then_only_its_formats(law, events, direction):
+    sdp = steer("v=0\r\no=- 1 1 IN IP4 x\r\n", LocalAudio("192.0.2.8", 30000, law, events, direction))
+
+    assert remote_audio(sdp) == MediaAddress("192.0.2.8", 30000, law, events)
+    assert f"a={direction.value}" in sdp.split("\r\n")
+    assert sdp.count("a=rtpmap") == 1 + bool(events)
+
+
+@pytest.mark.parametrize(
+    ("value", "tag"),
+    [
+        ("<sip:a@b>;tag=x1", "x1"),
+        ('"the ;tag=no one" <sip:a@b;tag=neither>;tag = x-2 ;z=1', "x-2"),
+        ("sip:a@b;tag=x3", "x3"),
+        ("<sip:a@b;tag=inside>", ""),
+        ("", ""),
+    ],
+)
+def test_given_a_from_or_to_value_when_read_then_its_own_tag(value, tag):
+    assert tag_of(value) == tag
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("30", 30.0), ("120 (I'm in a meeting)", 120.0), ("18000;duration=3600", 18000.0), ("9999999999", 86400.0)]
+    + [("soon", 0.0), ("-5", 0.0), ("", 0.0)],
+)
+def test_given_retry_after_when_read_then_seconds_and_at_most_a_day(value, seconds):
+    message = parse_message(f"SIP/2.0 503 Busy\r\nRetry-After: {value}\r\n\r\n")
+    assert message.retry_after_s == seconds
+
+
+def test_given_wanted_headers_when_picked_then_bounded_and_called_as_they_were_asked_for():
+    lines = "".join(f"x-many: {'v' * 2000}\r\n" for _ in range(20))
+    message = parse_message(f"SIP/2.0 200 OK\r\nm: <sip:a@b>\r\n{lines}Other: 1\r\n\r\n")
+
+    picked = message.picked(("X-Many", "Contact"))
+
+    assert picked[0] == ("Contact", "<sip:a@b>")
+    assert len(picked) == 16
+    assert set(picked[1:]) == {("X-Many", "v" * 1024)}
+    assert message.picked(()) == ()
