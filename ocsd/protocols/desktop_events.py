@@ -72,8 +72,13 @@ def call_event(
     other_dn: str,
     user_data: Mapping[str, object],
     reference_id: ReferenceId = None,
+    previous_conn_id: str | None = None,
 ) -> Message:
-    """A call event (EventDialing to EventReleased): ``this_dn`` is the agent's, ``other_dn`` the customer's number."""
+    """
+    A call event (EventDialing to EventReleased): ``this_dn`` is the agent's, ``other_dn`` the customer's number.
+
+    ``previous_conn_id``: the engaging call that this one has been merged with.
+    """
     message: Message = {
         "Event": event.value,
         "AgentID": agent_id,
@@ -83,6 +88,8 @@ def call_event(
         "CallType": CALL_TYPE_OUTBOUND,
         "UserData": dict(user_data),
     }
+    if previous_conn_id is not None:
+        message["PreviousConnID"] = previous_conn_id
     return _with_reference(message, "ReferenceID", reference_id)
 
 

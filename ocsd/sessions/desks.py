@@ -23,6 +23,7 @@ from ocsd.sessions.callbacks import CallbackDelivery
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.desk_record import DeskRecord
 from ocsd.sessions.desk_requests import RecordRequests
+from ocsd.sessions.engaging_news import EngagingNews, previous_conn_id, regular_data
 from ocsd.sessions.group import Effect
 from ocsd.sessions.held import Held
 from ocsd.sessions.listener import SessionListener
@@ -63,6 +64,7 @@ class Desks:
             tell=self._tell,
             not_ready=partial(self._tell_not_ready, reason="left the campaign"),
         )
+        self._engaging = EngagingNews(campaigns, self._shared_dbid, self._tell)
         campaigns.start_soon(CallbackDelivery(campaigns, self.records).run)
         campaigns.listener = SessionListener(
             on_status=self._on_status,
@@ -165,6 +167,7 @@ class Desks:
         self._announcements.back(request.agent_id)
         log.info("agent.logged_in", agent_id=request.agent_id)
         connection.send(events.agent_event(DesktopEvent.AGENT_LOGIN, request.agent_id, request.reference_id))
+        self._engaging.back(request.agent_id)
         for session in self._sessions_of(request.agent_id):
             self._tell_status(connection, session)
             task = session.attempts.get(seat.attempt_id) if seat.attempt_id is not None else None
@@ -230,6 +233,8 @@ class Desks:
                 ):
                     task.post(machine.ReleaseRequested())
                     return
+        if self._engaging.release(agent_id, request.conn_id):
+            return
         raise DesktopRequestError(
             GswError.INVALID_ATTRIBUTE_VALUE, f"ConnID {request.conn_id!r} is no call of agent {agent_id!r}"
         )
@@ -346,8 +351,9 @@ class Desks:
                 conn_id=conn_id(task.context.attempt_id),
                 this_dn=session.roster.seats[agent_id].dn,
                 other_dn=task.context.record.contact_info,
-                user_data=self._user_data(session, task),
+                user_data=self._user_data(session, task) | regular_data(session, task),
                 reference_id=reference_id,
+                previous_conn_id=previous_conn_id(task) if event is DesktopEvent.ESTABLISHED else None,
             )
         )
 

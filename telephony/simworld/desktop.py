@@ -66,6 +66,8 @@ class Desk:
     application_id: int | None = None
     campaign: str = ""
     conn_id: str = ""
+    engaged: str = ""
+    """ConnID of the engaging call that the agent is on, in a seizing mode."""
     user_data: Json = field(default_factory=dict)
     established_at_s: float = 0.0
     release_at_s: float = math.inf
@@ -180,6 +182,10 @@ class Desk:
 
     def _event(self, name: str, message: Mapping[str, object], now_s: float) -> Sequence[Json]:
         conn_id = str(message.get("ConnID") or "")
+        data = message.get("UserData")
+        if isinstance(data, Mapping) and data.get("GSW_CALL_TYPE") == "ENGAGING":
+            self.engaged = conn_id if name == "EventEstablished" else "" if name == "EventReleased" else self.engaged
+            return ()  # the phone is up, and nobody is on the line yet
         match name:
             case "EventAgentLogin":
                 return self._logged_in(now_s)
