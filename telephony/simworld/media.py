@@ -42,6 +42,9 @@ LOSS_BURST: Final = 1.6
 MAX_CATCH_UP_TICKS: Final = 5
 """After a stall of the process at most this many ticks are sent at once; older ones are skipped, as a gap."""
 
+MOST_PAUSES: Final = 100
+"""Noted of a leg. Who hears a tone all the time has none; speech pauses between its words."""
+
 _PORT_TRIES: Final = 200
 _SILENT_FRAME: Final = np.zeros(FRAME_SAMPLES, np.int16)
 
@@ -67,6 +70,8 @@ class MediaLeg:
     position: int = 0
     heard_codes: Counter[int] = field(default_factory=Counter)
     """Windows of a second (the last may be shorter) in which each code was heard."""
+    pauses: list[tuple[float, int]] = field(default_factory=list)
+    """Sound that came back: when, and after how many frames that were quiet or lost; the first `MOST_PAUSES`."""
     packets_out: int = 0
     packets_lost: int = 0
     """Never sent, see `MediaEngine.open_leg`."""
@@ -111,7 +116,10 @@ def _transmit(leg: MediaLeg, packet: bytes | memoryview, remote: Address) -> Non
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a leg has received so far. Times are the engine's clock, None: not yet. ``loud_s`` in seconds."""
+    """
+    What a leg has received so far. Times are the engine's clock, None: not yet. ``loud_s`` in seconds; ``pauses``: see
+    `MediaLeg`.
+    """
 
     packets: int
     lost: int
@@ -119,6 +127,7 @@ class Heard:
     first_loud_s: float | None
     last_loud_s: float | None
     loud_s: float
+    pauses: tuple[tuple[float, int], ...] = ()
 
 
 class MediaEngine:
@@ -157,6 +166,7 @@ class MediaEngine:
         self._last_loud_s = np.full(max_legs, math.nan)
         self._loud_run = np.zeros(max_legs, np.int64)
         self._loud_frames = np.zeros(max_legs, np.int64)
+        self._quiet_run = np.zeros(max_legs, np.int64)
         self._window = np.zeros((max_legs, WINDOW_FRAMES, FRAME_SAMPLES), np.int16)
         self._window_fill = np.zeros(max_legs, np.int64)
         self._window_loud = np.zeros(max_legs, np.int64)
@@ -195,7 +205,7 @@ class MediaEngine:
         self._late[slot] = late_ratio
         self._marker[slot] = True
         self._packets[slot] = self._lost[slot] = self._loud_frames[slot] = self._loud_run[slot] = 0
-        self._window_fill[slot] = self._window_loud[slot] = 0
+        self._window_fill[slot] = self._window_loud[slot] = self._quiet_run[slot] = 0
         self._last_seq[slot] = -1
         self._last_packet_s[slot] = self._first_loud_s[slot] = self._last_loud_s[slot] = math.nan
         self._ssrc[slot] = (self._ssrc[slot] + 1) % 2**32
@@ -225,13 +235,15 @@ class MediaEngine:
         times = (self._last_packet_s[i], self._first_loud_s[i], self._last_loud_s[i])
         last_packet_s, first_loud_s, last_loud_s = (None if math.isnan(t) else float(t) for t in times)
         loud_s = int(self._loud_frames[i]) * TICK_S
-        return Heard(int(self._packets[i]), int(self._lost[i]), last_packet_s, first_loud_s, last_loud_s, loud_s)
+        packets, lost, pauses = int(self._packets[i]), int(self._lost[i]), tuple(leg.pauses)
+        return Heard(packets, lost, last_packet_s, first_loud_s, last_loud_s, loud_s, pauses)
 
     def listen_anew(self, leg: MediaLeg) -> None:
         """Forget what was loud so far: ``first_loud_s`` is then the first sound after this moment."""
         i = leg.slot
         self._first_loud_s[i] = self._last_loud_s[i] = math.nan
-        self._loud_frames[i] = self._loud_run[i] = 0
+        self._loud_frames[i] = self._loud_run[i] = self._quiet_run[i] = 0
+        leg.pauses.clear()
 
     def _bind_pair(self) -> tuple[socket.socket, socket.socket]:
         for _ in range(_PORT_TRIES):
@@ -313,7 +325,7 @@ class MediaEngine:
         self._count_lost(slots, rows[:, 2].astype(np.int64) << 8 | rows[:, 3])
         self._packets[slots] += 1
         self._last_packet_s[slots] = now_s
-        self._note_loudness(slots, samples, now_s)
+        self._note_loudness(legs, slots, samples, now_s)
         self._window[slots, self._window_fill[slots]] = samples
         self._window_fill[slots] += 1
         for i in np.flatnonzero(self._window_fill[slots] == WINDOW_FRAMES):
@@ -323,16 +335,22 @@ class MediaEngine:
         gap = (seq - self._last_seq[slots]) & 0xFFFF
         # A jump of a thousand is a new stream (another bridge peer), not loss.
         counted = (self._last_seq[slots] >= 0) & (gap > 1) & (gap < 1000)
-        self._lost[slots] += np.where(counted, gap - 1, 0)
+        lost = np.where(counted, gap - 1, 0)
+        self._lost[slots] += lost
+        self._quiet_run[slots] += lost
         self._last_seq[slots] = seq
 
-    def _note_loudness(self, slots: np.ndarray, samples: I16, now_s: float) -> None:
+    def _note_loudness(self, legs: list[MediaLeg], slots: np.ndarray, samples: I16, now_s: float) -> None:
         power = np.square(samples.astype(np.float32)).mean(axis=1)
         loud = power > 32767.0**2 / 2 * 10 ** (LOUD_DBFS / 10)
         run = np.where(loud, self._loud_run[slots] + 1, 0)
         self._loud_run[slots] = run
         self._loud_frames[slots] += loud
         self._window_loud[slots] += loud
+        for i in np.flatnonzero(loud & (self._quiet_run[slots] > 0) & ~np.isnan(self._first_loud_s[slots])):
+            if len(legs[i].pauses) < MOST_PAUSES:
+                legs[i].pauses.append((now_s, int(self._quiet_run[slots[i]])))
+        self._quiet_run[slots] = np.where(loud, 0, self._quiet_run[slots] + 1)
         onset = (run >= ONSET_FRAMES) & np.isnan(self._first_loud_s[slots])
         self._first_loud_s[slots[onset]] = now_s - (ONSET_FRAMES - 1) * TICK_S
         self._last_loud_s[slots[run >= ONSET_FRAMES]] = now_s

@@ -52,12 +52,16 @@ def sip_status_in_the_end(party: CalledParty) -> int:
 
 
 def heard_fields(heard: Heard, codes: Mapping[int, int]) -> dict[str, object]:
-    """The audio part of a line: codes as strings (JSON keys) with the seconds in which each was heard."""
+    """
+    The audio part of a line: codes as strings (JSON keys) with the seconds in which each was heard; pauses of the sound
+    as [time of its return, frames of 20 ms that were quiet or lost].
+    """
     return {
         "packets_in": heard.packets,
         "packets_lost": heard.lost,
         "heard_sound_s": round(heard.loud_s, 2),
         "heard_codes": {str(code): seconds for code, seconds in sorted(codes.items())},
+        "pauses": [[round(at_s, 3), frames] for at_s, frames in heard.pauses],
     }
 
 

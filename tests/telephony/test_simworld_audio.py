@@ -231,6 +231,26 @@ def test_given_two_legs_when_both_hum_then_each_hears_the_other_code_every_secon
     assert (a.port % 2, b.port % 2) == (0, 0)
 
 
+def test_given_a_tone_when_frames_of_it_are_quiet_or_lost_then_each_pause_is_noted_with_its_length(engine):
+    a, b = pair(engine)
+    clock = [0.0]
+    b.code = 70
+    run(engine, 1.0, clock)
+    assert engine.heard(a).pauses == (), "before the first sound there is none"
+    b.code = None
+    run(engine, 0.06, clock)
+    b.code = 70
+    run(engine, 1.0, clock)
+    engine._seq[b.slot] += 2  # two packets that never come
+    run(engine, 1.0, clock)
+    assert [frames for _, frames in engine.heard(a).pauses] == [3, 2]
+    assert [at_s for at_s, _ in engine.heard(a).pauses] == pytest.approx([1.08, 2.08], abs=0.03)
+    engine.listen_anew(a)
+    b.code = None
+    run(engine, 1.0, clock)
+    assert engine.heard(a).pauses == ()
+
+
 def test_given_a_soft_line_when_it_plays_then_the_sound_is_softer_and_the_code_is_not(engine):
     levels = []
     for level_db in (0.0, -9.0):
