@@ -17,6 +17,7 @@ from ocsd.model.enums import CmError, GroupCampStatus
 from ocsd.model.errors import CampaignRequestError, StoreUnavailable
 from ocsd.model.records import KeptStream
 from ocsd.model.services import CampaignRequest, DialParameters, GroupStatus
+from ocsd.sessions.call_parties import CallParties
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
 from ocsd.sessions.guarding import CampaignGuard
@@ -27,7 +28,7 @@ from ocsd.sessions.phones import phone_plan
 from ocsd.sessions.roster import AgentSeat, Roster, WaitingLine
 from ocsd.sessions.session import Session
 from ocsd.sessions.shared import Sharing
-from ocsd.sessions.standing_legs import StandingLegs
+from ocsd.sessions.standing_legs import Hold, StandingLegs
 from ocsd.sessions.streams import StreamTally
 from ocsd.sessions.trunks import TrunkBoard
 from ocsd.sessions.verification import HOUR_S
@@ -97,6 +98,7 @@ class Campaigns:
             for group in config.agent_groups
         }
         self.sharing = Sharing(self.rosters)
+        self.parties = CallParties(self.seats, self.standing)
         self.guards = {
             campaign.dbid: CampaignGuard(config, campaign.dbid, store, clock) for campaign in config.campaigns
         }
@@ -220,6 +222,7 @@ class Campaigns:
             sharing=self.sharing,
             standing=self.standing,
         )
+        session.parties = self.parties
         self.sessions[group.dbid] = session
         self._streams[group.dbid] = StreamTally()
         session.verification.recall(await self._machines_given(group.dbid), self.clock.now_s())
@@ -265,6 +268,11 @@ class Campaigns:
         if self.sessions.get(dbid) is session:
             del self.sessions[dbid]
         self._nursery.start_soon(self._remember_closed, dbid, session.settings)
+
+    def hold_of(self, dbid: int) -> Hold:
+        """How an engaging call for this group is held that was found at start-up; 0: a nailed-up phone."""
+        session = self.sessions.get(dbid)
+        return session.seizing.hold() if session is not None else Hold(dbid, kept=not dbid)
 
     async def _remember_closed(self, dbid: int, settings: DialSettings) -> None:
         async with self._locks[dbid]:  # a Load that comes now is written after this, or instead of it

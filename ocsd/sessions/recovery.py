@@ -9,6 +9,8 @@ Start-up: every attempt that a dead daemon left open is adopted with its live le
     answered, under analysis                                 ANALYSING: the media server has gone on listening
     answered, and nothing or only early media is analysed    ANALYSING, begun now
     ringing                                                  ALERTING, with what its early media said
+    an engaging call, or a nailed-up phone, without a        held again; hung up if its agent's desktop stays away
+    customer
     ended while no daemon listened                           settled with the result of that ending
     unknown to every worker                                  settled as Stale: it may have rung, so it must not ring
                                                              again without somebody's decision
@@ -30,6 +32,7 @@ import trio
 from ocsd.model.enums import CallResult, ContactInfoType, RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import AttemptTimes, CallingRecord, Chain, ChainChange, FinishedAttempt, OpenAttempt
+from ocsd.sessions.agent_legs import AGENT_EVENTS
 from ocsd.sessions.analysis_recording import attempt_of, noted
 from ocsd.sessions.attempt import SAFETY_MARGIN_S, Answered, AttemptMachine, AttemptState, Do, Heard
 from ocsd.sessions.attempt_events import Cancelled, PendingCallback, Withdrawn
@@ -40,6 +43,7 @@ from ocsd.sessions.people import person_left
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.session import Session
 from ocsd.sessions.settling import Ending, settle
+from ocsd.sessions.standing_legs import leg_of
 from ocsd.treatments.callback import reject_change
 from ocsd.treatments.contract import Decision
 from telephony.api import Channel, Leg, LegLost, Media, Telephony
@@ -99,7 +103,7 @@ def remains_of(context: AttemptContext, legs: dict[str, LegSnapshot], channels: 
     """Collect the parts of one attempt."""
     channel = channels.get(f"{context.leg_id}-rtp")
     agent_channel = channels.get(channel.bridged_to) if channel is not None and channel.bridged_to else None
-    agent_leg_id = agent_channel.channel_id.removesuffix("-rtp") if agent_channel is not None else ""
+    agent_leg_id = leg_of(agent_channel.channel_id) if agent_channel is not None else ""
     leg = legs.get(context.leg_id)
     # A designated agent hears the customer's network before the answer: no conversation yet.
     answered = leg is None or leg.answered_at_s is not None
@@ -208,6 +212,7 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             given_up += 1
     for pair in _conversations_without_record(telephony, media):
         campaigns.start_soon(_see_through, *pair)
+    campaigns.standing.adopt_held(telephony.live_legs(), campaigns.hold_of)
     await telephony.hang_up_unclaimed()
     await media.close_unclaimed()
     for event in media.take_recorded():  # finished while no daemon was there to hear of it
@@ -393,8 +398,12 @@ def _adopt(
             machine.state, machine.deadline_s = AttemptState.TALKING, math.inf
             if attempt.connected_at is None:
                 task.first = (Do.MARK_CONNECTED,)
-            task.agent_leg = telephony.adopt(remains.agent_leg.leg_id)
-            task.agent_channel = media.adopt(remains.agent_channel.channel_id)
+            standing = session.seizing.adopt_taken(remains.agent_leg, remains.agent_channel.channel_id)
+            if standing is not None:
+                task.second.adopt(standing, AGENT_EVENTS)
+            else:
+                task.agent_leg = telephony.adopt(remains.agent_leg.leg_id)
+                task.agent_channel = media.adopt(remains.agent_channel.channel_id)
             task.leg = telephony.adopt(context.leg_id)
             task.channel = media.adopt(channel.channel_id)
             return task
@@ -441,7 +450,7 @@ def _conversations_without_record(telephony: Telephony, media: Media) -> list[tu
     seen: set[str] = set()
     for leg_id in legs:
         channel = channels.get(f"{leg_id}-rtp")
-        other_id = channel.bridged_to.removesuffix("-rtp") if channel is not None else ""
+        other_id = leg_of(channel.bridged_to) if channel is not None else ""
         if channel is None or other_id not in legs or channel.bridged_to not in channels or leg_id in seen:
             continue
         seen |= {leg_id, other_id}

@@ -30,6 +30,7 @@ from ocsd.sessions.roster import AgentSeat, AgentState
 from ocsd.sessions.seizing_plan import EngagingPlan, SeizingPlan, engaging_plan, is_assured, seizing_plan
 from ocsd.sessions.shared import UNDER_WAY
 from ocsd.sessions.standing_legs import Hold, Standing, StandingLeg, StandingLegs
+from telephony.contract import LegSnapshot
 
 if TYPE_CHECKING:
     from ocsd.sessions.attempt_task import AttemptTask
@@ -151,6 +152,12 @@ class Seizing:
         if task.machine.seized:
             self.standing.engage(agent_id, self.hold(assured=task.context.attempt_id))
         return self.standing.ready_for_attempt(agent_id)
+
+    def adopt_taken(self, leg: LegSnapshot, channel_id: str) -> StandingLeg | None:
+        """The standing leg of a conversation found at start-up; None: the agent's phone was called for it."""
+        if self.standing is None:
+            return None
+        return self.standing.adopt_taken(leg, channel_id, lambda group: self.hold() if group else Hold())
 
     def sought(self, task: "AttemptTask") -> None:
         """An agent is looked for; whoever found none engaged is overdialed."""

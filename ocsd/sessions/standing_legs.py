@@ -450,7 +450,7 @@ class StandingLegs:
         adopted = 0
         for leg in list(legs):
             channel = next((c for name, c in channels.items() if leg_of(name) == leg.leg_id), None)
-            if leg.state is not LegState.ANSWERED or channel is None or channel.bridged_to:
+            if leg.state is not LegState.ANSWERED or channel is None:
                 continue
             if (standing := self._adopt(leg, channel.channel_id, kept)) is not None:
                 adopted += 1
@@ -478,7 +478,8 @@ class StandingLegs:
         why = "the phone was hung up"
         try:
             with standing.scope:
-                if standing.state is Standing.HELD:
+                if standing.state is Standing.HELD and standing.channel is not None:
+                    await standing.channel.unbridge()  # from a customer who has left meanwhile
                     await standing.quiet()
                 why = await self._follow(standing)
         except Exception:
