@@ -200,6 +200,12 @@ class SipMessage:
         return self.header("cseq").rpartition(" ")[2].upper()
 
     @property
+    def cseq_number(self) -> int:
+        """0 when there is none."""
+        number = self.header("cseq").partition(" ")[0]
+        return int(number) if number.isascii() and number.isdigit() and len(number) <= 10 else 0
+
+    @property
     def from_tag(self) -> str:
         return tag_of(self.header("from"))
 

@@ -105,6 +105,7 @@ class SipStack:
         self.host, self.port = address.host, address.port
         self._accounts: dict[_AccountKey, _Account] = {}
         self._registrations: dict[str, _Account] = {}
+        self._releasing: list[_Account] = []
         self._probes: dict[str, Any] = {}
         """What the stack hands back with the answer, by probe: it must live as long as the request."""
         self._calls: dict[str, StackCall] = {}
@@ -223,10 +224,21 @@ class SipStack:
                 self._note(registration_id, Registered(registration_id, 503, 0, time.monotonic(), why))
 
     def release(self, registration_id: str) -> None:
-        """Take the binding back and forget the registration."""
+        """Take the binding back and forget the registration; `releasing` until the registrar has answered."""
         account = self._registrations.pop(registration_id, None)
-        if account is not None:
-            account.shutdown()  # sends REGISTER with Expires 0
+        if account is None:
+            return
+        account.released = True
+        try:
+            account.setRegistration(False)
+            self._releasing.append(account)
+        except pjsua2.Error:
+            account.shutdown()  # nothing is bound, or a REGISTER is under way: the binding runs out by itself
+
+    @property
+    def releasing(self) -> bool:
+        """Is a registrar still to answer that a binding is taken back?"""
+        return bool(self._releasing)
 
     def probe(self, command: Probe) -> None:
         """Send OPTIONS; `Probed` follows, at the latest after 32 s. Raises CallNotPlaced."""
@@ -258,8 +270,6 @@ class SipStack:
                 self._refuse_strangers()
             if handled <= 0:
                 break
-        for call in self._calls.values():
-            call.settle()
         events, self._events = self._events, []
         for leg_id, event in events:
             if isinstance(event, Probed):
@@ -269,16 +279,22 @@ class SipStack:
             if isinstance(event, (Failed, AnswerUnusable, RemoteBye, Released)):
                 self._bury(leg_id)
         self._graveyard.clear()
+        for account in [each for each in self._releasing if each.done]:
+            self._releasing.remove(account)
+            account.shutdown()
         return events
 
     def close(self) -> None:
-        """Drop what is left and end the stack. No other method may follow."""
+        """Drop what is left and end the stack. No other method may follow; the process should leave by os._exit."""
         self._calls.clear()
         self._strangers.clear()
         self._graveyard.clear()
-        for account in (*self._registrations.values(), *self._accounts.values()):
+        if self._probes:
+            return  # pjsua aborts on a request that outlives its account; the process is about to end anyway
+        for account in (*self._registrations.values(), *self._releasing, *self._accounts.values()):
             account.shutdown()
         self._registrations.clear()
+        self._releasing.clear()
         self._accounts.clear()
         # Without waiting a second for the network: whoever stops us has let the last transactions end.
         self._endpoint.libDestroy(pjsua2.PJSUA_DESTROY_NO_NETWORK)
@@ -337,6 +353,8 @@ class SipStack:
         config.sipConfig.transportId = self._transport_id
         config.mediaConfig.useLoopMedTp = True  # no RTP sockets, no stray RTCP
         config.mediaConfig.lockCodecEnabled = False  # no re-INVITE of the stack's own
+        # The stack's own default asks for half an hour in every call.
+        config.callConfig.timerUse = pjsua2.PJSUA_SIP_TIMER_INACTIVE
         if key.session_expires_s:
             # Whether the far end has timers or not: then the stack refreshes alone, and notices a peer that is gone.
             config.callConfig.timerUse = pjsua2.PJSUA_SIP_TIMER_ALWAYS
@@ -358,6 +376,9 @@ class _Account(pjsua2.Account):
         super().__init__()
         self.legs: set[str] = set()
         self.probes: dict[int, str] = {}
+        self.released = False
+        self.done = False
+        """Released, and answered."""
         self._strangers = strangers
         self._note = note
         self._registration_id = registration_id
@@ -371,6 +392,9 @@ class _Account(pjsua2.Account):
 
     def onRegState(self, parameters: Any) -> None:
         try:
+            if self.released:
+                self.done = True
+                return
             status, expires_s = int(parameters.code), int(parameters.expiration)
             if not SipStatus.OK <= status < SipStatus.MULTIPLE_CHOICES:
                 expires_s = 0

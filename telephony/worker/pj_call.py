@@ -1,7 +1,9 @@
 # mypy: disable-error-code="no-untyped-call,misc,no-any-return"
 """One call of the stack: turns what pjsua2 calls back into values. See `telephony.worker.pj` for the rules it keeps."""
 
+import ctypes
 import re
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -32,8 +34,6 @@ StackEvent: TypeAlias = LegEvent | ReinviteAnswered | Referred | LegInfo | Regis
 
 _UNREADABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _UNSPECIFIED: Final = ("0.0.0.0", "::")  # how RFC 2543 held a call
-_TRIED_AGAIN: Final = frozenset({SipStatus.UNAUTHORIZED, SipStatus.PROXY_AUTHENTICATION_REQUIRED, 422})
-"""Refusals that the stack may answer by itself: credentials, a longer session timer."""
 
 
 class StackCall(pjsua2.Call):
@@ -54,8 +54,8 @@ class StackCall(pjsua2.Call):
         self._local = local
         self._offered: LocalAudio | None = None
         """Of a re-INVITE of ours that has no final response yet; it becomes ``_local`` with a 2xx."""
-        self._answer: ReinviteAnswered | None = None
-        """What may be the final response to it, unless the stack tries again at once."""
+        self._invite_cseq = 0
+        """Of our latest INVITE: the stack answers some refusals with another one (401, 407, 422)."""
         self._note = note
         self._media: MediaAddress | None = None
         self._described: MediaAddress | None = None
@@ -68,22 +68,12 @@ class StackCall(pjsua2.Call):
         parameters = pjsua2.CallOpParam(True)
         parameters.opt.audioCount = 1
         parameters.opt.videoCount = 0
-        self._offered, self._answer = local, None
+        self._offered = local
         try:
             self.reinvite(parameters)
         except pjsua2.Error:
             self._offered = None
             raise
-
-    def settle(self) -> None:
-        """The stack has worked off what arrived: a refusal that it did not answer by itself is the last word."""
-        if self._answer is not None:
-            answer, self._answer, self._offered = self._answer, None, None
-            self._note(self._leg_id, answer)
-
-    @property
-    def unsettled(self) -> bool:
-        return self._answer is not None
 
     def onCallSdpCreated(self, parameters: Any) -> None:
         try:
@@ -142,10 +132,10 @@ class StackCall(pjsua2.Call):
         try:
             message = received(parameters.e)
             if message is None:
-                if self._answer is not None and _invites_again(parameters.e):
-                    self._answer = None
+                self._invite_cseq = _sent_invite_cseq(parameters.e) or self._invite_cseq
                 return
             if message.method == "INFO":
+                _accept_info(parameters.e)
                 content_type = message.header("content-type")
                 self._note(self._leg_id, LegInfo(self._leg_id, content_type, message.body, time.monotonic()))
                 return
@@ -174,18 +164,19 @@ class StackCall(pjsua2.Call):
     def _on_reinvite_response(self, message: SipMessage) -> None:
         if self._offered is None or message.status < SipStatus.OK:
             return  # a refresh of the session timer, which is the stack's own
+        if message.cseq_number < self._invite_cseq:
+            return  # refused, and tried again with what was missing
         now_s = time.monotonic()
         if message.status < SipStatus.MULTIPLE_CHOICES:
             media = remote_audio(message.body)
-            self._local, self._offered = self._offered, None
+            self._local = self._offered
             if media is not None and media.host not in _UNSPECIFIED:
                 self._media = MediaAddress(media.host, media.port)
                 self._note(self._leg_id, MediaAgreed(now_s, media))
             self._note(self._leg_id, ReinviteAnswered(now_s, message.status, media, message.phrase))
-            return
-        self._answer = ReinviteAnswered(now_s, message.status, None, message.reason_text)
-        if message.status not in _TRIED_AGAIN:
-            self.settle()
+        else:
+            self._note(self._leg_id, ReinviteAnswered(now_s, message.status, None, message.reason_text))
+        self._offered = None
 
     def onCallState(self, parameters: Any) -> None:
         try:
@@ -200,7 +191,6 @@ class StackCall(pjsua2.Call):
                 else:
                     self._note(self._leg_id, AnswerUnusable(time.monotonic(), "answered without audio"))
             elif info.state == pjsua2.PJSIP_INV_STATE_DISCONNECTED:
-                self.settle()
                 why = readable(info.lastReason)
                 self._note(self._leg_id, _ending(received(parameters.e), info.lastStatusCode, why, self._wanted))
         except Exception as error:
@@ -251,9 +241,37 @@ def readable(text: str) -> str:
     return _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def _invites_again(event: Any) -> bool:
-    """Has the stack just sent an INVITE?"""
+def _response_function() -> Any:
+    """``pjsip_dlg_respond`` of the library that pjsua2 is linked with; None where a build does not export it."""
+    try:
+        library = ctypes.CDLL(sys.modules[f"{pjsua2.__name__}._pjsua2"].__file__)
+        respond, dialog_of = library.pjsip_dlg_respond, library.pjsip_rdata_get_dlg
+    except (AttributeError, KeyError, OSError):
+        return None
+    dialog_of.restype, dialog_of.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    pointer = ctypes.c_void_p
+    respond.restype, respond.argtypes = ctypes.c_int, [pointer, pointer, ctypes.c_int, pointer, pointer, pointer]
+    return lambda rdata: respond(dialog_of(rdata), rdata, SipStatus.OK.value, None, None, None)
+
+
+_respond_ok = _response_function()
+
+
+def _accept_info(event: Any) -> None:
+    """
+    Answer 200 to an INFO. The stack knows only key presses and video requests, refuses others with 500 and has nothing
+    in its Python that would answer; a gateway that reports what it hears should not be told that this failed.
+    """
+    state = event.body.tsxState
+    if _respond_ok is not None and state.tsx.state == pjsua2.PJSIP_TSX_STATE_TRYING:
+        _respond_ok(int(state.src.rdata.pjRxData))
+
+
+def _sent_invite_cseq(event: Any) -> int:
+    """The number of the INVITE that the stack has just sent; 0 when the callback is about something else."""
     if event.type != pjsua2.PJSIP_EVENT_TSX_STATE or event.body.tsxState.type != pjsua2.PJSIP_EVENT_TX_MSG:
-        return False
+        return 0
     transaction = event.body.tsxState.tsx
-    return transaction.method == "INVITE" and transaction.role == pjsua2.PJSIP_ROLE_UAC
+    if transaction.method != "INVITE" or transaction.role != pjsua2.PJSIP_ROLE_UAC:
+        return 0
+    return parse_message(readable(event.body.tsxState.src.tdata.wholeMsg)).cseq_number

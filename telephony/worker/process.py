@@ -76,6 +76,7 @@ MAX_STRANGERS: Final = 4
 SLOT_RETRY_S: Final = 1.0
 """pjsua may need a moment to free the slot of an ended call."""
 STOP_LIMIT_S: Final = 3.0
+RELEASE_LIMIT_S: Final = 1.0
 STOP_LINGER_S: Final = 0.3
 """After the last BYE or CANCEL, so that the far end's answer is acknowledged."""
 
@@ -86,6 +87,8 @@ class Stack(Protocol):
     capacity: int
     sip_fd: int
 
+    @property
+    def releasing(self) -> bool: ...
     def place(self, command: PlaceCall, local: LocalAudio) -> None: ...
     def hang_up(self, leg_id: str, reason: str) -> None: ...
     def reinvite(self, command: Reinvite) -> None: ...
@@ -122,6 +125,8 @@ class Worker:
         self._leaving = False
         self._leave_ping = 0
         self._confirmed_ping = 0
+        self._released_by_s: float | None = None
+        """Until when registrars may take to answer that our bindings are taken back; None: they still stand."""
         self._stop_at_s: float | None = None
         self.stop_requested = False
         self.drain_requested = False
@@ -157,7 +162,7 @@ class Worker:
         self._keep_time(now_s)
 
     def _wait_s(self, now_s: float) -> float:
-        if self._waiting or self._stop_at_s is not None:
+        if self._waiting or self._stop_at_s is not None or self._released_by_s is not None:
             tick_s = SLOT_TICK_S
         else:
             tick_s = LIVE_TICK_S if self._roster.live else IDLE_TICK_S
@@ -422,7 +427,17 @@ class Worker:
             if self._daemon is not None:
                 self._drop(self._daemon, str(error))
 
+    def _bindings_released(self, now_s: float) -> bool:
+        """Take the registrations back, once, and give the registrars a moment."""
+        if self._released_by_s is None:
+            self._released_by_s = now_s + RELEASE_LIMIT_S
+            self._serve_trunks(self._trunk_side.unregister_all())
+        return not self._stack.releasing or now_s > self._released_by_s
+
     def _may_exit(self, now_s: float) -> bool:
+        return self._done(now_s) and self._bindings_released(now_s)
+
+    def _done(self, now_s: float) -> bool:
         if not self._leaving or not self._idle:
             # A far end that never answers our BYE must not keep a worker that was told to stop.
             return self._stop_at_s is not None and now_s > self._stop_at_s + STOP_LIMIT_S

@@ -70,6 +70,12 @@ class TrunkSide:
     def unregister(self, registration_id: str) -> tuple[Effect, ...]:
         return (Release(registration_id),) if self._kept.pop(registration_id, None) is not None else ()
 
+    def unregister_all(self) -> tuple[Effect, ...]:
+        """Before the worker exits: another one has taken over, or nobody will."""
+        released = tuple(Release(registration_id) for registration_id in self._kept)
+        self._kept.clear()
+        return released
+
     def registered(self, event: Registered) -> tuple[Effect, ...]:
         """What the registrar said, or the stack of one that says nothing (408, 503)."""
         kept = self._kept.get(event.registration_id)

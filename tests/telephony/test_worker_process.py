@@ -49,6 +49,8 @@ class ScriptedStack:
         self.placed: list[str] = []
         self.hung_up: list[str] = []
         self.busy = 0
+        self.asked: list = []
+        self.releasing = False
         self._events: list = []
         self._wake, ear = socket.socketpair()
         ear.setblocking(False)
@@ -60,6 +62,17 @@ class ScriptedStack:
             self.busy -= 1
             raise CallNotPlaced("too many calls", retryable=True)
         self.placed.append(command.leg_id)
+
+    def reinvite(self, command) -> None:
+        self.asked.append(command)
+
+    refer = register = probe = reinvite
+
+    def renew(self, registration_id) -> None:
+        self.asked.append(("renew", registration_id))
+
+    def release(self, registration_id) -> None:
+        self.asked.append(("release", registration_id))
 
     def hang_up(self, leg_id, reason) -> None:
         self.hung_up.append(leg_id)
