@@ -1,6 +1,7 @@
 """Seizing modes, assured connections and nailed-up phones over the in-memory plane, in virtual time."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import trio
@@ -13,7 +14,7 @@ from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.roster import AgentState
 from telephony.contract import VerdictKind
 from telephony.fake import CallScript
-from tests.ocsd.test_session import world
+from tests.ocsd.test_session import LIST, world
 
 LONG = CallScript(ring_s=4.0, talk_s=math.inf, verdict_s=1.0)
 SHORT = CallScript(ring_s=4.0, talk_s=10.0, verdict_s=1.0)
@@ -355,5 +356,222 @@ ASSURED = '"assured-connect" = true, "assured-connect-field" = "vip"'
 
 
 def with_vip(text):
-    assert "fields = [" in text or "fields =" in text
-    return text
+    name = 'send_attribute = "customer_name" }'
+    assert name in text
+    return text.replace(name, f'{name}, {{ name = "vip", type = "varchar", length = 5 }}')
+
+
+def flag(w, *records):
+    for record_id in records:
+        row = w.row(record_id)
+        record = replace(row.record, user_fields={**row.record.user_fields, "vip": "yes"})
+        w.database.table(w.database.table_name(LIST)).put(replace(row, record=record))
+
+
+@pytest.mark.parametrize("mode", [DialMode.PROGRESSIVE, DialMode.PREDICTIVE, DialMode.PREDICTIVE_AND_SEIZE])
+async def test_given_a_flagged_record_when_an_agent_is_ready_then_it_is_engaged_before_the_customer_is_dialed(
+    autojump_clock, tmp_path, mode
+):
+    async with world(tmp_path, [LONG], options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
+        flag(w, 1)
+        await seize(daemon, "agent1", mode=mode)
+        await daemon.until(lambda: w.dialed())
+        assert daemon.seat("agent1").engaged_s is not None
+        assert AttemptState.RINGING_AGENT not in daemon.states()
+        desktop = daemon.desktops["agent1"]
+        (task,) = daemon.session.attempts.values()
+        if mode is not DialMode.PREDICTIVE_AND_SEIZE:  # there the agent had been engaged for whoever comes
+            engaging = calls(desktop, "EventEstablished")[0]["UserData"]
+            assert (engaging["GSW_CALL_TYPE"], engaging["GSW_ASSURED_HANDLE"]) == ("ENGAGING", task.context.attempt_id)
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        assert task.machine.marks["agent_answered"] == pytest.approx(task.machine.marks["cpd_completed"], abs=1e-6)
+        customer = calls(desktop, "EventEstablished")[-1]["UserData"]
+        assert (customer["GSW_CALL_TYPE"], customer["GSW_ASSURED_HANDLE"]) == ("REGULAR", task.context.attempt_id)
+        w.telephony.legs[task.leg.leg_id].far_end_hangs_up()
+        await daemon.until(lambda: not daemon.session.attempts)
+        assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
+        assert not legs(w, "standing")
+
+
+async def test_given_a_flagged_record_when_nobody_answers_then_the_agent_is_ready_again_and_the_phone_hung_up(
+    autojump_clock, tmp_path
+):
+    busy = CallScript(status=486)
+    async with world(tmp_path, [busy], options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
+        flag(w, 1)
+        await seize(daemon, "agent1", mode=DialMode.PROGRESSIVE)
+        await daemon.until(lambda: w.result(1)[1] == CallResult.BUSY)
+        await daemon.until(lambda: not legs(w, "standing"))
+        assert daemon.seat("agent1").state is AgentState.READY
+        assert daemon.campaigns.standing.lost == 0
+
+
+async def test_given_a_flagged_record_when_the_agents_phone_is_not_answered_then_nobody_is_called_and_nothing_counted(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [LONG], phones=NEVER, options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
+        flag(w, 1)
+        await seize(daemon, "agent1", mode=DialMode.PROGRESSIVE)
+        await daemon.until(lambda: daemon.seat("agent1").state is AgentState.NOT_READY)
+        await trio.sleep(3.0)
+        assert w.dialed() == []
+        assert not daemon.session.attempts
+        assert w.row(1).record.attempt == 0
+        assert w.result(1)[1] == CallResult.UNKNOWN
+
+
+async def test_given_a_seized_agent_who_hangs_up_when_a_person_answers_then_another_agent_takes_the_call(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [LONG], options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
+        flag(w, 1)
+        await seize(daemon, "agent1", mode=DialMode.PROGRESSIVE)
+        await daemon.until(lambda: AttemptState.ALERTING in daemon.states())
+        w.telephony.legs[daemon.campaigns.standing.of("agent1").leg_id].far_end_hangs_up()
+        await daemon.until(lambda: daemon.seat("agent1").state is AgentState.NOT_READY)
+        await daemon.log_in("agent2")
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        assert daemon.seat("agent2").state is AgentState.TALKING
+
+
+async def test_given_flagged_and_other_records_when_agents_are_few_then_both_kinds_are_dialed_and_nobody_twice(
+    autojump_clock, tmp_path
+):
+    scripts = [CallScript(ring_s=2.0, talk_s=5.0)] * 8
+    async with world(tmp_path, scripts, options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
+        flag(w, 2, 3, 5, 8)
+        await seize(daemon, "agent1", "agent2", mode=DialMode.PROGRESSIVE)
+        seats = [daemon.seat("agent1"), daemon.seat("agent2")]
+        while any(w.result(i)[0] is not RecordStatus.UPDATED for i in range(1, 9)):
+            for agent_id, seat in zip(("agent1", "agent2"), seats, strict=True):
+                if seat.state is AgentState.WRAP_UP:
+                    await daemon.desks.received(daemon.desktops[agent_id], RequestAgentReady())
+            await trio.sleep(0.5)
+        assert {w.result(i)[1] for i in range(1, 9)} == {CallResult.ANSWER}
+        await daemon.request(CampaignRequest.COMPLETE)
+        await daemon.until(lambda: not w.telephony.machines)
+        w.assert_consistent()
+
+
+async def test_given_a_flagged_record_whose_call_is_under_way_when_the_daemon_is_killed_then_it_goes_on_as_any_other(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [CallScript(ring_s=18.0)], options=ASSURED, edit=with_vip) as w:
+        flag(w, 1)
+        async with w.daemon() as daemon:
+            await seize(daemon, "agent1", mode=DialMode.PROGRESSIVE)
+            await daemon.until(lambda: AttemptState.ALERTING in daemon.states())
+            daemon.kill()
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1")
+            await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+            assert daemon.seat("agent1").state is AgentState.TALKING
+
+
+# --- nailed-up phones and phones behind a PBX ------------------------------------------------------------------------
+
+
+def with_phone(**keys):
+    written = ", ".join(
+        f"{key} = {str(value).lower() if value is True else repr(value)}" for key, value in keys.items()
+    )
+
+    def edit(text):
+        lines = []
+        for line in text.splitlines():
+            lines.append(line)
+            if line.startswith("login_id ="):
+                lines.append(f"phone = {{ {written} }}".replace("'", '"'))
+        return "\n".join(lines)
+
+    return edit
+
+
+@pytest.mark.parametrize("mode", [DialMode.PROGRESSIVE, DialMode.PROGRESSIVE_AND_SEIZE])
+async def test_given_a_nailed_up_phone_when_calls_come_then_they_are_bridged_to_it_with_a_tone_until_logout(
+    autojump_clock, tmp_path, mode
+):
+    async with world(tmp_path, [SHORT, SHORT], edit=with_phone(nailed_up=True)) as w, w.daemon() as daemon:
+        desktop = await daemon.log_in("agent1", ready=False)
+        await daemon.until(lambda: daemon.seat("agent1").engaged_s is not None)
+        (leg_id,) = legs(w, "standing")
+        assert calls(desktop, "EventEstablished")[0]["UserData"]["GSW_CALL_TYPE"] == "ENGAGING"
+        await daemon.request(CampaignRequest.LOAD)
+        await daemon.request(CampaignRequest.START_DIALING, dial_mode=mode)
+        await daemon.desks.received(desktop, RequestAgentReady())
+        for record_id in (1, 2):
+            await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+            (task,) = daemon.session.attempts.values()
+            assert task.machine.marks["agent_answered"] == pytest.approx(task.machine.marks["cpd_completed"], abs=1e-6)
+            standing = w.media.channels[f"{leg_id}-rtp"]
+            assert standing.prompts[-1] == "tone"
+            await daemon.until(lambda record_id=record_id: w.result(record_id)[1] == CallResult.ANSWER)
+            await daemon.desks.received(desktop, RequestAgentReady())
+        await trio.sleep(60.0)
+        assert legs(w, "standing") == [leg_id], "also without anything to dial"
+        await daemon.desks.received(desktop, RequestAgentLogout())
+        await daemon.until(lambda: not w.telephony.machines)
+        assert not w.media.channels
+
+
+async def test_given_a_nailed_up_phone_when_it_is_lost_then_it_is_called_again_and_the_agent_stays_ready(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [NEVER], edit=with_phone(nailed_up=True)) as w, w.daemon() as daemon:
+        await daemon.log_in("agent1")
+        await daemon.until(lambda: daemon.seat("agent1").engaged_s is not None)
+        (first,) = legs(w, "standing")
+        w.telephony.legs[first].far_end_hangs_up()
+        await daemon.until(lambda: daemon.seat("agent1").engaged_s is None)
+        assert daemon.seat("agent1").state is AgentState.READY
+        assert not daemon.seat("agent1").can_take(seizes=False), "nobody is given to a phone that is down"
+        await daemon.until(lambda: daemon.seat("agent1").engaged_s is not None)
+        assert legs(w, "standing") != [first]
+
+
+async def test_given_a_nailed_up_phone_that_nobody_answers_when_called_then_its_agent_is_not_ready_and_it_is_tried_later(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [LONG], phones=NEVER, edit=with_phone(nailed_up=True)) as w, w.daemon() as daemon:
+        await daemon.log_in("agent1")
+        await daemon.until(lambda: daemon.seat("agent1").state is AgentState.NOT_READY)
+        await trio.sleep(40.0)
+        tried = [command for command in w.telephony.placed if "standing" in command.leg_id]
+        assert 2 <= len(tried) <= 4, "with growing waits"
+
+
+async def test_given_a_nailed_up_phone_and_its_agent_when_the_daemon_is_killed_then_the_leg_goes_on(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [NEVER], edit=with_phone(nailed_up=True)) as w:
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1")
+            await daemon.until(lambda: daemon.seat("agent1").engaged_s is not None)
+            before = legs(w, "standing")
+            daemon.kill()
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1")
+            await trio.sleep(60.0)
+            assert legs(w, "standing") == before
+
+
+@pytest.mark.parametrize(
+    ("auto_answer", "header"),
+    [
+        ("answer-mode", ("Answer-Mode", "Auto")),
+        ("call-info", ("Call-Info", "<sip:127.0.0.1>;answer-after=0")),
+        ("alert-info", ("Alert-Info", "<http://127.0.0.1>;info=alert-autoanswer;delay=0")),
+    ],
+)
+@pytest.mark.parametrize("mode", [DialMode.PROGRESSIVE, DialMode.PROGRESSIVE_AND_SEIZE])
+async def test_given_a_phone_behind_a_pbx_when_it_is_called_then_it_answers_by_itself_through_the_proxy(
+    autojump_clock, tmp_path, auto_answer, header, mode
+):
+    phone = with_phone(auto_answer=auto_answer, proxy="127.0.0.1:5099", username="ocsd", password="secret")
+    async with world(tmp_path, [LONG], edit=phone) as w, w.daemon() as daemon:
+        await seize(daemon, "agent1", mode=mode)
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        (command,) = [placed for placed in w.telephony.placed if "-customer" not in placed.leg_id]
+        assert header in command.headers
+        assert (command.proxy, command.username, command.password) == ("127.0.0.1:5099", "ocsd", "secret")
+        assert "secret" not in repr(w.config)
