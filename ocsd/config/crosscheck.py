@@ -16,6 +16,7 @@ from ocsd.config import (
     check_seizing,
     check_treatments,
     check_validation,
+    check_voice,
 )
 from ocsd.config import objects as o
 from ocsd.config.addresses import is_host, is_sip_uri
@@ -33,6 +34,8 @@ SUPPORTED_DIAL_MODES: Final = (
     DialMode.PROGRESSIVE,
     DialMode.PROGRESSIVE_AND_SEIZE,
     DialMode.PREDICTIVE_AND_SEIZE,
+    DialMode.PROGRESSIVE_GVP,
+    DialMode.POWER_GVP,
 )
 MAX_LOGIN_ID_CHARACTERS: Final = 32
 """Width of the mandatory column ``agent_id``."""
@@ -62,6 +65,7 @@ def problems(objects: Objects, sections: Mapping[str, Located]) -> list[str]:
         *check_pacing.problems(objects, sections),
         *check_analysis.problems(objects, sections),
         *check_seizing.problems(objects, sections),
+        *check_voice.problems(objects, sections),
     ]
 
 

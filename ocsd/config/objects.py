@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ocsd.config.voice_objects import Place, VoiceApplication
 from ocsd.model.enums import CallAction, CallResult, DialMode, OptimizeBy, RecordAction
 
 Dbid = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -170,6 +171,8 @@ class Agent(_Object):
     name: str = ""
     dn: str
     phone: Phone = Phone()
+    supervises: tuple[Name, ...] = ()
+    """Agent groups whose agents' calls this one may listen to, whisper in and barge into (RequestMonitorNextCall)."""
 
 
 class AgentGroup(_Object):
@@ -177,6 +180,10 @@ class AgentGroup(_Object):
     name: Name
     agents: tuple[Name, ...] = ()
     """Login IDs."""
+    places: tuple[Name, ...] = ()
+    """Names of places, in an IVR group."""
+    ivr_group: bool = False
+    """The places are ports of an IVR: virtual agents, available whenever no call is on them."""
 
 
 class FormatField(_Object):
@@ -373,7 +380,9 @@ class Configuration(_Object):
     trunks: tuple[Trunk, ...] = ()
     time_zones: tuple[TimeZoneObject, ...] = ()
     agents: tuple[Agent, ...] = ()
+    places: tuple[Place, ...] = ()
     agent_groups: tuple[AgentGroup, ...] = ()
+    voice_applications: tuple[VoiceApplication, ...] = ()
     formats: tuple[Format, ...] = ()
     table_accesses: tuple[TableAccess, ...] = ()
     filters: tuple[Filter, ...] = ()

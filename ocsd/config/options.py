@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, overload
 
+from ocsd.config.call_options import CALL_OPTIONS
 from ocsd.config.cpa_options import CPA_OPTIONS
 from ocsd.config.objects import Application, CallingList, Campaign, CampaignGroup, Configuration, Trunk
 from ocsd.config.option import AC, ACG, ACGL, A, Level, Option, T, TakesEffect
 from ocsd.config.seizing_options import SEIZING_OPTIONS
+from ocsd.config.voice_options import VOICE_OPTIONS
 
 CALL_WAIT_CONNECTED_TIMEOUT: Final = Option(
     "call_wait_connected_timeout", 25, ACG, TakesEffect.NEXT_ATTEMPT,
@@ -311,8 +313,10 @@ HTTP_CONNECTION_POOL_SIZE: Final = Option(
 AnyOption: TypeAlias = Option[bool] | Option[int] | Option[float] | Option[str]
 
 _ALL: Final[tuple[AnyOption, ...]] = (
+    *CALL_OPTIONS,
     *CPA_OPTIONS,
     *SEIZING_OPTIONS,
+    *VOICE_OPTIONS,
     AGENT_LOGOUT_PREVIEW_CALL_RESULT,
     CALL_WAIT_AGENT_CONNECTED_TIMEOUT,
     CALL_WAIT_CONNECTED_TIMEOUT,
@@ -378,7 +382,7 @@ UNSUPPORTED_OPTIONS: Final = frozenset(
     campaigngroup-states-uri channel_num contact-processed-notification contact-processed-notification-uri conversion
     CPNPlan CPNPresentation CPNScreening CPNType criteria customer_id db-stat-recalc-interval
     desktop-chains-limit dial_log_buffer dial_log_delimiter dial_log_destination dialer-num-attempts dialer-ttl
-    digital-dialer-uri digits-detection expire inbound_agent_assignment_support ivr_group ivr_update_on_release
+    digital-dialer-uri digits-detection expire inbound_agent_assignment_support ivr_group
     log_call_stats order_by outbound_answer_action outbound_contact_server outbound_release_action
     report_procedure segment send-campaigngroup-states send_attribute treatment-holiday-stattable
     treatment-preferred-contact-field treatment-uri treatment-weekday-stattable
@@ -392,6 +396,7 @@ INSTEAD: Final[Mapping[str, str]] = MappingProxyType(
         "channel_num": "use num_of_channels of the campaign group and max_calls of the trunk",
         "criteria": "use criteria of a filter",
         "customer_id": "use customer_id_field of the calling list",
+        "ivr_group": "use ivr_group of the agent group",
         "order_by": "use order_by of a filter",
         "send_attribute": "use send_attribute of a format's field",
         "treatment-holiday-stattable": "use holiday_table of the calling list",

@@ -2,9 +2,9 @@
 
 Taken over: options at every level; trunks' tone plan, address, ports, rates, credentials, prefixes and caller IDs;
 ports and buffer sizes of campaign groups; what calling lists may dial and when, and their treatments; shares and lists
-of campaigns; descriptions; filters, treatments, statistical days and tables and attempt caps as a whole, new and
-removed ones too, since nothing runs in them. Waiting for a restart: listeners, folders, database and telephony, and
-every other object that appears, disappears or changes what it is made of.
+of campaigns; descriptions; filters, treatments, statistical days and tables, attempt caps and voice applications, new
+and removed ones too, since nothing runs in them. Waiting for a restart: listeners, folders, database and telephony,
+and every other object that appears, disappears or changes what it is made of.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,6 +38,7 @@ LIVE_FIELDS: Final = {
     "time_zones": frozenset[str](),
     "agents": frozenset({"name"}),
     "agent_groups": frozenset[str](),
+    "places": frozenset[str](),
     "formats": frozenset[str](),
     "table_accesses": frozenset[str](),
     "calling_lists": frozenset(
@@ -65,7 +66,7 @@ LIVE_FIELDS: Final = {
 }
 """Fields that may change while the daemon runs, by section."""
 
-PLAIN_SECTIONS: Final = ("filters", "treatments", "stat_days", "stat_tables", "attempt_caps")
+PLAIN_SECTIONS: Final = ("filters", "treatments", "stat_days", "stat_tables", "attempt_caps", "voice_applications")
 """Objects that only others look into; taken over as a whole."""
 
 COLUMN_FIELDS: Final = ("disposition_field", "customer_id_field", "subject_field")
@@ -139,9 +140,10 @@ def _plain(
         "treatments": {name for found in lists for name in found.treatments},
         "stat_tables": {name for found in lists for name in (found.holiday_table, found.weekday_table)},
         "attempt_caps": {name for found in lists for name in found.attempt_caps},
+        "voice_applications": set[str](),
     }
     taken: dict[str, object] = {}
-    for section in ("filters", "treatments", "stat_tables", "attempt_caps"):
+    for section in ("filters", "treatments", "stat_tables", "attempt_caps", "voice_applications"):
         taken[section] = _as_read(section, running, read, needed[section], waiting)
     tables: tuple[StatTable, ...] = taken["stat_tables"]  # type: ignore[assignment]
     taken["stat_days"] = _as_read(

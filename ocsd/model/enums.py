@@ -213,6 +213,10 @@ PREDICTIVE_MODES = frozenset({DialMode.PREDICTIVE, DialMode.PREDICTIVE_AND_SEIZE
 """Modes that dial ahead of agents."""
 
 
+GVP_MODES = frozenset({DialMode.PROGRESSIVE_GVP, DialMode.POWER_GVP})
+"""Modes in which answered calls run a voice application; they need no agents."""
+
+
 class OptimizeBy(IntEnum):
     """``GSW_CM_AttrOptimizeBy``."""
 
