@@ -152,8 +152,15 @@ def test_given_a_from_or_to_value_when_read_then_its_own_tag(value, tag):
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("30", 30.0), ("120 (I'm in a meeting)", 120.0), ("18000;duration=3600", 18000.0), ("9999999999", 86400.0)]
-    + [("soon", 0.0), ("-5", 0.0), ("", 0.0)],
+    [
+        ("30", 30.0),
+        ("120 (I'm in a meeting)", 120.0),
+        ("18000;duration=3600", 18000.0),
+        ("9999999999", 86400.0),
+        ("soon", 0.0),
+        ("-5", 0.0),
+        ("", 0.0),
+    ],
 )
 def test_given_retry_after_when_read_then_seconds_and_at_most_a_day(value, seconds):
     message = parse_message(f"SIP/2.0 503 Busy\r\nRetry-After: {value}\r\n\r\n")
