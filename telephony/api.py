@@ -248,6 +248,10 @@ class Channel(Protocol):
         """Let nobody hear what the far end says. See `contract.Mute`."""
         ...
 
+    async def stand_by(self, standing_by: bool = True) -> None:
+        """Relay, but send nothing of our own: the far end hears somebody else. See `contract.StandBy`."""
+        ...
+
     async def comfort(self, level_dbfs: float) -> None:
         """Noise instead of digital silence; 0: silence. See `contract.Comfort`."""
         ...

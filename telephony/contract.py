@@ -29,6 +29,7 @@ from telephony.contract_audio import RecordingFinished as RecordingFinished
 from telephony.contract_audio import RecordingSnapshot as RecordingSnapshot
 from telephony.contract_audio import Role as Role
 from telephony.contract_audio import SendDigits as SendDigits
+from telephony.contract_audio import StandBy as StandBy
 from telephony.contract_audio import StartRecording as StartRecording
 from telephony.contract_audio import StopPlaying as StopPlaying
 from telephony.contract_audio import StopRecording as StopRecording
@@ -430,6 +431,8 @@ class ChannelSnapshot(msgspec.Struct, frozen=True, tag=True):
     """When the latest recording tone was told (monotonic); 0: none was."""
     muted: bool = False
     """As in `Mute`."""
+    standing_by: bool = False
+    """As in `StandBy`."""
 
 
 class MediaSnapshot(msgspec.Struct, frozen=True, tag=True):
@@ -543,6 +546,7 @@ MediaCommand: TypeAlias = (
     | StopPlaying
     | Join
     | Mute
+    | StandBy
     | Comfort
     | DetectDigits
     | SendDigits

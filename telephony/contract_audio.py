@@ -46,6 +46,16 @@ class Mute(msgspec.Struct, frozen=True, tag=True):
     muted: bool
 
 
+class StandBy(msgspec.Struct, frozen=True, tag=True):
+    """
+    The far end may have its audio from somebody else (direct media): relay what the other of its bridge still says, and
+    send nothing of our own, neither noise nor silence. ``standing_by`` False ends that, and so does the channel's end.
+    """
+
+    channel_id: str
+    standing_by: bool
+
+
 class Comfort(msgspec.Struct, frozen=True, tag=True):
     """Send noise of this level (dBFS of a full-scale sine, -90..-30) instead of digital silence; 0: silence."""
 

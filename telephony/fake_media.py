@@ -53,6 +53,7 @@ class FakeChannel:
         self.playing = ""
         self.comfort_dbfs = 0.0
         self.muted = False
+        self.standing_by = False
         self.digits: DetectDigits | None = None
         self.digits_sent: list[str] = []
         self.recordings: dict[str, RecordingSnapshot] = {}
@@ -200,6 +201,10 @@ class FakeChannel:
         if await self._note("mute"):
             self.muted = muted
 
+    async def stand_by(self, standing_by: bool = True) -> None:
+        if await self._note("stand_by"):
+            self.standing_by = standing_by
+
     async def detect_digits(self, enabled: bool = True, *, inband: bool = False) -> None:
         if await self._note("detect_digits"):
             self.digits = DetectDigits(self.channel_id, enabled, inband) if enabled else None
@@ -293,7 +298,7 @@ class FakeChannel:
         self.sender.close()
         heir = FakeChannel(self._media, self.channel_id, self.port)
         heir.remote, heir.bridged_to, heir.joined = self.remote, self.bridged_to, self.joined
-        heir.muted = self.muted
+        heir.muted, heir.standing_by = self.muted, self.standing_by
         heir.comfort_dbfs, heir.digits, heir.recordings = self.comfort_dbfs, self.digits, dict(self.recordings)
         heir.analysing, heir.verdict = self.analysing, self.verdict
         heir.analysing_connected, heir.settings, heir.beep_at_s = (
@@ -407,6 +412,7 @@ class FakeMedia:
                 comfort_dbfs=channel.comfort_dbfs,
                 prompt=channel.playing,
                 muted=channel.muted,
+                standing_by=channel.standing_by,
                 analysing_connected=channel.analysing and channel.analysing_connected,
                 beep_at_s=channel.beep_at_s,
             )

@@ -32,6 +32,7 @@ from telephony.contract import (
     Role,
     SendDigits,
     SetRemote,
+    StandBy,
     StartAnalysis,
     StartRecording,
     StopAnalysis,
@@ -73,6 +74,7 @@ class Wanted:
     digits: DetectDigits | None = None
     comfort: Comfort | None = None
     muted: bool = False
+    standing_by: bool = False
     recordings: dict[str, StartRecording] = field(default_factory=dict)
     """By path."""
 
@@ -158,6 +160,10 @@ class MediaChannel:
         self.wanted.muted = muted
         await self._client.send(Mute(self.channel_id, muted))
 
+    async def stand_by(self, standing_by: bool = True) -> None:
+        self.wanted.standing_by = standing_by
+        await self._client.send(StandBy(self.channel_id, standing_by))
+
     async def detect_digits(self, enabled: bool = True, *, inband: bool = False) -> None:
         command = DetectDigits(self.channel_id, enabled, inband)
         self.wanted.digits = command if enabled else None
@@ -238,6 +244,8 @@ class MediaChannel:
             commands.append(self.wanted.comfort)
         if (now.muted if now is not None else False) != self.wanted.muted:
             commands.append(Mute(self.channel_id, self.wanted.muted))
+        if (now.standing_by if now is not None else False) != self.wanted.standing_by:
+            commands.append(StandBy(self.channel_id, self.wanted.standing_by))
         if (now.digits if now is not None else None) != self.wanted.digits:
             commands.append(self.wanted.digits or DetectDigits(self.channel_id, enabled=False))
         return commands + self._restore_recordings(now)

@@ -140,7 +140,7 @@ class MediaClient:
         channel.opened.set()
         if found.remote_port:
             channel.wanted.remote = remote_of(found)
-        channel.wanted.muted = found.muted
+        channel.wanted.muted, channel.wanted.standing_by = found.muted, found.standing_by
         if found.analysing:
             channel.expect_news(0.0)
         if found.analysing and not peer_found(found):  # in a conversation it cannot be begun again

@@ -116,6 +116,7 @@ class ChannelAudio:
             comfort_dbfs=self._comfort.get(row, 0.0),
             prompt=awaited.prompt if awaited is not None else self._mixer.players.playing(row),
             muted=bool(self._mixer.muted[row]),
+            standing_by=bool(self._mixer.standing_by[row]),
         )
 
     # --- commands -----------------------------------------------------------------------------------------------
@@ -129,6 +130,8 @@ class ChannelAudio:
                 return self._stop_playing(self._channel(channel_id))
             case wire.Mute(channel_id, muted):
                 self._mixer.muted[self._channel(channel_id).row] = muted
+            case wire.StandBy(channel_id, standing_by):
+                self._mixer.standing_by[self._channel(channel_id).row] = standing_by
             case wire.Comfort(channel_id, level_dbfs):
                 self._set_comfort(self._channel(channel_id).row, _checked_level(level_dbfs))
             case wire.DetectDigits(channel_id, enabled, inband):

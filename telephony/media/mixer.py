@@ -21,6 +21,10 @@ from telephony.media.keys import Keys
 from telephony.media.players import Players, Prompt
 
 PACKET_BYTES: Final = rtp.HEADER_BYTES + FRAME_SAMPLES
+RELAY_TICKS: Final = 4
+"""A far end that stands by is sent what the other says for so long after the last packet: jitter is no end of a talk."""
+AWAY_TICKS: Final = 20
+"""A far end that stands by and was silent for so long sends to somebody else: its packets meanwhile are not lost."""
 _SILENT, _BRIDGED, _PROMPT, _KEYS = range(4)
 
 Octets = npt.NDArray[np.uint8]
@@ -48,6 +52,12 @@ class Mixer:
         self._left_power = np.zeros(capacity, dtype=np.float64)
         self.muted = np.zeros(capacity, dtype=np.bool_)
         """Far ends that nobody is to hear: the noise of their line stands for what they say."""
+        self.standing_by = np.zeros(capacity, dtype=np.bool_)
+        """Far ends that may have their audio from somebody else (direct media): they are sent what is relayed only."""
+        self._unheard = np.zeros(capacity, dtype=np.int64)
+        """Ticks since something came from the far end."""
+        self.away = np.zeros(capacity, dtype=np.bool_)
+        """Far ends that have sent their audio to somebody else meanwhile: what comes of them next begins anew."""
         self.payload_type = np.zeros(capacity, dtype=np.uint8)
         self.event_type = np.full(capacity, rtp.TELEPHONE_EVENT, dtype=np.uint8)
         """Payload type of telephone events towards the far end; 0: it negotiated none."""
@@ -87,7 +97,8 @@ class Mixer:
         self.payload_type[row] = rtp.PCMU
         self.event_type[row] = rtp.TELEPHONE_EVENT
         self.idle_power[row] = self._left_power[row] = 0.0
-        self.muted[row] = False
+        self.muted[row] = self.standing_by[row] = False
+        self._unheard[row], self.away[row] = 0, False
         self.comfort.reset(row)
         for counter in (self.packets_in, self.samples_in, self.packets_out, self.bridged_in):
             counter[row] = 0
@@ -260,6 +271,7 @@ class Mixer:
             return [], []
         audio, real = self.jitter.take(rows)
         self.frames[rows] = audio
+        self._unheard[rows] = np.where(real, 0, self._unheard[rows] + 1)
         self._fill_gaps(rows, audio, real)
         muted = rows[self.muted[rows]]
         if len(muted):
@@ -272,6 +284,11 @@ class Mixer:
 
         marker = (source != self._source[rows]) & ((source != _SILENT) | (self._source[rows] < 0))
         sends = self.sending[rows] & (source != _KEYS)
+        if self.standing_by.any():
+            self.away[rows] |= self.standing_by[rows] & (self._unheard[rows] > AWAY_TICKS)
+            silent = self._has_nothing_to_relay(rows, source)
+            sends &= ~silent
+            self._source[rows[silent]] = -1  # what is relayed next begins with the marker
         # The first packet after a gap in sending carries the marker too, so the source is only noted when sent.
         self._source[rows[sends]] = source[sends]
         self._source[rows[source == _KEYS]] = -1
@@ -291,6 +308,12 @@ class Mixer:
         packets[:, rtp.HEADER_BYTES :] = payload
         self.packets[going] = packets
         return going.tolist(), finished
+
+    def _has_nothing_to_relay(self, rows: Indices, source: npt.NDArray[np.int8]) -> Mask:
+        """Which of ``rows`` stand by while the other of their bridge is not heard here either."""
+        partner = self.conversations.partner[rows]
+        unheard = (partner < 0) | (self._unheard[partner] > RELAY_TICKS)
+        return np.asarray(self.standing_by[rows] & unheard & ((source == _BRIDGED) | (source == _SILENT)))
 
     def _fill_gaps(self, rows: Indices, audio: Samples, real: Mask) -> None:
         """What a conversation hears of far ends that send nothing: the noise of their line, not digital silence."""

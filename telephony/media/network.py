@@ -221,6 +221,10 @@ class Network:
                 return
             rows, packets, at_s, batch = rows[good], packets[good], at_s[good], batch.select(good)
         audio = batch.payload_type != rtp.TELEPHONE_EVENT
+        for row in rows[self._mixer.away[rows]].tolist():
+            self.reception.resync(row)
+            self._mixer.jitter.resync(row)
+            self._mixer.away[row] = False
         believed = self.reception.admit(rows, batch.seq, batch.timestamp, batch.ssrc, audio, at_s)
         if not believed.all():
             rows, packets, at_s, batch = rows[believed], packets[believed], at_s[believed], batch.select(believed)

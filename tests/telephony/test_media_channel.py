@@ -245,6 +245,7 @@ async def test_given_a_daemon_that_takes_over_when_it_adopts_then_it_knows_what_
             remote_port=4000,
             payload_type=8,
             event_payload_type=97,
+            standing_by=True,
         ),
         ChannelSnapshot("b", 30002),
     )
@@ -261,6 +262,7 @@ async def test_given_a_daemon_that_takes_over_when_it_adopts_then_it_knows_what_
     assert wanted.comfort == Comfort("a", -60.0)
     assert wanted.digits == DetectDigits("a")
     assert wanted.recordings == {}
+    assert wanted.standing_by
 
 
 async def test_given_a_conversation_under_analysis_when_the_link_is_back_then_what_was_heard_meanwhile_is_told_once(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from telephony.contract import Role
 from telephony.media.conversation import MAX_MEMBERS, ConversationError, Conversations, mix
 from telephony.media.jitter import JitterBuffers
-from telephony.media.mixer import Mixer
+from telephony.media.mixer import RELAY_TICKS, Mixer
 from telephony.media.players import Prompt
 
 ROWS = 6
@@ -314,3 +314,55 @@ def test_given_a_muted_channel_when_its_row_is_opened_anew_then_the_next_call_th
     mixer.open_row(AGENT, 0.0)
 
     assert not mixer.muted[AGENT]
+
+
+class Line(Talkers):
+    """Rows that are heard here talk; the others send their audio to somebody else."""
+
+    def __init__(self, heard):
+        self.heard = set(heard)
+
+    def take(self, rows):
+        audio, _ = super().take(rows)
+        real = np.isin(rows, list(self.heard))
+        audio[~real] = 0
+        return audio, real
+
+    def resync(self, row):
+        """Nothing is buffered."""
+
+
+def sent_to(mixer, ticks):
+    """The rows that were sent something in each of so many ticks."""
+    return [set(mixer.tick()[0]) for _ in range(ticks)]
+
+
+def test_given_a_bridge_that_stands_by_when_both_talk_past_us_then_nothing_is_sent_and_what_comes_here_is_relayed():
+    mixer = talking_mixer()
+    mixer.jitter = line = Line({CUSTOMER, AGENT})
+    mixer.bridge(CUSTOMER, AGENT)
+    mixer.standing_by[[CUSTOMER, AGENT]] = True
+    assert all({CUSTOMER, AGENT} <= rows for rows in sent_to(mixer, 10)), "both are heard here still: relayed"
+
+    line.heard = {AGENT}  # the customer sends to the agent now
+    assert [CUSTOMER in rows and AGENT not in rows for rows in sent_to(mixer, 10)[RELAY_TICKS + 1 :]] == [True] * 5
+    line.heard = set()
+    assert not any({CUSTOMER, AGENT} & rows for rows in sent_to(mixer, 30)[RELAY_TICKS + 1 :])
+    assert mixer.away[[CUSTOMER, AGENT]].all()
+
+    line.heard = {CUSTOMER}  # back: the agent hears it at once, and the stream begins with the marker
+    assert AGENT in sent_to(mixer, 1)[0]
+    assert mixer.packets[AGENT, 1] & 0x80
+    mixer.standing_by[:] = False
+    assert {CUSTOMER, AGENT} <= sent_to(mixer, 1)[0], "from now on a living stream both ways, as ever"
+
+
+def test_given_a_channel_that_stands_by_when_a_prompt_is_played_then_it_is_sent():
+    mixer = talking_mixer()
+    mixer.jitter = Line(set())
+    mixer.bridge(CUSTOMER, AGENT)
+    mixer.standing_by[CUSTOMER] = True
+    sent_to(mixer, RELAY_TICKS + 2)
+    mixer.start_prompt(CUSTOMER, "tone", np.full(320, 1000, dtype=np.int16))
+
+    assert [CUSTOMER in rows for rows in sent_to(mixer, 3)] == [True, True, False]

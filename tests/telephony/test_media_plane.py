@@ -18,7 +18,7 @@ from telephony.media.sources import Learn
 from tests.telephony.media_peer import free_port_range
 
 NAMES = "abcdef"
-TICKS = 400
+TICKS = 700
 
 
 class FarEnd:
@@ -91,6 +91,7 @@ def any_command(chance, far_ends):
             wire.Play(one, prompt, mix=chance.random() < 0.5, everybody=chance.random() < 0.5),
             wire.StopPlaying(one),
             wire.Mute(one, chance.random() < 0.5),
+            wire.StandBy(one, chance.random() < 0.5),
             wire.DetectDigits(one, chance.random() < 0.7, chance.random() < 0.7),
             wire.SendDigits(one, "15", chance.choice([40, 100]), 60, chance.random() < 0.3),
             wire.SendDigits(one, "#", 333, 60),
