@@ -60,6 +60,8 @@ class FakeChannel:
         """Those that go on, by path."""
         self.cut_off = False
         """Its daemon was killed: nothing that is asked of it has an effect any more."""
+        self.reachable = True
+        """Test hook: False while its server is away."""
         self.analysing = False
         self.analysing_connected = False
         self.settings = AnalysisSettings()

@@ -101,6 +101,10 @@ class MediaChannel:
         self._prompt_asked = False
         """A server was there when the wanted prompt was asked for."""
 
+    @property
+    def reachable(self) -> bool:
+        return self._client.connected
+
     async def set_remote(self, host: str, port: int, payload_type: int = 0, event_payload_type: int = 101) -> None:
         self.wanted.remote = SetRemote(self.channel_id, host, port, payload_type, event_payload_type)
         await self._client.send(self.wanted.remote)

@@ -77,6 +77,7 @@ from ocsd.sessions.attempt_events import (
     GivenUp,
     HandedOver,
     Heard,
+    MediaFailed,
     NotPlaced,
     PendingCallback,
     PlanOf,
@@ -87,6 +88,7 @@ from ocsd.sessions.attempt_events import (
     ReleaseRequested,
     Withdrawn,
 )
+from ocsd.sessions.attempt_faults import media_failed
 from ocsd.sessions.attempt_orders import AttemptOrders
 from ocsd.sessions.attempt_steps import RINGING, SAFETY_MARGIN_S, SEEKING
 from ocsd.sessions.outcome import PEOPLE, result_of_failure, result_of_verdict
@@ -146,6 +148,8 @@ class AttemptMachine(AttemptOrders):
                 return self.release_requested(now_s)
             case GivenUp():
                 return self._let_go(now_s)
+            case MediaFailed():
+                return media_failed(self, now_s)
             case HandedOver():
                 return self.handed_over(now_s)
             case RecordUpdated(call_result):
@@ -521,6 +525,7 @@ __all__ = [
     "GivenUp",
     "HandedOver",
     "Heard",
+    "MediaFailed",
     "NotPlaced",
     "PendingCallback",
     "PlanOf",

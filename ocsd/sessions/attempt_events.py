@@ -222,6 +222,11 @@ class ReleaseRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaFailed:
+    """The audio of the call is gone for good: a fault of ours (`ocsd.sessions.attempt_faults`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class GivenUp:
     """The pacing gives the call up: it has rung long enough, and nobody would be free for whoever answers."""
 
@@ -281,6 +286,7 @@ Event = (
     | DeadlinePassed
     | ReleaseRequested
     | GivenUp
+    | MediaFailed
     | HandedOver
     | RecordUpdated
     | RecordProcessed

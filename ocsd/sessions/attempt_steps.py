@@ -43,7 +43,8 @@ class AttemptSteps:
         plan: the call action in force; None: none was asked for.
         deadline_s: monotonic time at which the shell must send DeadlinePassed; math.inf: none.
         result: the call result once known; ``None`` until then. It is what a treatment treats.
-        record_status: Updated; Ready: no INVITE left, the record goes back as it was; Stale: nobody knows how it ended.
+        record_status: Updated; Ready: no INVITE left or our plane failed, the record goes back as it was; Stale: nobody
+            knows how it ended.
         record_closed: the record's final result has been handed to the store.
         processed: the desktop is done with the record while the people still talk; it is closed with the call, so that
             a restart in between finds the attempt open and adopts the conversation.

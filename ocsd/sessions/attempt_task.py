@@ -254,6 +254,8 @@ class AttemptTask:
                         {"ended_by": event.ended_by, "reason": event.reason_text}
                         | ({"redirect_to": event.redirect_to} if event.redirect_to else {})
                     )
+                    if self.channel is not None and not self.channel.reachable and self.machine.answered:
+                        self._media_failed("who had answered left while the media server was away")
                     self.post(
                         machine_events.CustomerEnded(
                             event.sip_status, event.q850_cause, no_answer=event.no_answer, lost=self.media_lost
@@ -290,12 +292,17 @@ class AttemptTask:
                     log.warning("attempt.media_command_failed", why=event.why)
                 case ChannelLost():
                     # The media server stayed away: nobody hears anybody. A conversation ends as one, the rest is cut.
-                    log.warning("attempt.media_lost", why=event.why)
-                    self.media_lost = True
+                    self._media_failed(event.why)
                     if self.leg is not None:
                         await self.leg.hang_up("media lost")
                 case _:
                     pass
+
+    def _media_failed(self, why: str) -> None:
+        log.warning("attempt.media_lost", why=why)
+        self.media_lost = True
+        self.context.evidence["our_fault"] = f"media lost: {why}"
+        self.post(machine_events.MediaFailed())
 
     # --- doing what the machine says --------------------------------------------------------------------------------
 

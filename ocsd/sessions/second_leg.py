@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import structlog
 import trio
 
-from ocsd.sessions.attempt_events import Event
+from ocsd.sessions.attempt_events import Event, MediaFailed
 from ocsd.sessions.standing_legs import StandingLeg
-from telephony.api import Channel, Leg, LegLost, Media, Telephony, TelephonyError
+from telephony.api import Channel, ChannelLost, Leg, LegLost, Media, Telephony, TelephonyError
 from telephony.contract import LegAnswered, LegEnded, LegProgress, PlaceCall
 
 log = structlog.get_logger()
@@ -125,6 +125,20 @@ class SecondLeg:
                 await self._follow(self.leg, events)
 
     async def _follow(self, leg: Leg, events: LegEvents) -> None:
+        async with trio.open_nursery() as nursery:
+            if self.channel is not None:
+                nursery.start_soon(self._follow_channel, self.channel, leg)
+            await self._follow_leg(leg, events)
+            nursery.cancel_scope.cancel()
+
+    async def _follow_channel(self, channel: Channel, leg: Leg) -> None:
+        async for event in channel.events:
+            if isinstance(event, ChannelLost) and self.leg is leg:
+                log.warning("attempt.second_leg_media_lost", leg_id=leg.leg_id, why=event.why)
+                self._post(MediaFailed())
+                await leg.hang_up("media lost")
+
+    async def _follow_leg(self, leg: Leg, events: LegEvents) -> None:
         async for event in leg.events:
             match event:
                 case LegProgress() | LegAnswered():

@@ -2,7 +2,7 @@
 What becomes of a chain when an attempt on it ends: treated, closed, called back, or put back as it was. Pure.
 
     how it ended                                              what follows
-    no INVITE left                                            back to the list as it was
+    no INVITE left, or a fault of ours before anybody talked  back to the list as it was
     nobody knows (worker lost, ForceUnload, no RecordProcessed)   Stale, the whole chain: it may have rung
     rejected, cancelled, Do-Not-Call by a desktop             what that means for the chain
     cancelled or Do-Not-Call meanwhile                        it has been written already; what is left of the chain
@@ -34,7 +34,8 @@ class Ending:
     How an attempt ended.
 
     Attributes:
-        record_status: Ready: no INVITE left; Stale: interrupted; Updated: it has a result.
+        record_status: Ready: no INVITE left, or our plane failed before anybody talked; Stale: interrupted; Updated: it
+            has a result.
         handled: an agent had the record, by a conversation or on the desktop; or somebody has sent RecordProcessed.
         agent_id: whose the chain becomes, if it becomes an agent's.
         treatment: GSW_TREATMENT of RecordProcessed: ``campaign``, ``personal`` or None.
@@ -96,7 +97,9 @@ def settle(
         # and DoNotCall Chained Records").
         return Decision(as_it_was(record), 0, None, "cancelled or put on Do-Not-Call meanwhile")
     if ending.record_status is RecordStatus.READY:
-        return Decision(as_it_was(record), 0, record.record_id, "not dialed: back to the list")
+        fault = ending.call_result == CallResult.SYSTEM_ERROR
+        because = "a fault of ours: back to the list" if fault else "not dialed: back to the list"
+        return Decision(as_it_was(record), 0, record.record_id, because)
     if ending.record_status is RecordStatus.STALE:
         change = ChainChange(RecordStatus.STALE, record_type, sibling_status=RecordStatus.STALE)
         return Decision(change, 0, None, "interrupted: it may have rung, so it waits for somebody's decision")

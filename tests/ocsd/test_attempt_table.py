@@ -25,6 +25,7 @@ from ocsd.sessions.attempt import (
     Forced,
     GivenUp,
     Heard,
+    MediaFailed,
     NotPlaced,
     Progress,
     PromptFinished,
@@ -91,6 +92,7 @@ EVENTS = {
     "deadline": DeadlinePassed(),
     "release": ReleaseRequested(),
     "given up": GivenUp(),
+    "media failed": MediaFailed(),
     "updated": RecordUpdated(None),
     "processed": RecordProcessed(None),
     "agent gone": AgentGone(),
@@ -101,6 +103,7 @@ EVENTS = {
 
 TABLE = {
     "RINGING_AGENT (designated)": {
+        "media failed": "WRAP_UP 4: HANG_UP_CUSTOMER HANG_UP_AGENT AGENT_TO_WRAP_UP",
         "not placed": "bug",
         "agent reserved": "bug",
         "agent answered": "DIALING: DIAL_CUSTOMER",
@@ -125,6 +128,7 @@ TABLE = {
         "forced": "FINISHED 46: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "withdrawn": "FINISHED 51: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "cancelled": "FINISHED 52: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
     },
     "DIALING (designated)": {
         "progress": "ALERTING: PLAY_RINGBACK_TO_AGENT",
@@ -140,6 +144,7 @@ TABLE = {
         "forced": "FINISHED 46: HANG_UP_AGENT AGENT_BACK_TO_READY HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "withdrawn": "FINISHED 51: HANG_UP_AGENT AGENT_BACK_TO_READY HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "cancelled": "FINISHED 52: HANG_UP_AGENT AGENT_BACK_TO_READY HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
+        "media failed": "WRAP_UP 4: HANG_UP_CUSTOMER HANG_UP_AGENT AGENT_TO_WRAP_UP",
     },
     "ALERTING": {
         "progress with media": "ALERTING: START_EARLY_ANALYSIS",
@@ -147,6 +152,7 @@ TABLE = {
         "early busy": "FINISHED 6: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "customer ended": "FINISHED 6: CLOSE_RECORD FINISH",
         "customer lost": "FINISHED 46: CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "not placed": "bug",
         "agent reserved": "bug",
         "deadline": "FINISHED 7: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
@@ -160,6 +166,7 @@ TABLE = {
         "answered": "TALKING: MARK_ANSWERED BRIDGE MARK_CONNECTED",
         "customer ended": "WRAP_UP 6: HANG_UP_AGENT AGENT_TO_WRAP_UP",
         "customer lost": "WRAP_UP 3: HANG_UP_AGENT AGENT_TO_WRAP_UP",
+        "media failed": "WRAP_UP 4: HANG_UP_CUSTOMER HANG_UP_AGENT AGENT_TO_WRAP_UP",
         "not placed": "bug",
         "agent reserved": "bug",
         "agent ended": "WRAP_UP 7: HANG_UP_CUSTOMER HANG_UP_AGENT AGENT_TO_WRAP_UP",
@@ -175,6 +182,7 @@ TABLE = {
         "fax": "FINISHED 17: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "customer ended": "FINISHED 5: CLOSE_RECORD FINISH",
         "customer lost": "FINISHED 46: CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "not placed": "bug",
         "agent reserved": "bug",
         "deadline": "WAITING: SEEK_AGENT",
@@ -187,6 +195,7 @@ TABLE = {
         "fax": "FINISHED 17: STOP_SEEKING HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "customer ended": "FINISHED 21: STOP_SEEKING CLOSE_RECORD FINISH",
         "customer lost": "FINISHED 21: STOP_SEEKING CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: STOP_SEEKING HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "not placed": "bug",
         "agent reserved": "CONNECTING: DIAL_AGENT",
         "deadline": "ANNOUNCING: STOP_SEEKING PLAY_DROP",
@@ -197,6 +206,7 @@ TABLE = {
     "WAITING (machine)": {
         "customer ended": "FINISHED 9: STOP_SEEKING CLOSE_RECORD FINISH",
         "customer lost": "FINISHED 9: STOP_SEEKING CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: STOP_SEEKING HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "not placed": "bug",
         "agent reserved": "CONNECTING: DIAL_AGENT",
         "deadline": "FINISHED 9: STOP_SEEKING HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
@@ -209,6 +219,7 @@ TABLE = {
         "fax": "FINISHED 17: HANG_UP_AGENT AGENT_BACK_TO_READY HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "customer ended": "FINISHED 21: HANG_UP_AGENT AGENT_BACK_TO_READY CLOSE_RECORD FINISH",
         "customer lost": "FINISHED 21: HANG_UP_AGENT AGENT_BACK_TO_READY CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: HANG_UP_AGENT AGENT_BACK_TO_READY HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "not placed": "bug",
         "agent reserved": "bug",
         "agent answered": "TALKING: BRIDGE MARK_CONNECTED",
@@ -221,6 +232,7 @@ TABLE = {
     "CONNECTING (machine)": {
         "customer ended": "FINISHED 9: HANG_UP_AGENT AGENT_BACK_TO_READY CLOSE_RECORD FINISH",
         "customer lost": "FINISHED 9: HANG_UP_AGENT AGENT_BACK_TO_READY CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: HANG_UP_AGENT AGENT_BACK_TO_READY HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "not placed": "bug",
         "agent reserved": "bug",
         "agent answered": "TALKING: BRIDGE MARK_CONNECTED",
@@ -273,6 +285,7 @@ TABLE = {
         "beep": "PLAYING: PLAY_MESSAGE",
         "customer ended": "FINISHED 9: CLOSE_RECORD FINISH",
         "customer lost": "FINISHED 9: CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "not placed": "bug",
         "agent reserved": "bug",
         "deadline": "PLAYING: PLAY_MESSAGE",
@@ -283,6 +296,7 @@ TABLE = {
     "PLAYING": {
         "customer ended": "FINISHED 33: CLOSE_RECORD FINISH",
         "customer lost": "FINISHED 33: CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "not placed": "bug",
         "agent reserved": "bug",
         "prompt finished": "FINISHED 33: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
@@ -295,6 +309,7 @@ TABLE = {
     "PLAYING (machine)": {
         "customer ended": "FINISHED 9: CLOSE_RECORD FINISH",
         "customer lost": "FINISHED 9: CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "not placed": "bug",
         "agent reserved": "bug",
         "prompt finished": "FINISHED 9: HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
@@ -307,6 +322,7 @@ TABLE = {
     "TRANSFERRING": {
         "customer ended": "FINISHED 21: HANG_UP_DESTINATION CLOSE_RECORD FINISH",
         "customer lost": "FINISHED 21: HANG_UP_DESTINATION CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: HANG_UP_DESTINATION HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "not placed": "bug",
         "agent reserved": "bug",
         "destination answered": "TRANSFERRED: BRIDGE_DESTINATION CLOSE_RECORD",
@@ -320,6 +336,7 @@ TABLE = {
     "TRANSFERRING (machine)": {
         "customer ended": "FINISHED 9: HANG_UP_DESTINATION CLOSE_RECORD FINISH",
         "customer lost": "FINISHED 9: HANG_UP_DESTINATION CLOSE_RECORD FINISH",
+        "media failed": "FINISHED 4: HANG_UP_DESTINATION HANG_UP_CUSTOMER CLOSE_RECORD FINISH",
         "not placed": "bug",
         "agent reserved": "bug",
         "destination answered": "TRANSFERRED: BRIDGE_DESTINATION CLOSE_RECORD",
