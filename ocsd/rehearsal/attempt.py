@@ -196,7 +196,9 @@ class RehearsedAttempt(AttemptTask):
                 session.stop_seeking(self)
             case Do.DIAL_AGENT:
                 self._reserved = machine.agent_id
-                self._ring_second(machine_events.AgentAnswered(), course.connect_s)
+                assert machine.agent_id is not None
+                up = session.roster.seats[machine.agent_id].engaged_s is not None
+                self._ring_second(machine_events.AgentAnswered(), 0.0 if up else course.connect_s)
             case Do.BRIDGE:
                 session.agent_connected(self)
             case Do.MARK_CONNECTED:

@@ -53,11 +53,13 @@ class Delays:
         launch_s: from a decision to the INVITE.
         teardown_s: from a hang-up to the port's release.
         ready_s: from the end of wrap-up to the next call that the agent may get.
+        engage_s: from an engaging call to its answer, in a seizing mode.
     """
 
     launch_s: float = 0.02
     teardown_s: float = 0.05
     ready_s: float = 0.02
+    engage_s: float = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,7 @@ class RehearsedSession(Session):
         self._decide_at_s = math.inf
         self._decided_s = self.clock.seconds
         self.decisions += 1
+        self.seizing.keep()
         before = self.score.tally.attempts
         finish(self._dial())
         if launched := self.score.tally.attempts - before:
@@ -265,11 +268,13 @@ class RehearsedSession(Session):
                 if seat.state is AgentState.NOT_READY or seat.wants is AgentState.NOT_READY:
                     self._becomes_ready(seat)
             case Turn.PAUSES:
+                seat.engaged_s = None if seat.state is AgentState.READY else seat.engaged_s
                 if seat.state is AgentState.WRAP_UP:
                     seat.wants = AgentState.NOT_READY  # the paperwork first
                 else:
                     seat.ask_for(AgentState.NOT_READY, now_s)
             case Turn.GOES:
+                seat.engaged_s = None if seat.state is AgentState.READY else seat.engaged_s
                 seat.ask_for(AgentState.LOGGED_OUT, now_s)
                 for task in list(self.attempts.values()):
                     if task.machine.agent_id == seat.agent_id:
@@ -278,10 +283,24 @@ class RehearsedSession(Session):
 
     def _becomes_ready(self, seat: AgentSeat) -> None:
         now_s = self.clock.seconds
+        self._engage(seat)
         if seat.state is AgentState.WRAP_UP:
             self.handled(seat.talked_s, now_s - seat.since_s)
         seat.ask_for(AgentState.READY, now_s)
         self.agent_ready(seat.agent_id)
+
+    def _engage(self, seat: AgentSeat) -> None:
+        """In a seizing mode, call the phone of an agent who is, or is about to be, ready."""
+        if self.seizing.active and seat.engaged_s is None and not seat.phone_rings:
+            seat.phone_rings = True
+            self.after(self.delays.engage_s, partial(self._engaged, seat))
+
+    def _engaged(self, seat: AgentSeat) -> None:
+        """The phone was answered; whoever is not ready any more hangs up at once, and is engaged anew then."""
+        seat.phone_rings = False
+        if seat.state is AgentState.READY:
+            seat.engaged_s = self.clock.seconds
+            self.agent_ready(seat.agent_id)
 
     def _established(self, _session: Session, task: AttemptTask) -> None:
         assert isinstance(task, RehearsedAttempt)
@@ -295,6 +314,10 @@ class RehearsedSession(Session):
     def _released(self, _session: Session, task: AttemptTask, agent_id: str) -> None:
         assert isinstance(task, RehearsedAttempt)
         seat = self.roster.seats[agent_id]
+        if task.machine.bridged or seat.state is not AgentState.READY:
+            seat.engaged_s = None  # the engaging call ends with the conversation
+            if seat.state is AgentState.READY:
+                self._engage(seat)
         if seat.state is AgentState.WRAP_UP:
             self.after(task.course.wrap_up_s, partial(self._wrapped_up, task, seat, seat.since_s))
         elif task.machine.bridged and seat.state in (AgentState.NOT_READY, AgentState.LOGGED_OUT):

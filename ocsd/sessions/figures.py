@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ocsd.sessions.attempt import AttemptState
-from ocsd.sessions.roster import NO_FURTHER_CALL, AgentState, Roster
+from ocsd.sessions.roster import NO_FURTHER_CALL, AgentSeat, AgentState, Roster
 from ocsd.sessions.supply import Gate
 from pacing import GroupSnapshot
+from pacing.ports import as_engaged
 
 if TYPE_CHECKING:
     from ocsd.sessions.attempt_task import AttemptTask
-    from ocsd.sessions.seizing import Seizing
     from ocsd.sessions.session import Session
 
 
@@ -40,8 +40,9 @@ def snapshot(session: "Session") -> GroupSnapshot:
             customers += 1
     inbound_waiting, inbound_ringing = session.roster.inbound.current(now_s)
     elsewhere = session.sharing.in_others_parts(session, now_s)
-    agents = agents_seen(session.roster, elsewhere, now_s, session.seizing)
-    return GroupSnapshot(
+    seizes = session.seizing.active
+    agents = agents_seen(session.roster, elsewhere, now_s, seizes=seizes)
+    seen = GroupSnapshot(
         now_s=now_s,
         agents_idle_s=tuple(agents.idle_s),
         agents_talking_s=tuple(agents.talking_s),
@@ -60,6 +61,7 @@ def snapshot(session: "Session") -> GroupSnapshot:
         legal=session.guard.room(session.group.dbid, expected_abandoned(session), spends=session.dials),
         attempts_rung_s=tuple(rung),
     )
+    return as_engaged(seen, session.seizing.engaged(agents.engaged_s, agents.engaging, now_s)) if seizes else seen
 
 
 def ringing(session: "Session") -> list["AttemptTask"]:
@@ -85,9 +87,13 @@ class AgentsSeen:
     wrapping_s: list[tuple[float, float]] = field(default_factory=list)
     ready_in_s: list[float] = field(default_factory=list)
     leaving: int = 0
+    engaged_s: list[float] = field(default_factory=list)
+    """In a seizing mode: of ready agents whose phone is up, who are not in ``idle_s`` then."""
+    engaging: list[AgentSeat] = field(default_factory=list)
+    """Ready agents whose phone rings."""
 
 
-def agents_seen(roster: Roster, elsewhere: Set[str], now_s: float, seizing: "Seizing | None" = None) -> AgentsSeen:
+def agents_seen(roster: Roster, elsewhere: Set[str], now_s: float, *, seizes: bool = False) -> AgentsSeen:
     """
     Agents who will take a further call, by what they do.
 
@@ -96,20 +102,24 @@ def agents_seen(roster: Roster, elsewhere: Set[str], now_s: float, seizing: "Sei
 
     Args:
         elsewhere: agents who count for other groups' pacing.
-        seizing: of the group; one who is ready and cannot be connected at once counts as coming while the phone rings.
+        seizes: the group is in a seizing mode. Elsewhere whoever's nailed-up phone is down counts for nothing.
     """
     seen = AgentsSeen()
     left, leaving = roster.left, roster.leaving
-    seizes = seizing is not None and seizing.active
     # Each decision looks at every agent: the order and the form of these questions is most of what that costs.
     for agent_id, seat in roster.seats.items():
         state, since_s = seat.state, seat.since_s
         if (seat.wants is not None and seat.wants in NO_FURTHER_CALL) or agent_id in left or agent_id in elsewhere:
             continue
-        if state is READY and not seat.can_take(seizes):
-            coming_s = seizing.ready_in_s(seat, now_s) if seizing is not None and agent_id not in leaving else None
-            if coming_s is not None:
-                seen.ready_in_s.append(coming_s)
+        if state is READY and seizes and (seat.engaged_s is not None or seat.phone_rings):
+            if agent_id in leaving:
+                pass  # there for calls under way; nobody is dialed ahead for one who leaves
+            elif seat.engaged_s is not None:
+                seen.engaged_s.append(now_s - seat.free_since_s())
+            else:
+                seen.engaging.append(seat)
+        elif state is READY and not seat.can_take(seizes=False):
+            pass
         elif agent_id in leaving:
             if state is READY:
                 seen.idle_s.append(now_s - since_s)

@@ -3,10 +3,13 @@ Seizing modes and assured connections of one session: whose phone is called ahea
 
 Theory of operation
 -------------------
-In Progressive and Predictive with Seizing every agent who is ready is engaged: the phone is called, and held in quiet
-(`standing_legs`). Only engaged agents count as ready for the pacing; those whose phone rings count as coming. So a
-person who is found is bridged at once, with the agent who has been engaged longest; nobody waits for a phone to ring.
-A person for whom nobody is engaged is overdialed (GSW_ASM_OVERDIAL), waits as any other, and hears
+In Progressive with Seizing every agent who is ready is engaged: the phone is called, and held in quiet
+(`standing_legs`). In Predictive with Seizing as many are as the people who are expected while a phone rings will need,
+99 times in 100: whoever is engaged can do nothing else. Only engaged agents count as ready for the pacing; those who
+ring, or could be called, count as coming (`pacing.ports`).
+
+So a person who is found is bridged at once, with the agent who has been engaged longest; nobody waits for a phone to
+ring. A person for whom nobody is engaged is overdialed (GSW_ASM_OVERDIAL), waits as any other, and hears
 ``asm_drop_announcement_data`` in the end.
 
 Agents are engaged while there is something to dial: after IDLE_S without a record and without a call the phones are
@@ -22,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ocsd.config.seizing_options import ASSURED_CONNECT
-from ocsd.model.enums import SEIZING_MODES, CallAction, CallResult
+from ocsd.model.enums import SEIZING_MODES, CallAction, CallResult, DialMode
 from ocsd.model.records import Chain
 from ocsd.sessions.attempt_events import CallPlan
 from ocsd.sessions.attempt_steps import SEEKING
@@ -30,6 +33,7 @@ from ocsd.sessions.roster import AgentSeat, AgentState
 from ocsd.sessions.seizing_plan import EngagingPlan, SeizingPlan, engaging_plan, is_assured, seizing_plan
 from ocsd.sessions.shared import UNDER_WAY
 from ocsd.sessions.standing_legs import Hold, Standing, StandingLeg, StandingLegs
+from pacing.ports import Engaged, poisson_quantile
 from telephony.contract import LegSnapshot
 
 if TYPE_CHECKING:
@@ -42,6 +46,10 @@ IDLE_S: Final = 5.0
 """Without a record to dial agents are engaged no longer than this: the next portion may be under way."""
 USUAL_RING_S: Final = 2.0
 """How long a phone takes to be answered, until the group's own have told."""
+PERIOD_S: Final = 1.0
+"""Engaging is thought of anew several times in it: whoever comes meanwhile is expected too."""
+MISSED_RATIO: Final = 0.01
+"""How likely it may be that more people come than agents are engaged."""
 RING_MEMORY: Final = 0.2
 """Weight of the last phone that was answered among all before it."""
 HELD_STATES: Final = frozenset({AgentState.READY, AgentState.RESERVED, AgentState.TALKING, AgentState.WRAP_UP})
@@ -52,7 +60,7 @@ class Seizing:
     """What a session does about its agents' phones. Asked at every turn of the dialing loop."""
 
     def __init__(self, session: "Session", standing: StandingLegs | None) -> None:
-        """``standing``: None where there are no phones (a rehearsal)."""
+        """``standing``: None where there are no phones (a rehearsal, which engages its agents itself)."""
         self._session = session
         self.standing = standing
         self.overdialed = 0
@@ -110,17 +118,21 @@ class Seizing:
         session = self._session
         if not session.dials:
             return
-        plan = self._engaging()
-        seats = session.roster.seats
-        used = sum(standing.of(agent_id) is not None for agent_id in seats)
+        plan, seats, roster = self._engaging(), session.roster.seats, session.roster
         elsewhere = session.sharing.in_others_parts(session, session.clock.now_s())
-        ready = sorted((seat.since_s, agent_id) for agent_id, seat in session.roster.ready())
-        for _, agent_id in ready:
-            if used >= plan.bound:
+        ready = [(seat.since_s, agent_id) for agent_id, seat in roster.ready() if agent_id not in elsewhere]
+        there = sum(seats[agent_id].engaged_s is not None or seats[agent_id].phone_rings for _, agent_id in ready)
+        wanted = len(ready) - session.planner.kept_back(session.settings)
+        if (expected := self._expected()) is not None:
+            wanted = min(wanted, max(1, expected))
+        most = min(wanted - there, plan.bound - self._used())
+        for _, agent_id in sorted(ready):
+            if most <= 0:
                 return
-            if standing.of(agent_id) is None and agent_id not in elsewhere and not seats[agent_id].phone.nailed_up:
+            seat = seats[agent_id]
+            if standing.of(agent_id) is None and not seat.phone.nailed_up and agent_id not in roster.leaving:
                 standing.engage(agent_id, self.hold(plan))
-                used += 1
+                most -= 1
 
     def _engaging(self) -> EngagingPlan:
         return engaging_plan(self._session.planner, len(self._session.roster.seats))
@@ -132,12 +144,37 @@ class Seizing:
 
     # --- the pacing -----------------------------------------------------------------------------------------------
 
-    def ready_in_s(self, seat: AgentSeat, now_s: float) -> float | None:
-        """Seconds until the phone of a ready agent is answered, as far as anybody knows; None: it does not ring."""
+    def engaged(self, engaged_s: list[float], engaging: list[AgentSeat], now_s: float) -> Engaged:
+        """The group's engaged agents for `pacing.ports.as_engaged`; ``engaging``: those whose phone rings."""
+        ages = (self._rings_since_s(seat, now_s) for seat in engaging)
+        return Engaged(
+            engaged_s=tuple(engaged_s),
+            engaging_s=tuple(max(0.0, now_s - since_s) for since_s in ages),
+            channels_free=max(0, self._engaging().bound - self._used()),
+            engage_takes_s=self._ring_s,
+        )
+
+    def _rings_since_s(self, seat: AgentSeat, now_s: float) -> float:
         leg = self.standing.of(seat.agent_id) if self.standing is not None else None
-        if leg is None or leg.state is not Standing.RINGING:
+        return leg.rang_s if leg is not None and leg.state is Standing.RINGING else now_s
+
+    def _used(self) -> int:
+        """Engaging calls of the group's agents, whoever has asked for them."""
+        return sum(seat.engaged_s is not None or seat.phone_rings for seat in self._session.roster.seats.values())
+
+    def _expected(self) -> int | None:
+        """
+        How many engaged agents the people of the next seconds need, as in `pacing.ports.engage`; None: all there are.
+
+        Only Predictive with Seizing knows whom to expect, once it has the history that it predicts from.
+        """
+        session = self._session
+        inputs = session.decided.inputs if session.decided is not None else {}
+        if session.settings.dial_mode is not DialMode.PREDICTIVE_AND_SEIZE or "expected_people" not in inputs:
             return None
-        return max(0.0, self._ring_s - (now_s - leg.rang_s))
+        soon = min(1.0, (self._ring_s + PERIOD_S) / max(inputs.get("horizon_s", 1.0), 1.0))
+        people = inputs["expected_people"] * soon + session.roster.people_waiting
+        return poisson_quantile(max(0.0, people), 1.0 - MISSED_RATIO)
 
     def answered(self, leg: StandingLeg) -> None:
         """The phone of an agent was answered."""
