@@ -30,6 +30,7 @@ _HEAD = """<?xml version="1.0" encoding="ISO-8859-1"?>
   <recv request="INVITE" rrs="true">
     <action>
       <ereg regexp="[0-9]+" search_in="hdr" header="CSeq:" assign_to="cseq"/>
+      <ereg regexp=".*" search_in="hdr" header="Via:" assign_to="via"/>
       <ereg regexp=".*" search_in="hdr" header="From:" assign_to="caller"/>
       <ereg regexp="[^;]*" search_in="hdr" header="To:" assign_to="called"/>
 """
@@ -131,7 +132,7 @@ def scenario(table: Mapping[str, Iterable[str]]) -> str:
         digits = number.lstrip("+")
         parts.append(f'      <ereg regexp="{digits}@" search_in="msg" assign_to="to{digits}"/>\n')
     names = ",".join(f"to{number.lstrip('+')}" for number in table)
-    parts.append(f'    </action>\n  </recv>\n  <Reference variables="cseq,caller,called,{names}"/>\n')
+    parts.append(f'    </action>\n  </recv>\n  <Reference variables="cseq,via,caller,called,{names}"/>\n')
     for number in table:
         digits = number.lstrip("+")
         parts.append(f'  <nop next="{digits}" test="to{digits}"/>\n')
