@@ -1,0 +1,173 @@
+"""
+What carries out the voice application of one attempt: its steps here, or a VoiceXML media server on a second leg.
+
+`VoiceRun` belongs to an `AttemptTask` and runs in its event loop: while the steps have the call, ends of prompts, keys
+and the clock go to the application's machine (`ocsd.voice.machine`), and what that wants of the attempt goes into the
+attempt's machine as an event.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from ocsd.sessions import attempt_events as events
+from ocsd.sessions.attempt_events import AttemptState, Event
+from ocsd.sessions.call_plan import destination_uri
+from ocsd.sessions.second_leg import LegEvents, LegPlan, channel_of
+from ocsd.voice import machine as steps
+from ocsd.voice.machine import VoiceMachine
+from ocsd.voice.vxml import dialog_uri, user_data_headers
+from telephony.media.prompts import MUSIC
+
+if TYPE_CHECKING:
+    from ocsd.config.voice_objects import VoiceApplication
+    from ocsd.sessions.attempt_task import AttemptTask
+
+log = structlog.get_logger()
+
+DIALOG_EVENTS: Final = LegEvents(
+    events.DestinationAnswered(), events.DestinationEnded(), events.DestinationEnded(placed=False)
+)
+
+FIRST_PARAMETERS: Final = ("GSW_RECORD_HANDLE", "GSW_RECORD_URI", "GSW_CALL_RESULT", "GSW_CALL_ATTEMPT_GUID")
+"""Of the record's attributes those without which a dialog can report nothing: they go into the Request-URI first."""
+
+
+class VoiceRun:
+    """One run of a voice application of steps."""
+
+    def __init__(self, task: "AttemptTask", application: "VoiceApplication") -> None:
+        self._task = task
+        self._now_s = task.host.clock.now_s
+        self._machine = VoiceMachine(application)
+        self._until_s = self._now_s() + application.limit_s
+        record = task.context.record
+        chosen = record.user_fields.get(application.language_field) if application.language_field else None
+        self._language = str(chosen) if chosen not in (None, "") else application.language
+        self._playing: tuple[str, ...] = ()
+
+    async def start(self) -> None:
+        if (channel := self._task.channel) is not None:
+            await channel.stop_analysis()
+            await channel.detect_digits(inband=True)
+        await self._carry_out(self._machine.start(self._now_s()))
+
+    async def take(self, event: Event) -> bool:
+        """Whether the event was the application's."""
+        now_s = self._now_s()
+        match event:
+            case events.PromptFinished():
+                done = self._machine.spoken(now_s)
+            case events.KeyPressed(key):
+                done = self._machine.pressed(key, now_s)
+            case events.DeadlinePassed() if now_s >= self._until_s:
+                log.warning("voice.limit_passed", application=self._machine.application.name)
+                done = (steps.HangUp(),)
+            case events.DeadlinePassed():
+                done = self._machine.time_up(now_s)
+            case _:
+                return False
+        await self._carry_out(done)
+        return True
+
+    async def goes_on(self) -> None:
+        """Nobody took the call."""
+        await self._carry_out(self._machine.came_back(self._now_s()))
+
+    async def _carry_out(self, done: tuple[steps.ToDo, ...]) -> None:
+        task = self._task
+        for each in done:
+            match each:
+                case steps.Say(prompts):
+                    await self._play(prompts)
+                case steps.StopSaying():
+                    task.prompt = ""  # nobody waits for its end any more
+                    if task.channel is not None:
+                        await task.channel.stop_playing()
+                case steps.Note():
+                    self._note(each)
+                case steps.FindAgent():
+                    await self._find_agent(each)
+                case steps.CallOut(destination):
+                    trunk = task.host.session.config.trunk(task.context.trunk)
+                    await task.handle(events.CalledOut(destination_uri(destination, trunk)))
+                case steps.HangUp():
+                    await task.handle(events.ApplicationDone())
+        task.context.evidence["application"] = {
+            "name": self._machine.application.name,
+            "path": list(self._machine.path),
+            "keys": self._machine.keys,
+        }
+        if task.machine.state is AttemptState.IN_APPLICATION:
+            task.machine.deadline_s = min(self._machine.deadline_s, self._until_s)
+
+    async def _play(self, prompts: tuple[str, ...], *, loop: bool = False) -> None:
+        channel = self._task.channel
+        if channel is None:
+            self._task.post(events.PromptFinished("no channel"))
+            return
+        first, *rest = prompts
+        if self._task.prompt == first:
+            # Prompts are told apart by their names: the end of the one before must not end this one.
+            self._task.prompt = ""
+            await channel.stop_playing()
+        self._task.prompt = first
+        await channel.play(first, self._language, then=tuple(rest), loop=loop)
+
+    def _note(self, note: steps.Note) -> None:
+        task = self._task
+        task.context.updates.update(note.fields)
+        if note.result is not None:
+            task.machine.correct(int(note.result))
+        if note.do_not_call:
+            task.host.session.listener.on_opted_out(task.host.session, task)
+
+    async def _find_agent(self, wish: steps.FindAgent) -> None:
+        task = self._task
+        task.context.attached.update(wish.attach)
+        task.host.session.voice.lead_to(task.context.attempt_id, wish.agent_group)
+        await self._play(wish.prompts or (MUSIC,), loop=True)
+        await task.handle(events.WantsAgent(wish.wait_s))
+
+
+async def run_application(task: "AttemptTask") -> None:
+    """Begin what the attempt's plan names; without a free port the machine is told so."""
+    session, plan = task.host.session, task.machine.plan
+    assert plan is not None
+    application = session.voice.application(plan.application)
+    if application is None or not session.voice.take_port(task.context.attempt_id):
+        log.warning("voice.no_port", application=plan.application)
+        await task.handle(events.ApplicationFailed())
+        return
+    if application.is_vxml:
+        await _dial_dialog(task, application)
+        return
+    task.voice = VoiceRun(task, application)
+    await task.voice.start()
+
+
+async def voice_takes(task: "AttemptTask", event: Event) -> bool:
+    """Hand the event to the application if it has the call; whether it did."""
+    if task.voice is None or task.machine.state is not AttemptState.IN_APPLICATION:
+        return False
+    return await task.voice.take(event)
+
+
+async def _dial_dialog(task: "AttemptTask", application: "VoiceApplication") -> None:
+    assert task.nursery is not None
+    context, host = task.context, task.host
+    data = host.session.listener.user_data(host.session, task)
+    first = [(key, str(data[key])) for key in FIRST_PARAMETERS if data.get(key) is not None]
+    parameters = [*first[:2], *application.parameters.items(), *first[2:]]
+    plan = LegPlan(
+        leg_id=context.new_dialog_leg_id(host.clock.now_s()),
+        uri=dialog_uri(application.media_server, application.url, parameters),
+        from_uri=context.plan.from_uri,
+        no_answer_s=application.answer_s,
+        display_name=context.record.contact_info,
+        headers=(("X-Call-Attempt-GUID", context.guid), *user_data_headers(data)),
+        beside=channel_of(context.leg_id),
+    )
+    if task.channel is not None:
+        await task.channel.stop_analysis()
+    task.nursery.start_soon(task.second.ring, plan, DIALOG_EVENTS, lambda: None)
