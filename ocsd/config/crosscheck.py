@@ -4,7 +4,6 @@ Pure: located objects in, sentences out. Treatments, rules of time, attempt caps
 modules of their own.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -15,16 +14,15 @@ from ocsd.config import (
     check_rules,
     check_seizing,
     check_treatments,
+    check_trunks,
     check_validation,
     check_voice,
 )
 from ocsd.config import objects as o
-from ocsd.config.addresses import is_host, is_sip_uri
-from ocsd.config.analysis import DIALED
+from ocsd.config.addresses import is_sip_uri
 from ocsd.config.located import Located, Objects, names, reference, repeated, valid
 from ocsd.model.columns import MANDATORY_NAMES
 from ocsd.model.enums import DialMode, OptimizeBy
-from telephony.cpa import tone_plan
 
 POSTGRES_SYSTEM_COLUMNS: Final = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Names that no column may have (PostgreSQL manual, "System Columns")."""
@@ -43,16 +41,13 @@ SECONDS_PER_DAY: Final = 86_400
 FIRST_APPLICATION_DBID: Final = 101
 """Manual, GSW_APPLICATION_ID: "Valid values begin at 101"."""
 
-_DIGITS: Final = re.compile(r"(\+?[0-9]{1,30})?")
-_PREFIX: Final = re.compile(r"\+?[0-9*#]{0,20}")
-
 
 def problems(objects: Objects, sections: Mapping[str, Located]) -> list[str]:
     """Every problem between objects, one sentence each."""
     return [
         *_duplicates(objects),
         *_sections(sections),
-        *_trunks(objects),
+        *check_trunks.problems(objects),
         *_agents(objects),
         *_formats(objects),
         *_tables(objects),
@@ -116,26 +111,6 @@ def _port_range(located: Located, telephony: o.Telephony) -> Iterable[str]:
             f"{telephony.media_servers} of {telephony.media_capacity} channels (media_capacity), within {pairs} pairs "
             f"of RTP ports, are too few for max_legs, {telephony.max_legs}",
         )
-
-
-def _trunks(objects: Objects) -> Iterable[str]:
-    for located, trunk in valid(objects, "trunks", o.Trunk):
-        yield from reference(located, "tenant", trunk.tenant, "tenants", objects)
-        if not is_host(trunk.host):
-            yield located.problem("host", f"must be a host name or an IP address, got {trunk.host!r}")
-        if trunk.port == 0:
-            yield located.problem("port", "must be a port from 1 to 65535, got 0")
-        by_number = trunk.tone_plan == DIALED
-        try:
-            tone_plan(trunk.country if by_number else trunk.tone_plan)
-        except ValueError as error:
-            yield located.problem("country" if by_number else "tone_plan", str(error))
-        if not _DIGITS.fullmatch(trunk.caller_id):
-            yield located.problem("caller_id", "must be digits, with or without a leading +")
-        if not _PREFIX.fullmatch(trunk.dial_prefix):
-            yield located.problem("dial_prefix", "must be at most 20 digits, * or #, with or without a leading +")
-        if trunk.password and not trunk.username:
-            yield located.problem("username", "is required where a password is given")
 
 
 def _agents(objects: Objects) -> Iterable[str]:

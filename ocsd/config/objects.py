@@ -17,6 +17,7 @@ Dbid = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 OptionMap = dict[str, str | int | float | bool]
+NumberFormat = Literal["as_is", "e164", "national", "international_prefix"]
 SQL_NAME = r"^[a-z_][a-z0-9_]{0,62}$"
 
 
@@ -125,7 +126,52 @@ class Trunk(_Object):
     """Country whose network tones are heard; ``dialed``: that of each number, ``country`` for numbers of none."""
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] = "US"
     dial_prefix: str = ""
+    priority: Annotated[int, Field(ge=1, le=1000)] = 1
+    """A campaign group's calls take its trunks with the lowest number, others when those fail or are full."""
+    weight: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Share of the calls among trunks of one priority."""
+    number_format: NumberFormat = "as_is"
+    """How called numbers are written: as_is, e164 (``+`` and all digits), national (as dialed in ``country``),
+    international_prefix (as dialed from ``country`` to another one). ``dial_prefix`` goes before."""
+    caller_id_format: NumberFormat = "as_is"
+    """The same for caller IDs."""
+    identity: Literal["pai", "ppi", "none"] = "pai"
+    """What tells the carrier the caller ID besides From (RFC 3325): P-Asserted-Identity, P-Preferred-Identity."""
+    headers: dict[str, str] = {}
+    """Headers of each INVITE: templates with the fields that docs/trunks.md lists, such as ``{campaign}``."""
+    redirects: Literal["refuse", "follow"] = "refuse"
+    """A 3xx answer: refused, or followed once to a number at this trunk's host or another configured trunk's."""
+    registrar: str = ""
+    """``host`` or ``host:port`` to stay registered at as ``username``; without a registration no calls are placed."""
+    registration_s: Annotated[int, Field(ge=60, le=86_400)] = 300
+    probe_interval_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    """OPTIONS to the trunk this often; 0: never."""
+    session_expires_s: Annotated[int, Field(ge=0, le=86_400)] = 0
+    """Session timer of its calls (RFC 4028), at least 90; 0: none."""
     options: OptionMap = {}
+
+    @field_validator("session_expires_s")
+    @classmethod
+    def _long_enough(cls, value: int) -> int:
+        if 0 < value < 90:
+            raise ValueError("must be 0 or at least 90 (RFC 4028, section 5)")
+        return value
+
+
+class CallerIdSet(_Object):
+    """
+    A pool of caller IDs, which the option ``caller-id-sets`` names (the manual's Script object of that kind).
+
+    ``calls_per_hour``, ``calls_per_day``: most calls that show one of the numbers; then it rests. 0: no limit.
+    """
+
+    dbid: Dbid
+    name: Name
+    numbers: Annotated[tuple[Annotated[str, Field(pattern=r"^\+?[0-9]{3,15}$")], ...], Field(min_length=1)]
+    calls_per_hour: Annotated[int, Field(ge=0, le=100_000)] = 0
+    calls_per_day: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    match_prefix: bool = False
+    """Prefer the numbers that share the longest beginning with the called one, beyond the country code."""
 
 
 class TimeZoneObject(_Object):
@@ -378,6 +424,7 @@ class Configuration(_Object):
     telephony: Telephony = Telephony()
     tenants: tuple[Tenant, ...] = ()
     trunks: tuple[Trunk, ...] = ()
+    caller_id_sets: tuple[CallerIdSet, ...] = ()
     time_zones: tuple[TimeZoneObject, ...] = ()
     agents: tuple[Agent, ...] = ()
     places: tuple[Place, ...] = ()

@@ -19,6 +19,8 @@ from ocsd.config.cpa_options import CPA_OPTIONS
 from ocsd.config.objects import Application, CallingList, Campaign, CampaignGroup, Configuration, Trunk
 from ocsd.config.option import AC, ACG, ACGL, A, Level, Option, T, TakesEffect
 from ocsd.config.seizing_options import SEIZING_OPTIONS
+from ocsd.config.trunk_options import CPN_DIGITS as CPN_DIGITS
+from ocsd.config.trunk_options import TRUNK_OPTIONS
 from ocsd.config.voice_options import VOICE_OPTIONS
 
 CALL_WAIT_CONNECTED_TIMEOUT: Final = Option(
@@ -37,12 +39,6 @@ CALL_WAIT_AGENT_CONNECTED_TIMEOUT: Final = Option(
     "call_wait_agent_connected_timeout", 5.0, ACG, TakesEffect.NEXT_ATTEMPT,
     "How long an agent's phone may take to answer; then the agent becomes not ready.",
     unit="s", minimum=0.5, maximum=60,
-)  # fmt: skip
-CPN_DIGITS: Final = Option(
-    "CPNDigits", "", ACGL, TakesEffect.NEXT_ATTEMPT,
-    "Caller number shown to the called person, and attached for desktops as GSW_CPN_DIGITS. Empty: the trunk's "
-    "caller_id.",
-    digits=True,
 )  # fmt: skip
 CPN_DISPLAY_NAME: Final = Option(
     "CPNDisplayName", "", ACG, TakesEffect.NEXT_ATTEMPT,
@@ -316,6 +312,7 @@ _ALL: Final[tuple[AnyOption, ...]] = (
     *CALL_OPTIONS,
     *CPA_OPTIONS,
     *SEIZING_OPTIONS,
+    *TRUNK_OPTIONS,
     *VOICE_OPTIONS,
     AGENT_LOGOUT_PREVIEW_CALL_RESULT,
     CALL_WAIT_AGENT_CONNECTED_TIMEOUT,
@@ -327,7 +324,6 @@ _ALL: Final[tuple[AnyOption, ...]] = (
     CANCEL_ON_DESKTOP,
     CHECK_DNC_CALLBACK,
     CHECK_DNC_LIST,
-    CPN_DIGITS,
     CPN_DISPLAY_NAME,
     DEFAULT_CAMPAIGNCALLBACK_PRIORITY,
     DEFAULT_CAMPAIGNRESCHEDULED_PRIORITY,
@@ -377,10 +373,10 @@ UNSUPPORTED_OPTIONS: Final = frozenset(
     agent-reassignment-if-waiting-ports agent-reassignment-if-waiting-ports-timeout
     agent-reassignment-if-waiting-records agent-reassignment-if-waiting-records-timeout agent_preview_mode_start
     am-detection-map am-drop-field call_transfer_type
-    call_wait_original_establish_timeout callback-observe-campaign callback-observe-group caller-id-rotation
-    caller-id-sets campaign-callback-distr campaign_name_field campaigngroup-preload-uri campaigngroup-states-interval
-    campaigngroup-states-uri channel_num contact-processed-notification contact-processed-notification-uri conversion
-    CPNPlan CPNPresentation CPNScreening CPNType criteria customer_id db-stat-recalc-interval
+    call_wait_original_establish_timeout callback-observe-campaign callback-observe-group campaign-callback-distr
+    campaign_name_field campaigngroup-preload-uri campaigngroup-states-interval campaigngroup-states-uri
+    channel_num contact-processed-notification contact-processed-notification-uri conversion
+    CPNPlan CPNScreening CPNType criteria customer_id db-stat-recalc-interval
     desktop-chains-limit dial_log_buffer dial_log_delimiter dial_log_destination dialer-num-attempts dialer-ttl
     digital-dialer-uri digits-detection expire inbound_agent_assignment_support ivr_group
     log_call_stats order_by outbound_answer_action outbound_contact_server outbound_release_action
@@ -394,6 +390,9 @@ UNSUPPORTED_OPTIONS: Final = frozenset(
 INSTEAD: Final[Mapping[str, str]] = MappingProxyType(
     {
         "channel_num": "use num_of_channels of the campaign group and max_calls of the trunk",
+        "CPNPlan": "SIP has no numbering plan; use number_format and caller_id_format of the trunk",
+        "CPNScreening": "the carrier screens numbers, and tells by STIR (RFC 8224); use identity of the trunk",
+        "CPNType": "SIP has no type of number; use caller_id_format of the trunk",
         "criteria": "use criteria of a filter",
         "customer_id": "use customer_id_field of the calling list",
         "ivr_group": "use ivr_group of the agent group",

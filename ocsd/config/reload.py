@@ -1,6 +1,6 @@
 """Which parts of a changed configuration a running daemon takes over, and which wait for a restart. Pure.
 
-Taken over: options at every level; trunks' tone plan, address, ports, rates, credentials, prefixes and caller IDs;
+Taken over: options at every level; everything of trunks but tenant, transport and country; caller ID sets;
 ports and buffer sizes of campaign groups; what calling lists may dial and when, and their treatments; shares and lists
 of campaigns; descriptions; filters, treatments, statistical days and tables, attempt caps and voice applications, new
 and removed ones too, since nothing runs in them. Waiting for a restart: listeners, folders, database and telephony,
@@ -32,6 +32,17 @@ LIVE_FIELDS: Final = {
             "max_calls",
             "calls_per_second",
             "tone_plan",
+            "priority",
+            "weight",
+            "number_format",
+            "caller_id_format",
+            "identity",
+            "headers",
+            "redirects",
+            "registrar",
+            "registration_s",
+            "probe_interval_s",
+            "session_expires_s",
             "options",
         }
     ),
@@ -66,7 +77,15 @@ LIVE_FIELDS: Final = {
 }
 """Fields that may change while the daemon runs, by section."""
 
-PLAIN_SECTIONS: Final = ("filters", "treatments", "stat_days", "stat_tables", "attempt_caps", "voice_applications")
+PLAIN_SECTIONS: Final = (
+    "filters",
+    "treatments",
+    "stat_days",
+    "stat_tables",
+    "attempt_caps",
+    "voice_applications",
+    "caller_id_sets",
+)
 """Objects that only others look into; taken over as a whole."""
 
 COLUMN_FIELDS: Final = ("disposition_field", "customer_id_field", "subject_field")
@@ -141,9 +160,10 @@ def _plain(
         "stat_tables": {name for found in lists for name in (found.holiday_table, found.weekday_table)},
         "attempt_caps": {name for found in lists for name in found.attempt_caps},
         "voice_applications": set[str](),
+        "caller_id_sets": set[str](),
     }
     taken: dict[str, object] = {}
-    for section in ("filters", "treatments", "stat_tables", "attempt_caps", "voice_applications"):
+    for section in ("filters", "treatments", "stat_tables", "attempt_caps", "voice_applications", "caller_id_sets"):
         taken[section] = _as_read(section, running, read, needed[section], waiting)
     tables: tuple[StatTable, ...] = taken["stat_tables"]  # type: ignore[assignment]
     taken["stat_days"] = _as_read(
