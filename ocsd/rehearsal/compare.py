@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ocsd.model.enums import PREDICTIVE_MODES, DialMode, OptimizeBy
+from ocsd.model.enums import PREDICTIVE_MODES, SEIZING_MODES, DialMode, OptimizeBy
 from ocsd.model.errors import ConfigError
 from ocsd.rehearsal.agents import Rota, Shift
 from ocsd.rehearsal.figures import Interval, Sample, interval
@@ -35,10 +35,12 @@ def goal_of(text: str) -> tuple[OptimizeBy, int] | None:
 
 
 def settings_for(base: DialSettings, goal: tuple[OptimizeBy, int] | None) -> DialSettings:
-    """``base`` with this goal in predictive mode; None: progressive."""
+    """``base`` with this goal in predictive mode; None: progressive. With seizing where ``base`` has it."""
+    seizes = base.dial_mode in SEIZING_MODES
     if goal is None:
-        return replace(base, dial_mode=DialMode.PROGRESSIVE)
-    return replace(base, dial_mode=DialMode.PREDICTIVE, optimize_by=goal[0], optimize_goal=goal[1])
+        return replace(base, dial_mode=DialMode.PROGRESSIVE_AND_SEIZE if seizes else DialMode.PROGRESSIVE)
+    mode = DialMode.PREDICTIVE_AND_SEIZE if seizes else DialMode.PREDICTIVE
+    return replace(base, dial_mode=mode, optimize_by=goal[0], optimize_goal=goal[1])
 
 
 def named(settings: DialSettings) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import pytest
 import structlog
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocsd.config.objects import AttemptCap, Treatment
-from ocsd.model.enums import CallAction, CallResult, RecordAction
+from ocsd.model.enums import CallAction, CallResult, DialMode, RecordAction
 from ocsd.model.errors import ConfigError, InvariantError
 from ocsd.model.records import AbandonmentBucket
 from ocsd.rehearsal import session as rehearsed
@@ -195,6 +196,20 @@ def test_given_predictive_mode_when_rehearsed_then_agents_are_busier_than_in_pro
 
     assert predictive.busy_ratio > progressive.busy_ratio + 0.05
     assert predictive.overdial_ratio < 0.06
+
+
+@pytest.mark.parametrize("predictive", [False, True])
+def test_given_a_seizing_mode_when_rehearsed_then_who_gets_an_agent_gets_one_at_once(predictive):
+    mode = DialMode.PREDICTIVE_AND_SEIZE if predictive else DialMode.PROGRESSIVE_AND_SEIZE
+    at = scene(rows=2000, minutes=25)
+    plain = rehearse(at, variant(settings=PREDICTIVE if predictive else PROGRESSIVE, minutes=25), 5)
+    seizing = rehearse(at, variant(settings=replace(PREDICTIVE, dial_mode=mode), minutes=25), 5)
+
+    assert seizing.total.people > 50
+    # From the end of the greeting: what is left is the analysis, no phone that has to be answered.
+    assert median(seizing.waits_s) < median(plain.waits_s)
+    assert seizing.total.busy_ratio > plain.total.busy_ratio - 0.05
+    assert seizing.total.overdial_ratio < (0.06 if predictive else 0.001)
 
 
 def test_given_windows_in_two_zones_when_rehearsed_then_each_record_is_dialed_in_its_own():
