@@ -23,6 +23,7 @@ from ocsd.model.enums import GswError
 from ocsd.model.errors import DesktopRequestError
 from ocsd.protocols.add_record import AddRecord, add_record
 from ocsd.protocols.desktop_agents import ANNOUNCING_REQUESTS, AnnouncingRequest, LogOut, ReadyTime
+from ocsd.protocols.desktop_calls import CALL_REQUESTS, CallRequest, ControlRequest, MonitorRequest, SupervisorRequest
 from ocsd.protocols.desktop_pairs import ATTACHED_KEYS, Pairs, ReferenceId
 from ocsd.protocols.desktop_records import (
     RECORD_REQUESTS,
@@ -46,6 +47,7 @@ __all__ = [
     "AddRecord",
     "AgentRequest",
     "CampaignStatusRequest",
+    "ControlRequest",
     "DesktopRequest",
     "DoNotCall",
     "LogOut",
@@ -64,6 +66,7 @@ __all__ = [
     "RequestRecordCancel",
     "RequestReleaseCall",
     "ScheduledRecordReschedule",
+    "SupervisorRequest",
     "UpdateCallCompletionStats",
     "column_updates",
     "parse",
@@ -147,6 +150,8 @@ AgentRequest: TypeAlias = (
     | RequestAgentLogout
     | RequestMakeCall
     | RequestReleaseCall
+    | CallRequest
+    | MonitorRequest
 )
 DesktopRequest: TypeAlias = AgentRequest | RecordRequest | AddRecord | AnnouncingRequest | CampaignStatusRequest
 
@@ -262,6 +267,7 @@ _AGENT_REQUESTS: Final[Mapping[str, Callable[[Pairs], DesktopRequest]]] = Mappin
         "RequestAgentLogout": _logout,
         "RequestMakeCall": make_call,
         "RequestReleaseCall": _release,
+        **CALL_REQUESTS,
     }
 )
 _GSW_REQUESTS: Final[Mapping[str, Callable[[Pairs], DesktopRequest]]] = MappingProxyType(

@@ -63,8 +63,11 @@ from ocsd.sessions.attempt_events import (
     AgentGone,
     AgentReserved,
     Answered,
+    ApplicationDone,
+    ApplicationFailed,
     AttemptRules,
     AttemptState,
+    CalledOut,
     CallPlan,
     Cancelled,
     CustomerEnded,
@@ -77,6 +80,7 @@ from ocsd.sessions.attempt_events import (
     GivenUp,
     HandedOver,
     Heard,
+    KeyPressed,
     MediaFailed,
     NotPlaced,
     PendingCallback,
@@ -86,11 +90,14 @@ from ocsd.sessions.attempt_events import (
     RecordProcessed,
     RecordUpdated,
     ReleaseRequested,
+    WantsAgent,
     Withdrawn,
 )
 from ocsd.sessions.attempt_faults import media_failed
 from ocsd.sessions.attempt_orders import AttemptOrders
+from ocsd.sessions.attempt_passing import passed_on
 from ocsd.sessions.attempt_steps import RINGING, SAFETY_MARGIN_S, SEEKING
+from ocsd.sessions.call_control_events import ControlEvent, PassedOn
 from ocsd.sessions.outcome import PEOPLE, result_of_failure, result_of_verdict
 from telephony.contract import VerdictKind
 
@@ -98,7 +105,9 @@ GREETING_LIMIT_S = 20.0
 """How long after the verdict a machine's recording tone is waited for; most greetings are over by then, and later the
 recording has ended for want of a voice."""
 
-OUTLIVES_DAEMON = frozenset({AttemptState.TALKING, AttemptState.WRAP_UP, AttemptState.TRANSFERRED})
+OUTLIVES_DAEMON = frozenset(
+    {AttemptState.TALKING, AttemptState.WRAP_UP, AttemptState.TRANSFERRED, AttemptState.IN_DIALOG}
+)
 """Attempts that a stopping daemon leaves alone: conversations, and records on a desktop."""
 
 TRANSFERS = frozenset({CallAction.TRANSFER, CallAction.MUTE_TRANSFER, CallAction.ROUTE})
@@ -142,6 +151,8 @@ class AttemptMachine(AttemptOrders):
                 return self._destination_ended(placed, now_s)
             case PromptFinished(error):
                 return self._prompt_finished(error, now_s)
+            case KeyPressed() | ApplicationDone() | ApplicationFailed() | WantsAgent() | CalledOut():
+                return self.application_event(event, now_s)
             case DeadlinePassed():
                 return self._deadline(now_s) if now_s >= self.deadline_s else ()
             case ReleaseRequested():
@@ -152,6 +163,10 @@ class AttemptMachine(AttemptOrders):
                 return media_failed(self, now_s)
             case HandedOver():
                 return self.handed_over(now_s)
+            case PassedOn(agent_id):
+                return passed_on(self, agent_id, now_s)
+            case ControlEvent():
+                raise InvariantError(f"{type(event).__name__} is for call control")
             case RecordUpdated(call_result):
                 self.correct(call_result)
                 return ()
@@ -232,7 +247,7 @@ class AttemptMachine(AttemptOrders):
             self.beep_heard |= event.connected
             if self.state is AttemptState.TALKING:
                 return self._heard_in_talk(event.kind, now_s)
-            return self.play(now_s) if self.state is AttemptState.AWAITING_BEEP else ()
+            return self._after_greeting(now_s) if self.state is AttemptState.AWAITING_BEEP else ()
         result = result_of_verdict(event.kind)
         if event.kind is VerdictKind.RINGBACK and self.state in RINGING:
             self.marks.setdefault("alerting", now_s)  # a network that tells by its tone only
@@ -260,6 +275,7 @@ class AttemptMachine(AttemptOrders):
             AttemptState.AWAITING_BEEP,
             AttemptState.PLAYING,
         )
+        revisable &= "applied" not in self.marks
         if revisable and event.kind not in PEOPLE and event.kind is not self.verdict:
             return self._revise(event, result, now_s)
         return ()
@@ -277,12 +293,13 @@ class AttemptMachine(AttemptOrders):
         action = self.plan.action if self.plan is not None else CallAction.NONE
         if action in TRANSFERS:
             return self.transfer(now_s)
-        match action:
-            case CallAction.PLAY_MESSAGE if (
-                kind is VerdictKind.MACHINE and self.rules.waits_for_beep and not self.beep_heard
-            ):
+        if action is CallAction.PLAY_MESSAGE or self.runs_application:
+            if kind is VerdictKind.MACHINE and self.rules.waits_for_beep and not self.beep_heard:
                 self.state, self.deadline_s = AttemptState.AWAITING_BEEP, now_s + GREETING_LIMIT_S
                 return ()
+            if self.runs_application:
+                return self.apply(since_s, now_s)
+        match action:
             case CallAction.PLAY_MESSAGE:
                 return self.play(now_s)
             case CallAction.DROP if self.found_person:
@@ -293,6 +310,10 @@ class AttemptMachine(AttemptOrders):
                 return self.seek(now_s, since_s)
             case _:
                 return self.close(result, now_s, Do.HANG_UP_CUSTOMER)
+
+    def _after_greeting(self, now_s: float) -> tuple[Do, ...]:
+        """The machine records now, as far as anybody knows."""
+        return self.apply(now_s, now_s) if self.runs_application else self.play(now_s)
 
     def _revise(self, event: Heard, result: CallResult, now_s: float) -> tuple[Do, ...]:
         before, plan = self.plan, self.plan_of(result)
@@ -349,11 +370,13 @@ class AttemptMachine(AttemptOrders):
     # --- transfers ----------------------------------------------------------------------------------------------
 
     def _destination_answered(self, now_s: float) -> tuple[Do, ...]:
+        if self.state is AttemptState.IN_APPLICATION:
+            return self.dialog_begins(now_s)
         if self.state is not AttemptState.TRANSFERRING:
             return ()
         self.marks["transferred"] = now_s
         if self.found_person:
-            self.result = CallResult.ANSWER
+            self.result = CallResult.ANSWER if self.said is None else self.said
         self.state, self.deadline_s = AttemptState.TRANSFERRED, math.inf
         self.record_closed = True
         return (Do.BRIDGE_DESTINATION, Do.CLOSE_RECORD)
@@ -364,6 +387,10 @@ class AttemptMachine(AttemptOrders):
                 return self.transfer_failed(CallResult.DROPPED if placed else CallResult.TRANSFER_ERROR, now_s)
             case AttemptState.TRANSFERRED:
                 return self.end_of_transfer(now_s, Do.HANG_UP_CUSTOMER)
+            case AttemptState.IN_APPLICATION:
+                return self.application_failed(now_s)
+            case AttemptState.IN_DIALOG:
+                return self.dialog_ends(now_s, Do.HANG_UP_CUSTOMER)
             case _:
                 return ()
 
@@ -427,7 +454,7 @@ class AttemptMachine(AttemptOrders):
                 return self.close(CallResult.REMOTE_RELEASE, now_s)
             case AttemptState.WAITING | AttemptState.CONNECTING | AttemptState.TRANSFERRING:
                 release = self.release_partner()
-                if not self.found_person:
+                if not self.found_person or self.queued:
                     return self.close(self.result, now_s, *release)
                 self.marks["abandoned"] = now_s
                 self.person_at_s = now_s if self.person_at_s is None else self.person_at_s
@@ -436,10 +463,21 @@ class AttemptMachine(AttemptOrders):
                 return self.close(self.result, now_s)
             case AttemptState.TRANSFERRED:
                 return self.end_of_transfer(now_s, Do.HANG_UP_DESTINATION)
+            case AttemptState.IN_APPLICATION:
+                return self._left_application(now_s)
+            case AttemptState.IN_DIALOG:
+                return self.dialog_ends(now_s, Do.HANG_UP_DESTINATION)
             case AttemptState.TALKING:
                 return self.end_of_talk(now_s, Do.HANG_UP_AGENT)
             case _:
                 return ()
+
+    def _left_application(self, now_s: float) -> tuple[Do, ...]:
+        """The called party is gone: amid the steps, or before the dialog began."""
+        if not self.queued and self.found_person:
+            self.marks["abandoned"] = now_s
+            return self.close(CallResult.ABANDONED, now_s, Do.HANG_UP_DESTINATION)
+        return self.close(self.result, now_s, Do.HANG_UP_DESTINATION)
 
     def _not_answered(self, event: CustomerEnded, now_s: float) -> tuple[Do, ...]:
         if event.lost and self.designated_agent is None:
@@ -471,6 +509,12 @@ class AttemptMachine(AttemptOrders):
                 return self.close(CallResult.NO_ANSWER, now_s, Do.HANG_UP_CUSTOMER)
             case AttemptState.ANALYSING:
                 return self._heard(Heard(VerdictKind.TIMEGUARD, connected=True), now_s)
+            case AttemptState.WAITING | AttemptState.CONNECTING if self.queued:
+                return self.application_goes_on(now_s, *self.release_partner())
+            case AttemptState.IN_APPLICATION:
+                return self.application_failed(now_s)
+            case AttemptState.IN_DIALOG:
+                return self.dialog_ends(now_s, Do.HANG_UP_CUSTOMER, Do.HANG_UP_DESTINATION)
             case AttemptState.WAITING | AttemptState.CONNECTING:
                 release = self.release_partner()
                 if not self.found_person:
@@ -479,7 +523,7 @@ class AttemptMachine(AttemptOrders):
             case AttemptState.TRANSFERRING:
                 return self.transfer_failed(CallResult.DROPPED, now_s)
             case AttemptState.AWAITING_BEEP:
-                return self.play(now_s)
+                return self._after_greeting(now_s)
             case AttemptState.ANNOUNCING | AttemptState.PLAYING:
                 return self.close(self.result, now_s, Do.HANG_UP_CUSTOMER)
             case AttemptState.WRAP_UP:

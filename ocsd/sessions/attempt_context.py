@@ -19,6 +19,8 @@ from telephony.api import Media, Telephony
 
 if TYPE_CHECKING:
     from ocsd.sessions.attempt_task import AttemptTask
+    from ocsd.sessions.call_parties import CallParties
+    from ocsd.sessions.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class AttemptContext:
     heard: VerdictLog = field(default_factory=VerdictLog)
     """What analysis has said of the call, and when."""
     seizing: SeizingPlan = field(default_factory=SeizingPlan)
+    attached: dict[str, str] = field(default_factory=dict)
+    """Further attached data for the agent who gets the call, from a voice application."""
 
     @property
     def verified(self) -> bool:
@@ -95,10 +99,40 @@ class AttemptContext:
         """Leg id of a transfer's destination; a transfer begun anew after a restart gets another one."""
         return f"a{self.attempt_id}-{self.guid[:8]}-destination-{now_s:.3f}"
 
+    def new_third_leg_id(self, number: int, agent_id: str | None, now_s: float) -> str:
+        """The ``number``-th third party whom an agent has brought in; ``agent_id`` None: somebody outside."""
+        return f"a{self.attempt_id}-{self.guid[:8]}-third-{number}-{agent_id or ''}-{now_s:.3f}"
+
+    def new_monitor_leg_id(self, supervisor_id: str, now_s: float) -> str:
+        return f"a{self.attempt_id}-{self.guid[:8]}-monitor-{supervisor_id}-{now_s:.3f}"
+
+    def third_of(self, leg_id: str) -> tuple[int, str | None] | None:
+        """Number and agent of a leg of `new_third_leg_id`; None: it is another leg."""
+        prefix = f"a{self.attempt_id}-{self.guid[:8]}-third-"
+        number, _, rest = leg_id.removeprefix(prefix).partition("-")
+        if not leg_id.startswith(prefix) or not number.isdigit():
+            return None
+        return int(number), rest.rpartition("-")[0] or None
+
+    def monitor_of(self, leg_id: str) -> str | None:
+        """The supervisor of a leg of `new_monitor_leg_id`; None: it is another leg."""
+        prefix = f"a{self.attempt_id}-{self.guid[:8]}-monitor-"
+        return leg_id.removeprefix(prefix).rpartition("-")[0] if leg_id.startswith(prefix) else None
+
+    @property
+    def dialog_leg_id(self) -> str:
+        """Common beginning of the ids of this attempt's legs to a VoiceXML media server."""
+        return f"a{self.attempt_id}-{self.guid[:8]}-dialog"
+
+    def new_dialog_leg_id(self, now_s: float) -> str:
+        return f"{self.dialog_leg_id}-{now_s:.3f}"
+
     def agent_of(self, leg_id: str) -> str | None:
         """Whose phone a leg of `new_agent_leg_id`, or a standing one, rings; None for any other leg."""
         if (standing := standing_agent(leg_id)) is not None:
             return standing[0]
+        if (third := self.third_of(leg_id)) is not None:
+            return third[1]  # who was brought in may have the call by now
         if not leg_id.startswith(f"{self.agent_leg_id}-"):
             return None
         return leg_id.removeprefix(f"{self.agent_leg_id}-").rpartition("-")[0]
@@ -112,6 +146,13 @@ class AttemptHost(Protocol):
     media: Media
     clock: Clock
     agent_from_uri: str
+    parties: "CallParties | None"
+    """Whom agents may bring into calls; None: there is no call control."""
+
+    @property
+    def session(self) -> "Session":
+        """The session itself, for those who need all of it."""
+        ...
 
     def may_dial(self, task: "AttemptTask") -> bool: ...
 

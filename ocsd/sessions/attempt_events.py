@@ -1,11 +1,13 @@
 """What goes into the attempt machine and what comes out of it: events, states, things to do, limits, call plans."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
 from ocsd.model.enums import CallAction, CallResult, RecordType
+from ocsd.sessions.call_control_events import ControlEvent, PassedOn
 from telephony.contract import VerdictKind
 
 
@@ -25,6 +27,8 @@ class AttemptState(Enum):
     PLAYING = auto()
     TRANSFERRING = auto()
     TRANSFERRED = auto()
+    IN_APPLICATION = auto()
+    IN_DIALOG = auto()
     FINISHED = auto()
 
 
@@ -45,6 +49,9 @@ class Do(Enum):
     PLAY_DROP = auto()
     PLAY_MESSAGE = auto()
     PLAY_RINGBACK = auto()  # to the customer
+    RUN_APPLICATION = auto()
+    APPLICATION_GOES_ON = auto()  # after an agent or a transfer that was not to be had
+    BRIDGE_DIALOG = auto()
     DIAL_DESTINATION = auto()
     BRIDGE_DESTINATION = auto()
     HANG_UP_CUSTOMER = auto()
@@ -79,12 +86,19 @@ class CallPlan:
         destination: where transfer, mute transfer and route lead: a SIP URI, ready to dial.
         message: name of the prompt that "play message" plays.
         treatment_dbid: whose action it is, for the journal.
+        application: name of the voice application that the call runs; the action is none then, or what it asks for.
+        dialog: a VoiceXML media server carries it out, which has to answer within ``answer_s``.
+        limit_s: longest time in the dialog.
     """
 
     action: CallAction
     destination: str = ""
     message: str = ""
     treatment_dbid: int = 0
+    application: str = ""
+    dialog: bool = False
+    answer_s: float = 0.0
+    limit_s: float = math.inf
 
 
 PlanOf = Callable[[CallResult], CallPlan | None]
@@ -205,10 +219,45 @@ class DestinationEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPressed:
+    """The far end of a voice application has pressed a key."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationDone:
+    """The voice application is at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationFailed:
+    """Nothing can carry it out: no port is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantsAgent:
+    """The application leads to an agent, who is waited for ``wait_s`` at most."""
+
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CalledOut:
+    """The application leads to another line; ``destination`` is ready to dial."""
+
+    destination: str
+
+
+ApplicationEvent = KeyPressed | ApplicationDone | ApplicationFailed | WantsAgent | CalledOut
+
+
+@dataclass(frozen=True, slots=True)
 class PromptFinished:
     """``error``: why nothing was played, empty when the prompt was heard."""
 
     error: str = ""
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,10 +332,17 @@ Event = (
     | DestinationAnswered
     | DestinationEnded
     | PromptFinished
+    | KeyPressed
+    | ApplicationDone
+    | ApplicationFailed
+    | WantsAgent
+    | CalledOut
     | DeadlinePassed
     | ReleaseRequested
     | GivenUp
     | MediaFailed
+    | PassedOn
+    | ControlEvent
     | HandedOver
     | RecordUpdated
     | RecordProcessed

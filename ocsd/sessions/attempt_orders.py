@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from ocsd.model.enums import CallResult, RecordStatus
 from ocsd.sessions.attempt_events import AttemptState, Do
-from ocsd.sessions.attempt_seizing import AttemptSeizing
+from ocsd.sessions.attempt_voice import AttemptVoice
 
 
 @dataclass(slots=True)
-class AttemptOrders(AttemptSeizing):
+class AttemptOrders(AttemptVoice):
     """Orders in every state; what happens on the line is `ocsd.sessions.attempt`'s."""
 
     def release_requested(self, now_s: float) -> tuple[Do, ...]:
@@ -18,6 +18,8 @@ class AttemptOrders(AttemptSeizing):
                 return self.end_of_talk(now_s, Do.HANG_UP_CUSTOMER, Do.HANG_UP_AGENT)
             case AttemptState.TRANSFERRED:
                 return self.end_of_transfer(now_s, Do.HANG_UP_CUSTOMER, Do.HANG_UP_DESTINATION)
+            case AttemptState.IN_DIALOG:
+                return self.dialog_ends(now_s, Do.HANG_UP_CUSTOMER, Do.HANG_UP_DESTINATION)
             case AttemptState.RINGING_AGENT if self.designated_agent is not None:
                 return self.nobody_dialed(now_s, Do.HANG_UP_AGENT, Do.AGENT_TO_WRAP_UP)
             case AttemptState.DIALING | AttemptState.ALERTING if self.designated_agent is not None:
@@ -38,7 +40,7 @@ class AttemptOrders(AttemptSeizing):
     def forced(self, now_s: float) -> tuple[Do, ...]:
         """The session ends at once: records are closed as Stale, conversations go on."""
         match self.state:
-            case AttemptState.TALKING:
+            case AttemptState.TALKING | AttemptState.IN_DIALOG:
                 if self.record_closed:
                     return ()
                 # The people go on talking; only the record is closed.
@@ -61,7 +63,8 @@ class AttemptOrders(AttemptSeizing):
     def withdrawn(self, result: CallResult, now_s: float) -> tuple[Do, ...]:
         """Nobody is to call this record again: what is not a conversation yet ends."""
         match self.state:
-            case AttemptState.TALKING:
+            case AttemptState.TALKING | AttemptState.IN_APPLICATION | AttemptState.IN_DIALOG:
+                # An application may be what has asked for it, and says goodbye.
                 self.processed = True
                 return ()
             case AttemptState.ANNOUNCING | AttemptState.TRANSFERRED:

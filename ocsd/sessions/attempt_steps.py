@@ -222,7 +222,7 @@ class AttemptSteps:
             case AttemptState.CONNECTING:
                 self.agent_id = None
                 return (Do.HANG_UP_AGENT, Do.AGENT_BACK_TO_READY)
-            case AttemptState.TRANSFERRING:
+            case AttemptState.TRANSFERRING | AttemptState.IN_APPLICATION:
                 return (Do.HANG_UP_DESTINATION,)
             case _ if self.designated_agent is not None and self.state in BEFORE_TALK:
                 return (Do.HANG_UP_AGENT, Do.AGENT_BACK_TO_READY)

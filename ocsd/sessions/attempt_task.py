@@ -18,9 +18,12 @@ from ocsd.sessions.attempt import OUTLIVES_DAEMON, AttemptMachine
 from ocsd.sessions.attempt_context import AttemptContext, AttemptHost, DialPlan
 from ocsd.sessions.attempt_events import AttemptState, CallPlan, Do, Event
 from ocsd.sessions.attempt_result import final_result
+from ocsd.sessions.call_control_events import KeysSent
+from ocsd.sessions.call_control_task import CallControlTask
 from ocsd.sessions.clock import utc_of
 from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of, follow_media
 from ocsd.sessions.verdicts import lost_waiting_for, verdict_latency_s
+from ocsd.sessions.voice_task import VoiceRun, mark_applied, run_application, voice_takes
 from telephony.api import (
     CallRefused,
     Channel,
@@ -31,6 +34,8 @@ from telephony.api import (
 )
 from telephony.contract import (
     ChannelFailed,
+    DigitPressed,
+    DigitsSent,
     LegAnswered,
     LegEnded,
     LegProgress,
@@ -84,6 +89,9 @@ class AttemptTask:
         self.leg: Leg | None = None
         self.channel: Channel | None = None
         self.second = SecondLeg(host.telephony, host.media, self.post)
+        self.control = CallControlTask(self)
+        self.voice: VoiceRun | None = None
+        """The steps of a voice application, while they have the call and after."""
         self.recording = AnalysisRecording(context, machine.rules, host.clock, host.note_recording, adopted=adopted)
         self.customer_gone = False
         self.media_lost = False
@@ -94,9 +102,14 @@ class AttemptTask:
         self._send, self._receive = trio.open_memory_channel[Event](EVENT_QUEUE)
         self._nursery: trio.Nursery | None = None
         self._reserved_agent: str | None = None
-        self._prompt = ""
+        self.prompt = ""
         """What the customer hears, or heard last."""
         self._failed = False
+
+    @property
+    def nursery(self) -> trio.Nursery | None:
+        """Where legs of this attempt are followed; None before it runs."""
+        return self._nursery
 
     @property
     def agent_leg(self) -> Leg | None:
@@ -162,6 +175,10 @@ class AttemptTask:
                     event = await self._receive.receive()
             await self._handle(event)
 
+    async def handle(self, event: Event) -> None:
+        """Take an event out of turn, amid what another one has led to."""
+        await self._handle(event)
+
     async def _handle(self, event: Event) -> None:
         match event:
             case machine_events.AgentReserved(agent_id) if not self.host.is_reserved(self, agent_id):
@@ -172,12 +189,17 @@ class AttemptTask:
                 self.context.withdrawn = True
             case _:
                 pass
+        if await voice_takes(self, event):
+            self.host.attempt_changed(self)
+            return
+        passed = await self.control.take(event)
         plan = self.machine.plan
-        to_do = self.machine.on(event, self.host.clock.now_s())
+        to_do = self.machine.on(passed, self.host.clock.now_s()) if passed is not None else ()
         if self.machine.plan is not None and self.machine.plan is not plan:
             self._note_action(self.machine.plan)
         for do in to_do:
             await self._do(do)
+        await self.control.settle()
         self.host.attempt_changed(self)
 
     def _note_action(self, plan: CallPlan) -> None:
@@ -279,15 +301,19 @@ class AttemptTask:
                     # the person has waited since the verdict at least.
                     since_s = event.at_s if event.kind is VerdictKind.HUMAN else 0.0
                     self.post(machine_events.Heard(event.kind, connected, event.speech_end_s or since_s))
-                case PromptFinished() if event.prompt != self._prompt:
+                case PromptFinished() if event.prompt != self.prompt and self.voice is None:
                     pass  # it made place for the one that plays now
                 case PromptFinished():
                     if event.error:
                         log.error("attempt.prompt_not_played", prompt=event.prompt, why=event.error)
                         self.context.evidence["prompt_error"] = event.error
-                    self.post(machine_events.PromptFinished(event.error))
+                    self.post(machine_events.PromptFinished(event.error, event.prompt))
+                case DigitPressed():
+                    self.post(machine_events.KeyPressed(event.digit))
                 case RecordingFinished():
                     await self.recording.finished(event)
+                case DigitsSent():
+                    self.post(KeysSent(event.error))
                 case ChannelFailed():
                     log.warning("attempt.media_command_failed", why=event.why)
                 case ChannelLost():
@@ -356,6 +382,15 @@ class AttemptTask:
             case Do.BRIDGE_DESTINATION:
                 await self._bridge()
                 await self._protect()
+            case Do.RUN_APPLICATION:
+                await run_application(self)
+            case Do.APPLICATION_GOES_ON:
+                if self.voice is not None:
+                    await self.voice.goes_on()
+            case Do.BRIDGE_DIALOG:
+                await self._bridge()
+                await self._protect()
+                await mark_applied(self)
             case Do.PLAY_RINGBACK:
                 await self._play("ringback")
             case Do.PLAY_MESSAGE:
@@ -372,7 +407,8 @@ class AttemptTask:
                     host.agent_failed(self, agent_id)
             case Do.AGENT_TO_WRAP_UP:
                 self._reserved_agent = None
-                host.agent_released(self)
+                if not self.control.agent_left:
+                    host.agent_released(self)
             case Do.AGENT_FREED:
                 self._reserved_agent = None
                 host.agent_freed(self)
@@ -412,7 +448,7 @@ class AttemptTask:
 
     async def _play(self, prompt: str) -> None:
         """To the customer. `PromptFinished` follows for it in any case, unless it is the endless ringback."""
-        self._prompt = prompt
+        self.prompt = prompt
         if self.channel is None:
             self.post(machine_events.PromptFinished("no channel"))
         else:
@@ -472,6 +508,7 @@ class AttemptTask:
             if self.machine.state in OUTLIVES_DAEMON and not self._failed:
                 return  # the next daemon adopts the legs and closes the record
             await self._force()
+        await self.control.end()
         await self.second.hang_up()
         if self.leg is not None:
             with trio.move_on_after(LEG_END_LIMIT_S):

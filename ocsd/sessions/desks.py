@@ -19,8 +19,10 @@ from ocsd.sessions import attempt as machine
 from ocsd.sessions.announcements import Announcements
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.attempt_task import AttemptTask
+from ocsd.sessions.call_control import conn_id as conn_id
 from ocsd.sessions.callbacks import CallbackDelivery
 from ocsd.sessions.campaigns import Campaigns
+from ocsd.sessions.desk_control import DeskControl
 from ocsd.sessions.desk_record import DeskRecord
 from ocsd.sessions.desk_requests import RecordRequests
 from ocsd.sessions.engaging_news import EngagingNews, previous_conn_id, regular_data
@@ -34,11 +36,6 @@ from ocsd.sessions.session import Session
 log = structlog.get_logger()
 
 WITH_A_CALL = ON_A_CALL | {AgentState.WRAP_UP}
-
-
-def conn_id(attempt_id: int) -> str:
-    """ConnID of an attempt's call, 16 hexadecimal digits as the T-Library writes it; stable across restarts."""
-    return f"{attempt_id:016x}"
 
 
 class Desks:
@@ -64,6 +61,7 @@ class Desks:
             tell=self._tell,
             not_ready=partial(self._tell_not_ready, reason="left the campaign"),
         )
+        self._control = DeskControl(campaigns, self._user_data, self._tell)
         self._engaging = EngagingNews(campaigns, self._shared_dbid, self._tell)
         campaigns.start_soon(CallbackDelivery(campaigns, self.records).run)
         campaigns.listener = SessionListener(
@@ -73,6 +71,8 @@ class Desks:
             on_unmasked=self._on_unmasked,
             on_released=self._on_released,
             on_agent_changed=self._on_agent_changed,
+            on_opted_out=self._opted_out,
+            user_data=self._user_data,
         )
 
     def reconfigure(self, config: Configuration) -> None:
@@ -110,6 +110,8 @@ class Desks:
                     del self._connection_of[agent_id]
                 case requests.RequestReleaseCall():
                     self._release(connection, message)
+                case requests.ControlRequest() | requests.SupervisorRequest():
+                    self._control.asked(message, partial(self._agent, connection))
                 case requests.CampaignStatusRequest():
                     self._campaign_status(connection, message)
                 case requests.ReadyTime() | requests.LogOut():
@@ -171,7 +173,8 @@ class Desks:
         for session in self._sessions_of(request.agent_id):
             self._tell_status(connection, session)
             task = session.attempts.get(seat.attempt_id) if seat.attempt_id is not None else None
-            if task is not None and task.machine.state is AttemptState.TALKING:
+            talks = task is not None and task.machine.state is AttemptState.TALKING
+            if talks and task is not None and task.machine.agent_id == request.agent_id:
                 self._call(session, task, request.agent_id, DesktopEvent.ESTABLISHED)
             for task in session.attempts.values():
                 own = task.adopted and task.machine.agent_id == request.agent_id
@@ -184,6 +187,7 @@ class Desks:
     def _log_out(self, agent_id: str) -> None:
         self._campaigns.seats[agent_id].ask_for(AgentState.LOGGED_OUT, self._campaigns.clock.now_s())
         self._announcements.logged_out(agent_id)
+        self._control.logged_out(agent_id)
         for session in self._sessions_of(agent_id):
             for task in session.attempts.values():
                 if task.machine.agent_id == agent_id:
@@ -224,15 +228,9 @@ class Desks:
 
     def _release(self, connection: DesktopConnection, request: requests.RequestReleaseCall) -> None:
         agent_id = self._agent(connection, request.agent_id)
-        for session in list(self._campaigns.running):
-            for task in session.attempts.values():
-                if (
-                    task.machine.agent_id == agent_id
-                    and conn_id(task.context.attempt_id) == request.conn_id
-                    and task.machine.state is AttemptState.TALKING
-                ):
-                    task.post(machine.ReleaseRequested())
-                    return
+        if self._control.knows(request.conn_id, agent_id):
+            self._control.received(request, agent_id)
+            return
         if self._engaging.release(agent_id, request.conn_id):
             return
         raise DesktopRequestError(
@@ -301,6 +299,13 @@ class Desks:
 
     # --- call events ------------------------------------------------------------------------------------------------
 
+    def _opted_out(self, session: Session, task: AttemptTask) -> None:
+        """A voice application was told so: as a DoNotCall request about the record, for its number."""
+        on_disk = self.records.do_not_call(
+            Target(task.context.attempt_id), ChainAttr.RECORD_ONLY, message="asked for in a voice application"
+        )
+        self._campaigns.start_soon(on_disk)
+
     def _on_ringing(self, session: Session, task: AttemptTask) -> None:
         if task.machine.agent_id is not None:
             self._call(session, task, task.machine.agent_id, DesktopEvent.RINGING)
@@ -308,6 +313,7 @@ class Desks:
     def _on_established(self, session: Session, task: AttemptTask) -> None:
         if task.machine.agent_id is not None:
             self._call(session, task, task.machine.agent_id, DesktopEvent.ESTABLISHED)
+            self._control.established(task, task.machine.agent_id)
 
     def _on_unmasked(self, session: Session, task: AttemptTask) -> None:
         if task.machine.agent_id is not None:

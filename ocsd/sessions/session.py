@@ -18,6 +18,7 @@ from ocsd.sessions.assured import serve_assured
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptMachine, AttemptState, CallPlan, Forced
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.bell import Bell
+from ocsd.sessions.call_parties import CallParties
 from ocsd.sessions.call_plan import call_plan
 from ocsd.sessions.claims import Claims
 from ocsd.sessions.clock import Clock
@@ -115,6 +116,7 @@ class Session:
         self.on_desk: dict[int, DeskRecord] = {}
         """Records on desktops without a call, by handle."""
         self.agent_from_uri = self.planner.agent_from_uri
+        self.parties: CallParties | None = None
         self.supply = RecordSupply(self.planner, store=store, dnc=dnc, utc=clock.utc)
         self.claims = Claims(self)
         self.prevalidation = Prevalidation(self, validator)
@@ -133,6 +135,7 @@ class Session:
         self.score = Score(self.pacing.recorder)
         self.verdicts = VerdictTally()
         self.verification = Verification()
+        self.voice = Voice(self)
         self.seizing = Seizing(self, standing)
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -362,6 +365,10 @@ class Session:
     @property
     def dials(self) -> bool:
         return self.status is GroupCampStatus.RUNNING and not self.held_back
+
+    @property
+    def session(self) -> "Session":
+        return self
 
     def may_dial(self, task: AttemptTask) -> bool:
         """The last gate before the INVITE: writing the attempt may have taken as long as the database was away."""

@@ -27,7 +27,9 @@ from ocsd.config.voice_options import (
 )
 from ocsd.model.enums import GVP_MODES, CallAction, CallResult, DialMode
 from ocsd.sessions.attempt_events import CallPlan
+from ocsd.sessions.attempt_context import AttemptContext
 from ocsd.sessions.attempt_voice import APPLICATION
+from ocsd.sessions.call_plan import destination_uri
 from ocsd.sessions.trunks import StartBucket
 from pacing import DialDecision, GroupSnapshot
 
@@ -91,6 +93,10 @@ class Voice:
             answer_s=application.answer_s,
             limit_s=application.limit_s,
         )
+
+    def uri(self, context: AttemptContext, destination: str) -> str:
+        """Where a transfer of the application leads, ready to dial."""
+        return destination_uri(destination, self._session.config.trunk(context.trunk))
 
     # --- ports ----------------------------------------------------------------------------------------------------
 

@@ -6,13 +6,14 @@ and the clock go to the application's machine (`ocsd.voice.machine`), and what t
 attempt's machine as an event.
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from ocsd.sessions import attempt_events as events
 from ocsd.sessions.attempt_events import AttemptState, Event
-from ocsd.sessions.call_plan import destination_uri
+from ocsd.sessions.clock import utc_of
 from ocsd.sessions.second_leg import LegEvents, LegPlan, channel_of
 from ocsd.voice import machine as steps
 from ocsd.voice.machine import VoiceMachine
@@ -44,7 +45,8 @@ class VoiceRun:
         record = task.context.record
         chosen = record.user_fields.get(application.language_field) if application.language_field else None
         self._language = str(chosen) if chosen not in (None, "") else application.language
-        self._playing: tuple[str, ...] = ()
+        self._due: Counter[str] = Counter()
+        """Prompts whose end has not been told yet, by name: each one that was begun has one."""
 
     async def start(self) -> None:
         if (channel := self._task.channel) is not None:
@@ -54,9 +56,12 @@ class VoiceRun:
 
     async def take(self, event: Event) -> bool:
         """Whether the event was the application's."""
-        now_s = self._now_s()
+        now_s, task = self._now_s(), self._task
         match event:
-            case events.PromptFinished():
+            case events.PromptFinished(prompt=prompt):
+                self._due[prompt] -= 1
+                if prompt != task.prompt or self._due[prompt] > 0:
+                    return True  # it made place for the one that plays now
                 done = self._machine.spoken(now_s)
             case events.KeyPressed(key):
                 done = self._machine.pressed(key, now_s)
@@ -89,8 +94,7 @@ class VoiceRun:
                 case steps.FindAgent():
                     await self._find_agent(each)
                 case steps.CallOut(destination):
-                    trunk = task.host.session.config.trunk(task.context.trunk)
-                    await task.handle(events.CalledOut(destination_uri(destination, trunk)))
+                    await task.handle(events.CalledOut(task.host.session.voice.uri(task.context, destination)))
                 case steps.HangUp():
                     await task.handle(events.ApplicationDone())
         task.context.evidence["application"] = {
@@ -104,13 +108,9 @@ class VoiceRun:
     async def _play(self, prompts: tuple[str, ...], *, loop: bool = False) -> None:
         channel = self._task.channel
         if channel is None:
-            self._task.post(events.PromptFinished("no channel"))
-            return
+            return  # the machine of the attempt will hear of that
         first, *rest = prompts
-        if self._task.prompt == first:
-            # Prompts are told apart by their names: the end of the one before must not end this one.
-            self._task.prompt = ""
-            await channel.stop_playing()
+        self._due[first] += 1
         self._task.prompt = first
         await channel.play(first, self._language, then=tuple(rest), loop=loop)
 
@@ -143,7 +143,15 @@ async def run_application(task: "AttemptTask") -> None:
         await _dial_dialog(task, application)
         return
     task.voice = VoiceRun(task, application)
+    await mark_applied(task)
     await task.voice.start()
+
+
+async def mark_applied(task: "AttemptTask") -> None:
+    """The journal says that the application has the call: after a restart it is as good as a conversation."""
+    at = utc_of(task.host.clock, task.machine.marks["applied"])
+    assert at is not None
+    await task.host.store.mark_connected(task.context.attempt_id, at, "")
 
 
 async def voice_takes(task: "AttemptTask", event: Event) -> bool:

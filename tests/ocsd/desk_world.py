@@ -304,7 +304,7 @@ async def world(
 
     def script(command):
         called = command.uri.removeprefix("sip:").partition("@")[0]
-        return wanted.get(called, PERSON) if "-customer" in command.leg_id else PHONE
+        return wanted.get(called, PERSON if "-customer" in command.leg_id else PHONE)
 
     async with open_fake_plane(script, legs=1000) as (telephony, media):
         yield World(

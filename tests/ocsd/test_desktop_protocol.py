@@ -145,7 +145,7 @@ def test_given_a_valid_message_when_parsed_then_it_is_typed(message, expected):
         ('{"Request": "RequestAgentReady", "Request": "RequestAgentLogout"}', 101, "twice"),
         ('{"x":' * 50_000, 101, "nested"),
         ({"Request": "RequestAgentReady", "GSW_AGENT_REQ_TYPE": "RecordProcessed"}, 101, "exclude"),
-        ({"Request": "RequestHoldCall"}, 101, "RequestHoldCall"),
+        ({"Request": "RequestRedirectCall"}, 101, "RequestRedirectCall"),
         ({"Request": ["RequestAgentReady"]}, 101, "an array"),
         ({"GSW_AGENT_REQ_TYPE": "recordprocessed"}, 101, "no known request"),
         ({"GSW_AGENT_REQ_TYPE": "ChainedRecordRequest"}, 101, "not supported by this version"),

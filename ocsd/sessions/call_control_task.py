@@ -1,0 +1,430 @@
+"""The shell of call control: owns the third party's leg and the supervisors', makes the audio what the state says.
+
+Runs in the attempt's task. What everybody hears follows from `CallControl.audio`; this module only brings the media
+server there, with no step in which somebody who talks hears nothing.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+
+from ocsd.model.enums import GswError
+from ocsd.model.errors import DesktopRequestError
+from ocsd.protocols.desktop_calls import CallNews
+from ocsd.sessions import attempt_events as machine_events
+from ocsd.sessions.attempt_events import AttemptState, Event
+from ocsd.sessions.call_control import (
+    AUDIO_OF,
+    Act,
+    Audio,
+    CallControl,
+    Destination,
+    Refused,
+    SendKeys,
+    Step,
+    Talk,
+    Who,
+)
+from ocsd.sessions.call_control_events import (
+    ControlEvent,
+    KeysSent,
+    MonitorAnswered,
+    MonitorAsked,
+    MonitorCancelled,
+    MonitorEnded,
+    PassedOn,
+    Requested,
+    ThirdAnswered,
+    ThirdEnded,
+    ThirdRings,
+)
+from ocsd.sessions.call_monitors import Monitors
+from ocsd.sessions.call_parties import CallParties
+from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of
+from telephony.api import Channel
+from telephony.contract import Direction
+
+if TYPE_CHECKING:
+    from ocsd.sessions.attempt_task import AttemptTask
+
+log = structlog.get_logger()
+
+MASKED_DIGITS: Final = 4
+"""What a log shows of a number's end."""
+CONTROLLED: Final = frozenset({AttemptState.TALKING, AttemptState.TRANSFERRED})
+
+
+class CallControlTask:
+    """Call control of one attempt. ``control`` is None until somebody asks for something."""
+
+    def __init__(self, task: "AttemptTask") -> None:
+        self.control: CallControl | None = None
+        self.third: SecondLeg | None = None
+        self.monitors = Monitors(task)
+        self._task = task
+        self._audio = AUDIO_OF[Talk.TALKING]
+        self._muted: Channel | None = None
+        self._passed: tuple[int, Destination] | None = None
+        """Which third party has the call now; its leg is the attempt's second one."""
+        self._keys: list[CallNews] = []
+        """Keys under way to the customer."""
+        self._holding = trio.Lock()
+
+    @property
+    def agent_left(self) -> bool:
+        """The attempt's agent has left a call that went on, and is not the one to be released at its end."""
+        return self.control is not None and not self.control.agent_there
+
+    @property
+    def parties(self) -> CallParties:
+        parties = self._task.host.parties
+        assert parties is not None
+        return parties
+
+    def begin(self) -> CallControl | None:
+        """The conversation as it can be controlled; None: there is none."""
+        machine = self._task.machine
+        if self.control is None and machine.state is AttemptState.TALKING and machine.agent_id is not None:
+            context, host = self._task.context, self._task.host
+            customer, dn = context.record.contact_info, host.agent_dn(machine.agent_id)
+            self.control = CallControl(context.attempt_id, customer, machine.agent_id, dn)
+        return self.control
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    async def take(self, event: Event) -> Event | None:
+        """What the attempt machine is to hear in place of this event; None: nothing."""
+        control = self.begin()
+        match event:
+            case Requested(agent_id, request):
+                return await self._requested(control, agent_id, request)
+            case MonitorAsked() | MonitorCancelled() | MonitorAnswered() | MonitorEnded():
+                await self.monitors.take(event)
+                return None
+            case ThirdEnded(number) if self._passed is not None and self._passed[0] == number:
+                talking = self._task.machine.state is AttemptState.TALKING
+                ended: Event = machine_events.AgentEnded() if talking else machine_events.DestinationEnded()
+                return await self.take(ended) if talking else ended
+            case ControlEvent() if control is None:
+                return None
+            case ThirdRings(number) | ThirdAnswered(number) | ThirdEnded(number):
+                assert control is not None
+                if control.third is None or control.third.number != number:
+                    return None  # late news of one who has left
+                return await self._heard_of_third(control, event)
+            case KeysSent(error):
+                self._keys_sent(error)
+                return None
+            case machine_events.AgentEnded() | machine_events.ReleaseRequested() if control is not None:
+                if not control.agent_there:
+                    return None
+                steps = control.agent_ended()
+                return await self._carry_out(steps) if steps else event
+            case _:
+                return event
+
+    async def _requested(self, control: CallControl | None, agent_id: str, request: object) -> Event | None:
+        task = self._task
+        try:
+            if control is None:
+                raise _no_call()
+            find = partial(self.parties.destination, task.host.session, task)
+            steps = control.request(request, agent_id, find)  # type: ignore[arg-type]
+        except DesktopRequestError as error:
+            reference_id = getattr(request, "reference_id", None)
+            self.parties.refused(Refused(agent_id, error.description, reference_id, error.error))
+            return None
+        log.info(
+            "call_control.requested",
+            agent_id=agent_id,
+            request=type(request).__name__,
+            state=control.state.name.lower(),
+        )
+        if not steps:  # the agent hangs up on the customer
+            return machine_events.ReleaseRequested()
+        return await self._carry_out(steps)
+
+    async def _heard_of_third(self, control: CallControl, event: Event) -> Event | None:
+        assert control.third is not None
+        match event:
+            case ThirdRings():
+                return await self._carry_out(control.third_rings())
+            case ThirdAnswered():
+                self.parties.answered(self._task.host.session, control.third.destination)
+                if self.third is not None and self.third.leg is not None:
+                    await self.third.leg.protect(True)
+                return await self._carry_out(control.third_answered())
+            case _:
+                return await self._carry_out(control.third_ended())
+
+    async def settle(self) -> None:
+        """After each event of the attempt: a call that is no conversation any more has nobody but its customer."""
+        if self._task.machine.state not in CONTROLLED:
+            await self.end()
+
+    async def end(self) -> None:
+        """Release everybody whom call control has brought in."""
+        task, control = self._task, self.control
+        await self.monitors.end()
+        if self._muted is not None:
+            muted, self._muted = self._muted, None
+            await muted.mute(False)  # a standing leg's next call is heard
+        if control is not None:
+            await self._carry_out(control.over())
+        if self._passed is not None and task.machine.state not in CONTROLLED:
+            (_, destination), self._passed = self._passed, None
+            if destination.member:  # the attempt's own agent by now
+                destination = Destination(destination.dn, destination.uri, trunk=destination.trunk)
+            self.parties.end(task.host.session, task.context.attempt_id, destination, had_the_call=True)
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, steps: tuple[Step, ...]) -> Event | None:
+        """Do and tell; returns what the attempt machine is to hear."""
+        control, task, then = self.control, self._task, None
+        assert control is not None
+        if Act.HAND_OVER not in steps:
+            await self._sound(control.audio)
+        for step in steps:
+            match step:
+                case CallNews():
+                    self.parties.tell(task.host.session, task, step)
+                case Refused():
+                    self.parties.refused(step)
+                case SendKeys():
+                    await self._send_keys(step)
+                case Act.DIAL_THIRD:
+                    self._dial(control)
+                case Act.HANG_UP_THIRD:
+                    await self._hang_up_third()
+                case Act.MUTE:
+                    await self._mute(control.muted)
+                case Act.AGENT_LEAVES:
+                    await self._agent_leaves()
+                case Act.HAND_OVER:
+                    then = await self._hand_over(control)
+                case Act.END:
+                    then = machine_events.ReleaseRequested()
+        return then
+
+    def _dial(self, control: CallControl) -> None:
+        task, third = self._task, control.third
+        assert third is not None
+        assert task.nursery is not None
+        destination, number, host = third.destination, third.number, task.host
+        self.parties.begin(host.session, task.context.attempt_id, destination)
+        self.third = leg = SecondLeg(host.telephony, host.media, task.post)
+        self._dialed = destination
+        events = LegEvents(ThirdAnswered(number), ThirdEnded(number), ThirdEnded(number))
+        beside = channel_of(task.context.leg_id)
+        log.info(
+            "call_control.third_party_called",
+            by=control.agent_id,
+            agent_id=destination.agent_id,
+            number=None if destination.agent_id else f"...{destination.dn[-MASKED_DIGITS:]}",
+            trunk=destination.trunk or None,
+        )
+        task.context.evidence.setdefault("third_parties", [])
+        called = task.context.evidence["third_parties"]
+        if isinstance(called, list):
+            called.append({"by": control.agent_id, "dn": destination.dn, "for": control.state.name.lower()})
+        if destination.agent_id is not None:
+            standing = self.parties.standing_leg(destination.agent_id)
+            if standing is not None:
+                task.nursery.start_soon(leg.take, standing, events, beside)
+                return
+        plan = self._plan(destination, number, beside)
+        task.nursery.start_soon(leg.ring, plan, events, partial(task.post, ThirdRings(number)))
+
+    def _plan(self, destination: Destination, number: int, beside: str) -> LegPlan:
+        task, context, host = self._task, self._task.context, self._task.host
+        leg_id = context.new_third_leg_id(number, destination.agent_id, host.clock.now_s())
+        guid = ("X-Call-Attempt-GUID", context.guid)
+        if destination.agent_id is None:  # outside: a call as the customer's is, on its account
+            return LegPlan(
+                leg_id=leg_id,
+                uri=destination.uri,
+                from_uri=context.plan.from_uri,
+                no_answer_s=task.machine.rules.no_answer_s,
+                display_name=context.plan.display_name,
+                username=context.plan.username,
+                password=context.plan.password,
+                headers=context.plan.headers,
+                beside=beside,
+            )
+        phone = self.parties.phone(destination.agent_id)
+        return LegPlan(
+            leg_id=leg_id,
+            uri=destination.uri,
+            from_uri=host.agent_from_uri,
+            # Whoever is asked for advice is not waiting for a call: as long as a customer may be let ring.
+            no_answer_s=task.machine.rules.no_answer_s,
+            display_name=context.record.contact_info,
+            username=phone.username,
+            password=phone.password,
+            headers=(guid, *phone.headers),
+            proxy=phone.proxy,
+            beside=beside,
+        )
+
+    async def _hang_up_third(self) -> None:
+        third, self.third = self.third, None
+        if third is not None:
+            await third.hang_up()
+            self.parties.end(self._task.host.session, self._task.context.attempt_id, self._dialed)
+
+    async def _agent_leaves(self) -> None:
+        """The agent is released; the customer waits for the third party."""
+        task = self._task
+        await self.monitors.end()
+        await task.second.hang_up()
+        task.host.agent_released(task)
+
+    async def _hand_over(self, control: CallControl) -> Event:
+        task, third, left = self._task, control.third, self.third
+        assert third is not None
+        assert left is not None
+        machine, destination = task.machine, third.destination
+        in_conference = control.state is Talk.CONFERENCE
+        before, had = task.second, self._passed
+        agent_there, agent_id = control.agent_there, control.agent_id
+        await self.monitors.end()
+        if not in_conference and task.channel is not None and left.channel is not None:
+            await task.channel.bridge(left.channel)
+            await self._hold_on_the_wire(held=False)
+        self._audio = AUDIO_OF[Talk.TALKING]
+        if self._muted is not None:
+            await self._muted.mute(False)
+            self._muted = None
+        task.second, self.third = left, None
+        if left.leg is not None:
+            await left.leg.protect(True)
+        await before.hang_up()
+        if agent_there:
+            task.host.agent_released(task)
+        if had is not None and had[1].trunk:
+            self.parties.end(task.host.session, task.context.attempt_id, Destination("", "", trunk=had[1].trunk))
+        control.handed_over()
+        self._passed = third.number, destination
+        log.info(
+            "call_control.passed_on",
+            by=agent_id,
+            agent_id=destination.agent_id,
+            with_record=destination.member,
+            result=int(machine.result) if machine.result is not None else None,
+        )
+        if destination.member and destination.agent_id is not None:
+            self.parties.has_call(task, destination.agent_id)
+        return PassedOn(destination.agent_id if destination.member else None)
+
+    # --- audio ------------------------------------------------------------------------------------------------------
+
+    def _channel(self, who: Who) -> Channel | None:
+        match who:
+            case Who.CUSTOMER:
+                return self._task.channel
+            case Who.AGENT:
+                return self._task.second.channel
+            case Who.THIRD:
+                return self.third.channel if self.third is not None else None
+
+    async def _sound(self, wanted: Audio) -> None:
+        """Bring everybody's audio from what it is to what is wanted."""
+        before, self._audio = self._audio, wanted
+        if wanted == before:
+            return
+        leaving = before.talk - wanted.talk
+        together = sorted(wanted.talk, key=lambda who: who.value)
+        if wanted.talk and wanted.talk < before.talk:
+            for who in leaving:  # the others go on as they are
+                await self._each(who, "unbridge")
+        elif wanted.talk and wanted.talk != before.talk:
+            await self._connect(together, before)
+        elif not wanted.talk and before.talk:
+            await self._each(Who.CUSTOMER if Who.CUSTOMER in before.talk else Who.AGENT, "unbridge")
+        for who in (before.music | before.ringback) - wanted.music - wanted.ringback - wanted.talk:
+            await self._each(who, "stop_playing")
+        for who in wanted.music - before.music:
+            await self._music(who)
+        for who in wanted.ringback - before.ringback:
+            if (channel := self._channel(who)) is not None:
+                await channel.play("ringback")
+        if (Who.CUSTOMER in wanted.music) != (Who.CUSTOMER in before.music):
+            await self._hold_on_the_wire(held=Who.CUSTOMER in wanted.music)
+
+    async def _each(self, who: Who, command: str) -> None:
+        if (channel := self._channel(who)) is not None:
+            await (channel.unbridge() if command == "unbridge" else channel.stop_playing())
+
+    async def _connect(self, together: list[Who], before: Audio) -> None:
+        """Two are bridged; a third joins the two who talk already, or is joined last."""
+        if len(together) > 2 and before.talk:
+            first, joins = next(iter(before.talk)), [who for who in together if who not in before.talk]
+        else:
+            first, joins = together[0], together[2:]
+            one, other = self._channel(together[0]), self._channel(together[1])
+            if one is not None and other is not None:
+                await one.bridge(other)
+        middle = self._channel(first)
+        for who in joins:
+            channel = self._channel(who)
+            if channel is not None and middle is not None:
+                await channel.join(middle)
+
+    async def _music(self, who: Who) -> None:
+        channel = self._channel(who)
+        prompt = str(self._task.host.session.planner.option("hold-music", self._task.context.record.list_dbid))
+        if channel is not None and prompt:
+            await channel.play(prompt, loop=True)
+
+    async def _mute(self, muted: bool) -> None:
+        channel = self._task.second.channel
+        if channel is not None:
+            self._muted = channel if muted else None
+            await channel.mute(muted)
+
+    async def _hold_on_the_wire(self, *, held: bool) -> None:
+        """With hold-signalling the customer's side is told by a re-INVITE; its refusal changes nothing of the audio."""
+        task = self._task
+        signalled = task.host.session.planner.option("hold-signalling", task.context.record.list_dbid)
+        if signalled and task.nursery is not None:
+            task.nursery.start_soon(self._reinvite, Direction.SENDONLY if held else Direction.SENDRECV)
+
+    async def _reinvite(self, direction: Direction) -> None:
+        leg, channel = self._task.leg, self._task.channel
+        if leg is None or channel is None:
+            return
+        async with self._holding:  # one after the other, in the order of the requests
+            answer = await leg.redirect(channel.host, channel.port, direction=direction)
+            if 200 <= answer.sip_status < 300 and answer.remote_rtp_port:
+                kinds = answer.payload_type, answer.event_payload_type
+                await channel.set_remote(answer.remote_rtp_host, answer.remote_rtp_port, *kinds)
+            elif answer.sip_status:
+                log.warning("call_control.hold_refused", sip_status=answer.sip_status, direction=direction.value)
+
+    # --- keys -------------------------------------------------------------------------------------------------------
+
+    async def _send_keys(self, step: SendKeys) -> None:
+        channel = self._channel(step.to)
+        if channel is None:
+            return
+        if step.to is Who.CUSTOMER:
+            self._keys.append(step.news)
+        await channel.send_digits(step.digits)
+        if step.to is not Who.CUSTOMER:  # nobody listens to the third party's channel
+            self.parties.tell(self._task.host.session, self._task, step.news)
+
+    def _keys_sent(self, error: str) -> None:
+        if not self._keys:
+            return
+        news = self._keys.pop(0)
+        if error:
+            self.parties.refused(Refused(news.agent_id, f"the keys were not sent: {error}", news.reference_id))
+        else:
+            self.parties.tell(self._task.host.session, self._task, news)
+
+
+def _no_call() -> DesktopRequestError:
+    return DesktopRequestError(GswError.NO_CALL_FOUND, "nobody talks in this call now")

@@ -1,0 +1,333 @@
+"""Call control of desktops over the in-memory plane: hold, keys, consultation, transfer, conference, supervisors."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from ocsd.demo.world import CAMPAIGN_GROUP_DBID
+from ocsd.model.enums import CallResult, RecordStatus
+from ocsd.sessions.call_control import conn_id
+from ocsd.sessions.roster import AgentState
+from telephony.contract import Direction, Role
+from telephony.fake import CallScript
+from tests.ocsd.desk_world import TALKER, number, world
+
+OUTSIDE = "+442071838750"
+DEAD = "+442071838751"
+"""A number that never answers."""
+SCRIPTS = {number(1): TALKER, OUTSIDE: CallScript(ring_s=1.0), DEAD: CallScript(ring_s=100.0)}
+ALICE, BOB, CAROL = "agent1", "agent2", "agent3"
+
+
+@asynccontextmanager
+async def conversation(tmp_path, **more):
+    """agent1 talks with customer 1; agent2 and agent3 are logged in and not ready."""
+    async with world(tmp_path, SCRIPTS, **more) as at, at.daemon() as daemon:
+        at.add(1)
+        for agent_id in (BOB, CAROL):
+            await daemon.log_in(agent_id, ready=False)
+        await daemon.log_in(ALICE)
+        await daemon.start()
+        handle = await daemon.until_talking(ALICE)
+        with trio.fail_after(120):  # virtual; only catches hangs
+            yield at, daemon, handle
+
+
+def customer(at):
+    return next(c for c in at.media.channels.values() if "-customer" in c.channel_id)
+
+
+def phone_of(at, agent_id):
+    return next(c for c in at.media.channels.values() if f"-{agent_id}-" in c.channel_id)
+
+
+def outside(at):
+    return next(c for c in at.media.channels.values() if "-third-" in c.channel_id and "--" in c.channel_id)
+
+
+def hear_each_other(one, other):
+    return one.bridged_to == other.channel_id and other.bridged_to == one.channel_id
+
+
+async def ask(daemon, agent_id, request, conn, **attributes):
+    await daemon.desktops[agent_id].ask(Request=request, ConnID=conn, ReferenceID=7, **attributes)
+
+
+async def heard_of(daemon, agent_id, event):
+    desktop = daemon.desktops[agent_id]
+    await daemon.until(lambda: desktop.has(event))
+    return desktop.last(event)
+
+
+async def consulted(at, daemon, handle, dn=BOB, request="RequestInitiateTransfer"):
+    """agent1 has called somebody for advice; returns the ConnIDs of both calls."""
+    main = conn_id(handle)
+    await ask(daemon, ALICE, request, main, OtherDN=dn)
+    second = (await heard_of(daemon, ALICE, "EventDialing"))["ConnID"]
+    await daemon.until(lambda: any(m["ConnID"] == second for m in daemon.desktops[ALICE].all("EventEstablished")))
+    return main, second
+
+
+async def test_given_a_conversation_when_held_and_retrieved_then_the_customer_hears_music_in_between(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        main = conn_id(handle)
+
+        await ask(daemon, ALICE, "RequestHoldCall", main)
+        held = await heard_of(daemon, ALICE, "EventHeld")
+
+        assert (held["ConnID"], held["ReferenceID"]) == (main, 7)
+        assert customer(at).playing == "music"
+        assert not customer(at).bridged_to
+
+        await ask(daemon, ALICE, "RequestRetrieveCall", main)
+        await heard_of(daemon, ALICE, "EventRetrieved")
+
+        assert hear_each_other(customer(at), phone_of(at, ALICE))
+        assert customer(at).playing == ""
+
+
+async def test_given_a_mute_when_set_and_lifted_then_only_the_agents_channel_is_muted_meanwhile(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        await ask(daemon, ALICE, "RequestSetMuteOn", conn_id(handle))
+        await heard_of(daemon, ALICE, "EventMuteOn")
+        assert (phone_of(at, ALICE).muted, customer(at).muted) == (True, False)
+
+        await ask(daemon, ALICE, "RequestSetMuteOff", conn_id(handle))
+        await heard_of(daemon, ALICE, "EventMuteOff")
+        assert not phone_of(at, ALICE).muted
+
+
+async def test_given_keys_when_sent_then_the_event_comes_once_they_are_pressed(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        before_s = trio.current_time()
+        await ask(daemon, ALICE, "RequestSendDTMF", conn_id(handle), DTMFDigits="12#")
+        sent = await heard_of(daemon, ALICE, "EventDtmfSent")
+
+        assert (sent["DTMFDigits"], sent["ReferenceID"]) == ("12#", 7)
+        assert customer(at).digits_sent == ["12#"]
+        assert trio.current_time() - before_s >= 0.48  # three keys and their gaps
+
+
+async def test_given_a_consultation_when_the_transfer_is_completed_then_the_record_is_on_the_other_desktop(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        main, second = await consulted(at, daemon, handle)
+        assert customer(at).playing == "music"
+        assert hear_each_other(phone_of(at, ALICE), phone_of(at, BOB))
+        rang = daemon.desktops[BOB].last("EventRinging")
+        assert (rang["ConnID"], rang["CallType"], rang["UserData"]["GSW_RECORD_HANDLE"]) == (second, 4, handle)
+
+        await ask(daemon, ALICE, "RequestCompleteTransfer", main, TransferConnID=second)
+        changed = await heard_of(daemon, BOB, "EventPartyChanged")
+
+        assert (changed["ConnID"], changed["PreviousConnID"], changed["OtherDN"]) == (main, second, number(1))
+        assert [m["ConnID"] for m in daemon.desktops[ALICE].all("EventReleased")] == [second, main]
+        assert hear_each_other(customer(at), phone_of(at, BOB))
+        assert daemon.campaigns.seats[ALICE].state is AgentState.WRAP_UP
+        assert daemon.campaigns.seats[BOB].state is AgentState.TALKING
+        await daemon.desktops[ALICE].about("UpdateCallCompletionStats", handle, GSW_CALL_RESULT=53)
+        assert daemon.desktops[ALICE].errors == [112]  # not hers any more
+
+        await daemon.desktops[BOB].about("RecordProcessed", handle, GSW_CALL_RESULT=33)
+        await ask(daemon, BOB, "RequestReleaseCall", main)
+        await daemon.until(lambda: at.state(1)[0] is RecordStatus.UPDATED)
+
+        assert at.state(1)[2] == CallResult.ANSWER
+        assert at.database.attempts[handle].finished.agent_id == BOB
+        assert not at.media.channels
+        assert daemon.campaigns.seats[BOB].state is AgentState.NOT_READY  # as before
+
+
+async def test_given_a_transfer_outside_when_completed_then_the_record_is_stale_and_the_call_goes_on(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        main, second = await consulted(at, daemon, handle, "+44 20 7183 8750")
+        placed = at.telephony.placed[-1]
+        assert placed.uri.startswith(f"sip:{OUTSIDE}@")
+        assert placed.from_uri == next(c.from_uri for c in at.telephony.placed if "-customer" in c.leg_id)
+
+        await ask(daemon, ALICE, "RequestCompleteTransfer", main, TransferConnID=second)
+        await daemon.until(lambda: at.state(1)[0] is RecordStatus.STALE)
+
+        assert at.state(1)[2] == CallResult.STALE
+        assert hear_each_other(customer(at), outside(at))
+        assert daemon.session.trunk_board.calls("Simulated Carrier") == 2
+
+        leg = next(leg for leg_id, leg in at.telephony.legs.items() if "-third-" in leg_id)
+        leg.far_end_hangs_up()
+        await daemon.until(lambda: not at.media.channels)
+        await daemon.until(lambda: daemon.session.trunk_board.calls("Simulated Carrier") == 0)
+
+
+async def test_given_a_result_already_said_when_transferred_outside_then_it_stands(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        await daemon.desktops[ALICE].about("UpdateCallCompletionStats", handle, GSW_CALL_RESULT=53)
+        await ask(daemon, ALICE, "RequestSingleStepTransfer", conn_id(handle), OtherDN=OUTSIDE)
+        await daemon.until(lambda: at.state(1)[0] is RecordStatus.UPDATED)
+
+        assert at.state(1)[2] == CallResult.WRONG_NUMBER
+
+
+async def test_given_a_blind_transfer_to_nobody_when_it_fails_then_the_customer_is_back_with_the_agent(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        await ask(daemon, ALICE, "RequestSingleStepTransfer", conn_id(handle), OtherDN=DEAD)
+        await daemon.until(lambda: customer(at).playing == "ringback")
+        assert not customer(at).bridged_to
+
+        refused = await heard_of(daemon, ALICE, "EventError")
+
+        assert refused["ReferenceID"] == 7
+        assert hear_each_other(customer(at), phone_of(at, ALICE))
+        assert daemon.session.trunk_board.calls("Simulated Carrier") == 1
+
+
+async def test_given_an_agent_who_hangs_up_in_a_blind_transfer_when_it_fails_then_the_call_ends_once(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        await ask(daemon, ALICE, "RequestSingleStepTransfer", conn_id(handle), OtherDN=DEAD)
+        await ask(daemon, ALICE, "RequestReleaseCall", conn_id(handle))
+        await daemon.until(lambda: daemon.campaigns.seats[ALICE].state is AgentState.WRAP_UP)
+        await daemon.desktops[ALICE].ask(Request="RequestAgentNotReady")
+        await daemon.until(lambda: not at.media.channels)
+
+        assert daemon.campaigns.seats[ALICE].state is AgentState.NOT_READY
+        assert len(daemon.desktops[ALICE].all("EventReleased")) == 1
+
+
+async def test_given_a_conference_when_the_agent_leaves_then_the_others_go_on_with_the_record(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        main, second = await consulted(at, daemon, handle, request="RequestInitiateConference")
+        await ask(daemon, ALICE, "RequestCompleteConference", main, ConferenceConnID=second)
+        added = await heard_of(daemon, ALICE, "EventPartyAdded")
+        bob = daemon.campaigns.seats[BOB].dn
+        assert (added["ThirdPartyDN"], added["ReferenceID"]) == (bob, 7)
+        assert customer(at).joined.role is Role.MEMBER or phone_of(at, BOB).joined.role is Role.MEMBER
+
+        await ask(daemon, ALICE, "RequestReleaseCall", main)
+        await heard_of(daemon, BOB, "EventPartyDeleted")
+
+        assert daemon.session.attempts[handle].machine.agent_id == BOB
+        assert daemon.campaigns.seats[ALICE].state is AgentState.WRAP_UP
+
+
+async def test_given_a_single_step_conference_when_the_third_party_is_deleted_then_two_are_left(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        main = conn_id(handle)
+        await ask(daemon, ALICE, "RequestSingleStepConference", main, OtherDN=BOB)
+        await heard_of(daemon, ALICE, "EventPartyAdded")
+        await heard_of(daemon, BOB, "EventEstablished")
+
+        await ask(daemon, ALICE, "RequestDeleteFromConference", main, OtherDN=BOB)
+        await heard_of(daemon, ALICE, "EventPartyDeleted")
+        await heard_of(daemon, BOB, "EventReleased")
+
+        assert daemon.campaigns.seats[BOB].state is AgentState.NOT_READY
+        assert len(at.media.channels) == 2
+
+
+async def test_given_a_consultation_when_alternated_and_reconnected_then_one_hears_music_and_the_other_talks(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        main, second = await consulted(at, daemon, handle)
+
+        await ask(daemon, ALICE, "RequestAlternateCall", second, PreviousConnID=main)
+        await daemon.until(lambda: hear_each_other(customer(at), phone_of(at, ALICE)))
+        assert phone_of(at, BOB).playing == "music"
+
+        await ask(daemon, ALICE, "RequestAlternateCall", main, PreviousConnID=second)
+        await daemon.until(lambda: hear_each_other(phone_of(at, BOB), phone_of(at, ALICE)))
+        assert customer(at).playing == "music"
+
+        await ask(daemon, ALICE, "RequestReconnectCall", second, PreviousConnID=main)
+        await daemon.until(lambda: hear_each_other(customer(at), phone_of(at, ALICE)))
+        assert daemon.campaigns.seats[BOB].state is AgentState.NOT_READY
+
+
+async def test_given_a_customer_who_hangs_up_in_a_consultation_when_it_happens_then_everybody_is_released(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        await consulted(at, daemon, handle)
+        next(leg for leg_id, leg in at.telephony.legs.items() if "-customer" in leg_id).far_end_hangs_up()
+        await daemon.until(lambda: not at.media.channels)
+
+        assert daemon.campaigns.seats[ALICE].state is AgentState.WRAP_UP
+        assert daemon.campaigns.seats[BOB].state is AgentState.NOT_READY
+        assert daemon.desktops[BOB].has("EventReleased")
+        assert at.state(1)[:3:2] == (RecordStatus.UPDATED, CallResult.ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("request_", "attributes", "why"),
+    [
+        ("RequestRetrieveCall", {}, "not on hold"),
+        ("RequestInitiateTransfer", {"OtherDN": "nobody"}, "neither an agent nor a number"),
+        ("RequestInitiateTransfer", {"OtherDN": ALICE}, "talking"),
+        ("RequestCompleteTransfer", {"TransferConnID": "0" * 16}, "no consultation"),
+        ("RequestDeleteFromConference", {"OtherDN": BOB}, "no conference"),
+        ("RequestSingleStepConference", {"OtherDN": "+19005550100"}, "outside-destinations"),
+    ],
+)
+async def test_given_what_cannot_be_when_asked_then_an_error_says_why_and_nothing_changes(
+    tmp_path, request_, attributes, why
+):
+    async with conversation(tmp_path, options=['outside-destinations = "+44*, 110"']) as (at, daemon, handle):
+        await ask(daemon, ALICE, request_, conn_id(handle), **attributes)
+        refused = await heard_of(daemon, ALICE, "EventError")
+
+        assert why in refused["ErrorMessage"]
+        assert refused["ReferenceID"] == 7
+        assert hear_each_other(customer(at), phone_of(at, ALICE))
+        assert len(at.media.channels) == 2
+
+
+async def test_given_hold_signalling_when_held_and_retrieved_then_the_customers_side_is_told(tmp_path):
+    async with conversation(tmp_path, options=["hold-signalling = true"]) as (at, daemon, handle):
+        leg = next(leg for leg_id, leg in at.telephony.legs.items() if "-customer" in leg_id)
+        await ask(daemon, ALICE, "RequestHoldCall", conn_id(handle))
+        await daemon.until(lambda: len(leg.redirects) == 1)
+        await ask(daemon, ALICE, "RequestRetrieveCall", conn_id(handle))
+        await daemon.until(lambda: len(leg.redirects) == 2)
+
+        assert [each.direction for each in leg.redirects] == [Direction.SENDONLY, Direction.SENDRECV]
+
+
+SUPERVISOR = "supervises"
+
+
+@pytest.mark.parametrize(
+    ("mode", "role"), [("mute", Role.LISTEN), ("coach", Role.WHISPER), ("connect", Role.BARGE)]
+)
+async def test_given_a_supervisor_when_the_agents_call_goes_on_then_the_mode_is_the_role(tmp_path, mode, role):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        supervising(daemon, CAROL)
+        await daemon.desktops[CAROL].ask(
+            Request="RequestMonitorNextCall", OtherDN=ALICE, MonitorMode=mode, ReferenceID=3
+        )
+        assert daemon.desktops[CAROL].last("EventMonitoringNextCall")["ReferenceID"] == 3
+        established = await heard_of(daemon, CAROL, "EventEstablished")
+
+        assert (established["ConnID"], established["MonitorMode"]) == (conn_id(handle), mode)
+        joined = phone_of(at, CAROL).joined
+        assert (joined.other_channel_id, joined.role) == (phone_of(at, ALICE).channel_id, role)
+        assert hear_each_other(customer(at), phone_of(at, ALICE))
+        assert daemon.desktops[ALICE].has("EventPartyAdded") == (mode != "mute")
+
+        await ask(daemon, CAROL, "RequestReleaseCall", conn_id(handle))
+        await heard_of(daemon, CAROL, "EventReleased")
+        assert daemon.campaigns.seats[CAROL].state is AgentState.NOT_READY
+        assert len(at.media.channels) == 2
+
+
+def supervising(daemon, agent_id):
+    """The configuration gives the right; the world's has nobody who has it."""
+    config = daemon.campaigns.config
+    agents = tuple(
+        each.model_copy(update={"supervises": ("Demo Agents",)}) if each.login_id == agent_id else each
+        for each in config.agents
+    )
+    daemon.campaigns.config = config.model_copy(update={"agents": agents})
+
+
+async def test_given_nobody_who_may_supervise_when_asked_then_refused(tmp_path):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        await daemon.desktops[CAROL].ask(Request="RequestMonitorNextCall", OtherDN=ALICE)
+
+        assert "supervises no agent" in daemon.desktops[CAROL].last("EventError")["ErrorMessage"]
+        assert len(at.media.channels) == 2
+        assert daemon.campaigns.status(CAMPAIGN_GROUP_DBID) is not None
