@@ -9,6 +9,7 @@ import fcntl
 import os
 import signal
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,15 @@ class ProcessIdentity:
     def alive(self) -> bool:
         return ProcessIdentity.of(self.pid) == self
 
+    def catches(self, number: signal.Signals) -> bool:
+        """Has it a handler for the signal? Of most others it would die."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
+        return bool(int(caught, 16) >> (number - 1) & 1)
+
     def send_signal(self, number: signal.Signals) -> bool:
         """Signal this very process; False when it is gone (and never a stranger with the same pid)."""
         try:
@@ -87,7 +97,21 @@ class LockFile:
         os.ftruncate(fd, 0)
         os.pwrite(fd, me.text.encode(), 0)
         self._fd = fd
+        self.beat(time.monotonic())
         return True
+
+    def beat(self, now_s: float) -> None:
+        """The holder's sign of life: its monotonic time becomes the file's time, which any process can read."""
+        if self._fd >= 0:
+            os.utime(self._fd, ns=(int(now_s * 1e9), int(now_s * 1e9)))
+
+    def silent_s(self, now_s: float) -> float:
+        """For how long the holder has given no sign of life; 0 when it never gives any (it is of an older release)."""
+        try:
+            beat_s = self._path.stat().st_mtime_ns / 1e9
+        except FileNotFoundError:
+            return 0.0
+        return max(0.0, now_s - beat_s)  # the calendar's time of an ordinary write lies far ahead
 
     def leave_to_parent(self) -> None:
         """In a forked child: close the inherited descriptor, which would keep the parent's lock beyond its death."""

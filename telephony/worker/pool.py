@@ -4,8 +4,12 @@ The parent imports pjsua2, creates no thread and no endpoint, and so can fork wo
 call: killed, its workers go on, and the next parent finds them by the locks of their slots and forks only those
 missing. Under systemd that needs ``KillMode=process``, or a restart of the unit ends conversations.
 
-SIGUSR1 drains: each worker takes no more calls, exits when its last one is over, and is replaced by a fresh one. After
-the parent was restarted with a new release, that is how workers of the old one are exchanged without a call lost.
+SIGUSR1 exchanges everything without a call lost: the parent executes itself anew (so it is of the release that is
+installed now), tells each worker to take no more calls and to exit when its last one is over, and forks a fresh one
+for each at once. Until the last old one is gone there are up to twice as many as wanted: the calls of the one half need
+room for their second legs, and the campaign goes on in the other.
+
+A worker whose loop has not turned for `HUNG_S` is killed and replaced: its calls are lost, as they were already.
 
     ocsd-telephony --run-dir D --legs 100 --sip-host 127.0.0.1
 """
@@ -36,6 +40,12 @@ LONGEST_BACKOFF_S: Final = 30.0
 STOP_LIMIT_S: Final = 10.0
 RECYCLE_AFTER_CALLS: Final = 5000
 """A worker grows by what its stack keeps of ended calls; an idle one of this many is replaced in milliseconds."""
+GENERATIONS: Final = 2
+"""Of workers, side by side: those that finish their calls, and those that take new ones."""
+HUNG_S: Final = 30.0
+"""Longer than the resolver of the stack takes for a name whose servers are silent."""
+DRAINING: Final = "OCSD_POOL_DRAINS"
+"""Set in the environment by a parent that executes itself anew: those who serve now are to finish."""
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -48,54 +58,93 @@ class _Slot:
     started_s: float = 0.0
     start_at_s: float = 0.0
     backoff_s: float = field(default=0.0)
+    leaving: bool = False
+    """Told to finish its calls; a fresh one serves in another slot."""
+
+    @property
+    def busy(self) -> bool:
+        """A process is in it."""
+        return self.pid != 0 or self.lock.held
 
 
 class Pool:
-    """Slots 0..n-1 of a run folder. Single-threaded; `run` blocks until SIGTERM or SIGINT."""
+    """``workers`` that take calls, in twice as many slots of a run folder. Single-threaded."""
 
     def __init__(self, run_dir: Path, lock: LockFile, workers: int, sip_host: str, recycle_after: int) -> None:
         self._run_dir = run_dir
         self._lock = lock
         self._sip_host = sip_host
         self._recycle_after = recycle_after
+        self._wanted = workers
         self._slots = [
-            _Slot(n, LockFile(run_dir / f"worker-{n}.lock"), run_dir / f"worker-{n}.sock") for n in range(workers)
+            _Slot(n, LockFile(run_dir / f"worker-{n}.lock"), run_dir / f"worker-{n}.sock")
+            for n in range(GENERATIONS * workers)
         ]
-        self._notifier = sdnotify.SystemdNotifier()
         self._stopping = False
+        self._anew = False
 
-    def run(self) -> None:
+    def run(self, drain: bool = False) -> bool:
+        """
+        Serve until SIGTERM or SIGINT, which end the workers too, or until SIGUSR1; then True: execute the program anew.
+
+        ``drain``: whoever serves now is to finish its calls.
+        """
+        notifier = sdnotify.SystemdNotifier()
         ready_file = self._run_dir / "telephony.ready"
         ready_file.unlink(missing_ok=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        if drain:
+            self._drain()
         self._start_missing(time.monotonic())
         ready = False
         ready_by_s = time.monotonic() + READY_LIMIT_S
-        while not self._stopping:
+        while not self._stopping and not self._anew:
+            notifier.notify("WATCHDOG=1")
             if not ready:
-                listening = sum(is_listening(slot.socket) for slot in self._slots)
+                listening = sum(is_listening(slot.socket) for slot in self._slots if not slot.leaving)
                 # One slot that cannot start must not hold up the others for ever.
-                enough = 1 if time.monotonic() > ready_by_s else len(self._slots)
+                enough = 1 if time.monotonic() > ready_by_s else self._wanted
                 if listening >= enough:
                     ready = True
-                    self._notifier.notify("READY=1")
+                    notifier.notify("READY=1")
                     me = ProcessIdentity.of(os.getpid())
                     ready_file.write_text(me.text if me else "")
-                    _log(f"{listening} of {len(self._slots)} workers ready")
+                    _log(f"{listening} of {self._wanted} workers ready")
             self._wait(TICK_S if ready else 0.05)
             self._reap()
             if not self._stopping:
+                self._kill_hung(time.monotonic())
                 self._start_missing(time.monotonic())
         ready_file.unlink(missing_ok=True)
-        self._notifier.notify("STOPPING=1")
+        if self._anew and not self._stopping:
+            return True
+        notifier.notify("STOPPING=1")
         self._stop()
+        return False
 
     def _wait(self, limit_s: float) -> None:
         received = signal.sigtimedwait(_SIGNALS, limit_s)
         if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
             self._stopping = True
         elif received is not None and received.si_signo == signal.SIGUSR1:
-            self._signal_workers(signal.SIGUSR1)
+            self._anew = True
+
+    def _drain(self) -> None:
+        """Have those who serve finish their calls, as far as they know how to."""
+        for slot in self._slots:
+            holder = self._holder(slot)
+            if holder is None:
+                continue
+            if holder.catches(signal.SIGUSR1):
+                slot.leaving = holder.send_signal(signal.SIGUSR1)
+            else:  # of a release that would die of it, with its calls
+                _log(f"worker-{slot.number} (pid {holder.pid}) cannot be drained: it is left as it is")
+
+    def _kill_hung(self, now_s: float) -> None:
+        for slot in self._slots:
+            holder = self._holder(slot) if slot.lock.silent_s(now_s) > HUNG_S else None
+            if holder is not None and holder.send_signal(signal.SIGKILL):
+                _log(f"worker-{slot.number} (pid {holder.pid}) gave no sign of life for {HUNG_S:.0f} s: killed")
 
     def _reap(self) -> None:
         while True:
@@ -121,10 +170,19 @@ class Pool:
                 _log(f"worker-{slot.number} (pid {pid}) ended with {code}")
 
     def _start_missing(self, now_s: float) -> None:
+        """Fork as many as there are too few. A slot that waits for its next try counts: no other takes its turn."""
+        free: list[_Slot] = []
+        serving = 0
         for slot in self._slots:
-            if slot.pid == 0 and slot.start_at_s <= now_s and not slot.lock.held:
-                slot.started_s = now_s
-                slot.pid = self._fork(slot.number)
+            if not slot.busy:
+                slot.leaving = False
+                if slot.start_at_s <= now_s:
+                    free.append(slot)
+                    continue
+            serving += not slot.leaving
+        for slot in free[: max(0, self._wanted - serving)]:
+            slot.started_s = now_s
+            slot.pid = self._fork(slot.number)
 
     def _fork(self, number: int) -> int:
         sys.stdout.flush()
@@ -199,7 +257,12 @@ def main(arguments: list[str] | None = None) -> None:
     capacity = discover_capacity()
     workers = math.ceil(options.legs / capacity)
     _log(f"{workers} workers of {capacity} calls each in {options.run_dir}")
-    Pool(options.run_dir, pool_lock, workers, options.sip_host, options.recycle_after).run()
+    drain = os.environ.pop(DRAINING, "") == "1"
+    if Pool(options.run_dir, pool_lock, workers, options.sip_host, options.recycle_after).run(drain):
+        _log("executes itself anew")
+        os.environ[DRAINING] = "1"
+        # The lock is let go with the old program; workers stay our children. Signals that come meanwhile wait.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _log(line: str) -> None:

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -75,6 +75,8 @@ MAX_STRANGERS: Final = 4
 """Connections that have not said Hello yet."""
 SLOT_RETRY_S: Final = 1.0
 """pjsua may need a moment to free the slot of an ended call."""
+BEAT_S: Final = 2.0
+"""How often the pool is shown that the loop turns."""
 STOP_LIMIT_S: Final = 3.0
 RELEASE_LIMIT_S: Final = 1.0
 STOP_LINGER_S: Final = 0.3
@@ -108,13 +110,25 @@ class _Waiting:
 
 
 class Worker:
-    """The loop. ``recycle_after``: calls after which an idle worker exits to be replaced."""
+    """
+    The loop. ``recycle_after``: calls after which an idle worker exits to be replaced; ``beat`` is told the time every
+    `BEAT_S`, as long as the loop turns.
+    """
 
-    def __init__(self, stack: Stack, listener: socket.socket, name: str, recycle_after: int) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        listener: socket.socket,
+        name: str,
+        recycle_after: int,
+        beat: Callable[[float], None] = lambda _now_s: None,
+    ) -> None:
         self._stack = stack
         self._listener = listener
         self._name = name
         self._recycle_after = recycle_after
+        self._beat = beat
+        self._beat_at_s = 0.0
         self._roster = Roster(stack.capacity)
         self._under_way = UnderWay(random.random)
         self._trunk_side = TrunkSide()
@@ -391,6 +405,9 @@ class Worker:
     # --- time ---------------------------------------------------------------------------------------------------
 
     def _keep_time(self, now_s: float) -> None:
+        if now_s - self._beat_at_s >= BEAT_S:
+            self._beat_at_s = now_s
+            self._beat(now_s)
         for stranger in [each for each in self._strangers if now_s - each.since_s > HELLO_LIMIT_S]:
             self._drop(stranger, "no Hello")
         if self._daemon is not None:
@@ -460,7 +477,7 @@ def run_worker(run_dir: Path, slot: int, sip_host: str, recycle_after: int) -> i
         return 0
     stack = SipStack(sip_host)
     listener = listen_unix(run_dir / f"worker-{slot}.sock")
-    worker = Worker(stack, listener, f"worker-{slot}", recycle_after)
+    worker = Worker(stack, listener, f"worker-{slot}", recycle_after, lock.beat)
 
     def stop(_number: int, _frame: object) -> None:
         worker.stop_requested = True

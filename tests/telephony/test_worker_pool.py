@@ -1,0 +1,124 @@
+"""The parent of the SIP workers: exchanging everything under calls, workers that hang, and what systemd is told."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import trio
+
+from telephony.client import open_telephony
+from telephony.contract import LegAnswered, LegEnded
+from telephony.procs import LockFile, ProcessIdentity
+from telephony.worker.pool import HUNG_S, Pool
+from tests.telephony.sipp_peer import sipp_uas
+from tests.telephony.test_workers_with_sipp import (
+    HANG_LIMIT_S,
+    a_call,
+    all_connected,
+    event_of,
+    events_until_end,
+    telephony_pool,
+    wait_until,
+)
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from telephony.procs import LockFile
+assert LockFile(Path(sys.argv[1])).acquire()
+print(flush=True)
+time.sleep(60)
+"""
+
+
+def workers(run_dir) -> set[int]:
+    found = [ProcessIdentity.read(lock) for lock in run_dir.glob("worker-*.lock")]
+    return {one.pid for one in found if one is not None and one.alive}
+
+
+async def test_given_a_call_when_everything_is_exchanged_then_it_goes_on_and_there_is_room_for_all_others(tmp_path):
+    with sipp_uas("answer", tmp_path) as peer, telephony_pool(tmp_path, 8) as pool:
+        async with open_telephony(tmp_path) as telephony:
+            await all_connected(telephony, 2)
+            old = workers(tmp_path)
+            leg = await telephony.place_call(a_call(peer.uri()))
+            await event_of(leg, LegAnswered)
+
+            os.kill(pool.pid, signal.SIGUSR1)
+            with trio.fail_after(HANG_LIMIT_S):
+                while telephony.capacity < 8 or len(workers(tmp_path) & old) != 1:  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+            assert "executes itself anew" in (tmp_path / "pool.log").read_text()
+            assert pool.poll() is None, "the parent is the same process"
+            assert len(workers(tmp_path)) == 3, "two take calls, one finishes its own"
+
+            await leg.hang_up("done")
+            ended = (await events_until_end(leg))[-1]
+            with trio.fail_after(HANG_LIMIT_S):
+                while workers(tmp_path) & old:  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+            assert len(workers(tmp_path)) == 2
+    assert isinstance(ended, LegEnded)
+    assert (ended.ended_by, ended.sip_status) == ("local", 200)
+
+
+def test_given_a_worker_whose_loop_stands_still_when_its_time_is_over_then_it_is_killed(tmp_path):
+    path = tmp_path / "worker-0.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        pool = Pool(tmp_path, LockFile(tmp_path / "telephony.lock"), 1, "127.0.0.1", 5000)
+        beaten_s = time.monotonic()
+
+        pool._kill_hung(beaten_s + HUNG_S - 1.0)
+        assert holder.poll() is None
+        pool._kill_hung(beaten_s + HUNG_S + 1.0)
+
+        assert holder.wait(HANG_LIMIT_S) == -signal.SIGKILL
+
+
+def test_given_a_worker_of_a_release_without_signs_of_life_when_looked_at_then_it_is_left_alone(tmp_path):
+    path = tmp_path / "worker-0.lock"
+    lock = LockFile(path)
+    assert lock.acquire()
+    path.write_text(path.read_text())  # as an older release does: the file's time is the calendar's
+
+    assert lock.silent_s(time.monotonic() + 1000.0) == 0.0
+    lock.beat(1000.0)
+    assert lock.silent_s(1010.0) == 10.0
+
+
+def test_given_a_process_without_a_handler_when_it_is_to_be_drained_then_it_is_not_signalled(tmp_path):
+    path = tmp_path / "worker-0.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        pool = Pool(tmp_path, LockFile(tmp_path / "telephony.lock"), 1, "127.0.0.1", 5000)
+
+        pool._drain()
+
+        assert [slot.leaving for slot in pool._slots] == [False, False]
+        me = ProcessIdentity.of(holder.pid)
+        assert me is not None
+        assert me.alive
+        assert me.catches(signal.SIGINT), "Python handles that one"
+        assert not me.catches(signal.SIGUSR1)
+        holder.kill()
+
+
+def test_given_systemd_when_the_pool_serves_then_it_says_so_and_goes_on_to_show_that_it_lives(tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(tmp_path / "notify"))
+        notify.settimeout(HANG_LIMIT_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with telephony_pool(tmp_path, 4) as pool:
+            said: list[bytes] = []
+            while said.count(b"WATCHDOG=1") < 3 or b"READY=1" not in said:
+                said.append(notify.recv(100))
+            os.kill(pool.pid, signal.SIGUSR1)
+            wait_until(lambda: "executes itself anew" in (tmp_path / "pool.log").read_text())
+            while notify.recv(100) != b"READY=1":
+                pass  # from the same process, executed anew
