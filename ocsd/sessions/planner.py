@@ -26,7 +26,7 @@ from ocsd.rules.contract import Hours
 from ocsd.rules.hours import ListHours
 from ocsd.sessions.attempt import AttemptRules
 from ocsd.sessions.attempt_events import AfterConnect
-from ocsd.sessions.attempt_task import AttemptContext, DialPlan
+from ocsd.sessions.attempt_context import AttemptContext, DialPlan
 from ocsd.sessions.group import DialSettings
 from pacing import Algorithm, Goal, Mode, PacingTarget
 
