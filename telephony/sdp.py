@@ -11,6 +11,8 @@ _ORIGIN: Final = re.compile(r"(?m)^o=(\S+ \d+ \d+ IN IP[46] \S+)\s*$")
 _CONNECTION: Final = re.compile(r"c=IN IP[46] (\S+?)(?:/\d+)*$")
 _AUDIO: Final = re.compile(r"m=audio ([0-9]{1,5})(?:/[0-9]+)? RTP/AVP\s([0-9 ]*)")
 _EVENT: Final = re.compile(r"a=rtpmap:([0-9]{1,3}) telephone-event/8000", re.IGNORECASE)
+_MEDIA: Final = re.compile(r"(?m)^m=(\S+) (\d+)((?:/\d+)? \S+ [^\r\n]*)")
+_AUDIO_LINE: Final = re.compile(r"(?m)^m=audio (\d{1,5})(?:/\d+)? (\S+)([^\r\n]*)")
 PCMU: Final = 0
 PCMA: Final = 8
 OUR_EVENTS: Final = 101
@@ -99,8 +101,9 @@ class LocalAudio:
 def steer(stack_sdp: str, local: LocalAudio) -> str:
     """The session description to send instead of the stack's: our codecs, the address we want audio at.
 
-    The stack's own o= line stays, because the stack counts its version (RFC 3264 8). Every payload type has its
-    rtpmap: pjsua aborts the process on one that has not.
+    The stack's own o= line stays, because the stack counts its version (RFC 3264 8), and so do the media that it
+    refuses (port 0): an answer has as many as the offer, or pjsua aborts the process. It also does so on a payload type
+    that has no rtpmap.
 
     Raises:
         ValueError: the o= line is missing, or ``local`` is not valid. Nothing may be handed to the stack.
@@ -112,19 +115,34 @@ def steer(stack_sdp: str, local: LocalAudio) -> str:
     laws = (PCMU, PCMA) if local.payload_type < 0 else (local.payload_type,)
     events = local.event_payload_type
     formats = " ".join(str(one) for one in (*laws, *([events] if events else [])))
-    lines = [
-        "v=0",
-        f"o={origin.group(1)}",
-        "s=-",
-        f"c=IN IP{address.version} {address}",
-        "t=0 0",
+    ours = [
         f"m=audio {local.port} RTP/AVP {formats}",
         *(f"a=rtpmap:{law} {_LAW_NAMES[law]}/8000" for law in laws),
     ]
     if events:
-        lines += [f"a=rtpmap:{events} telephone-event/8000", f"a=fmtp:{events} 0-15"]
-    lines += ["a=ptime:20", f"a={local.direction}"]
+        ours += [f"a=rtpmap:{events} telephone-event/8000", f"a=fmtp:{events} 0-15"]
+    ours += ["a=ptime:20", f"a={local.direction}"]
+    lines = ["v=0", f"o={origin.group(1)}", "s=-", f"c=IN IP{address.version} {address}", "t=0 0"]
+    steered = False
+    for kind, port, rest in _MEDIA.findall(stack_sdp):
+        if kind == "audio" and port != "0" and not steered:
+            lines += ours
+            steered = True
+        else:
+            lines.append(f"m={kind} 0{rest}")
+    if not steered:
+        raise ValueError("the stack's SDP has no audio")
     return "\r\n".join(lines) + "\r\n"
+
+
+def is_answerable(offer: str) -> bool:
+    """
+    Can the stack answer this offer of the far end with `steer`? One active audio stream over plain RTP, with payload
+    types of G.711, and otherwise nothing but what can be refused by port 0.
+    """
+    active = [(protocol, formats.split()) for port, protocol, formats in _AUDIO_LINE.findall(offer) if int(port)]
+    plain = [formats for protocol, formats in active if protocol == "RTP/AVP"]
+    return len(active) == 1 and len(plain) == 1 and bool({str(PCMU), str(PCMA)} & set(plain[0]))
 
 
 def check_local_audio(local: LocalAudio) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -25,7 +25,7 @@ from telephony.leg import (
     Released,
     RemoteBye,
 )
-from telephony.sdp import LocalAudio, MediaAddress, parse_address, remote_audio, steer
+from telephony.sdp import LocalAudio, MediaAddress, is_answerable, parse_address, remote_audio, steer
 from telephony.sip import SipMessage, SipStatus, parse_message
 from telephony.worker.under_way import ReinviteAnswered
 
@@ -82,10 +82,23 @@ class StackCall(pjsua2.Call):
             # The stack's own description goes out, whose loop address leads nowhere: end the leg.
             self._note(self._leg_id, HangUp(time.monotonic(), f"cannot write SDP: {error}"))
 
+    def onCallRxOffer(self, parameters: Any) -> None:
+        """
+        A re-INVITE or UPDATE of the far end. pjsua aborts the process on an offer that it cannot answer because of what
+        was agreed on before, and on some others; 488 leaves everything as it was.
+        """
+        try:
+            if self._media is None or not is_answerable(parameters.offer.wholeSdp):
+                parameters.statusCode = SipStatus.NOT_ACCEPTABLE_HERE.value
+        except Exception:
+            parameters.statusCode = SipStatus.NOT_ACCEPTABLE_HERE.value
+            traceback.print_exc()
+
     def onCallMediaState(self, parameters: Any) -> None:
         try:
             media = parse_address(self.getStreamInfo(0).remoteRtpAddress)
         except pjsua2.Error:
+            self._media = self._media if self._confirmed else None
             return  # no active audio stream: refused, or the session is ending
         except Exception:
             traceback.print_exc()
@@ -134,8 +147,9 @@ class StackCall(pjsua2.Call):
             if message is None:
                 self._invite_cseq = _sent_invite_cseq(parameters.e) or self._invite_cseq
                 return
+            if message.method in ("INFO", "OPTIONS"):
+                _accept(parameters.e)
             if message.method == "INFO":
-                _accept_info(parameters.e)
                 content_type = message.header("content-type")
                 self._note(self._leg_id, LegInfo(self._leg_id, content_type, message.body, time.monotonic()))
                 return
@@ -241,30 +255,41 @@ def readable(text: str) -> str:
     return _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def _response_function() -> Any:
+def _load_respond() -> Callable[[int, int], None] | None:
     """``pjsip_dlg_respond`` of the library that pjsua2 is linked with; None where a build does not export it."""
     try:
         library = ctypes.CDLL(sys.modules[f"{pjsua2.__name__}._pjsua2"].__file__)
-        respond, dialog_of = library.pjsip_dlg_respond, library.pjsip_rdata_get_dlg
+        respond = library.pjsip_dlg_respond
+        dialog_of_message, dialog_of = library.pjsip_rdata_get_dlg, library.pjsip_tsx_get_dlg
+        transaction_of = library.pjsip_rdata_get_tsx
     except (AttributeError, KeyError, OSError):
         return None
-    dialog_of.restype, dialog_of.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
     pointer = ctypes.c_void_p
+    for look_up in (dialog_of_message, dialog_of, transaction_of):
+        look_up.restype, look_up.argtypes = pointer, [pointer]
     respond.restype, respond.argtypes = ctypes.c_int, [pointer, pointer, ctypes.c_int, pointer, pointer, pointer]
-    return lambda rdata: respond(dialog_of(rdata), rdata, SipStatus.OK.value, None, None, None)
+
+    def respond_ok(transaction: int, message: int) -> None:
+        dialog = dialog_of(transaction)
+        # All three belong together, or pjsip aborts the process.
+        if dialog and dialog_of_message(message) == dialog and transaction_of(message) == transaction:
+            respond(dialog, message, SipStatus.OK.value, None, None, None)
+
+    return respond_ok
 
 
-_respond_ok = _response_function()
+_respond_ok = _load_respond()
 
 
-def _accept_info(event: Any) -> None:
+def _accept(event: Any) -> None:
     """
-    Answer 200 to an INFO. The stack knows only key presses and video requests, refuses others with 500 and has nothing
-    in its Python that would answer; a gateway that reports what it hears should not be told that this failed.
+    Answer 200 to a request inside a dialog. The stack knows of INFO only key presses and video requests, refuses others
+    and OPTIONS with 500, and has nothing in its Python that would answer; a gateway that reports what it hears, or asks
+    whether the call is still there, should not be told that this failed.
     """
     state = event.body.tsxState
     if _respond_ok is not None and state.tsx.state == pjsua2.PJSIP_TSX_STATE_TRYING:
-        _respond_ok(int(state.src.rdata.pjRxData))
+        _respond_ok(int(state.tsx.pjTransaction), int(state.src.rdata.pjRxData))
 
 
 def _sent_invite_cseq(event: Any) -> int:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telephony.contract import Direction
-from telephony.sdp import LocalAudio, MediaAddress, parse_address, remote_audio, steer
+from telephony.sdp import LocalAudio, MediaAddress, is_answerable, parse_address, remote_audio, steer
 from telephony.sip import Reason, parse_message, parse_reason, tag_of
 
 
@@ -96,6 +96,41 @@ def test_given_any_text_when_read_as_sdp_then_no_error(text):
     parse_address(text)
 
 
+STACK_SDP = "v=0\r\no=- 1 1 IN IP4 x\r\nm=audio 4000 RTP/AVP 0\r\n"
+
+
+def test_given_an_answer_that_refuses_video_when_steered_then_its_place_is_kept():
+    refused = "m=video 0 RTP/AVP 31\r\na=inactive\r\n"
+    head, audio = "v=0\r\no=- 1 1 IN IP4 x\r\n", "m=audio 4000 RTP/AVP 0\r\na=sendrecv\r\n"
+    local = LocalAudio("192.0.2.8", 30000)
+
+    for stack_sdp, kinds in ((head + audio + refused, "audio video"), (head + refused + audio, "video audio")):
+        media = [line for line in steer(stack_sdp, local).split("\r\n") if line.startswith("m=")]
+        assert [line[2:7] for line in media] == kinds.split()
+        assert sorted(media) == ["m=audio 30000 RTP/AVP 0 8 101", "m=video 0 RTP/AVP 31"]
+    with pytest.raises(ValueError, match="no audio"):
+        steer(head + refused, local)
+
+
+@pytest.mark.parametrize(
+    ("media", "answerable"),
+    [
+        ("m=audio 6000 RTP/AVP 0 101", True),
+        ("m=video 6002 RTP/AVP 31\r\nm=audio 6000/2 RTP/AVP 18 8", True),
+        ("m=audio 6000 RTP/AVP 0\r\nm=audio 0 RTP/AVP 0", True),
+        ("m=audio 6000 RTP/AVP 0\r\nm=audio 6002 RTP/AVP 8", False),
+        ("m=audio 6000 RTP/SAVP 0", False),
+        ("m=audio 6000 RTP/AVP 18", False),
+        ("m=audio 6000 RTP/AVP", False),
+        ("m=audio 0 RTP/AVP 0", False),
+        ("m=image 6000 udptl t38", False),
+        ("", False),
+    ],
+)
+def test_given_an_offer_of_the_far_end_when_judged_then_whether_the_stack_survives_its_answer(media, answerable):
+    assert is_answerable(f"v=0\r\nc=IN IP4 192.0.2.1\r\n{media}\r\n") == answerable
+
+
 def test_given_the_stacks_sdp_when_steered_then_only_the_origin_line_is_kept():
     sdp = steer(
         "v=0\r\no=- 123 124 IN IP4 10.0.0.1\r\ns=pjmedia\r\nm=audio 4000 RTP/AVP 96\r\n",
@@ -116,20 +151,20 @@ def test_given_the_stacks_sdp_when_steered_then_only_the_origin_line_is_kept():
 )
 def test_given_what_would_break_the_stack_when_steered_then_value_error(origin, host, port):
     with pytest.raises(ValueError, match=r"RTP port|address|o= line"):
-        steer(f"v=0\r\n{origin}\r\n", LocalAudio(host, port))
+        steer(f"v=0\r\n{origin}\r\nm=audio 4000 RTP/AVP 0\r\n", LocalAudio(host, port))
 
 
 @pytest.mark.parametrize("kinds", [(1, 101), (9, 101), (0, 5), (0, 128), (-2, 0)])
 def test_given_payload_types_that_we_do_not_speak_when_steered_then_value_error(kinds):
     with pytest.raises(ValueError, match="payload type"):
-        steer("v=0\r\no=- 1 1 IN IP4 x\r\n", LocalAudio("192.0.2.8", 30000, *kinds))
+        steer(STACK_SDP, LocalAudio("192.0.2.8", 30000, *kinds))
 
 
 @pytest.mark.parametrize("law", [0, 8])
 @pytest.mark.parametrize("events", [0, 97])
 @pytest.mark.parametrize("direction", list(Direction))
 def test_given_the_other_party_of_a_direct_conversation_when_steered_then_only_its_formats(law, events, direction):
-    sdp = steer("v=0\r\no=- 1 1 IN IP4 x\r\n", LocalAudio("192.0.2.8", 30000, law, events, direction))
+    sdp = steer(STACK_SDP, LocalAudio("192.0.2.8", 30000, law, events, direction))
 
     assert remote_audio(sdp) == MediaAddress("192.0.2.8", 30000, law, events)
     assert f"a={direction.value}" in sdp.split("\r\n")
