@@ -13,6 +13,7 @@ from ocsd.config.objects import CallingList, CampaignGroup, Configuration
 from ocsd.config.options import lookup
 from ocsd.explain.preflight import Forbids
 from ocsd.lists import abandonment
+from ocsd.model.enums import GVP_MODES
 from ocsd.model.errors import ConfigError
 from ocsd.rehearsal.copying import NOBODY_FORBIDDEN, Forbidden, copy_lists
 from ocsd.rehearsal.lists import ListCopies, ListCopy
@@ -39,7 +40,7 @@ def active_lists(config: Configuration, group: CampaignGroup) -> list[CallingLis
 
 def settings_of(config: Configuration, group: CampaignGroup) -> DialSettings:
     """As the group is configured; ConfigError for a mode that this version does not dial in."""
-    if group.dial_mode not in SUPPORTED_MODES:
+    if group.dial_mode not in SUPPORTED_MODES - GVP_MODES:
         raise ConfigError([f"campaign group {group.name!r}: mode {group.dial_mode.campaign_mode} is not rehearsed"])
     auto = bool(lookup(config, "campaigngroup-auto-complete", group=group))
     return DialSettings(group.dial_mode, group.optimize_by, group.optimize_goal, auto)

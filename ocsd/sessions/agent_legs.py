@@ -42,6 +42,7 @@ def dial_agent(task: "AttemptTask", nursery: trio.Nursery) -> None:
         password=phone.password,
         headers=(("X-Call-Attempt-GUID", context.guid), *phone.headers),
         proxy=phone.proxy,
+        wanted_headers=host.session.voice.wanted_headers(task, machine.agent_id),
         beside=beside,
     )
     nursery.start_soon(task.second.ring, plan, AGENT_EVENTS, partial(host.agent_ringing, task))

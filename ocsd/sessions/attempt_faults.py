@@ -22,6 +22,7 @@ NOBODY_TALKED = BEFORE_TALK | {
     AttemptState.TRANSFERRING,
     AttemptState.AWAITING_BEEP,
     AttemptState.PLAYING,
+    AttemptState.IN_APPLICATION,
 }
 
 
@@ -32,7 +33,8 @@ def media_failed(machine: AttemptSteps, now_s: float) -> tuple[Do, ...]:
     Where the call has to take its own course (a conversation), nothing is done here: the shell hangs up, and the end of
     that leg is what the machine hears of.
     """
-    if machine.state not in NOBODY_TALKED or machine.taken:
+    # A voice application has spoken with the customer, whatever it leads to: as good as a conversation.
+    if machine.state not in NOBODY_TALKED or machine.taken or "applied" in machine.marks:
         return ()
     machine.count_attempt = False
     if machine.designated_agent is not None:

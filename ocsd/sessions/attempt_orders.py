@@ -67,6 +67,9 @@ class AttemptOrders(AttemptVoice):
                 # An application may be what has asked for it, and says goodbye.
                 self.processed = True
                 return ()
+            case _ if self.queued:
+                self.processed = True
+                return ()
             case AttemptState.ANNOUNCING | AttemptState.TRANSFERRED:
                 return ()
             case AttemptState.WRAP_UP:

@@ -175,7 +175,7 @@ class AttemptTask:
                     event = await self._receive.receive()
             await self._handle(event)
 
-    async def handle(self, event: Event) -> None:
+    async def handle_now(self, event: Event) -> None:
         """Take an event out of turn, amid what another one has led to."""
         await self._handle(event)
 

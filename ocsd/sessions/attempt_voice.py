@@ -54,6 +54,21 @@ class AttemptVoice(AttemptSeizing):
         """It is the application that wants an agent for the call."""
         return self.runs_application and "applied" in self.marks
 
+    @property
+    def served(self) -> bool:
+        """An agent has talked with the customer, or the application has had the call."""
+        return self.bridged or "applied" in self.marks
+
+    @property
+    def served_person(self) -> bool:
+        """The same, of what is taken for a person where it was the application alone."""
+        return self.bridged or ("applied" in self.marks and self.found_person)
+
+    @property
+    def applied_to_machine(self) -> bool:
+        """An application has the call of what is no person: for the pacing the attempt is over."""
+        return self.state in APPLICATION and not self.found_person
+
     def apply(self, since_s: float, now_s: float) -> tuple[Do, ...]:
         """Begin the application. ``since_s``: since when a person waits."""
         if self.found_person:

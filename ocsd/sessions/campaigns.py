@@ -32,6 +32,7 @@ from ocsd.sessions.standing_legs import Hold, StandingLegs
 from ocsd.sessions.streams import StreamTally
 from ocsd.sessions.trunks import TrunkBoard
 from ocsd.sessions.verification import HOUR_S
+from ocsd.sessions.voice import ports_of
 from ocsd.validation import Validator
 from telephony.api import Media, Telephony
 
@@ -94,7 +95,11 @@ class Campaigns:
         )
         line = WaitingLine()
         self.rosters: dict[str, Roster] = {
-            group.name: Roster([self.seats[login_id] for login_id in group.agents], line, group.name)
+            group.name: Roster(
+                [*(self.seats[login_id] for login_id in group.agents), *ports_of(config, group, clock.now_s())],
+                line,
+                group.name,
+            )
             for group in config.agent_groups
         }
         self.sharing = Sharing(self.rosters)

@@ -32,6 +32,7 @@ from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.records import RecordService
 from ocsd.sessions.roster import ON_A_CALL, AgentState
 from ocsd.sessions.session import Session
+from ocsd.sessions.withdrawals import Target
 
 log = structlog.get_logger()
 
@@ -370,7 +371,7 @@ class Desks:
         mode: DialMode = session.settings.dial_mode
         optimize_by: OptimizeBy = session.settings.optimize_by
         handle = task.context.attempt_id
-        return user_data(
+        return dict(task.context.attached) | user_data(
             AttachedRecord(
                 application_dbid=self._shared_dbid,
                 tenant_name=session.campaign.tenant,

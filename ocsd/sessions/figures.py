@@ -61,6 +61,8 @@ def snapshot(session: "Session") -> GroupSnapshot:
         legal=session.guard.room(session.group.dbid, expected_abandoned(session), spends=session.dials),
         attempts_rung_s=tuple(rung),
     )
+    if session.voice.active:
+        return session.voice.as_seen(seen)
     return as_engaged(seen, session.seizing.engaged(agents.engaged_s, agents.engaging, now_s)) if seizes else seen
 
 
@@ -161,7 +163,7 @@ def port_left(session: "Session") -> bool:
 def _legs_free(session: "Session", now_s: float) -> int:
     """Legs for customers: every agent who may be needed keeps one in reserve."""
     off_phone = sum(seat.needs_leg() for seat in session.roster.seats.values())
-    kept = off_phone + session.sharing.legs_kept_elsewhere(session, now_s)
+    kept = off_phone + session.sharing.legs_kept_elsewhere(session, now_s) + session.voice.legs_kept()
     return session.telephony.capacity - session.telephony.in_use - kept
 
 
@@ -208,6 +210,7 @@ def statistics(session: "Session") -> dict[str, float | int | None]:
     figures |= session.guard.figures()
     figures |= session.verdicts.figures()
     figures |= session.verification.figures()
+    figures |= session.voice.figures()
     figures |= session.seizing.figures()
     figures |= {f"result_{code}": count for code, count in sorted(session.score.tally.results.items())}
     return figures

@@ -1,6 +1,6 @@
 """Whom a session tells of what happens in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,3 +22,7 @@ class SessionListener:
     on_agent_changed: Callable[["Session", str], None]
     on_unmasked: Callable[["Session", AttemptTask], None] = lambda _session, _task: None
     """An agent talks with what is no person."""
+    on_opted_out: Callable[["Session", AttemptTask], None] = lambda _session, _task: None
+    """Whoever was called has asked a voice application not to be called again."""
+    user_data: Callable[["Session", AttemptTask], Mapping[str, object]] = lambda _session, _task: {}
+    """The attributes of the record as attached data."""

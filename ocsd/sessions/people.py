@@ -21,6 +21,10 @@ def person_of(machine: AttemptMachine, clock: Clock) -> PersonFound | None:
     assert at is not None
     if "abandoned" in machine.marks:
         return PersonFound(at, None)
+    if "applied" in machine.marks:
+        # A voice application spoke with the person; a queue that it has led to is no wait of this law.
+        wait_s = max(0.0, machine.marks["applied"] - machine.person_at_s)
+        return PersonFound(at, 0.0 if machine.adopted else wait_s)
     if machine.bridged:
         if machine.adopted and (machine.verdict is None or machine.found_person):
             # The daemon before us connected them; of the greeting nobody knows any more, and it had the same limits.

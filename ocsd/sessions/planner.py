@@ -33,6 +33,9 @@ from pacing import Algorithm, Goal, Mode, PacingTarget
 SILENCE_NOTICED_S: Final = 0.2
 """Measured: the end of speech is known some frames late, and the verdict travels."""
 
+AHEAD: Final = PREDICTIVE_MODES | {DialMode.POWER_GVP}
+"""Modes in which calls are started before somebody is free for whoever answers."""
+
 _GOALS: Final = {
     OptimizeBy.BUSY_FACTOR: Goal.BUSY_FACTOR,
     OptimizeBy.OVERDIAL_RATE: Goal.OVERDIAL_RATE,
@@ -88,7 +91,10 @@ class Planner:
     def target(self, settings: DialSettings) -> PacingTarget:
         """The manual's parameters in the pacing's terms; the overdial goal never exceeds ``max_overdial_rate``."""
         bound = float(self.option("max_overdial_rate")) / 100.0
-        goal, value = _GOALS[settings.optimize_by], settings.optimize_goal / 100.0
+        # Power GVP: optimize_goal is the share of the application's ports in use.
+        power = settings.dial_mode is DialMode.POWER_GVP
+        goal = Goal.BUSY_FACTOR if power else _GOALS[settings.optimize_by]
+        value = settings.optimize_goal / 100.0
         if goal is Goal.OVERDIAL_RATE:
             value = min(value, bound)
         elif goal is Goal.WAIT_TIME:
@@ -96,7 +102,7 @@ class Planner:
         # A floor above the goal would be no floor: what a request asks for goes before the option.
         least = min(float(self.option("predictive_min_overdial_rate")) / 100.0, bound)
         return PacingTarget(
-            mode=Mode.PREDICTIVE if settings.dial_mode in PREDICTIVE_MODES else Mode.PROGRESSIVE,
+            mode=Mode.PREDICTIVE if settings.dial_mode in AHEAD else Mode.PROGRESSIVE,
             goal=goal,
             value=value,
             max_overdial_ratio=bound,
@@ -135,13 +141,18 @@ class Planner:
             timeguard_s=float(of_trunk(CALL_TIMEGUARD_TIMEOUT)) / 1000.0,
             max_wait_s=float(self.option("call_wait_in_queue_timeout", list_dbid)),
             agent_answer_s=float(self.option("call_wait_agent_connected_timeout", list_dbid)),
-            record_processed=bool(self.option("record_processed", list_dbid)),
+            # IVR groups: "OCS finalizes the Record processing immediately after release of a Call on DN".
+            record_processed=bool(self.option("record_processed", list_dbid)) and not self._at_ivr,
             stale_s=float(self.option("stale_clean_timeout", list_dbid)) * 60.0,
             early_analysis=analysed and not bool(of_trunk(CPD_ON_CONNECT)),
             analysis=analysed,
             waits_for_beep=bool(of_trunk(AM_BEEP_DETECTION)),
             after_connect=AfterConnect(str(of_trunk(CPA_AFTER_CONNECT))),
         )
+
+    @cached_property
+    def _at_ivr(self) -> bool:
+        return self.config.agent_group(self.group.group).ivr_group
 
     def _trunk(self, name: str) -> Trunk | None:
         return next((trunk for trunk in self.config.trunks if trunk.name == name), None)

@@ -57,6 +57,8 @@ class AgentSeat:
     phone: PhonePlan = PLAIN_PHONE
     engaged_s: float | None = None
     phone_rings: bool = False
+    is_port: bool = False
+    """A port of an IVR, which is ready whenever no call is on it."""
 
     def can_take(self, seizes: bool) -> bool:
         """
@@ -128,6 +130,8 @@ class WaitingLine:
 
     def __init__(self) -> None:
         self._waiting: dict[int, tuple[Roster, int]] = {}
+        self.seats: dict[str, AgentSeat] = {}
+        """Of all agent groups: somebody may wait for an agent of another one than the campaign group's."""
         self.ranks: Callable[[int], Ranks] = lambda group: lambda agent_id: 0
         self.seizing: set[int] = set()
 
@@ -184,6 +188,7 @@ class Roster:
         """``line``: that of the other agent groups; None: a line of its own."""
         self.seats: dict[str, AgentSeat] = {seat.agent_id: seat for seat in seats}
         self.line = line if line is not None else WaitingLine()
+        self.line.seats |= self.seats
         self.leaving: dict[str, float] = {}
         self.left: set[str] = set()
         self.inbound = InboundCalls(name)
@@ -199,11 +204,15 @@ class Roster:
     def stop_seeking(self, attempt_id: int) -> str | None:
         """The agent who has been reserved for this attempt already, as long as it does not know; None: nobody."""
         self.line.leave(attempt_id)
-        return next((agent_id for agent_id in self.seats if self.is_reserved(agent_id, attempt_id)), None)
+        return next((agent_id for agent_id in self.line.seats if self.is_reserved(agent_id, attempt_id)), None)
+
+    def seat(self, agent_id: str) -> AgentSeat:
+        """The agent's, of whichever agent group."""
+        return self.line.seats[agent_id]
 
     def is_reserved(self, agent_id: str, attempt_id: int) -> bool:
         """Whether the agent is kept for this attempt."""
-        seat = self.seats.get(agent_id)
+        seat = self.line.seats.get(agent_id)
         return seat is not None and seat.state is AgentState.RESERVED and seat.attempt_id == attempt_id
 
     def match(self, now_s: float) -> list[tuple[int, AgentSeat]]:
@@ -222,7 +231,7 @@ class Roster:
     # --- what becomes of a reserved agent -------------------------------------------------------------------------
 
     def bridged(self, agent_id: str, now_s: float) -> None:
-        self.seats[agent_id].enter(AgentState.TALKING, now_s)
+        self.line.seats[agent_id].enter(AgentState.TALKING, now_s)
 
     def adopt(self, agent_id: str, attempt_id: int, talking_since_s: float) -> None:
         """
@@ -230,36 +239,37 @@ class Roster:
 
         One whose desktop does not come back is logged out when the call is over, and gets no other.
         """
-        seat = self.seats[agent_id]
+        seat = self.line.seats[agent_id]
         seat.enter(AgentState.TALKING, talking_since_s)
         seat.attempt_id = attempt_id
-        seat.wants = AgentState.LOGGED_OUT
+        seat.wants = None if seat.is_port else AgentState.LOGGED_OUT
 
     def wrap_up(self, agent_id: str, now_s: float) -> float:
         """The call is over; returns seconds talked. A state asked for during the call takes effect now."""
-        seat = self.seats[agent_id]
+        seat = self.line.seats[agent_id]
         seat.talked_s = now_s - seat.since_s
         seat.attempt_id = None
-        seat.enter(seat.wants if seat.wants is not None else AgentState.WRAP_UP, now_s)
+        after = AgentState.READY if seat.is_port else AgentState.WRAP_UP
+        seat.enter(seat.wants if seat.wants is not None else after, now_s)
         seat.wants = None
         return seat.talked_s
 
     def free_of_wrap_up(self, agent_id: str) -> None:
         """The call under way leaves nothing to do: the agent is ready after it, unless it asked for something else."""
-        seat = self.seats[agent_id]
+        seat = self.line.seats[agent_id]
         if seat.wants is None:
             seat.wants = AgentState.READY
 
     def back_to_ready(self, agent_id: str, now_s: float) -> None:
         """Reserved in vain: the agent keeps its right to the next call from now on."""
-        seat = self.seats[agent_id]
+        seat = self.line.seats[agent_id]
         seat.attempt_id = None
         seat.enter(seat.wants if seat.wants is not None else AgentState.READY, now_s)
         seat.wants = None
 
     def phone_failed(self, agent_id: str, now_s: float) -> None:
         """The phone did not answer: not ready until the agent says otherwise."""
-        seat = self.seats[agent_id]
+        seat = self.line.seats[agent_id]
         seat.attempt_id = None
         seat.enter(AgentState.LOGGED_OUT if seat.wants is AgentState.LOGGED_OUT else AgentState.NOT_READY, now_s)
         seat.wants = None

@@ -36,7 +36,7 @@ class Score:
             self._abandoned.add(attempt_id)
         if machine.person_at_s is not None:
             self._people.add(attempt_id)
-            self.tally.people += not machine.bridged  # whose fate is still to be counted
+            self.tally.people += not machine.served  # whose fate is still to be counted
 
     def change(self, attempt_id: int, machine: AttemptMachine, now_s: float) -> bool:
         """Take note of what an event has done; False when the state is the same as before."""
@@ -55,14 +55,14 @@ class Score:
             if attempt_id not in self._over:
                 self.pacer.person(now_s - machine.marks["answered"])
         over = machine.state is AttemptState.FINISHED
-        if machine.state in NEEDS_NO_AGENT and not machine.bridged:
+        if (machine.state in NEEDS_NO_AGENT or machine.applied_to_machine) and not machine.served_person:
             self._ended_without_agent(attempt_id, machine, now_s)
         elif "abandoned" in machine.marks and attempt_id not in self._abandoned:
             # Not by the result: an agent may write Abandoned about a conversation, or something else about this call.
             self._abandoned.add(attempt_id)
             self.tally.abandoned += 1
             self.pacer.abandoned()
-        elif over and attempt_id not in self._abandoned and not machine.bridged:
+        elif over and attempt_id not in self._abandoned and not machine.served_person:
             self._ended_without_agent(attempt_id, machine, now_s)
         return True
 

@@ -38,6 +38,7 @@ class LegPlan:
     password: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     proxy: str = ""
+    wanted_headers: tuple[str, ...] = ()
     beside: str = ""
     """The channel that this leg's is to be bridged to (`telephony.api.Media.open_channel`)."""
 
@@ -61,6 +62,8 @@ class SecondLeg:
         self._telephony = telephony
         self._media = media
         self._post = post
+        self.ended: LegEnded | None = None
+        """How the last leg ended that the far end has ended."""
         self._scope: trio.CancelScope | None = None
         self.standing: StandingLeg | None = None
         """The agent's leg was up before the attempt needed it, and lives on by itself."""
@@ -89,6 +92,7 @@ class SecondLeg:
                         password=plan.password,
                         headers=plan.headers,
                         proxy=plan.proxy,
+                        wanted_headers=plan.wanted_headers,
                     )
                 )
             except TelephonyError as error:
@@ -148,6 +152,7 @@ class SecondLeg:
                         self._post(events.answered)
                 case LegEnded() | LegLost():
                     if self.leg is leg:
+                        self.ended = event if isinstance(event, LegEnded) else None
                         self._post(events.ended)
 
     async def hang_up(self) -> None:

@@ -42,9 +42,11 @@ from ocsd.sessions.settling import treat
 from ocsd.sessions.shared import Sharing
 from ocsd.sessions.standing_legs import StandingLeg, StandingLegs
 from ocsd.sessions.supply import RecordSupply
+from ocsd.sessions.trunk_keeper import TrunkKeeper
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
 from ocsd.sessions.verdicts import VerdictTally
 from ocsd.sessions.verification import Verification
+from ocsd.sessions.voice import Voice
 from ocsd.treatments.contract import Decision, Situation
 from ocsd.validation import Validator
 from pacing import DialDecision, GroupSnapshot
@@ -104,6 +106,7 @@ class Session:
         self.roster = roster
         self.listener = listener
         self.trunk_board = trunk_board
+        self.trunk_keeper: TrunkKeeper | None = None
         self.guard = guard
         self.sharing = sharing if sharing is not None else Sharing({group.group: roster})
         self._on_trunk: dict[int, str] = {}
@@ -137,6 +140,7 @@ class Session:
         self.verification = Verification()
         self.voice = Voice(self)
         self.seizing = Seizing(self, standing)
+        self.voice = Voice(self)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -200,6 +204,7 @@ class Session:
             await self._bell.wait()
             if not self.held_back:
                 self.seizing.keep()
+                self.voice.keep()
             match self.status:
                 case _ if self.held_back:
                     continue
@@ -261,7 +266,7 @@ class Session:
         self.match_agents()
         await self._begin_assured()
         seen = self.snapshot()
-        decision = self.decided = self.score.pacer.decide(seen)
+        decision = self.decided = self.voice.decide(seen) or self.score.pacer.decide(seen)
         self.sharing.decided(self, seen, decision)
         if decision.release:
             give_up(self, decision.release)
@@ -297,10 +302,19 @@ class Session:
         trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s(), self.group.dbid, weight)
         self.sharing.legs.take(self.group.dbid)
         self._on_trunk[attempt_id] = trunk.name
-        context = self.planner.context(attempt_id, chain, trunk)
+        caller_id = self.planner.caller_id(self.trunk_board.caller_ids, chain.record, str(attempt_id), self.clock.now_s())
+        context = self.planner.context(attempt_id, chain, trunk, caller_id)
         context.processing_at = self.prevalidation.asked_at(chain) or self.clock.utc()
         context.seizing = self.seizing.plan()
         return context
+
+    def moved_to(self, attempt_id: int, trunk: str) -> None:
+        """The customer's call goes on over another trunk, which has counted it."""
+        if (name := self._on_trunk.pop(attempt_id, None)) is not None:
+            self.trunk_board.release(name, self.group.dbid)
+            self._on_trunk[attempt_id] = trunk
+        else:
+            self.trunk_board.release(trunk, self.group.dbid)  # it has ended meanwhile
 
     def leave_trunk(self, attempt_id: int) -> None:
         """The customer's leg is gone (or never was); asked more than once per attempt."""
@@ -338,6 +352,8 @@ class Session:
             self.roster.adopt(machine.agent_id, task.context.attempt_id, machine.marks["agent_answered"])
         if machine.state is AttemptState.WRAP_UP:
             self.leave_trunk(task.context.attempt_id)
+        if machine.state is AttemptState.IN_DIALOG:
+            self.voice.adopt(task.context.attempt_id, machine.marks["applied"])
         if machine.state in OUTLIVES_DAEMON:
             self.verification.adopt(task.context, machine.verdict, self.clock.now_s())
         self.launch(task)
@@ -395,7 +411,7 @@ class Session:
         """What the list's treatments, as they are configured now, do to a call on which this was found."""
         chain = self.supply.live(task.context.chain) or task.context.chain
         plan = call_plan(self.planner, chain, task.context, call_result, self.clock.utc())
-        plan = self.seizing.machine_plan(task, call_result, plan)
+        plan = self.voice.plan(call_result, self.seizing.machine_plan(task, call_result, plan))
         now_s = self.clock.now_s()
         return self.verification.plan(task.context, call_result, plan, self.roster, now_s, self.group.dbid)
 
@@ -448,7 +464,7 @@ class Session:
         )
 
     def seek_agent(self, task: AttemptTask) -> None:
-        self.roster.seek(task.context.attempt_id, self.group.dbid)
+        self.voice.roster_of(task.context.attempt_id).seek(task.context.attempt_id, self.group.dbid)
         self.match_agents()
         self.seizing.sought(task)
 
@@ -467,10 +483,10 @@ class Session:
             self.sharing.task_of(self, attempt_id).post(AgentReserved(seat.agent_id))
 
     def agent_dn(self, agent_id: str) -> str:
-        return self.roster.seats[agent_id].dn
+        return self.roster.seat(agent_id).dn
 
     def agent_phone(self, agent_id: str) -> PhonePlan:
-        return self.roster.seats[agent_id].phone
+        return self.roster.seat(agent_id).phone
 
     def standing_leg(self, task: AttemptTask, agent_id: str) -> StandingLeg | None:
         return self.seizing.leg_for(task, agent_id)
@@ -482,7 +498,7 @@ class Session:
         machine, now_s = task.machine, self.clock.now_s()
         assert machine.agent_id is not None
         self.roster.bridged(machine.agent_id, now_s)
-        if not machine.has_agent:
+        if not machine.has_agent and not machine.queued:
             self.score.bridged(max(0.0, now_s - (machine.person_at_s if machine.person_at_s is not None else now_s)))
         self.listener.on_established(self, task)
 
@@ -499,8 +515,9 @@ class Session:
     def agent_released(self, task: AttemptTask) -> None:
         agent_id = task.machine.agent_id
         assert agent_id is not None
+        self.voice.port_released(task, agent_id)
         talked_s = self.roster.wrap_up(agent_id, self.clock.now_s())
-        if self.roster.seats[agent_id].state is AgentState.READY:
+        if self.roster.seat(agent_id).state is AgentState.READY:
             self.handled(talked_s, 0.0)  # asked to be ready during the call: no wrap-up follows that would be told
         self.listener.on_released(self, task, agent_id)
         self.match_agents()
@@ -528,6 +545,7 @@ class Session:
         attempt_id, machine = task.context.attempt_id, task.machine
         if not self.score.change(attempt_id, machine, self.clock.now_s()):
             return
+        self.voice.changed(attempt_id, machine)
         self.guard.changed(attempt_id, machine)
         self._changed.set()
         if machine.state is AttemptState.WRAP_UP:
@@ -541,6 +559,7 @@ class Session:
         self.score.finish(attempt_id, task.machine)
         self.verdicts.ended(task.machine, task.context.heard)
         self.verification.ended(attempt_id)
+        self.voice.ended(attempt_id, task.machine)
         if task.closed.is_set():
             self.guard.written(attempt_id)
         self._changed.set()

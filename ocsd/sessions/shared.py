@@ -36,6 +36,8 @@ class Sharing:
     """What the sessions of one daemon know of each other."""
 
     def __init__(self, rosters: Mapping[str, Roster]) -> None:
+        self.rosters = rosters
+        """By name of the agent group."""
         self.legs = FairPlaces()
         """Customers' legs of each campaign group."""
         self._tied = overlapping({name: roster.seats for name, roster in rosters.items()})

@@ -16,28 +16,40 @@ the port sends with the end of its leg is written to the record.
 Source: Reference Manual, "Outbound Contact with GVP 8.1" and "Virtual Agent Support for Notifications".
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
+from ocsd.config.objects import AgentGroup, Configuration, FormatField
 from ocsd.config.voice_objects import VoiceApplication
 from ocsd.config.voice_options import (
+    IVR_UPDATE_ON_RELEASE,
     POWER_CALLS_PER_MINUTE,
     VOICE_APPLICATION,
     VOICE_CHANNEL_NUM,
     VOICE_TO_MACHINES,
 )
 from ocsd.model.enums import GVP_MODES, CallAction, CallResult, DialMode
-from ocsd.sessions.attempt_events import CallPlan
 from ocsd.sessions.attempt_context import AttemptContext
+from ocsd.sessions.attempt_events import CallPlan
 from ocsd.sessions.attempt_voice import APPLICATION
 from ocsd.sessions.call_plan import destination_uri
+from ocsd.sessions.roster import AgentSeat, AgentState
 from ocsd.sessions.trunks import StartBucket
+from ocsd.voice import user_data
 from pacing import DialDecision, GroupSnapshot
 
 if TYPE_CHECKING:
     from ocsd.sessions.attempt import AttemptMachine
+    from ocsd.sessions.attempt_task import AttemptTask
     from ocsd.sessions.roster import Roster
     from ocsd.sessions.session import Session
 
+log = structlog.get_logger()
+
+PORT_REST_S: Final = 5.0
+"""How long a port is left alone whose phone did not answer: somebody else's call may be on it."""
 SECONDS_PER_MINUTE: Final = 60.0
 RESULTS_TO_RUN: Final = frozenset({CallResult.ANSWER})
 ACTIONS_TO_RUN: Final = frozenset({CallAction.NONE, CallAction.CONNECT})
@@ -126,6 +138,38 @@ class Voice:
             return 0
         return sum(attempt_id not in self._begun for attempt_id in self._session.attempts)
 
+    # --- IVR groups -------------------------------------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """A port whose phone did not answer is tried again after a while."""
+        now_s = self._session.clock.now_s()
+        for seat in self._session.roster.seats.values():
+            if seat.is_port and seat.state is AgentState.NOT_READY and now_s - seat.since_s >= PORT_REST_S:
+                seat.enter(AgentState.READY, now_s)
+                self._session.match_agents()
+
+    def wanted_headers(self, task: "AttemptTask", agent_id: str) -> tuple[str, ...]:
+        """Headers with the end of the agent's leg that may say something about the record (ivr_update_on_release)."""
+        seat = self._session.roster.seat(agent_id)
+        updates = seat.is_port and bool(self._session.planner.option(IVR_UPDATE_ON_RELEASE.name))
+        return user_data.wanted_headers(self._fields(task)) if updates else ()
+
+    def port_released(self, task: "AttemptTask", agent_id: str) -> None:
+        """Write what a port has sent with the end of its leg to the record, which is about to be closed."""
+        ended = task.second.ended
+        if ended is None or not self.wanted_headers(task, agent_id):
+            return
+        data = user_data.user_data_of(ended.headers)
+        result, updates, wrong = user_data.correction(data, self._fields(task))
+        if wrong:
+            log.warning("voice.user_data_refused", attempt_id=task.context.attempt_id, why=wrong)
+        task.context.updates.update(updates)
+        task.machine.correct(result)
+
+    def _fields(self, task: "AttemptTask") -> tuple[FormatField, ...]:
+        config = self._session.config
+        return config.format_of_list(config.calling_list_by_dbid(task.context.record.list_dbid)).fields
+
     # --- attempts -------------------------------------------------------------------------------------------------
 
     def lead_to(self, attempt_id: int, agent_group: str) -> None:
@@ -167,10 +211,19 @@ class Voice:
 
     # --- the pacing -----------------------------------------------------------------------------------------------
 
-    def ports_seen(self, now_s: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Ports as agents: how long each free one has been idle, and each busy one in use, seconds."""
-        talking = tuple(now_s - since_s for since_s in self._busy.values())
-        return (0.0,) * max(0, self.ports - len(talking)), talking
+    def as_seen(self, seen: GroupSnapshot) -> GroupSnapshot:
+        """The group with the application's ports in place of its agents."""
+        talking = tuple(seen.now_s - since_s for since_s in self._busy.values())
+        return replace(
+            seen,
+            agents_idle_s=(0.0,) * max(0, self.ports - len(talking)),
+            agents_talking_s=talking,
+            agents_wrapping_s=(),
+            agents_ready_in_s=(),
+            agents_kept_back=0,
+            agents_leaving=0,
+            people_waiting=0,
+        )
 
     def decide(self, seen: GroupSnapshot) -> DialDecision | None:
         """Calls by the minute; None: the pacing decides."""
@@ -191,6 +244,14 @@ class Voice:
             "voice_finished": self.finished,
             "voice_mean_s": self.busy_s / self.finished if self.finished else 0.0,
         }
+
+
+def ports_of(config: Configuration, group: AgentGroup, now_s: float) -> list[AgentSeat]:
+    """Seats of the places of an IVR group, ready from the beginning."""
+    dn_of = {place.name: place.dn for place in config.places}
+    return [
+        AgentSeat(name, dn_of[name], AgentState.READY, now_s, is_port=True) for name in group.places if group.ivr_group
+    ]
 
 
 def by_the_minute(bucket: StartBucket, per_minute: float, seen: GroupSnapshot, ports: int) -> DialDecision:

@@ -94,9 +94,9 @@ class VoiceRun:
                 case steps.FindAgent():
                     await self._find_agent(each)
                 case steps.CallOut(destination):
-                    await task.handle(events.CalledOut(task.host.session.voice.uri(task.context, destination)))
+                    await task.handle_now(events.CalledOut(task.host.session.voice.uri(task.context, destination)))
                 case steps.HangUp():
-                    await task.handle(events.ApplicationDone())
+                    await task.handle_now(events.ApplicationDone())
         task.context.evidence["application"] = {
             "name": self._machine.application.name,
             "path": list(self._machine.path),
@@ -127,7 +127,7 @@ class VoiceRun:
         task.context.attached.update(wish.attach)
         task.host.session.voice.lead_to(task.context.attempt_id, wish.agent_group)
         await self._play(wish.prompts or (MUSIC,), loop=True)
-        await task.handle(events.WantsAgent(wish.wait_s))
+        await task.handle_now(events.WantsAgent(wish.wait_s))
 
 
 async def run_application(task: "AttemptTask") -> None:
@@ -137,7 +137,7 @@ async def run_application(task: "AttemptTask") -> None:
     application = session.voice.application(plan.application)
     if application is None or not session.voice.take_port(task.context.attempt_id):
         log.warning("voice.no_port", application=plan.application)
-        await task.handle(events.ApplicationFailed())
+        await task.handle_now(events.ApplicationFailed())
         return
     if application.is_vxml:
         await _dial_dialog(task, application)
