@@ -38,6 +38,7 @@ from telephony.contract import (
     Registered,
     Reinvited,
     Role,
+    SetRemote,
     Verdict,
 )
 
@@ -215,6 +216,11 @@ class Channel(Protocol):
     @property
     def reachable(self) -> bool:
         """Is its server there now? While it is not, nobody hears anybody."""
+        ...
+
+    @property
+    def far_end(self) -> SetRemote | None:
+        """Where the far end wants its audio, as far as we know; None before anybody said so."""
         ...
 
     async def set_remote(self, host: str, port: int, payload_type: int = 0, event_payload_type: int = 101) -> None: ...

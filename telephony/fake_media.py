@@ -21,6 +21,7 @@ from telephony.contract import (
     RecordingFinished,
     RecordingSnapshot,
     Role,
+    SetRemote,
     Verdict,
     VerdictKind,
 )
@@ -47,6 +48,7 @@ class FakeChannel:
         """The channel that it was opened to be bridged to; "" for none."""
         self.commands: list[str] = []
         self.remote: tuple[str, int, int] | None = None
+        self.far_end: SetRemote | None = None
         self.bridged_to = ""
         self.joined: Join | None = None
         self.prompts: list[str] = []
@@ -76,6 +78,7 @@ class FakeChannel:
     async def set_remote(self, host: str, port: int, payload_type: int = 0, event_payload_type: int = 101) -> None:
         if await self._note("set_remote"):
             self.remote = (host, port, payload_type)
+            self.far_end = SetRemote(self.channel_id, host, port, payload_type, event_payload_type)
 
     async def start_analysis(self, connected: bool, settings: AnalysisSettings | None = None) -> None:
         if not await self._note("start_analysis"):
@@ -299,6 +302,7 @@ class FakeChannel:
         self.cut_off = True
         self.sender.close()
         heir = FakeChannel(self._media, self.channel_id, self.port)
+        heir.far_end = self.far_end
         heir.remote, heir.bridged_to, heir.joined = self.remote, self.bridged_to, self.joined
         heir.muted, heir.standing_by = self.muted, self.standing_by
         heir.comfort_dbfs, heir.digits, heir.recordings = self.comfort_dbfs, self.digits, dict(self.recordings)

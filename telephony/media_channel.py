@@ -105,6 +105,10 @@ class MediaChannel:
     def reachable(self) -> bool:
         return self._client.connected
 
+    @property
+    def far_end(self) -> SetRemote | None:
+        return self.wanted.remote
+
     async def set_remote(self, host: str, port: int, payload_type: int = 0, event_payload_type: int = 101) -> None:
         self.wanted.remote = SetRemote(self.channel_id, host, port, payload_type, event_payload_type)
         await self._client.send(self.wanted.remote)

@@ -205,6 +205,8 @@ class Phone(_Object):
     username: str = ""
     password: str = Field(default="", repr=False)
     """For the digest authentication of that proxy."""
+    direct_media: bool = True
+    """The phone may exchange its audio with a trunk that has direct-media; false: it cannot be reached from there."""
     nailed_up: bool = False
     """The phone is called at login and stays on the line until logout; customers are bridged to it, with a beep."""
 

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, overload
 
 from ocsd.config.call_options import CALL_OPTIONS
 from ocsd.config.cpa_options import CPA_OPTIONS
+from ocsd.config.media_options import MEDIA_OPTIONS
 from ocsd.config.objects import Application, CallingList, Campaign, CampaignGroup, Configuration, Trunk
 from ocsd.config.option import AC, ACG, ACGL, A, Level, Option, T, TakesEffect
 from ocsd.config.seizing_options import SEIZING_OPTIONS
@@ -311,6 +312,7 @@ AnyOption: TypeAlias = Option[bool] | Option[int] | Option[float] | Option[str]
 _ALL: Final[tuple[AnyOption, ...]] = (
     *CALL_OPTIONS,
     *CPA_OPTIONS,
+    *MEDIA_OPTIONS,
     *SEIZING_OPTIONS,
     *TRUNK_OPTIONS,
     *VOICE_OPTIONS,

@@ -66,6 +66,8 @@ class AttemptContext:
     """``closing`` was asked for before anybody had the record: a call that is answered stands above it."""
     withdrawn: bool = False
     """Cancelled or Do-Not-Call meanwhile: the rows have been written, only the attempt is left to end."""
+    direct_media: bool = False
+    """The audio of a conversation may flow past the media server (option direct-media)."""
     heard: VerdictLog = field(default_factory=VerdictLog)
     """What analysis has said of the call, and when."""
     seizing: SeizingPlan = field(default_factory=SeizingPlan)

@@ -21,6 +21,7 @@ from ocsd.sessions.attempt_result import final_result
 from ocsd.sessions.call_control_events import KeysSent
 from ocsd.sessions.call_control_task import CallControlTask
 from ocsd.sessions.clock import utc_of
+from ocsd.sessions.direct_media import DirectMedia
 from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of, follow_media
 from ocsd.sessions.verdicts import lost_waiting_for, verdict_latency_s
 from ocsd.sessions.voice_task import VoiceRun, mark_applied, run_application, voice_takes
@@ -90,6 +91,7 @@ class AttemptTask:
         self.channel: Channel | None = None
         self.second = SecondLeg(host.telephony, host.media, self.post)
         self.control = CallControlTask(self)
+        self.direct = DirectMedia(self)
         self.voice: VoiceRun | None = None
         """The steps of a voice application, while they have the call and after."""
         self.recording = AnalysisRecording(context, machine.rules, host.clock, host.note_recording, adopted=adopted)
@@ -192,6 +194,8 @@ class AttemptTask:
         if await voice_takes(self, event):
             self.host.attempt_changed(self)
             return
+        if not await self.direct.make_room(event):
+            return
         passed = await self.control.take(event)
         plan = self.machine.plan
         to_do = self.machine.on(passed, self.host.clock.now_s()) if passed is not None else ()
@@ -200,6 +204,7 @@ class AttemptTask:
         for do in to_do:
             await self._do(do)
         await self.control.settle()
+        self.direct.look()
         self.host.attempt_changed(self)
 
     def _note_action(self, plan: CallPlan) -> None:
@@ -316,6 +321,8 @@ class AttemptTask:
                     self.post(KeysSent(event.error))
                 case ChannelFailed():
                     log.warning("attempt.media_command_failed", why=event.why)
+                case ChannelLost() if self.direct.outlives_media():
+                    log.warning("attempt.media_not_needed", why=event.why)
                 case ChannelLost():
                     # The media server stayed away: nobody hears anybody. A conversation ends as one, the rest is cut.
                     self._media_failed(event.why)

@@ -19,6 +19,7 @@ class PhonePlan:
     password: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     nailed_up: bool = False
+    direct_media: bool = True
 
 
 PLAIN_PHONE: Final = PhonePlan()
@@ -27,6 +28,7 @@ PLAIN_PHONE: Final = PhonePlan()
 def phone_plan(agent: Agent, sip_host: str) -> PhonePlan:
     """``sip_host``: our own address; the URIs of the two older headers mean nothing, but must be there."""
     phone = agent.phone
+    headers: tuple[tuple[str, str], ...]
     match phone.auto_answer:
         case "answer-mode":  # RFC 5373, 4.1: without Require, a phone that does not know it rings
             headers = (("Answer-Mode", "Auto"),)
@@ -35,5 +37,6 @@ def phone_plan(agent: Agent, sip_host: str) -> PhonePlan:
         case "alert-info":
             headers = (("Alert-Info", f"<http://{sip_host}>;info=alert-autoanswer;delay=0"),)
         case _:
-            return PhonePlan(phone.proxy, phone.username, phone.password, nailed_up=phone.nailed_up)
-    return PhonePlan(phone.proxy, phone.username, phone.password, headers, phone.nailed_up)
+            headers = ()
+    direct = phone.direct_media
+    return PhonePlan(phone.proxy, phone.username, phone.password, headers, phone.nailed_up, direct)

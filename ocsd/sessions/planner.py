@@ -16,7 +16,9 @@ from ocsd.config.cpa_options import (
     CPD_ON_CONNECT,
     NO_PROGRESS_DETECTION,
 )
+from ocsd.config.media_options import DIRECT_MEDIA
 from ocsd.config.objects import Campaign, CampaignGroup, Configuration, Treatment, Trunk
+from ocsd.config.option import Option, T
 from ocsd.config.options import lookup
 from ocsd.lists.gates import DIALED_TYPES, refusal
 from ocsd.lists.tables import time_zone_dbid
@@ -179,7 +181,11 @@ class Planner:
             switch_dbid=trunk.dbid,
             analysis=self._analysis(trunk, record.contact_info),
             result_for_all=self.result_for_all(record.list_dbid),
+            direct_media=self._of_trunk(DIRECT_MEDIA, trunk),
         )
+
+    def _of_trunk(self, option: Option[T], trunk: Trunk) -> T:
+        return lookup(self.config, option, campaign=self.campaign, group=self.group, trunk=trunk)
 
     def _analysis(self, trunk: Trunk, number: str) -> AnalysisPlan:
         # A trunk that reaches every country has as many plans as those have tones.

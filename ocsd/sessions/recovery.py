@@ -406,6 +406,8 @@ def _adopt(
                 task.agent_channel = media.adopt(remains.agent_channel.channel_id)
             task.leg = telephony.adopt(context.leg_id)
             task.channel = media.adopt(channel.channel_id)
+            if channel.standing_by:
+                task.direct.adopt()
             return task
         if not rules.record_processed or machine.processed:
             return None

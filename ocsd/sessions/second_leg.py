@@ -59,6 +59,8 @@ class SecondLeg:
     def __init__(self, telephony: Telephony, media: Media, post: Post) -> None:
         self.leg: Leg | None = None
         self.channel: Channel | None = None
+        self.moved: Callable[[], None] = lambda: None
+        """Called when the far end has said where it wants its audio."""
         self._telephony = telephony
         self._media = media
         self._post = post
@@ -148,6 +150,7 @@ class SecondLeg:
                 case LegProgress() | LegAnswered():
                     if event.remote_rtp_port and self.channel is not None:
                         await follow_media(self.channel, event)
+                        self.moved()
                     if isinstance(event, LegAnswered):
                         self._post(events.answered)
                 case LegEnded() | LegLost():

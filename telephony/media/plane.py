@@ -30,6 +30,7 @@ from telephony.media.recording import Recorder
 from telephony.media.sources import Learn
 
 DEAD_BRIDGE_S: Final = 60.0  # without a daemon, a conversation from which nothing came for so long is over
+DIRECT_BRIDGE_S: Final = 14400.0  # ... and one whose people send to each other: nothing is to come from it
 PERSON_WAITS_S: Final = 2.0  # longest silence for a called person, 16 CFR 310.4(b)(4)(iii)
 
 
@@ -280,7 +281,8 @@ class MediaPlane:
         What happens while no daemon is connected; call it about ten times a second.
 
         Somebody who waits for an agent hears the drop announcement at 2 s; unbridged channels close after
-        ORPHAN_GRACE_S; conversations stay until nothing came from either side for 60 s. Returns the closed channels.
+        ORPHAN_GRACE_S; conversations stay until nothing came from either side for 60 s, those that flow past us for
+        hours. Returns the closed channels.
         """
         closing: list[Channel] = []
         conversations = self._mixer.conversations
@@ -290,7 +292,8 @@ class MediaPlane:
             members = conversations.members(supervised[0] if supervised is not None else row)
             if len(members) > 1:
                 heard_s = max(float(self._mixer.last_rtp_s[one]) for one in members)
-                if now_s - max(heard_s, orphaned_since_s) > DEAD_BRIDGE_S:
+                direct = any(self._mixer.standing_by[one] for one in members)
+                if now_s - max(heard_s, orphaned_since_s) > (DIRECT_BRIDGE_S if direct else DEAD_BRIDGE_S):
                     closing.append(channel)
                 continue
             if channel.person_since_s is not None and now_s - channel.person_since_s >= PERSON_WAITS_S:
