@@ -351,6 +351,9 @@ class Campaigns:
             async with trio.open_nursery() as nursery:
                 for session in sessions:
                     nursery.start_soon(session.wind_down)
+            if self.config.telephony.embedded and not any(session.attempts for session in self.running):
+                # The plane ends with us, or with the last leg: nobody is to sit on a line that leads nowhere.
+                await self.standing.release_held()
 
     def _status_of(self, group: CampaignGroup) -> GroupStatus:
         session = self.sessions.get(group.dbid)

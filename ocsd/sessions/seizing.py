@@ -234,6 +234,7 @@ class Seizing:
         return {
             "agents_engaged": sum(seat.engaged_s is not None for seat in seats),
             "agents_engaging": sum(seat.phone_rings for seat in seats),
+            "engaged_legs_lost": self.standing.lost[self._session.group.dbid] if self.standing is not None else 0,
             "calls_asm_overdialed": self.overdialed,
             "records_assured_waiting": len(self.due),
         }

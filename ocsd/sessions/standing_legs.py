@@ -18,6 +18,7 @@ a daemon that is back before that adopts it (`adopt_held`). Its id names the age
 import hashlib
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -252,8 +253,9 @@ class StandingLegs:
     ) -> None:
         self.news = StandingNews()
         self.telephony, self.media = telephony, media
-        self.lost = 0
-        """Legs that were up, and that the agent or the network has ended."""
+        self.lost: Counter[int] = Counter()
+        """Legs that were up, and that the agent or the network has ended, by campaign group (DBID; 0: nailed up)."""
+        self._closing = False
         self._nursery = nursery
         self._clock = clock
         self._seats = seats
@@ -279,7 +281,7 @@ class StandingLegs:
 
     def engage(self, agent_id: str, hold: Hold) -> None:
         """Call the agent's phone, and hold the leg; nothing when there is one."""
-        if agent_id in self._legs:
+        if agent_id in self._legs or self._closing:
             return
         now_s = self._clock.now_s()
         standing = StandingLeg(agent_id, leg_id_of(agent_id, hold.group, now_s), hold)
@@ -295,6 +297,16 @@ class StandingLegs:
                 standing.hold = Hold(group, standing.hold.prompt, kept=False)
             else:
                 standing.release()
+
+    async def release_held(self) -> None:
+        """The plane is about to be taken down: nobody holds a line any more, and no phone is called again."""
+        self._closing = True
+        held = [each for each in self._legs.values() if each.state in (Standing.HELD, Standing.RINGING)]
+        for standing in held:
+            standing.release()
+        with trio.move_on_after(HANG_UP_LIMIT_S):
+            for standing in held:
+                await standing.ended.wait()
 
     # --- the life of a leg ----------------------------------------------------------------------------------------
 
@@ -400,7 +412,7 @@ class StandingLegs:
             self.news.down(standing)
         if wanted:
             log.warning("agent.engagement_lost", agent_id=agent_id, why=why, state=was.name)
-            self.lost += was is not Standing.RINGING
+            self.lost[standing.hold.group] += was is not Standing.RINGING
             self._not_ready(seat, was, why)
         self.news.changed()
 

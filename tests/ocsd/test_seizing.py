@@ -11,6 +11,7 @@ from ocsd.model.errors import CampaignRequestError
 from ocsd.model.services import CampaignRequest
 from ocsd.protocols.desktop import RequestAgentLogout, RequestAgentNotReady, RequestAgentReady, RequestReleaseCall
 from ocsd.sessions.attempt import AttemptState
+from ocsd.sessions.desk_record import DeskRecord
 from ocsd.sessions.roster import AgentState
 from telephony.contract import VerdictKind
 from telephony.fake import CallScript
@@ -103,7 +104,7 @@ async def test_given_engaged_legs_that_are_kept_when_a_conversation_ends_then_th
         await daemon.until(lambda: not daemon.session.attempts)
         await daemon.desks.received(daemon.desktops["agent1"], RequestAgentNotReady())
         await daemon.until(lambda: not legs(w, "standing"))
-        assert daemon.campaigns.standing.lost == 0
+        assert daemon.campaigns.standing.lost.total() == 0
 
 
 async def test_given_more_people_than_engaged_agents_when_answered_then_they_are_overdialed_and_hear_the_announcement(
@@ -124,7 +125,7 @@ async def test_given_more_people_than_engaged_agents_when_answered_then_they_are
         assert task.channel.prompts == ["drop"]
         assert task.context.evidence["asm_overdial"] == 1
         await daemon.until(lambda: len(daemon.session.attempts) == 1)
-        assert daemon.campaigns.standing.lost == 1
+        assert daemon.session.statistics()["engaged_legs_lost"] == 1
 
 
 async def test_given_an_overdialed_person_when_an_agent_is_engaged_in_time_then_the_desktop_is_told(
@@ -350,6 +351,17 @@ async def test_given_an_engaged_agent_who_does_not_come_back_when_the_daemon_was
             await daemon.until(lambda: not legs(w, "standing"))
 
 
+async def test_given_engaged_agents_when_the_daemon_and_its_plane_are_stopped_then_they_are_hung_up(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [NEVER]) as w, w.daemon() as daemon:
+        await seize(daemon, "agent1", "agent2")
+        await daemon.until(lambda: len(legs(w, "standing")) == 2)
+        await daemon.campaigns.stop(10.0)
+        assert not w.telephony.machines
+        assert daemon.campaigns.standing.lost.total() == 0
+
+
 # --- assured connections ---------------------------------------------------------------------------------------------
 
 ASSURED = '"assured-connect" = true, "assured-connect-field" = "vip"'
@@ -403,7 +415,7 @@ async def test_given_a_flagged_record_when_nobody_answers_then_the_agent_is_read
         await daemon.until(lambda: w.result(1)[1] == CallResult.BUSY)
         await daemon.until(lambda: not legs(w, "standing"))
         assert daemon.seat("agent1").state is AgentState.READY
-        assert daemon.campaigns.standing.lost == 0
+        assert daemon.campaigns.standing.lost.total() == 0
 
 
 async def test_given_a_flagged_record_when_the_agents_phone_is_not_answered_then_nobody_is_called_and_nothing_counted(
@@ -529,7 +541,7 @@ async def test_given_a_nailed_up_phone_when_it_is_lost_then_it_is_called_again_a
         assert legs(w, "standing") != [first]
 
 
-async def test_given_a_nailed_up_phone_that_nobody_answers_when_called_then_its_agent_is_not_ready_and_it_is_tried_later(
+async def test_given_a_nailed_up_phone_nobody_answers_when_called_then_the_agent_is_not_ready_and_it_is_tried_later(
     autojump_clock, tmp_path
 ):
     async with world(tmp_path, [LONG], phones=NEVER, edit=with_phone(nailed_up=True)) as w, w.daemon() as daemon:
@@ -553,6 +565,29 @@ async def test_given_a_nailed_up_phone_and_its_agent_when_the_daemon_is_killed_t
             await daemon.log_in("agent1")
             await trio.sleep(60.0)
             assert legs(w, "standing") == before
+
+
+async def test_given_a_nailed_up_phone_when_its_agent_calls_from_the_desktop_then_nothing_rings(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [SHORT], edit=with_phone(nailed_up=True)) as w, w.daemon() as daemon:
+        await daemon.request(CampaignRequest.LOAD)
+        desktop = await daemon.log_in("agent1", ready=False)
+        await daemon.until(lambda: daemon.seat("agent1").engaged_s is not None)
+        (leg_id,) = legs(w, "standing")
+        await daemon.request(CampaignRequest.START_DIALING, dial_mode=DialMode.PROGRESSIVE)
+        (chain,) = await daemon.session.supply.take(1)
+        handle = await daemon.session.next_handle()
+        desk = DeskRecord(handle, chain, "agent1", daemon.world.clock.now_s())
+        daemon.session.on_desk[handle] = desk
+        await daemon.session.call_from_desk(desk, "agent1")
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        assert len(w.telephony.placed) == 2, "the customer, and the phone once"
+        assert w.media.channels[f"{leg_id}-rtp"].bridged_to
+        await daemon.until(lambda: AttemptState.WRAP_UP in daemon.states())
+        assert legs(w, "standing") == [leg_id]
+        assert calls(desktop, "EventRinging")[0]["UserData"]["GSW_CALL_TYPE"] == "ENGAGING"
+        assert len(calls(desktop, "EventRinging")) == 1
 
 
 @pytest.mark.parametrize(
