@@ -181,12 +181,14 @@ fi
 for unit in ocsd-telephony ocsd-media@ ocsd; do
     sed "s#/opt/ocsd/#$prefix/#g" "$source_dir/systemd/$unit.service" | write 644 "$units/$unit.service"
 done
+write 644 "$destdir/etc/tmpfiles.d/ocsd.conf" < "$source_dir/systemd/tmpfiles.d/ocsd.conf"
 if [ -e "$units/ocsd-media.service" ]; then
     # From before there could be several; it serves the same socket as ocsd-media@0, so that only one of them runs.
     say "ocsd-media.service is replaced by ocsd-media@0: at a quiet hour, systemctl disable --now ocsd-media &&"
     say "systemctl enable --now ocsd-media@0, and remove $units/ocsd-media.service"
 fi
 if [ -z "$destdir" ] && [ -d /run/systemd/system ]; then
+    run systemd-tmpfiles --create /etc/tmpfiles.d/ocsd.conf
     run systemctl daemon-reload
 else
     say "systemd is not running here (or destdir is set): no daemon-reload"
@@ -198,5 +200,6 @@ ocsd is installed. Next:
   1. edit /etc/ocsd/ocsd.toml (and /etc/ocsd/environment); check with: ocsd check /etc/ocsd/ocsd.toml
   2. systemctl enable --now ocsd-telephony ocsd-media@0 ocsd
   3. ocsd ctl status
-After an upgrade: systemctl restart ocsd (conversations go on; the other two services may follow at a quiet hour).
+After an upgrade, in this order, under calls: systemctl restart ocsd; systemctl reload ocsd-media@0, then each other
+media server; systemctl reload ocsd-telephony. No conversation ends by it.
 TEXT

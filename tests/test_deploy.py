@@ -30,6 +30,29 @@ def test_given_units_with_children_that_outlive_them_when_read_then_only_the_par
     }
 
 
+def test_given_the_services_of_the_plane_when_read_then_each_is_watched_and_exchanged_under_calls_by_a_reload():
+    for unit in UNITS:
+        settings = dict(line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line and line[0] != "#")
+        assert int(settings["WatchdogSec"]) >= 5
+        # The signal that each of them answers by finishing its calls; the daemon reads its configuration again.
+        signal_name = "HUP" if unit.name == "ocsd.service" else "USR1"
+        assert settings["ExecReload"] == f"/bin/kill -{signal_name} $MAINPID"
+
+
+def test_given_the_order_of_start_when_turned_round_then_the_daemon_stops_first_and_the_audio_last():
+    before = {unit.name: re.findall(r"^Before=(.*)$", unit.read_text(), re.MULTILINE) for unit in UNITS}
+    assert before == {
+        "ocsd-media@.service": ["ocsd-telephony.service ocsd.service"],
+        "ocsd-telephony.service": ["ocsd.service"],
+        "ocsd.service": [],
+    }
+
+
+def test_given_the_folder_of_sockets_when_the_system_tidies_up_then_it_is_left_alone():
+    lines = [line for line in (ROOT / "systemd/tmpfiles.d/ocsd.conf").read_text().splitlines() if line[:1] != "#"]
+    assert lines == ["d /run/ocsd 0750 ocsd ocsd -", "x /run/ocsd"]
+
+
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_given_a_lock_file_when_read_then_all_is_pinned_and_hashed_and_no_registry_is_named(lock):
     text = re.sub(r"^\s*#.*\n", "", lock.read_text(), flags=re.MULTILINE)
@@ -103,7 +126,13 @@ def test_given_a_dry_run_when_installed_then_every_step_is_told_and_nothing_is_w
 
     assert (found.returncode, found.stderr) == (0, "")
     assert not target.exists()
-    for step in ("requirements.lock", "etc/ocsd/ocsd.toml", "ocsd-media@.service", "usr/local/bin/ocsd"):
+    for step in (
+        "requirements.lock",
+        "etc/ocsd/ocsd.toml",
+        "ocsd-media@.service",
+        "tmpfiles.d/ocsd.conf",
+        "usr/local/bin/ocsd",
+    ):
         assert re.search(rf"^would (run|write): .*{re.escape(step)}", found.stdout, re.MULTILINE), step
 
 

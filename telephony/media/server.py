@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final, TextIO, cast
@@ -38,6 +38,8 @@ MAX_CATCH_UP_TICKS: Final = 5
 """After a longer stall (a suspended machine) the missed ticks are given up: nobody wants to hear them."""
 
 ORPHAN_CHECK_TICKS: Final = 5
+ALIVE_TICKS: Final = 50
+"""How often a service manager is shown that the loop turns: every second."""
 
 
 class Pacer:
@@ -77,9 +79,12 @@ class Pacer:
 
 
 class MediaServer:
-    """Plane, daemon connection and clock in one loop."""
+    """Plane, daemon connection and clock in one loop. ``alive`` is called every `ALIVE_TICKS`, with what goes on."""
 
-    def __init__(self, plane: MediaPlane, control: ControlSocket) -> None:
+    def __init__(
+        self, plane: MediaPlane, control: ControlSocket, alive: Callable[[str], None] = lambda _status: None
+    ) -> None:
+        self._alive = alive
         self._plane = plane
         self._control = control
         self.stopping = False
@@ -103,6 +108,10 @@ class MediaServer:
                 self._tell(events, began_s)
                 pacer.done(began_s, time.monotonic())
                 ticks += 1
+                if ticks % ALIVE_TICKS == 0:
+                    channels, analysing, bridged = self._plane.counts()
+                    state = "draining, " if self.draining else ""
+                    self._alive(f"{state}{channels} channels, {bridged} bridged, {analysing} under analysis")
                 if ticks % ORPHAN_CHECK_TICKS == 0:
                     self._control.beat(began_s)
                     if not self._control.is_connected:
@@ -269,6 +278,14 @@ def _allow_descriptors(wanted: int) -> bool:
     return soft >= wanted
 
 
+def _notifier() -> sdnotify.SystemdNotifier:
+    """To the service manager, if there is one; what it does not take at once is not sent: a tick waits for nobody."""
+    notifier = sdnotify.SystemdNotifier()
+    if notifier.socket is not None:
+        notifier.socket.setblocking(False)
+    return notifier
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 stopped as asked, 1 cannot start."""
     options = _arguments(arguments)
@@ -280,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ],
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, LogStream(sys.stderr.fileno()))),
     )
-    notifier = sdnotify.SystemdNotifier()
+    notifier = _notifier()
     path = options.run_dir / f"{options.name}.sock"
     lock = LockFile(options.run_dir / f"{options.name}.lock")
     if not lock.acquire() or is_listening(path):
@@ -320,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("media.not_started", why=str(error), socket=str(path))
         return 1
     control = ControlSocket(listener, options.name, time.monotonic())
-    server = MediaServer(plane, control)
+    server = MediaServer(plane, control, lambda status: notifier.notify(f"WATCHDOG=1\nSTATUS={status}"))
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         server.stopping = True

@@ -434,8 +434,11 @@ def test_given_systemd_when_started_and_stopped_then_it_is_told(tmp_path):
         finally:
             del os.environ["NOTIFY_SOCKET"]
         assert notify.recv(100) == b"READY=1"
+        for _ in range(2):
+            assert notify.recv(100) == b"WATCHDOG=1\nSTATUS=0 channels, 0 bridged, 0 under analysis"
         running.process.send_signal(signal.SIGTERM)
-        assert notify.recv(100) == b"STOPPING=1"
+        while (said := notify.recv(100)) != b"STOPPING=1":
+            assert said.startswith(b"WATCHDOG=1")
         running.process.communicate(timeout=LIMIT_S)  # without another SIGTERM: nobody may be left to take it
         assert running.process.returncode == 0
 
