@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ocsd.demo.run import json_file, wait_for
-from ocsd.model.enums import CallResult, DialMode, GroupCampStatus
+from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, OptimizeBy
 from telephony.simworld.numbers import number_for
 from tests.e2e.site import GROUP, Site, eventually, outside_world, site
 from tests.ladder import Ladder, SipText
@@ -53,6 +53,11 @@ class World:
                 found.append(entry["desktop"] | {"agent": entry["agent"], "at_s": entry["at_s"]})
         return found
 
+    def agents_heard(self) -> int:
+        """Customers who have heard an agent, as they tell when their calls are over."""
+        told = map(json.loads, (self.folder / "truth.jsonl").read_text().splitlines())
+        return sum(bool(truth.get("agent_heard")) for truth in told)
+
     def phone_messages(self, method: str) -> list[SipText]:
         """Requests that the phones have received."""
         found = []
@@ -69,6 +74,8 @@ def seizing(text: str) -> str:
     options = "record_processed = true, stale_clean_timeout = 5"
     assert options in text
     text = text.replace(options, f"{options}, call_wait_connected_timeout = 15, max_overdial_rate = 50")
+    assert "media_servers = 1" in text
+    text = text.replace("media_servers = 1", "media_servers = 2")  # some of those who are merged are not at one server
     name = f'login_id = "{NAILED_UP}"'
     assert name in text
     return text.replace(name, f'{name}\nphone = {{ nailed_up = true, auto_answer = "answer-mode" }}')
@@ -86,6 +93,7 @@ def here() -> Iterator[World]:
                     "telephony.simworld.main", "--seed=11", f"--mix={mix}", "--ring-scale=0.2", "--talk-mean-s=60",
                     "--customer-ends-share=0", "--patience-s=12", f"--ready-file={ready}",
                     f"--wire-log={folder / 'carrier-wire.jsonl'}",
+                    f"--truth={folder / 'truth.jsonl'}",
                 ],
                 folder / "carrier.log",
             )
@@ -137,15 +145,16 @@ def test_given_asm_mode_when_people_answer_then_their_agents_are_on_the_line_bef
     assert len({m.headers["call-id"] for m in nailed}) == 1, "the nailed-up phone was called once"
     assert nailed[0].headers["answer-mode"] == "Auto"
     assert not any(m.called == "1003" for m in here.phone_messages("BYE"))
-    first = min(regular, key=lambda m: m["at_s"])
-    if first["agent"] == NAILED_UP:
-        first = next(m for m in sorted(regular, key=lambda m: m["at_s"]) if m["agent"] != NAILED_UP)
+    moved = {m.headers["call-id"] for m in here.phone_messages("INVITE") if "tag=" in m.headers["to"]}
+    print(f"{len(moved)} engaged legs were moved to the customer's media server")
+    first = next(m for m in sorted(regular, key=lambda m: m["at_s"]) if m["agent"] != NAILED_UP)
     number, extension = first["OtherDN"], first["ThisDN"].partition(":")[2].partition("@")[0]
     ladder = Ladder(
         "Progressive and Seize: merge by bridging",
         source='figure "ASM-Mode Call Flow (MCP as the CPA Provider) with a SIP Agent Endpoint"',
         about="The agent is engaged first and held in quiet; the customer is dialed then, and merged with the engaging "
-        "call by a bridge in the media server. No re-INVITE is needed, and no phone rings after the answer.",
+        "call by a bridge in the media server. No phone rings after the answer. A re-INVITE to the phone, if there is "
+        "one, moves its audio to the customer's media server.",
     )
     ladder.simworld(
         here.folder / "carrier-wire.jsonl",
@@ -190,6 +199,7 @@ def _first_calls(extension: str, count: int) -> Any:
 
 def test_given_engaged_and_talking_agents_when_the_daemon_is_killed_then_their_phones_stay_up(here):
     here.add(20)
+    here.site.client.set_mode(GROUP, DialMode.PREDICTIVE_AND_SEIZE, OptimizeBy.OVERDIAL_RATE, 3)
     eventually("a conversation", lambda: here.figure("agents_talking") >= 1)
     eventually("the nailed-up phone is up", lambda: here.figure("agents_engaged") >= 2)
     engaged = here.figure("agents_engaged")
@@ -215,5 +225,7 @@ def test_given_engaged_and_talking_agents_when_the_daemon_is_killed_then_their_p
     print(results)
     assert results.get(int(CallResult.ANSWER), 0) >= 5
     assert sum(results.values()) - results.get(int(CallResult.ANSWER), 0) <= 2
+    connected = here.site.query("SELECT count(*) FROM ocsd.attempt WHERE connected_at IS NOT NULL")[0][0]
+    eventually("whoever was merged has heard the agent", lambda: here.agents_heard() >= connected, limit_s=20.0)
     twice = here.site.query("SELECT phone FROM ocsd.attempt GROUP BY phone HAVING count(*) > 1")
     assert twice == [], "nobody was dialed twice"
