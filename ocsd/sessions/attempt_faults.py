@@ -26,6 +26,11 @@ NOBODY_TALKED = BEFORE_TALK | {
 }
 
 
+def heard_nobody(machine: AttemptSteps) -> bool:
+    """Somebody has answered and waits for a voice. Who leaves then, while there is no audio, leaves because of us."""
+    return machine.answered and machine.state in NOBODY_TALKED
+
+
 def media_failed(machine: AttemptSteps, now_s: float) -> tuple[Do, ...]:
     """
     The audio of the attempt is gone for good: its media server stayed away, or came back without the call's port.

@@ -17,6 +17,7 @@ from ocsd.sessions.analysis_recording import AnalysisRecording
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AttemptMachine
 from ocsd.sessions.attempt_context import AttemptContext, AttemptHost, DialPlan
 from ocsd.sessions.attempt_events import AttemptState, CallPlan, Do, Event
+from ocsd.sessions.attempt_faults import heard_nobody
 from ocsd.sessions.attempt_result import final_result
 from ocsd.sessions.call_control_events import KeysSent
 from ocsd.sessions.call_control_task import CallControlTask
@@ -92,6 +93,7 @@ class AttemptTask:
         self.second = SecondLeg(host.telephony, host.media, self.post)
         self.control = CallControlTask(self)
         self.direct = DirectMedia(self)
+        self.second.outlives_media = self.direct.outlives_media
         self.voice: VoiceRun | None = None
         """The steps of a voice application, while they have the call and after."""
         self.recording = AnalysisRecording(context, machine.rules, host.clock, host.note_recording, adopted=adopted)
@@ -281,7 +283,7 @@ class AttemptTask:
                         {"ended_by": event.ended_by, "reason": event.reason_text}
                         | ({"redirect_to": event.redirect_to} if event.redirect_to else {})
                     )
-                    if self.channel is not None and not self.channel.reachable and self.machine.answered:
+                    if self.channel is not None and not self.channel.reachable and heard_nobody(self.machine):
                         self._media_failed("who had answered left while the media server was away")
                     self.post(
                         machine_events.CustomerEnded(

@@ -67,6 +67,8 @@ class SecondLeg:
         self.ended: LegEnded | None = None
         """How the last leg ended that the far end has ended."""
         self._scope: trio.CancelScope | None = None
+        self.outlives_media: Callable[[], bool] = lambda: False
+        """Asked when its channel is lost: does the conversation go on without one?"""
         self.standing: StandingLeg | None = None
         """The agent's leg was up before the attempt needed it, and lives on by itself."""
 
@@ -139,7 +141,7 @@ class SecondLeg:
 
     async def _follow_channel(self, channel: Channel, leg: Leg) -> None:
         async for event in channel.events:
-            if isinstance(event, ChannelLost) and self.leg is leg:
+            if isinstance(event, ChannelLost) and self.leg is leg and not self.outlives_media():
                 log.warning("attempt.second_leg_media_lost", leg_id=leg.leg_id, why=event.why)
                 self._post(MediaFailed())
                 await leg.hang_up("media lost")
