@@ -69,7 +69,9 @@ async def consulted(at, daemon, handle, dn=BOB, request="RequestInitiateTransfer
     return main, second
 
 
-async def test_given_a_conversation_when_held_and_retrieved_then_the_customer_hears_music_in_between(tmp_path):
+async def test_given_a_conversation_when_held_and_retrieved_then_the_customer_hears_music_in_between(
+    autojump_clock, tmp_path
+):
     async with conversation(tmp_path) as (at, daemon, handle):
         main = conn_id(handle)
 
@@ -87,7 +89,9 @@ async def test_given_a_conversation_when_held_and_retrieved_then_the_customer_he
         assert customer(at).playing == ""
 
 
-async def test_given_a_mute_when_set_and_lifted_then_only_the_agents_channel_is_muted_meanwhile(tmp_path):
+async def test_given_a_mute_when_set_and_lifted_then_only_the_agents_channel_is_muted_meanwhile(
+    autojump_clock, tmp_path
+):
     async with conversation(tmp_path) as (at, daemon, handle):
         await ask(daemon, ALICE, "RequestSetMuteOn", conn_id(handle))
         await heard_of(daemon, ALICE, "EventMuteOn")
@@ -98,7 +102,7 @@ async def test_given_a_mute_when_set_and_lifted_then_only_the_agents_channel_is_
         assert not phone_of(at, ALICE).muted
 
 
-async def test_given_keys_when_sent_then_the_event_comes_once_they_are_pressed(tmp_path):
+async def test_given_keys_when_sent_then_the_event_comes_once_they_are_pressed(autojump_clock, tmp_path):
     async with conversation(tmp_path) as (at, daemon, handle):
         before_s = trio.current_time()
         await ask(daemon, ALICE, "RequestSendDTMF", conn_id(handle), DTMFDigits="12#")
@@ -109,7 +113,9 @@ async def test_given_keys_when_sent_then_the_event_comes_once_they_are_pressed(t
         assert trio.current_time() - before_s >= 0.48  # three keys and their gaps
 
 
-async def test_given_a_consultation_when_the_transfer_is_completed_then_the_record_is_on_the_other_desktop(tmp_path):
+async def test_given_a_consultation_when_the_transfer_is_completed_then_the_record_is_on_the_other_desktop(
+    autojump_clock, tmp_path
+):
     async with conversation(tmp_path) as (at, daemon, handle):
         main, second = await consulted(at, daemon, handle)
         assert customer(at).playing == "music"
@@ -138,7 +144,9 @@ async def test_given_a_consultation_when_the_transfer_is_completed_then_the_reco
         assert daemon.campaigns.seats[BOB].state is AgentState.NOT_READY  # as before
 
 
-async def test_given_a_transfer_outside_when_completed_then_the_record_is_stale_and_the_call_goes_on(tmp_path):
+async def test_given_a_transfer_outside_when_completed_then_the_record_is_stale_and_the_call_goes_on(
+    autojump_clock, tmp_path
+):
     async with conversation(tmp_path) as (at, daemon, handle):
         main, second = await consulted(at, daemon, handle, "+44 20 7183 8750")
         placed = at.telephony.placed[-1]
@@ -158,7 +166,7 @@ async def test_given_a_transfer_outside_when_completed_then_the_record_is_stale_
         await daemon.until(lambda: daemon.session.trunk_board.calls("Simulated Carrier") == 0)
 
 
-async def test_given_a_result_already_said_when_transferred_outside_then_it_stands(tmp_path):
+async def test_given_a_result_already_said_when_transferred_outside_then_it_stands(autojump_clock, tmp_path):
     async with conversation(tmp_path) as (at, daemon, handle):
         await daemon.desktops[ALICE].about("UpdateCallCompletionStats", handle, GSW_CALL_RESULT=53)
         await ask(daemon, ALICE, "RequestSingleStepTransfer", conn_id(handle), OtherDN=OUTSIDE)
@@ -167,7 +175,9 @@ async def test_given_a_result_already_said_when_transferred_outside_then_it_stan
         assert at.state(1)[2] == CallResult.WRONG_NUMBER
 
 
-async def test_given_a_blind_transfer_to_nobody_when_it_fails_then_the_customer_is_back_with_the_agent(tmp_path):
+async def test_given_a_blind_transfer_to_nobody_when_it_fails_then_the_customer_is_back_with_the_agent(
+    autojump_clock, tmp_path
+):
     async with conversation(tmp_path) as (at, daemon, handle):
         await ask(daemon, ALICE, "RequestSingleStepTransfer", conn_id(handle), OtherDN=DEAD)
         await daemon.until(lambda: customer(at).playing == "ringback")
@@ -180,19 +190,22 @@ async def test_given_a_blind_transfer_to_nobody_when_it_fails_then_the_customer_
         assert daemon.session.trunk_board.calls("Simulated Carrier") == 1
 
 
-async def test_given_an_agent_who_hangs_up_in_a_blind_transfer_when_it_fails_then_the_call_ends_once(tmp_path):
+async def test_given_an_agent_who_hangs_up_in_a_blind_transfer_when_it_fails_then_the_call_ends_once(
+    autojump_clock, tmp_path
+):
     async with conversation(tmp_path) as (at, daemon, handle):
         await ask(daemon, ALICE, "RequestSingleStepTransfer", conn_id(handle), OtherDN=DEAD)
         await ask(daemon, ALICE, "RequestReleaseCall", conn_id(handle))
         await daemon.until(lambda: daemon.campaigns.seats[ALICE].state is AgentState.WRAP_UP)
         await daemon.desktops[ALICE].ask(Request="RequestAgentNotReady")
+        await daemon.desktops[ALICE].about("RecordProcessed", handle)
         await daemon.until(lambda: not at.media.channels)
 
         assert daemon.campaigns.seats[ALICE].state is AgentState.NOT_READY
         assert len(daemon.desktops[ALICE].all("EventReleased")) == 1
 
 
-async def test_given_a_conference_when_the_agent_leaves_then_the_others_go_on_with_the_record(tmp_path):
+async def test_given_a_conference_when_the_agent_leaves_then_the_others_go_on_with_the_record(autojump_clock, tmp_path):
     async with conversation(tmp_path) as (at, daemon, handle):
         main, second = await consulted(at, daemon, handle, request="RequestInitiateConference")
         await ask(daemon, ALICE, "RequestCompleteConference", main, ConferenceConnID=second)
@@ -208,7 +221,9 @@ async def test_given_a_conference_when_the_agent_leaves_then_the_others_go_on_wi
         assert daemon.campaigns.seats[ALICE].state is AgentState.WRAP_UP
 
 
-async def test_given_a_single_step_conference_when_the_third_party_is_deleted_then_two_are_left(tmp_path):
+async def test_given_a_single_step_conference_when_the_third_party_is_deleted_then_two_are_left(
+    autojump_clock, tmp_path
+):
     async with conversation(tmp_path) as (at, daemon, handle):
         main = conn_id(handle)
         await ask(daemon, ALICE, "RequestSingleStepConference", main, OtherDN=BOB)
@@ -223,7 +238,9 @@ async def test_given_a_single_step_conference_when_the_third_party_is_deleted_th
         assert len(at.media.channels) == 2
 
 
-async def test_given_a_consultation_when_alternated_and_reconnected_then_one_hears_music_and_the_other_talks(tmp_path):
+async def test_given_a_consultation_when_alternated_and_reconnected_then_one_hears_music_and_the_other_talks(
+    autojump_clock, tmp_path
+):
     async with conversation(tmp_path) as (at, daemon, handle):
         main, second = await consulted(at, daemon, handle)
 
@@ -240,9 +257,12 @@ async def test_given_a_consultation_when_alternated_and_reconnected_then_one_hea
         assert daemon.campaigns.seats[BOB].state is AgentState.NOT_READY
 
 
-async def test_given_a_customer_who_hangs_up_in_a_consultation_when_it_happens_then_everybody_is_released(tmp_path):
+async def test_given_a_customer_who_hangs_up_in_a_consultation_when_it_happens_then_everybody_is_released(
+    autojump_clock, tmp_path
+):
     async with conversation(tmp_path) as (at, daemon, handle):
         await consulted(at, daemon, handle)
+        await daemon.desktops[ALICE].about("RecordProcessed", handle)
         next(leg for leg_id, leg in at.telephony.legs.items() if "-customer" in leg_id).far_end_hangs_up()
         await daemon.until(lambda: not at.media.channels)
 
@@ -264,7 +284,7 @@ async def test_given_a_customer_who_hangs_up_in_a_consultation_when_it_happens_t
     ],
 )
 async def test_given_what_cannot_be_when_asked_then_an_error_says_why_and_nothing_changes(
-    tmp_path, request_, attributes, why
+    autojump_clock, tmp_path, request_, attributes, why
 ):
     async with conversation(tmp_path, options=['outside-destinations = "+44*, 110"']) as (at, daemon, handle):
         await ask(daemon, ALICE, request_, conn_id(handle), **attributes)
@@ -276,7 +296,7 @@ async def test_given_what_cannot_be_when_asked_then_an_error_says_why_and_nothin
         assert len(at.media.channels) == 2
 
 
-async def test_given_hold_signalling_when_held_and_retrieved_then_the_customers_side_is_told(tmp_path):
+async def test_given_hold_signalling_when_held_and_retrieved_then_the_customers_side_is_told(autojump_clock, tmp_path):
     async with conversation(tmp_path, options=["hold-signalling = true"]) as (at, daemon, handle):
         leg = next(leg for leg_id, leg in at.telephony.legs.items() if "-customer" in leg_id)
         await ask(daemon, ALICE, "RequestHoldCall", conn_id(handle))
@@ -287,13 +307,10 @@ async def test_given_hold_signalling_when_held_and_retrieved_then_the_customers_
         assert [each.direction for each in leg.redirects] == [Direction.SENDONLY, Direction.SENDRECV]
 
 
-SUPERVISOR = "supervises"
-
-
-@pytest.mark.parametrize(
-    ("mode", "role"), [("mute", Role.LISTEN), ("coach", Role.WHISPER), ("connect", Role.BARGE)]
-)
-async def test_given_a_supervisor_when_the_agents_call_goes_on_then_the_mode_is_the_role(tmp_path, mode, role):
+@pytest.mark.parametrize(("mode", "role"), [("mute", Role.LISTEN), ("coach", Role.WHISPER), ("connect", Role.BARGE)])
+async def test_given_a_supervisor_when_the_agents_call_goes_on_then_the_mode_is_the_role(
+    autojump_clock, tmp_path, mode, role
+):
     async with conversation(tmp_path) as (at, daemon, handle):
         supervising(daemon, CAROL)
         await daemon.desktops[CAROL].ask(
@@ -324,7 +341,7 @@ def supervising(daemon, agent_id):
     daemon.campaigns.config = config.model_copy(update={"agents": agents})
 
 
-async def test_given_nobody_who_may_supervise_when_asked_then_refused(tmp_path):
+async def test_given_nobody_who_may_supervise_when_asked_then_refused(autojump_clock, tmp_path):
     async with conversation(tmp_path) as (at, daemon, handle):
         await daemon.desktops[CAROL].ask(Request="RequestMonitorNextCall", OtherDN=ALICE)
 
