@@ -248,7 +248,7 @@ class FakeTelephony:
             dialog = DialogId(leg_id, f"ours-{leg_id}", f"theirs-{leg_id}", command.uri)
             self.step(leg_id, Answered(now_s, media, headers, dialog))
             await trio.sleep(script.talk_s)
-            self.step(leg_id, RemoteBye(trio.current_time(), script.q850_cause, script.reason_text))
+            self.step(leg_id, RemoteBye(trio.current_time(), script.q850_cause, script.reason_text, headers))
             return
         self.lose(leg_id, "the worker died")
 

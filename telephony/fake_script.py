@@ -24,7 +24,7 @@ class CallScript:
         worker_dies_s: the worker dies so long after the INVITE (LegLost).
         responds: False: no message at all comes back; the leg ends with 408 after ``ring_s``.
         retry_after_s: Retry-After of a refusal.
-        headers: of the final response; the leg's events carry those that `contract.PlaceCall` wants.
+        headers: of the final response and of the BYE; the leg's events carry those that `contract.PlaceCall` wants.
         reinvite_statuses: how re-INVITEs are answered, one after the other; the last one stays. 408 and 481 end the
             leg.
         reinvite_s: how long that takes.

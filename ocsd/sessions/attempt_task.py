@@ -25,7 +25,7 @@ from ocsd.sessions.clock import utc_of
 from ocsd.sessions.direct_media import DirectMedia
 from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of, follow_media
 from ocsd.sessions.verdicts import lost_waiting_for, verdict_latency_s
-from ocsd.sessions.voice_task import VoiceRun, mark_applied, run_application, voice_takes
+from ocsd.sessions.voice_task import DIALOG_EVENTS, VoiceRun, mark_applied, run_application, voice_takes
 from telephony.api import (
     CallRefused,
     Channel,
@@ -255,8 +255,9 @@ class AttemptTask:
         if self.channel is not None:
             nursery.start_soon(self._follow_channel, self.channel)
         if self.second.leg is not None:
-            nursery.start_soon(self.second.follow_adopted, AGENT_EVENTS)
-        if self.machine.state is AttemptState.TALKING:
+            dialog = self.machine.state is AttemptState.IN_DIALOG
+            nursery.start_soon(self.second.follow_adopted, DIALOG_EVENTS if dialog else AGENT_EVENTS)
+        if self.machine.state in (AttemptState.TALKING, AttemptState.IN_DIALOG):
             await self._protect()  # the kill may have come between the bridge and this
         for do in self.first:
             await self._do(do)

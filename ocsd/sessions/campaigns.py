@@ -32,7 +32,7 @@ from ocsd.sessions.standing_legs import Hold, StandingLegs
 from ocsd.sessions.streams import StreamTally
 from ocsd.sessions.trunks import TrunkBoard
 from ocsd.sessions.verification import HOUR_S
-from ocsd.sessions.voice import ports_of
+from ocsd.sessions.voice import check_mode, ports_of
 from ocsd.validation import Validator
 from telephony.api import Media, Telephony
 
@@ -131,6 +131,8 @@ class Campaigns:
             settings = apply_parameters(current, parameters, running_mode=running)
             if Effect.START in step.effects:
                 self._check_startable(group)
+            if {Effect.START, Effect.SET_MODE} & set(step.effects):
+                check_mode(self.config, group, settings.dial_mode)
             if Effect.OPEN in step.effects:
                 session = await self._open(group, settings)
             assert session is not None

@@ -324,7 +324,7 @@ class Desks:
         self._call(session, task, agent_id, DesktopEvent.RELEASED)
 
     def _on_agent_changed(self, session: Session, agent_id: str) -> None:
-        match session.roster.seats[agent_id].state:
+        match session.roster.seat(agent_id).state:
             case AgentState.NOT_READY:
                 self._tell_not_ready(agent_id, reason="the phone did not answer")
             case AgentState.READY:  # its call was none, and there is nothing to write up
@@ -356,7 +356,7 @@ class Desks:
                 event,
                 agent_id=agent_id,
                 conn_id=conn_id(task.context.attempt_id),
-                this_dn=session.roster.seats[agent_id].dn,
+                this_dn=session.roster.seat(agent_id).dn,
                 other_dn=task.context.record.contact_info,
                 user_data=self._user_data(session, task) | regular_data(session, task),
                 reference_id=reference_id,

@@ -3,6 +3,7 @@ Start-up: every attempt that a dead daemon left open is adopted with its live le
 
     what is found                                            what becomes of it
     both legs up and bridged                                 TALKING: the agent logs in again and finds the call
+    a voice application has it                               see `voice_recovery`
     connected, and a part of the conversation is gone        WRAP_UP when the desktop has to process the record, else
                                                              settled as Answer; what is left of the legs is hung up
     answered, with a verdict reached after the answer        the verdict is acted on now
@@ -44,6 +45,7 @@ from ocsd.sessions.planner import Planner
 from ocsd.sessions.session import Session
 from ocsd.sessions.settling import Ending, settle
 from ocsd.sessions.standing_legs import leg_of
+from ocsd.sessions.voice_recovery import adopt_application
 from ocsd.treatments.callback import reject_change
 from ocsd.treatments.contract import Decision
 from telephony.api import Channel, Leg, LegLost, Media, Telephony
@@ -381,7 +383,9 @@ def _adopt(
     answered_at_s = leg.answered_at_s if leg is not None else None
     if answered_at_s is None and attempt.answered_at is not None:
         answered_at_s = monotonic(attempt.answered_at)
-    if connected and agent_id in session.roster.seats:
+    if adopt_application(task, attempt, remains, session, telephony, media, monotonic(attempt.connected_at)):
+        return task
+    if connected and agent_id in session.roster.line.seats:
         machine.sip_status = 200
         machine.agent_id = agent_id
         machine.verdict = remains.verdict

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from ocsd.config.objects import AgentGroup, Configuration, FormatField
+from ocsd.config.objects import AgentGroup, CampaignGroup, Configuration, FormatField
+from ocsd.config.options import lookup
 from ocsd.config.voice_objects import VoiceApplication
 from ocsd.config.voice_options import (
     IVR_UPDATE_ON_RELEASE,
@@ -30,7 +31,8 @@ from ocsd.config.voice_options import (
     VOICE_CHANNEL_NUM,
     VOICE_TO_MACHINES,
 )
-from ocsd.model.enums import GVP_MODES, CallAction, CallResult, DialMode
+from ocsd.model.enums import GVP_MODES, SEIZING_MODES, CallAction, CallResult, CmError, DialMode
+from ocsd.model.errors import CampaignRequestError
 from ocsd.sessions.attempt_context import AttemptContext
 from ocsd.sessions.attempt_events import CallPlan
 from ocsd.sessions.attempt_voice import APPLICATION
@@ -244,6 +246,22 @@ class Voice:
             "voice_finished": self.finished,
             "voice_mean_s": self.busy_s / self.finished if self.finished else 0.0,
         }
+
+
+def check_mode(config: Configuration, group: CampaignGroup, mode: DialMode) -> None:
+    """CampaignRequestError for a mode that needs an application, or agents whose phones can be seized."""
+    ivr = config.agent_group(group.group).ivr_group
+    name = lookup(config, VOICE_APPLICATION, campaign=config.campaign(group.campaign), group=group)
+    if mode in GVP_MODES and not ivr and name not in {one.name for one in config.voice_applications}:
+        raise CampaignRequestError(
+            CmError.INVALID_CAMPAIGN_MODE,
+            f"{mode.campaign_mode}: campaign group {group.name!r} has no {VOICE_APPLICATION.name}",
+        )
+    if mode in SEIZING_MODES and ivr:
+        raise CampaignRequestError(
+            CmError.INVALID_CAMPAIGN_MODE,
+            f"{mode.campaign_mode}: {group.group!r} is an IVR group, which seizing (ASM) modes do not support",
+        )
 
 
 def ports_of(config: Configuration, group: AgentGroup, now_s: float) -> list[AgentSeat]:
