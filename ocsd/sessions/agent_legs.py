@@ -70,7 +70,8 @@ async def merged(task: "AttemptTask", nursery: trio.Nursery) -> None:
 async def _hand_over(task: "AttemptTask", customer: Leg, uri: str, engaging: DialogId) -> None:
     """Ask the customer's side to take the engaging call's place; what is bridged stays so unless it does."""
     guid = ("X-Call-Attempt-GUID", task.context.guid)
-    await customer.refer(engaging.remote_uri or uri, replaces=engaging, target_headers=(guid,))
+    # The phone's own Contact may be an address behind its proxy; its DN is where a switch finds it.
+    await customer.refer(uri, replaces=engaging, target_headers=(guid,))
 
 
 def referred(task: "AttemptTask", event: Referred) -> None:

@@ -89,6 +89,7 @@ def test_given_merge_by_transfer_when_the_customers_side_takes_the_call_or_refus
     assert rows[TAKES_IT][3] < 2.0 < rows[REFUSES][3], "refused, they stay bridged until the customer hangs up"
     referred = [line for line in trace.splitlines() if line.lower().startswith("refer-to:")]
     assert len(set(referred)) == 2
+    assert all(f"sip:100{digit}@" in "".join(referred) for digit in "12")
     assert all("Replaces=" in line and ";to-tag=" in unquote(line) for line in referred)
     ladder = Ladder(
         "Progressive and Seize: merge by transfer",
@@ -104,13 +105,13 @@ def test_given_merge_by_transfer_when_the_customers_side_takes_the_call_or_refus
     )
     agent = rows[TAKES_IT][1]
     extension = f"100{agent.removeprefix('agent')}"
-    ladder.simworld(
-        wire,
-        {here.phones_port: "Agent's phone"},
-        only=_one_call(extension),
-        agents=(agent,),
-        attributes=("GSW_CALL_TYPE",),
-    )
+    ladder.simworld(wire, {here.phones_port: "Agent's phone"}, only=_one_call(extension), agents=())
+    told = [json.loads(line) for line in wire.read_text().splitlines() if '"desktop"' in line]
+    told = [entry for entry in told if entry["agent"] == agent and "ConnID" in entry["desktop"]]
+    merged = next(entry["desktop"] for entry in told if "PreviousConnID" in entry["desktop"])
+    for entry in told:
+        if entry["desktop"]["ConnID"] in (merged["ConnID"], merged["PreviousConnID"]):
+            ladder.desktop(entry["at_s"], agent, entry["desktop"], entry["at"] == "out", ("GSW_CALL_TYPE",))
     ladder.assert_order("INVITE", "200 OK (INVITE", "REFER", "202 Accepted", "NOTIFY", "BYE")
     ladder.keep("progressive-seize-transfer")
 
