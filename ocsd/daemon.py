@@ -336,6 +336,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
                     await services.start(serve_desktops, config.desktop, config.application, desks)
                     services.start_soon(_watch, notifier)
                     services.start_soon(report_load, telephony, media)
+                    services.start_soon(campaigns.trunk_keeper.run)
                     services.start_soon(deliver, Outbox(store.database))
                     services.start_soon(
                         keep_tidy,

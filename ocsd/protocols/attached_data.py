@@ -28,6 +28,7 @@ class AttachedRecord:
         tz_offset_s: offset of the record's zone from UTC now, daylight saving included, -43200..43200.
         fields: the user columns of the list's format; those with ``send_attribute`` are attached.
         verified: a test call: the desktop is to send what the call really was.
+        cpn_digits: caller ID of the call; ``cpn_digits_set``: the caller ID set it was taken from, if any.
     """
 
     application_dbid: int
@@ -53,6 +54,8 @@ class AttachedRecord:
     times: AttemptTimes = field(default_factory=AttemptTimes)
     fields: Sequence[FormatField] = ()
     verified: bool = False
+    cpn_digits: str = ""
+    cpn_digits_set: str = ""
 
 
 _SCHEDULED_TYPES: Final = frozenset(
@@ -106,6 +109,10 @@ def user_data(attached: AttachedRecord) -> Message:
     }
     if attached.verified:
         message["GSW_CALL_RESULT_FEEDBACK"] = 1  # its presence is the message
+    if attached.cpn_digits:
+        message["GSW_CPN_DIGITS"] = attached.cpn_digits
+    if attached.cpn_digits_set:
+        message["GSW_CPN_DIGITS_SET"] = attached.cpn_digits_set
     if attached.tz_name:
         message["GSW_TZ_NAME"] = attached.tz_name
     if record.agent_id:

@@ -228,6 +228,8 @@ class AttemptMachine(AttemptOrders):
         return self.close(CallResult.NO_ANSWER, now_s, Do.HANG_UP_CUSTOMER)
 
     def _not_placed(self, result: CallResult, useless: bool, now_s: float) -> tuple[Do, ...]:
+        if self.state is AttemptState.WRAP_UP:
+            return ()  # given up while the next trunk was sought
         if self.state is not AttemptState.DIALING:
             raise InvariantError(f"NotPlaced in {self.state.name}")
         self.count_attempt = False

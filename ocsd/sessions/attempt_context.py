@@ -1,5 +1,6 @@
 """What is known about an attempt, and what it asks of its session."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -9,6 +10,7 @@ from ocsd.lists.store import ListStore
 from ocsd.model.enums import CallResult
 from ocsd.model.records import CallingRecord, Chain, ChainChange, CpdRecording
 from ocsd.sessions.attempt_events import CallPlan, PendingCallback
+from ocsd.sessions.caller_ids import NO_CALLER_ID, CallerId
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.phones import PhonePlan
 from ocsd.sessions.seizing_plan import SeizingPlan
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from ocsd.sessions.session import Session
 
 
+MAX_TRIES = 32
+"""More trunks than any group has; bounds the search for a try after a restart."""
+
+
 @dataclass(frozen=True, slots=True)
 class DialPlan:
     """How to reach the customer: everything of PlaceCall that does not depend on the leg."""
@@ -33,6 +39,8 @@ class DialPlan:
     username: str = ""
     password: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    session_expires_s: int = 0
+    wanted_headers: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -71,6 +79,10 @@ class AttemptContext:
     heard: VerdictLog = field(default_factory=VerdictLog)
     """What analysis has said of the call, and when."""
     seizing: SeizingPlan = field(default_factory=SeizingPlan)
+    caller_id: CallerId = NO_CALLER_ID
+    """What the called person is shown, before the trunk's own form; with the caller ID set it is from."""
+    tries: int = 1
+    """INVITEs of this attempt, with the one under way: each trunk that failed adds one, and a followed redirect."""
     attached: dict[str, str] = field(default_factory=dict)
     """Further attached data for the agent who gets the call, from a voice application."""
 
@@ -85,8 +97,21 @@ class AttemptContext:
         return chosen(self.guid, "recording", self.analysis.recorded_ratio)
 
     @property
-    def leg_id(self) -> str:
+    def first_leg_id(self) -> str:
+        """Leg id of the first try."""
         return f"a{self.attempt_id}-{self.guid[:8]}-customer"
+
+    @property
+    def leg_id(self) -> str:
+        """Leg id of the customer, of the try under way."""
+        return self.first_leg_id if self.tries == 1 else f"{self.first_leg_id}-{self.tries}"
+
+    def find_try(self, leg_ids: Collection[str]) -> None:
+        """Take the last try whose leg is among those; after a restart."""
+        self.tries = max((n for n in range(1, MAX_TRIES + 1) if self._id_of(n) in leg_ids), default=1)
+
+    def _id_of(self, tries: int) -> str:
+        return self.first_leg_id if tries == 1 else f"{self.first_leg_id}-{tries}"
 
     @property
     def agent_leg_id(self) -> str:

@@ -7,7 +7,7 @@ import msgspec
 import structlog
 import trio
 
-from ocsd.model.enums import CallAction, CallResult
+from ocsd.model.enums import CallAction
 from ocsd.model.records import (
     AttemptTimes,
 )
@@ -23,16 +23,15 @@ from ocsd.sessions.call_control_events import KeysSent
 from ocsd.sessions.call_control_task import CallControlTask
 from ocsd.sessions.clock import utc_of
 from ocsd.sessions.direct_media import DirectMedia
+from ocsd.sessions.placing import Placing
 from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of, follow_media
 from ocsd.sessions.verdicts import lost_waiting_for, verdict_latency_s
 from ocsd.sessions.voice_task import DIALOG_EVENTS, VoiceRun, mark_applied, run_application, voice_takes
 from telephony.api import (
-    CallRefused,
     Channel,
     ChannelLost,
     Leg,
     LegLost,
-    TelephonyError,
 )
 from telephony.contract import (
     ChannelFailed,
@@ -41,7 +40,6 @@ from telephony.contract import (
     LegAnswered,
     LegEnded,
     LegProgress,
-    PlaceCall,
     PromptFinished,
     RecordingFinished,
     Referred,
@@ -92,6 +90,7 @@ class AttemptTask:
         self.channel: Channel | None = None
         self.second = SecondLeg(host.telephony, host.media, self.post)
         self.control = CallControlTask(self)
+        self.placing = Placing(self)
         self.direct = DirectMedia(self)
         self.second.outlives_media = self.direct.outlives_media
         self.voice: VoiceRun | None = None
@@ -214,46 +213,13 @@ class AttemptTask:
         self.context.evidence["call_action"] = {"action": action, "treatment_dbid": plan.treatment_dbid}
         log.info("attempt.call_action", action=action, treatment_dbid=plan.treatment_dbid)
 
-    # --- placing the call -----------------------------------------------------------------------------------------
-
-    async def _place(self) -> None:
-        assert self._nursery is not None
-        context = self.context
-        if not self.host.may_dial(self):  # stopped while the attempt was being written
-            await self._handle(machine_events.NotPlaced(CallResult.UNKNOWN))
-            return
-        try:
-            self.channel = await self.host.media.open_channel(channel_of(context.leg_id), beside=self.second.channel_id)
-            self.leg = await self.host.telephony.place_call(
-                PlaceCall(
-                    leg_id=context.leg_id,
-                    uri=context.plan.uri,
-                    from_uri=context.plan.from_uri,
-                    rtp_host=self.channel.host,
-                    rtp_port=self.channel.port,
-                    no_answer_s=self.machine.rules.no_answer_s,
-                    display_name=context.plan.display_name,
-                    username=context.plan.username,
-                    password=context.plan.password,
-                    headers=context.plan.headers,
-                )
-            )
-        except CallRefused as error:
-            log.warning("attempt.refused", error=str(error))
-            await self._handle(machine_events.NotPlaced(CallResult.DIAL_ERROR, useless=True))
-            return
-        except TelephonyError as error:
-            log.warning("attempt.not_placed", error=str(error))
-            await self._handle(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
-            return
-        self._nursery.start_soon(self._follow_customer, self.leg)
-        self._nursery.start_soon(self._follow_channel, self.channel)
+    # --- adopted ones ---------------------------------------------------------------------------------------------
 
     async def _take_over(self, nursery: trio.Nursery) -> None:
         if self.leg is not None:
-            nursery.start_soon(self._follow_customer, self.leg)
+            nursery.start_soon(self.follow_customer, self.leg)
         if self.channel is not None:
-            nursery.start_soon(self._follow_channel, self.channel)
+            nursery.start_soon(self.follow_channel, self.channel)
         if self.second.leg is not None:
             dialog = self.machine.state is AttemptState.IN_DIALOG
             nursery.start_soon(self.second.follow_adopted, DIALOG_EVENTS if dialog else AGENT_EVENTS)
@@ -267,17 +233,22 @@ class AttemptTask:
             if leg is not None:
                 await leg.protect(True)
 
-    async def _follow_customer(self, leg: Leg) -> None:
+    async def follow_customer(self, leg: Leg) -> None:
+        """Tell the machine of a leg to the customer."""
         async for event in leg.events:
             match event:
                 case LegProgress():
+                    self.placing.progressed()
                     if event.remote_rtp_port and self.channel is not None:
                         await follow_media(self.channel, event)
                     self.post(machine_events.Progress(bool(event.remote_rtp_port), event.sip_status == RINGS))
                 case LegAnswered():
+                    self.placing.progressed()
                     if self.channel is not None:
                         await follow_media(self.channel, event)
                     self.post(machine_events.Answered(event.at_s))
+                case LegEnded() if await self.placing.goes_on(event):
+                    return  # over another trunk, or nobody was called
                 case LegEnded():
                     self.customer_gone = True
                     self.context.evidence.update(
@@ -298,7 +269,8 @@ class AttemptTask:
                     self.context.evidence["ended_by"] = "lost worker"
                     self.post(machine_events.CustomerEnded(lost=True))
 
-    async def _follow_channel(self, channel: Channel) -> None:
+    async def follow_channel(self, channel: Channel) -> None:
+        """Tell the machine of the customer's channel."""
         async for event in channel.events:
             match event:
                 case Verdict():
@@ -363,7 +335,7 @@ class AttemptTask:
                 self._reserved_agent = machine.agent_id
                 dial_agent(self, self._nursery)
             case Do.DIAL_CUSTOMER:
-                await self._place()
+                await self.placing.place()
             case Do.BRIDGE_EARLY:
                 await self._bridge()
             case Do.PLAY_RINGBACK_TO_AGENT:

@@ -31,6 +31,10 @@ class CallerId:
     of_set: str = ""
 
 
+NO_CALLER_ID: Final = CallerId("")
+"""The trunk's own number."""
+
+
 @dataclass(slots=True)
 class _Use:
     """Starts of calls that showed one number, within a day."""

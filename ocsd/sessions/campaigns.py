@@ -30,6 +30,7 @@ from ocsd.sessions.session import Session
 from ocsd.sessions.shared import Sharing
 from ocsd.sessions.standing_legs import Hold, StandingLegs
 from ocsd.sessions.streams import StreamTally
+from ocsd.sessions.trunk_keeper import TrunkKeeper
 from ocsd.sessions.trunks import TrunkBoard
 from ocsd.sessions.verification import HOUR_S
 from ocsd.sessions.voice import check_mode, ports_of
@@ -81,6 +82,8 @@ class Campaigns:
         self.running: list[Session] = []
         """Also those that are unloaded by force while people still talk."""
         self.trunk_board = TrunkBoard(config.trunks, clock.now_s())
+        self.trunk_board.on_change = self._trunk_changed
+        self.trunk_keeper = TrunkKeeper(self.trunk_board, telephony, clock)
         self.seats: dict[str, AgentSeat] = {
             agent.login_id: AgentSeat(agent.login_id, agent.dn, phone=phone_plan(agent, config.telephony.sip_host))
             for agent in config.agents
@@ -188,7 +191,16 @@ class Campaigns:
         for dbid, session in self.sessions.items():
             session.reconfigure(config, self.groups[dbid])
 
+    def trunks(self) -> list[Mapping[str, object]]:
+        return [state.shown() for state in self.trunk_board.states(self.clock.now_s())]
+
     # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _trunk_changed(self, name: str) -> None:
+        """Groups that dial over a trunk that comes back, or goes, decide anew at once."""
+        for session in self.sessions.values():
+            if name in session.group.trunks:
+                session.wake()
 
     def _configured(self, group: CampaignGroup) -> DialSettings:
         auto = bool(lookup(self.config, "campaigngroup-auto-complete", group=group))
@@ -230,6 +242,7 @@ class Campaigns:
             standing=self.standing,
         )
         session.parties = self.parties
+        session.trunk_keeper = self.trunk_keeper
         self.sessions[group.dbid] = session
         self._streams[group.dbid] = StreamTally()
         session.verification.recall(await self._machines_given(group.dbid), self.clock.now_s())

@@ -395,6 +395,8 @@ class Desks:
                 processing_at=task.context.processing_at,
                 times=task.times(),
                 verified=task.machine.verified,
+                cpn_digits=task.context.caller_id.digits,
+                cpn_digits_set=task.context.caller_id.of_set,
                 fields=self._config.format_of_list(self._config.calling_list_by_dbid(record.list_dbid)).fields,
             )
         )

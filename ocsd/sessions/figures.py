@@ -206,6 +206,9 @@ def statistics(session: "Session") -> dict[str, float | int | None]:
         "records_held": session.supply.held,
         **{f"held_back_{gate.value}": session.supply.refused[gate] for gate in Gate},
     }
+    takes = [session.trunk_board.takes_calls(name, now_s) for name in session.group.trunks]
+    figures |= {"trunks": len(takes), "trunks_out": takes.count(False)}
+    figures["caller_ids_exhausted"] = session.trunk_board.caller_ids.exhausted
     figures |= session.prevalidation.statistics()
     figures |= session.guard.figures()
     figures |= session.verdicts.figures()

@@ -27,8 +27,10 @@ from ocsd.model.records import CallingRecord, Chain, NewAttempt, Portion, Refusa
 from ocsd.rules.contract import Hours
 from ocsd.rules.hours import ListHours
 from ocsd.sessions.attempt import AttemptRules
+from ocsd.sessions.attempt_context import AttemptContext
 from ocsd.sessions.attempt_events import AfterConnect
-from ocsd.sessions.attempt_context import AttemptContext, DialPlan
+from ocsd.sessions.caller_ids import NO_CALLER_ID, CallerId, CallerIds, sets_named
+from ocsd.sessions.dial_plan import dial_plan
 from ocsd.sessions.group import DialSettings
 from pacing import Algorithm, Goal, Mode, PacingTarget
 
@@ -159,24 +161,27 @@ class Planner:
     def _trunk(self, name: str) -> Trunk | None:
         return next((trunk for trunk in self.config.trunks if trunk.name == name), None)
 
-    def context(self, attempt_id: int, chain: Chain, trunk: Trunk) -> AttemptContext:
+    def caller_id(self, pools: CallerIds, record: CallingRecord, key: str, now_s: float) -> CallerId:
+        """What a call to this record shows; empty digits: its trunk's own number. ``key``: identity of the attempt."""
+        sets = sets_named(str(self.option("caller-id-sets")), self.config.caller_id_sets)
+        if sets:
+            rotation = str(self.option("caller-id-rotation"))
+            if (found := pools.choose(sets, rotation, record.contact_info, key, now_s)) is not None:
+                return found
+        return CallerId(str(self.option("CPNDigits", record.list_dbid)))
+
+    def context(
+        self, attempt_id: int, chain: Chain, trunk: Trunk, caller_id: CallerId = NO_CALLER_ID
+    ) -> AttemptContext:
         """How to call the first record of a chain over this trunk."""
-        record = chain.record
-        caller_id = str(self.option("CPNDigits", record.list_dbid)) or trunk.caller_id
-        host = f"{trunk.host}:{trunk.port}"
+        record, guid = chain.record, uuid.uuid4().hex
         return AttemptContext(
             attempt_id=attempt_id,
-            guid=uuid.uuid4().hex,
+            guid=guid,
             chain=chain,
             record=record,
-            plan=DialPlan(
-                uri=f"sip:{trunk.dial_prefix}{record.contact_info}@{host}",
-                from_uri=f"sip:{caller_id or 'anonymous'}@{self.config.telephony.sip_host}",
-                display_name=str(self.option("CPNDisplayName", record.list_dbid)),
-                username=trunk.username,
-                password=trunk.password,
-                headers=((("P-Asserted-Identity", f"<sip:{caller_id}@{host}>"),) if caller_id else ()),
-            ),
+            plan=dial_plan(self, record, trunk, caller_id, attempt_id, guid),
+            caller_id=caller_id if caller_id.digits else CallerId(trunk.caller_id),
             trunk=trunk.name,
             switch_dbid=trunk.dbid,
             analysis=self._analysis(trunk, record.contact_info),
@@ -186,6 +191,18 @@ class Planner:
 
     def _of_trunk(self, option: Option[T], trunk: Trunk) -> T:
         return lookup(self.config, option, campaign=self.campaign, group=self.group, trunk=trunk)
+
+    def move(self, context: AttemptContext, trunk: Trunk, number: str = "") -> None:
+        """Let the attempt go on over another trunk; ``number``: dialed there as it is (of a redirect)."""
+        shown = context.caller_id if context.caller_id.digits != self._own_number(context.trunk) else NO_CALLER_ID
+        context.caller_id = shown if shown.digits else CallerId(trunk.caller_id)
+        context.plan = dial_plan(self, context.record, trunk, shown, context.attempt_id, context.guid, number)
+        context.trunk, context.switch_dbid = trunk.name, trunk.dbid
+        context.analysis = self._analysis(trunk, number or context.record.contact_info)
+
+    def _own_number(self, trunk_name: str) -> str:
+        trunk = self._trunk(trunk_name)
+        return trunk.caller_id if trunk is not None else ""
 
     def _analysis(self, trunk: Trunk, number: str) -> AnalysisPlan:
         # A trunk that reaches every country has as many plans as those have tones.

@@ -190,6 +190,7 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
         if session is not None:
             context = session.context_of(attempt, chain)
             context.withdrawn = withdrawn
+            context.find_try(legs)
             remains = remains_of(context, legs, channels)
             verified = context.verified and remains.verdict is not None
             task = _adopt(attempt, remains, context, session, telephony, media)

@@ -302,7 +302,8 @@ class Session:
         trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s(), self.group.dbid, weight)
         self.sharing.legs.take(self.group.dbid)
         self._on_trunk[attempt_id] = trunk.name
-        caller_id = self.planner.caller_id(self.trunk_board.caller_ids, chain.record, str(attempt_id), self.clock.now_s())
+        pools, now_s = self.trunk_board.caller_ids, self.clock.now_s()
+        caller_id = self.planner.caller_id(pools, chain.record, str(attempt_id), now_s)
         context = self.planner.context(attempt_id, chain, trunk, caller_id)
         context.processing_at = self.prevalidation.asked_at(chain) or self.clock.utc()
         context.seizing = self.seizing.plan()

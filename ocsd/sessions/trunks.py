@@ -7,8 +7,9 @@ through a trunk, and for calls that come from another trunk that failed.
 """
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import structlog
@@ -22,6 +23,8 @@ from telephony.contract import LegEnded
 log = structlog.get_logger()
 
 NO_LIMIT: Final = 1_000_000
+REFUSED_KEPT: Final = 10_000
+"""Records that a working trunk has refused once: the oldest are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,10 @@ class TrunkState:
     failed: int
     moved: int
     rtt_s: float | None
+
+    def shown(self) -> dict[str, object]:
+        """For programs: JSON-safe."""
+        return asdict(self) | {"circuit": self.circuit.value}
 
 
 class StartBucket:
@@ -103,6 +110,7 @@ class TrunkBoard:
         self._trunks = {trunk.name: trunk for trunk in trunks}
         self._lines = {name: _Line(now_s) for name in self._trunks}
         self.caller_ids = CallerIds()
+        self._refused: OrderedDict[tuple[int, int], None] = OrderedDict()
         self.on_change: Callable[[str], None] = lambda _name: None
 
     def reconfigure(self, trunks: Iterable[Trunk]) -> None:
@@ -221,9 +229,36 @@ class TrunkBoard:
         """Whether the trunk may be given calls now, as far as its health goes."""
         return self._healthy(name, now_s) > 0
 
+    def may_place(self, name: str, now_s: float) -> bool:
+        """Whether a call that has taken the trunk may leave now; the one trial of a half-open circuit has, and may."""
+        line = self._lines[name]
+        self._told(name, line.breaker.look(now_s))
+        return line.registered is not False and line.breaker.circuit is not Circuit.OPEN
+
     def closed(self, name: str) -> bool:
         """Nothing is known against the trunk."""
         return self._lines[name].breaker.circuit is Circuit.CLOSED and self._lines[name].registered is not False
+
+    def is_silent(self, name: str) -> bool:
+        """Nothing comes back from the trunk, to calls nor to probes."""
+        breaker = self._lines[name].breaker
+        return breaker.circuit is Circuit.OPEN and breaker.silent
+
+    def why(self, name: str) -> str:
+        """What keeps calls off the trunk; empty: nothing does."""
+        line = self._lines[name]
+        return f"is not registered: {line.registration}" if line.registered is False else line.breaker.why
+
+    def refused_again(self, record: tuple[int, int]) -> bool:
+        """Note that a working trunk has refused a record (list, id); whether one had before, not so long ago."""
+        seen = record in self._refused
+        self._refused[record] = None
+        self._refused.move_to_end(record)
+        while len(self._refused) > REFUSED_KEPT:
+            self._refused.popitem(last=False)
+        if seen:
+            del self._refused[record]
+        return seen
 
     def _healthy(self, name: str, now_s: float) -> int:
         line = self._lines[name]
@@ -296,7 +331,7 @@ class TrunkBoard:
             max_calls=trunk.max_calls,
             circuit=breaker.circuit,
             takes_calls=takes,
-            why=f"not registered: {line.registration}" if line.registered is False else breaker.why,
+            why=self.why(name),
             again_in_s=max(0.0, breaker.until_s - now_s) if opened else 0.0,
             registered=line.registered,
             started=line.started,

@@ -1,0 +1,300 @@
+"""
+The customer's call leaves: over a trunk that works, and over the next one when the first has failed.
+
+A try ends the attempt unless it failed by its trunk's fault before any phone rang. Then the same attempt goes on over
+another trunk, under a leg id of its own; ``evidence["tries"]`` lists the failed ones, and the record's result is the
+last one's. Where no trunk is left, nobody has been called: the record is Ready again, no attempt counts, no treatment
+applies (`NotPlaced`), and the breakers say when trunks are tried again.
+
+One case is the number's, not the trunk's: a trunk that works for others (its circuit stays closed) and refuses this
+record again. Then the result stands as any other, or the record would be dialed for ever.
+
+A redirect (3xx) is followed once, where the trunk's ``redirects`` says so, to a number at a configured trunk, which
+passes Do-Not-Call and attempt caps as a number of its own.
+"""
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+
+from ocsd.config.objects import Trunk
+from ocsd.model.enums import CallResult
+from ocsd.model.errors import StoreUnavailable
+from ocsd.sessions import attempt_events as machine_events
+from ocsd.sessions.attempt_events import AttemptState
+from ocsd.sessions.attempt_steps import SAFETY_MARGIN_S
+from ocsd.sessions.second_leg import channel_of
+from ocsd.sessions.trunk_health import Blame, why_failed
+from ocsd.sessions.trunk_keeper import SUSPICION_S
+from telephony.api import CallRefused, Leg, TelephonyError
+from telephony.contract import LegEnded, PlaceCall
+
+if TYPE_CHECKING:
+    from ocsd.sessions.attempt_task import AttemptTask
+    from ocsd.sessions.session import Session
+
+log = structlog.get_logger()
+
+NEXT_TRUNK_WAIT_S: Final = 1.5
+"""How long a call whose trunk has failed may wait for the call start of another one."""
+NEXT_TRUNK_POLL_S: Final = 0.1
+
+SILENT: Final = "trunk is silent"
+"""Reason of the hang-up of a call that nothing was heard of, when its trunk is found to be gone."""
+
+CONTACT: Final = re.compile(
+    r"<?\s*sip:(?P<user>\+?[0-9*#]{1,30})(;[^@]*)?@(?P<host>\[[^\]]*\]|[^:;>?\s]+)(:(?P<port>\d+))?"
+)
+
+
+class Placing:
+    """The tries of one attempt."""
+
+    def __init__(self, task: "AttemptTask") -> None:
+        self._task = task
+        self._tried: list[str] = []
+        """Trunks that have failed this call."""
+        self._placed_s = 0.0
+        self._progressed = False
+        self._redirected = False
+
+    @property
+    def _session(self) -> "Session":
+        return self._task.host.session
+
+    async def place(self) -> None:
+        """Send the INVITE; `NotPlaced` where nothing left."""
+        task, session = self._task, self._session
+        if not task.host.may_dial(task):  # stopped while the attempt was being written
+            await task.handle_now(machine_events.NotPlaced(CallResult.UNKNOWN))
+            return
+        # Its trunk may have failed since it was chosen, while the attempt was being written.
+        name = task.context.trunk
+        if not session.trunk_board.may_place(name, session.clock.now_s()):
+            self._tried.append(name)
+            if not await self._next_trunk(f"{name} {session.trunk_board.why(name)}"):
+                task.context.evidence["no_trunk"] = session.trunk_board.why(name)
+                await task.handle_now(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
+                return
+        if (failed := await self._send()) is not None:
+            await task.handle_now(failed)
+
+    async def _send(self) -> machine_events.NotPlaced | None:
+        """One INVITE, over the context's trunk; None: it has left, or may have."""
+        task, context = self._task, self._task.context
+        nursery, plan = task.nursery, context.plan
+        assert nursery is not None
+        try:
+            channel = await task.host.media.open_channel(channel_of(context.leg_id), beside=task.second.channel_id)
+            task.channel = channel
+            leg = task.leg = await task.host.telephony.place_call(
+                PlaceCall(
+                    leg_id=context.leg_id,
+                    uri=plan.uri,
+                    from_uri=plan.from_uri,
+                    rtp_host=channel.host,
+                    rtp_port=channel.port,
+                    no_answer_s=task.machine.rules.no_answer_s,
+                    display_name=plan.display_name,
+                    username=plan.username,
+                    password=plan.password,
+                    headers=(*plan.headers, *task.gateway.headers()),
+                    session_expires_s=plan.session_expires_s,
+                    wanted_headers=(*plan.wanted_headers, *task.gateway.wanted_headers()),
+                )
+            )
+        except CallRefused as error:
+            log.warning("attempt.refused", error=str(error))
+            return machine_events.NotPlaced(CallResult.DIAL_ERROR, useless=True)
+        except TelephonyError as error:
+            log.warning("attempt.not_placed", error=str(error))
+            return machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE)
+        self._placed_s, self._progressed = task.host.clock.now_s(), False
+        nursery.start_soon(task.follow_customer, leg)
+        nursery.start_soon(task.follow_channel, channel)
+        nursery.start_soon(self._watch, leg)
+        return None
+
+    async def _watch(self, leg: Leg) -> None:
+        """A call that nothing is heard of asks whether its trunk is there, and leaves it when it is not."""
+        session, name = self._session, self._task.context.trunk
+        keeper = session.trunk_keeper
+        if keeper is None:
+            return
+        await trio.sleep(SUSPICION_S)
+        if self._waits(leg):
+            await keeper.suspect(session.config.trunk(name))
+            if self._waits(leg) and session.trunk_board.is_silent(name):
+                await leg.hang_up(SILENT)
+
+    def _waits(self, leg: Leg) -> bool:
+        """Nothing has been heard of this try yet."""
+        return not self._progressed and self._task.leg is leg and not self._task.customer_gone
+
+    def progressed(self) -> None:
+        """It rings, has media, or has been answered: the trunk works."""
+        if not self._progressed:
+            self._progressed = True
+            self._session.trunk_board.progressed(self._task.context.trunk, self._session.clock.now_s())
+
+    async def goes_on(self, ended: LegEnded) -> bool:
+        """
+        A leg of the customer has ended: whether the call goes on over another trunk, or was never one.
+
+        False: the machine is to be told of the end as it is.
+        """
+        task, session, context = self._task, self._session, self._task.context
+        now_s, name = session.clock.now_s(), context.trunk
+        if task.adopted and not self._placed_s:
+            self._placed_s = task.machine.started_s
+        if ended.was_answered or self._progressed:
+            return False
+        found = session.trunk_board.ended(name, ended, now_s - self._placed_s, now_s)
+        if not self._wanted():
+            return False
+        if 300 <= ended.sip_status < 400 and ended.redirect_to:
+            return await self._redirect(ended)
+        if found is not Blame.TRUNK:
+            return False
+        why = why_failed(ended)
+        self._note(why, ended)
+        self._tried.append(name)
+        if not (ended.responded and ended.ended_by == "local") and await self._next_trunk(why):
+            session.trunk_board.moved(name)
+            return await self._go_on()
+        if session.trunk_board.closed(name) and session.trunk_board.refused_again(
+            (context.record.list_dbid, context.record.record_id)
+        ):
+            return False  # it works for others: the result is this number's
+        log.warning("attempt.no_trunk", trunk=name, why=why, tried=self._tried)
+        task.customer_gone = True
+        task.post(machine_events.NotPlaced(CallResult.ALL_TRUNKS_BUSY))
+        return True
+
+    def _wanted(self) -> bool:
+        """Whether anybody still waits for this call to be answered."""
+        return self._task.machine.state is AttemptState.DIALING and not self._task.adopted
+
+    async def _go_on(self) -> bool:
+        """Send the next INVITE; the limits of the ring begin anew."""
+        task = self._task
+        if not self._wanted() or not task.host.may_dial(task):
+            task.customer_gone = True
+            if self._wanted():
+                task.post(machine_events.NotPlaced(CallResult.UNKNOWN))
+            return True
+        leg, channel = task.leg, task.channel
+        failed = await self._send()
+        if leg is not None:
+            await leg.aclose()
+        if channel is not None:
+            await channel.close()
+        if failed is not None:
+            task.customer_gone = True
+            task.post(failed)
+            return True
+        if not self._wanted():  # given up meanwhile, when there was no leg to hang up
+            assert task.leg is not None
+            await task.leg.hang_up("no longer wanted")
+        else:
+            task.machine.deadline_s = task.host.clock.now_s() + task.machine.rules.no_answer_s + SAFETY_MARGIN_S
+        return True
+
+    async def _next_trunk(self, why: str) -> bool:
+        """Take another trunk for this call, within its limits; False: there is none."""
+        session, context = self._session, self._task.context
+        board, names, dbid = session.trunk_board, session.group.trunks, session.group.dbid
+        with trio.move_on_after(NEXT_TRUNK_WAIT_S):
+            while True:
+                now_s = session.clock.now_s()
+                trunk = board.take_other(names, self._tried, now_s, dbid)
+                if trunk is not None:
+                    log.warning("attempt.moves", from_trunk=context.trunk, to_trunk=trunk.name, why=why)
+                    self._move(trunk)
+                    return True
+                if not board.may_yet_take(names, self._tried, now_s):
+                    return False
+                await trio.sleep(NEXT_TRUNK_POLL_S)
+        return False
+
+    def _move(self, trunk: Trunk, number: str = "") -> None:
+        """The attempt belongs to another trunk, already counted there; ``number``: of a redirect."""
+        session, task, context = self._session, self._task, self._task.context
+        if trunk.name != context.trunk:
+            session.moved_to(context.attempt_id, trunk.name)
+        context.tries += 1
+        session.planner.move(context, trunk, number)
+        task.machine.rules = session.planner.rules(context.record.list_dbid, trunk.name)
+
+    def _note(self, why: str, ended: LegEnded) -> None:
+        tries = self._task.context.evidence.setdefault("tries", [])
+        assert isinstance(tries, list)
+        context = self._task.context
+        tries.append(
+            {
+                "trunk": context.trunk,
+                "leg_id": context.leg_id,
+                "sip_status": ended.sip_status,
+                "q850_cause": ended.q850_cause,
+                "why": why,
+                "after_s": round(self._session.clock.now_s() - self._placed_s, 3),
+            }
+        )
+
+    # --- redirects ------------------------------------------------------------------------------------------------
+
+    async def _redirect(self, ended: LegEnded) -> bool:
+        """Follow a 3xx where that is allowed; False: its status is the result."""
+        session, context = self._session, self._task.context
+        here = session.config.trunk(context.trunk)
+        if here.redirects != "follow" or self._redirected:
+            return False
+        found = self._target(ended.redirect_to, here)
+        why = "its host is no configured trunk" if found is None else await self._forbidden(found[1])
+        if found is None or why:
+            log.warning("attempt.redirect_refused", trunk=here.name, why=why)
+            context.evidence["redirect_refused"] = why
+            return False
+        trunk, number = found
+        if trunk.name != here.name:
+            taken = session.trunk_board.take_other((trunk.name,), (), session.clock.now_s(), session.group.dbid)
+            if taken is None:
+                context.evidence["redirect_refused"] = f"trunk {trunk.name} takes no calls"
+                return False
+        self._redirected = True
+        self._note(f"redirected to {trunk.name}", ended)
+        self._move(trunk, number)
+        return await self._go_on()
+
+    def _target(self, contact: str, here: Trunk) -> tuple[Trunk, str] | None:
+        """The trunk and the number, without its prefix, of a Contact; None: it leads elsewhere."""
+        found = CONTACT.match(contact)
+        if found is None:
+            return None
+        host, port = found["host"].lower(), int(found["port"] or 5060)
+        of_group = [self._session.config.trunk(name) for name in self._session.group.trunks]
+        for trunk in (here, *of_group):
+            if trunk.host.lower() == host and (trunk.port == port or (trunk is here and found["port"] is None)):
+                return trunk, found["user"].removeprefix(trunk.dial_prefix) or found["user"]
+        return None
+
+    async def _forbidden(self, number: str) -> str:
+        """Why the number of a redirect must not be called; empty: it may."""
+        session, context = self._session, self._task.context
+        now = session.clock.utc()
+        record = replace(context.record, contact_info=number)
+        if session.planner.checks_dnc_at_dial(record) and any(
+            session.supply.forbids(replace(record, contact_info=form), now) for form in {number, number.lstrip("+")}
+        ):
+            return "Do-Not-Call"
+        if not session.planner.has_caps(record.list_dbid):
+            return ""
+        try:
+            refused = await session.store.refused_by_caps(record.list_dbid, session.campaign.dbid, [record], now)
+        except StoreUnavailable:
+            return "its attempt caps cannot be asked"
+        refusal = refused.get(record.record_id)
+        return refusal.why if refusal is not None else ""
