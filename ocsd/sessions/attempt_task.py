@@ -23,6 +23,7 @@ from ocsd.sessions.call_control_events import KeysSent
 from ocsd.sessions.call_control_task import CallControlTask
 from ocsd.sessions.clock import utc_of
 from ocsd.sessions.direct_media import DirectMedia
+from ocsd.sessions.gateway_analysis import GatewayAnalysis
 from ocsd.sessions.placing import Placing
 from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of, follow_media
 from ocsd.sessions.verdicts import lost_waiting_for, verdict_latency_s
@@ -39,6 +40,7 @@ from telephony.contract import (
     DigitsSent,
     LegAnswered,
     LegEnded,
+    LegInfo,
     LegProgress,
     PromptFinished,
     RecordingFinished,
@@ -92,6 +94,7 @@ class AttemptTask:
         self.control = CallControlTask(self)
         self.placing = Placing(self)
         self.direct = DirectMedia(self)
+        self.gateway = GatewayAnalysis(self)
         self.second.outlives_media = self.direct.outlives_media
         self.voice: VoiceRun | None = None
         """The steps of a voice application, while they have the call and after."""
@@ -224,6 +227,7 @@ class AttemptTask:
             dialog = self.machine.state is AttemptState.IN_DIALOG
             nursery.start_soon(self.second.follow_adopted, DIALOG_EVENTS if dialog else AGENT_EVENTS)
         if self.machine.state in (AttemptState.TALKING, AttemptState.IN_DIALOG):
+            await self.control.take_over(nursery)
             await self._protect()  # the kill may have come between the bridge and this
         for do in self.first:
             await self._do(do)
@@ -238,11 +242,13 @@ class AttemptTask:
         async for event in leg.events:
             match event:
                 case LegProgress():
+                    self.gateway.response(event.headers)
                     self.placing.progressed()
                     if event.remote_rtp_port and self.channel is not None:
                         await follow_media(self.channel, event)
                     self.post(machine_events.Progress(bool(event.remote_rtp_port), event.sip_status == RINGS))
                 case LegAnswered():
+                    self.gateway.response(event.headers)
                     self.placing.progressed()
                     if self.channel is not None:
                         await follow_media(self.channel, event)
@@ -262,6 +268,8 @@ class AttemptTask:
                             event.sip_status, event.q850_cause, no_answer=event.no_answer, lost=self.media_lost
                         )
                     )
+                case LegInfo():
+                    self.gateway.info(event)
                 case Referred():
                     referred(self, event)
                 case LegLost():
@@ -321,7 +329,8 @@ class AttemptTask:
                 if self.channel is not None:
                     connected = do is Do.START_ANALYSIS
                     await self.recording.begin(self.channel)
-                    await self.channel.start_analysis(connected, context.analysis.settings)
+                    if not await self.gateway.begins(connected=connected):
+                        await self.channel.start_analysis(connected, context.analysis.settings)
             case Do.MARK_ANSWERED:
                 answered_at = utc_of(host.clock, machine.marks["answered"])
                 assert answered_at is not None

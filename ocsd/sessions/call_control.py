@@ -385,7 +385,8 @@ class CallControl:
         self._main_call(request.conn_id)
         if self.state not in (Talk.CONFERENCE, Talk.ADDING) or self.third is None:
             raise _refused("there is no conference")
-        if request.other_dn not in (self.third.dn, self._third_agent):
+        # Nobody remembers the number of who was outside before a restart.
+        if self.third.dn and request.other_dn not in (self.third.dn, self._third_agent):
             raise DesktopRequestError(
                 GswError.INVALID_ATTRIBUTE_VALUE, f"OtherDN {request.other_dn!r} was not brought into this call"
             )

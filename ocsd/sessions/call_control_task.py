@@ -25,6 +25,7 @@ from ocsd.sessions.call_control import (
     SendKeys,
     Step,
     Talk,
+    Third,
     Who,
 )
 from ocsd.sessions.call_control_events import (
@@ -43,7 +44,7 @@ from ocsd.sessions.call_control_events import (
 from ocsd.sessions.call_monitors import Monitors
 from ocsd.sessions.call_parties import CallParties
 from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of
-from telephony.api import Channel
+from telephony.api import Channel, Leg
 from telephony.contract import Direction
 
 if TYPE_CHECKING:
@@ -178,6 +179,50 @@ class CallControlTask:
             if destination.member:  # the attempt's own agent by now
                 destination = Destination(destination.dn, destination.uri, trunk=destination.trunk)
             self.parties.end(task.host.session, task.context.attempt_id, destination, had_the_call=True)
+
+    # --- after a restart --------------------------------------------------------------------------------------------
+
+    def adopt_state(self, state: Talk) -> None:
+        """The conversation was left so by an earlier run of the daemon."""
+        if (control := self.begin()) is not None:
+            control.state = state
+            self._audio = AUDIO_OF[state]
+
+    def adopt_third(
+        self, number: int, agent_id: str | None, leg: Leg | None, channel: Channel | None, state: Talk
+    ) -> None:
+        """The same, with a third party; ``agent_id`` None: outside, and nobody remembers the number."""
+        control, task = self.begin(), self._task
+        if control is None or leg is None or channel is None:
+            return
+        seat = self.parties.agent(agent_id) if agent_id is not None else None
+        dn = seat.dn if seat is not None else ""
+        member = agent_id in task.host.session.roster.seats
+        trunk = task.context.trunk if seat is None else ""
+        self._dialed = Destination(dn, dn, agent_id, member=member, trunk=trunk)
+        control.third = Third(number, self._dialed, consult=state is not Talk.CONFERENCE, rang=True)
+        control.thirds = number
+        self.third = SecondLeg(task.host.telephony, task.host.media, task.post)
+        self.third.leg, self.third.channel = leg, channel
+        self.parties.adopt(task.host.session, task.context.attempt_id, self._dialed)
+        self.adopt_state(state)
+
+    def adopt_muted(self) -> None:
+        """The agent was muted."""
+        if (control := self.begin()) is not None:
+            control.muted, self._muted = True, self._task.second.channel
+
+    async def take_over(self, nursery: trio.Nursery) -> None:
+        """Follow the legs that were adopted, and have whoever was left with a ringing phone hear music."""
+        if self.third is not None and self.control is not None and self.control.third is not None:
+            number = self.control.third.number
+            events = LegEvents(ThirdAnswered(number), ThirdEnded(number), ThirdEnded(number))
+            nursery.start_soon(self.third.follow_adopted, events)
+        self.monitors.take_over(nursery)
+        if self.control is not None and self.control.state is Talk.HELD:
+            # The third party that was being called is not called any more.
+            await self._each(Who.AGENT, "stop_playing")
+            await self._music(Who.CUSTOMER)
 
     # --- steps ------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import structlog
+import trio
 
 from ocsd.model.errors import DesktopRequestError
 from ocsd.protocols.desktop_calls import CallEvent, CallNews, MonitorMode
@@ -20,6 +21,7 @@ from ocsd.sessions.call_control_events import (
     MonitorEnded,
 )
 from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg
+from telephony.api import Channel, Leg
 from telephony.contract import Role
 
 if TYPE_CHECKING:
@@ -79,6 +81,23 @@ class Monitors:
         """All of them leave."""
         for supervisor_id in list(self.present):
             await self._leave(supervisor_id)
+
+    def adopt(self, supervisor_id: str, leg: Leg, channel: Channel, role: Role) -> None:
+        """A supervisor who has been there since an earlier run of the daemon."""
+        host, parties = self._task.host, self._task.host.parties
+        if parties is None or (seat := parties.agent(supervisor_id)) is None:
+            return
+        second = SecondLeg(host.telephony, host.media, self._task.post)
+        second.leg, second.channel = leg, channel
+        destination = Destination(seat.dn, seat.dn, supervisor_id)
+        self.present[supervisor_id] = Monitor(second, destination, MODE_OF[role], up=True)
+        parties.adopt(host.session, self._task.context.attempt_id, destination)
+
+    def take_over(self, nursery: trio.Nursery) -> None:
+        """Follow the legs that were adopted."""
+        for supervisor_id, monitor in self.present.items():
+            ended = MonitorEnded(supervisor_id)
+            nursery.start_soon(monitor.leg.follow_adopted, LegEvents(MonitorAnswered(supervisor_id), ended, ended))
 
     def _call(self, supervisor_id: str, mode: MonitorMode) -> None:
         task, host = self._task, self._task.host

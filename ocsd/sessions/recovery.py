@@ -3,6 +3,7 @@ Start-up: every attempt that a dead daemon left open is adopted with its live le
 
     what is found                                            what becomes of it
     both legs up and bridged                                 TALKING: the agent logs in again and finds the call
+    on hold, in a consultation or a conference               the same, see `call_recovery`
     a voice application has it                               see `voice_recovery`
     connected, and a part of the conversation is gone        WRAP_UP when the desktop has to process the record, else
                                                              settled as Answer; what is left of the legs is hung up
@@ -38,6 +39,7 @@ from ocsd.sessions.analysis_recording import attempt_of, noted
 from ocsd.sessions.attempt import SAFETY_MARGIN_S, Answered, AttemptMachine, AttemptState, Do, Heard
 from ocsd.sessions.attempt_events import Cancelled, PendingCallback, Withdrawn
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
+from ocsd.sessions.call_recovery import FoundLeg, adopt_call, find_call
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.outcome import PEOPLE, result_of_failure, result_of_verdict
 from ocsd.sessions.people import person_left
@@ -74,6 +76,11 @@ class Remains:
     agent_channel: ChannelSnapshot | None = None
     agent_id: str | None = None
     """Who was bridged, by the agent leg's id."""
+
+    @property
+    def answered(self) -> bool:
+        """The customer's phone was answered, and is still up."""
+        return self.leg is not None and self.leg.state is LegState.ANSWERED
 
     @property
     def talking(self) -> bool:
@@ -116,6 +123,12 @@ def remains_of(context: AttemptContext, legs: dict[str, LegSnapshot], channels: 
         agent_channel=agent_channel,
         agent_id=context.agent_of(agent_leg_id) if answered else None,
     )
+
+
+def with_agent(remains: Remains, agent: FoundLeg, context: AttemptContext) -> Remains:
+    """The same with the agent found, whom the customer need not hear now: on hold, or amid a consultation."""
+    agent_id = context.agent_of(agent.leg.leg_id)
+    return replace(remains, agent_leg=agent.leg, agent_channel=agent.channel, agent_id=agent_id)
 
 
 def settled(connected: bool, remains: Remains) -> tuple[CallResult, bool]:
@@ -192,8 +205,13 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             context.withdrawn = withdrawn
             context.find_try(legs)
             remains = remains_of(context, legs, channels)
+            call = find_call(context, attempt.agent_id, legs, channels) if remains.answered else None
+            if call is not None:
+                remains = with_agent(remains, call.agent, context)
             verified = context.verified and remains.verdict is not None
             task = _adopt(attempt, remains, context, session, telephony, media)
+            if call is not None and task is not None and task.machine.state is AttemptState.TALKING:
+                adopt_call(task, call, telephony, media)
             if task is None:
                 session.not_adopted(context)
         if task is not None and session is not None:

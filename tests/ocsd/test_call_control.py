@@ -7,7 +7,7 @@ import trio
 
 from ocsd.demo.world import CAMPAIGN_GROUP_DBID
 from ocsd.model.enums import CallResult, RecordStatus
-from ocsd.sessions.call_control import conn_id
+from ocsd.sessions.call_control import Talk, conn_id
 from ocsd.sessions.roster import AgentState
 from telephony.contract import Direction, Role
 from telephony.fake import CallScript
@@ -348,3 +348,99 @@ async def test_given_nobody_who_may_supervise_when_asked_then_refused(autojump_c
         assert "supervises no agent" in daemon.desktops[CAROL].last("EventError")["ErrorMessage"]
         assert len(at.media.channels) == 2
         assert daemon.campaigns.status(CAMPAIGN_GROUP_DBID) is not None
+
+
+async def held_call(at, daemon, handle):
+    await ask(daemon, ALICE, "RequestHoldCall", conn_id(handle))
+    await heard_of(daemon, ALICE, "EventHeld")
+
+
+async def muted_call(at, daemon, handle):
+    await ask(daemon, ALICE, "RequestSetMuteOn", conn_id(handle))
+    await heard_of(daemon, ALICE, "EventMuteOn")
+
+
+async def calling_for_advice(at, daemon, handle):
+    await ask(daemon, ALICE, "RequestInitiateTransfer", conn_id(handle), OtherDN=DEAD)
+    await heard_of(daemon, ALICE, "EventDialing")
+    await daemon.until(lambda: phone_of(at, ALICE).playing == "ringback")
+
+
+async def alternated(at, daemon, handle):
+    main, second = await consulted(at, daemon, handle)
+    await ask(daemon, ALICE, "RequestAlternateCall", second, PreviousConnID=main)
+    await daemon.until(lambda: hear_each_other(customer(at), phone_of(at, ALICE)))
+
+
+async def conference(at, daemon, handle):
+    await ask(daemon, ALICE, "RequestSingleStepConference", conn_id(handle), OtherDN=BOB)
+    await heard_of(daemon, BOB, "EventEstablished")
+
+
+async def supervised(at, daemon, handle):
+    supervising(daemon, CAROL)
+    await daemon.desktops[CAROL].ask(Request="RequestMonitorNextCall", OtherDN=ALICE, MonitorMode="coach")
+    await heard_of(daemon, CAROL, "EventEstablished")
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "channels"),
+    [
+        (held_call, Talk.HELD, 2),
+        (muted_call, Talk.TALKING, 2),
+        (calling_for_advice, Talk.HELD, 2),
+        (consulted, Talk.CONSULTING, 3),
+        (alternated, Talk.ALTERNATED, 3),
+        (conference, Talk.CONFERENCE, 3),
+        (supervised, Talk.TALKING, 3),
+    ],
+)
+async def test_given_call_control_when_the_daemon_is_killed_then_the_next_one_goes_on_from_there(
+    autojump_clock, tmp_path, what, state, channels
+):
+    async with world(tmp_path, SCRIPTS) as at:
+        async with at.daemon() as daemon:
+            at.add(1)
+            for agent_id in (BOB, CAROL):
+                await daemon.log_in(agent_id, ready=False)
+            await daemon.log_in(ALICE)
+            await daemon.start()
+            handle = await daemon.until_talking(ALICE)
+            await what(at, daemon, handle)
+            at.telephony.restart_daemon()
+            at.media.restart_daemon()
+        async with at.daemon() as daemon:
+            with trio.fail_after(120):
+                await trio.sleep(1.0)
+                task = daemon.session.attempts[handle]
+                control = task.control.begin()
+                assert control.state is state
+                assert len(at.media.channels) == channels
+                assert (phone_of(at, ALICE).muted, control.muted) == ((what is muted_call),) * 2
+                assert phone_of(at, ALICE).playing == ""
+                for agent_id in (ALICE, BOB, CAROL):
+                    await daemon.log_in(agent_id, ready=False)
+                main, second = conn_id(handle), conn_id(handle, 1)
+                match state:
+                    case Talk.HELD:
+                        await ask(daemon, ALICE, "RequestRetrieveCall", main)
+                    case Talk.CONSULTING:
+                        await ask(daemon, ALICE, "RequestReconnectCall", second, PreviousConnID=main)
+                    case Talk.ALTERNATED:
+                        await ask(daemon, ALICE, "RequestReleaseCall", second)
+                    case Talk.CONFERENCE:
+                        await ask(daemon, ALICE, "RequestDeleteFromConference", main, OtherDN=BOB)
+                    case _ if what is supervised:
+                        await ask(daemon, CAROL, "RequestReleaseCall", main)
+                    case _:
+                        await ask(daemon, ALICE, "RequestSetMuteOff", main)
+                        await heard_of(daemon, ALICE, "EventMuteOff")
+                await daemon.until(lambda: len(at.media.channels) == 2)
+                await daemon.until(lambda: hear_each_other(customer(at), phone_of(at, ALICE)))
+                assert not phone_of(at, ALICE).muted
+                for agent_id in (BOB, CAROL):
+                    assert daemon.campaigns.seats[agent_id].state is not AgentState.TALKING
+                await daemon.desktops[ALICE].about("RecordProcessed", handle)
+                await ask(daemon, ALICE, "RequestReleaseCall", main)
+                await daemon.until(lambda: at.state(1)[0] is RecordStatus.UPDATED)
+                await daemon.until(lambda: not at.media.channels)

@@ -1,0 +1,136 @@
+"""
+Call control after a restart: who of an attempt's legs talks with whom, found from the telephony plane alone.
+
+    customer with agent and third party     CONFERENCE
+    customer with agent, third party alone  ALTERNATED
+    agent with third party                  CONSULTING, the customer on hold
+    customer and agent, each alone          HELD: also where a third party was still being called, which is given up
+    customer with agent                     TALKING
+
+Legs say whose they are by their ids; only those of a conversation (protected) count. Supervisors are found by the
+channel that theirs has joined.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ocsd.sessions.attempt_context import AttemptContext
+from ocsd.sessions.call_control import Talk
+from ocsd.sessions.standing_legs import leg_of
+from telephony.contract import ChannelSnapshot, LegSnapshot, LegState, Role
+from telephony.media_channel import groups, peer_found
+
+if TYPE_CHECKING:
+    from ocsd.sessions.attempt_task import AttemptTask
+    from telephony.api import Media, Telephony
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLeg:
+    """A leg that is up, with its channel."""
+
+    leg: LegSnapshot
+    channel: ChannelSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCall:
+    """
+    A conversation as it was left.
+
+    Attributes:
+        third: number and agent of the third party (agent None: outside), with its leg.
+        monitors: supervisors by login ID, with leg and role.
+    """
+
+    state: Talk
+    agent: FoundLeg
+    third: tuple[int, str | None, FoundLeg] | None = None
+    monitors: Mapping[str, tuple[FoundLeg, Role]] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Two who talk, and nothing that call control would have to know."""
+        return self.state is Talk.TALKING and not self.monitors and not self.agent.channel.muted
+
+
+def find_call(
+    context: AttemptContext,
+    agent_id: str | None,
+    legs: Mapping[str, LegSnapshot],
+    channels: Mapping[str, ChannelSnapshot],
+) -> FoundCall | None:
+    """
+    The conversation that the attempt's customer is part of; None: there is none.
+
+    ``agent_id``: who had the record when the journal was last written.
+    """
+    channel_of_leg = {leg_of(channel_id): channel for channel_id, channel in channels.items()}
+    up = {
+        leg_id: FoundLeg(leg, channel_of_leg[leg_id])
+        for leg_id, leg in legs.items()
+        if leg.state is LegState.ANSWERED and leg.protected and leg_id in channel_of_leg
+    }
+    customer = up.pop(context.leg_id, None)
+    if customer is None:
+        return None
+    together = groups({channel_id: peer_found(channel) for channel_id, channel in channels.items()})
+    company = together.get(customer.channel.channel_id, frozenset())
+    agents = {leg_id: found for leg_id, found in up.items() if context.agent_of(leg_id) is not None}
+    with_customer = {leg_id: found for leg_id, found in agents.items() if found.channel.channel_id in company}
+    own = [leg_id for leg_id in with_customer or agents if context.agent_of(leg_id) == agent_id]
+    others = [leg_id for leg_id in with_customer or agents if _is_ours(context, leg_id)]
+    first = next(iter([*own, *sorted(others, key=lambda leg_id: context.third_of(leg_id) is not None)]), None)
+    if first is None:
+        return None
+    agent = agents[first]
+    thirds = [(context.third_of(leg_id), found) for leg_id, found in up.items() if leg_id != first]
+    third = next(((each[0], each[1], found) for each, found in thirds if each is not None), None)
+    state = _state(customer, agent, third[2] if third is not None else None, together)
+    keeps = state in (Talk.CONFERENCE, Talk.CONSULTING, Talk.ALTERNATED)
+    monitors = {
+        supervisor: (found, found.channel.role)
+        for leg_id, found in up.items()
+        if (supervisor := context.monitor_of(leg_id)) is not None
+        and found.channel.joined_to == agent.channel.channel_id
+        and found.channel.role is not Role.MEMBER
+    }
+    return FoundCall(state, agent, third if keeps else None, monitors)
+
+
+def _is_ours(context: AttemptContext, leg_id: str) -> bool:
+    """Made by this attempt: a standing leg of somebody else's agent is not."""
+    return leg_id.startswith(f"{context.agent_leg_id}-") or context.third_of(leg_id) is not None
+
+
+def _state(
+    customer: FoundLeg, agent: FoundLeg, third: FoundLeg | None, together: Mapping[str, frozenset[str]]
+) -> Talk:
+    with_customer = together.get(customer.channel.channel_id, frozenset())
+    if agent.channel.channel_id in with_customer:
+        if third is None:
+            return Talk.TALKING
+        return Talk.CONFERENCE if third.channel.channel_id in with_customer else Talk.ALTERNATED
+    with_agent = together.get(agent.channel.channel_id, frozenset())
+    return Talk.CONSULTING if third is not None and third.channel.channel_id in with_agent else Talk.HELD
+
+
+def adopt_call(task: "AttemptTask", found: FoundCall, telephony: "Telephony", media: "Media") -> None:
+    """Take over what `find_call` has found beside customer and agent, whose legs the attempt has already."""
+    if found.is_plain:
+        return
+    third = found.third
+    if third is not None:
+        number, agent_id, legs = third
+        task.control.adopt_third(
+            number, agent_id, telephony.adopt(legs.leg.leg_id), media.adopt(legs.channel.channel_id), found.state
+        )
+    else:
+        task.control.adopt_state(found.state)
+    if found.agent.channel.muted:
+        task.control.adopt_muted()
+    for supervisor_id, (legs, role) in (found.monitors or {}).items():
+        leg, channel = telephony.adopt(legs.leg.leg_id), media.adopt(legs.channel.channel_id)
+        if leg is not None and channel is not None:
+            task.control.monitors.adopt(supervisor_id, leg, channel, role)
