@@ -12,6 +12,8 @@ _CONNECTION: Final = re.compile(r"c=IN IP[46] (\S+?)(?:/\d+)*$")
 _AUDIO: Final = re.compile(r"m=audio ([0-9]{1,5})(?:/[0-9]+)? RTP/AVP\s([0-9 ]*)")
 _EVENT: Final = re.compile(r"a=rtpmap:([0-9]{1,3}) telephone-event/8000", re.IGNORECASE)
 _MEDIA: Final = re.compile(r"(?m)^m=(\S+) (\d+)((?:/\d+)? \S+ [^\r\n]*)")
+_TIME: Final = re.compile(r"t=\d+ \d+$")
+_RTPMAP: Final = re.compile(r"a=rtpmap:(\d{1,3}) [A-Za-z0-9._-]+/\d+")
 _AUDIO_LINE: Final = re.compile(r"(?m)^m=audio (\d{1,5})(?:/\d+)? (\S+)([^\r\n]*)")
 PCMU: Final = 0
 PCMA: Final = 8
@@ -143,6 +145,35 @@ def is_answerable(offer: str) -> bool:
     active = [(protocol, formats.split()) for port, protocol, formats in _AUDIO_LINE.findall(offer) if int(port)]
     plain = [formats for protocol, formats in active if protocol == "RTP/AVP"]
     return len(active) == 1 and len(plain) == 1 and bool({str(PCMU), str(PCMA)} & set(plain[0]))
+
+
+def flaw_of_description(sdp: str) -> str:
+    """
+    Why the stack could not use this description for one audio stream, "" when it could: what pjmedia asks for (version,
+    origin, time, an address for each stream, an rtpmap for each dynamic payload type), and audio first.
+    """
+    lines = [line.rstrip() for line in sdp.replace("\r\n", "\n").split("\n")]
+    if not lines[0].startswith("v=0") or not any(_ORIGIN.match(line) for line in lines):
+        return "version or origin"
+    if not any(line.startswith("s=") for line in lines) or not any(_TIME.match(line) for line in lines):
+        return "subject or time"
+    streams = [index for index, line in enumerate(lines) if line.startswith("m=")]
+    if not streams:
+        return "no stream"
+    first, following = streams[0], [*streams[1:], len(lines)][0]
+    audio = _AUDIO.match(lines[first] + " ")
+    if audio is None or not 0 < int(audio.group(1)) <= 65535:
+        return "no active audio first"
+    own = lines[first:following]
+    if not any(_CONNECTION.match(line) for line in (*lines[:first], *own)):
+        return "no address"
+    formats = audio.group(2).split()
+    if not formats or any(int(one) > 127 for one in formats):
+        return "payload types"
+    mapped = {match.group(1) for line in own if (match := _RTPMAP.match(line))}
+    if any(int(one) >= 96 and one not in mapped for one in formats):
+        return "payload type without rtpmap"
+    return "" if {str(PCMU), str(PCMA)} & set(formats) else "no common codec"
 
 
 def check_local_audio(local: LocalAudio) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -26,8 +26,10 @@ from telephony.contract import PlaceCall, Probe, Probed, Refer, Register, Regist
 from telephony.leg import AnswerUnusable, Failed, Released, RemoteBye
 from telephony.sdp import LocalAudio, check_local_audio, parse_address
 from telephony.sip import SipStatus
-from telephony.worker.pj_call import StackCall, StackEvent, readable
+from telephony.worker.pj_call import LIBRARY, StackCall, StackEvent, readable
+from telephony.worker.pj_native import look_at_messages
 from telephony.worker.requests import UnfitRequest, check_place_call, check_text, name_addr, proxy_uri, refer_to_value
+from telephony.worker.sieve import Sieve
 
 PJ_ETOOMANY: Final = 70010
 PJSIP_EBUSY: Final = 171001
@@ -103,6 +105,8 @@ class SipStack:
         if address is None:
             raise RuntimeError("the SIP transport has no local address")
         self.host, self.port = address.host, address.port
+        self.sieve = Sieve()
+        self._module = look_at_messages(LIBRARY, self.sieve.holds_back)
         self._accounts: dict[_AccountKey, _Account] = {}
         self._registrations: dict[str, _Account] = {}
         self._releasing: list[_Account] = []
@@ -115,7 +119,7 @@ class SipStack:
 
     def place(self, command: PlaceCall, local: LocalAudio) -> None:
         """Send the INVITE, with audio to ``local``. Raises CallNotPlaced when none was sent."""
-        call_id = command.leg_id if _TOKEN.match(command.leg_id) else command.leg_id.encode().hex()
+        call_id = _call_id(command.leg_id)
         self._check(command, local)
         key = _AccountKey(command.username, command.password, command.proxy, command.session_expires_s)
         account = self._account(key)
@@ -129,11 +133,13 @@ class SipStack:
         for name, value in command.headers:
             parameters.txOption.headers.append(_header(name, value))
         self._calls[command.leg_id] = call
+        self.sieve.call_begins(call_id)
         mark = len(self._events)
         try:
             call.makeCall(command.uri, parameters)
         except pjsua2.Error as error:
             self._bury(command.leg_id)
+            self.sieve.call_ends(call_id, time.monotonic())
             del self._events[mark:]  # what the stack said of a call that never was
             busy = error.status == PJ_ETOOMANY
             raise CallNotPlaced(f"{error.reason} ({error.status})", retryable=busy) from error
@@ -312,6 +318,8 @@ class SipStack:
                 continue  # cancelled meanwhile, or refused by the stack itself
 
     def _note(self, leg_id: str, event: StackEvent) -> None:
+        if isinstance(event, (Failed, RemoteBye, Released)):
+            self.sieve.call_ends(_call_id(leg_id), time.monotonic())
         self._events.append((leg_id, event))
 
     def _bury(self, leg_id: str) -> None:
@@ -416,6 +424,11 @@ class _Account(pjsua2.Account):
                 self._note(probe_id, Probed(probe_id, status, 0.0, "" if heard else "no answer"))
         except Exception:
             traceback.print_exc()
+
+
+def _call_id(leg_id: str) -> str:
+    """The Call-ID of a leg: its own name where that may stand there."""
+    return leg_id if _TOKEN.match(leg_id) else leg_id.encode().hex()
 
 
 def _header(name: str, value: str) -> Any:

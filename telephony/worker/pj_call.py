@@ -1,9 +1,7 @@
 # mypy: disable-error-code="no-untyped-call,misc,no-any-return"
 """One call of the stack: turns what pjsua2 calls back into values. See `telephony.worker.pj` for the rules it keeps."""
 
-import ctypes
 import re
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from telephony.leg import (
 )
 from telephony.sdp import LocalAudio, MediaAddress, is_answerable, parse_address, remote_audio, steer
 from telephony.sip import SipMessage, SipStatus, parse_message
+from telephony.worker.pj_native import find_responder, load_library
 from telephony.worker.under_way import ReinviteAnswered
 
 StackEvent: TypeAlias = LegEvent | ReinviteAnswered | Referred | LegInfo | Registered | Probed
@@ -255,30 +254,8 @@ def readable(text: str) -> str:
     return _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def _load_respond() -> Callable[[int, int], None] | None:
-    """``pjsip_dlg_respond`` of the library that pjsua2 is linked with; None where a build does not export it."""
-    try:
-        library = ctypes.CDLL(sys.modules[f"{pjsua2.__name__}._pjsua2"].__file__)
-        respond = library.pjsip_dlg_respond
-        dialog_of_message, dialog_of = library.pjsip_rdata_get_dlg, library.pjsip_tsx_get_dlg
-        transaction_of = library.pjsip_rdata_get_tsx
-    except (AttributeError, KeyError, OSError):
-        return None
-    pointer = ctypes.c_void_p
-    for look_up in (dialog_of_message, dialog_of, transaction_of):
-        look_up.restype, look_up.argtypes = pointer, [pointer]
-    respond.restype, respond.argtypes = ctypes.c_int, [pointer, pointer, ctypes.c_int, pointer, pointer, pointer]
-
-    def respond_ok(transaction: int, message: int) -> None:
-        dialog = dialog_of(transaction)
-        # All three belong together, or pjsip aborts the process.
-        if dialog and dialog_of_message(message) == dialog and transaction_of(message) == transaction:
-            respond(dialog, message, SipStatus.OK.value, None, None, None)
-
-    return respond_ok
-
-
-_respond_ok = _load_respond()
+LIBRARY: Final = load_library(pjsua2.__name__)
+_respond_ok: Final = find_responder(LIBRARY)
 
 
 def _accept(event: Any) -> None:

@@ -1,0 +1,120 @@
+"""Which received messages the stack may see. Pure: text in, the reason for a drop out.
+
+pjsip checks with assert what it takes for granted, and an assert ends the process with every call in it. Some can be
+reached with one datagram (an ACK that nobody waits for, a branch used again by another method) or by a peer that is
+merely odd (a 183 without usable SDP, then 200). What is dropped here is what no peer that keeps RFC 3261 sends, or, for
+provisional responses, what may get lost on the way anyway. All other nonsense is left to the stack, which has answers.
+
+Strangers, requests with a Call-ID that is not one of our calls, may send OPTIONS, and INVITE with its ACK and CANCEL.
+"""
+
+import re
+from collections import OrderedDict
+from typing import Final
+
+from telephony.sdp import flaw_of_description
+from telephony.sip import SipMessage, parse_message
+
+ENDED_KEPT_S: Final = 40.0
+"""How long messages of an ended call are told from a stranger's: 64*T1 (RFC 3261 17.1.1.2) and some."""
+MAX_REMEMBERED: Final = 2000
+_BRANCH: Final = re.compile(r";\s*branch\s*=\s*([^\s;,]+)", re.IGNORECASE)
+_CSEQ: Final = re.compile(r"(\d{1,10})\s+([A-Za-z]+)\Z")
+_ONCE: Final = ("call-id", "cseq", "from", "to")
+_IN_DIALOG: Final = frozenset(
+    {"INVITE", "ACK", "BYE", "CANCEL", "UPDATE", "PRACK", "INFO", "OPTIONS", "NOTIFY", "REFER", "MESSAGE"}
+)
+_AFTER_THE_END: Final = frozenset({"ACK", "BYE", "CANCEL"})
+
+
+class Sieve:
+    """What is known of calls and transactions. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.dropped: dict[str, int] = {}
+        """How many messages, by reason."""
+        self._calls: set[str] = set()
+        self._tagged: set[str] = set()
+        """Calls whose far end has named itself by a tag."""
+        self._ended: OrderedDict[str, float] = OrderedDict()
+        self._branches: OrderedDict[tuple[str, str], str] = OrderedDict()
+        """By Call-ID and branch: the method that used it first."""
+
+    def call_begins(self, call_id: str) -> None:
+        self._calls.add(call_id)
+        self._ended.pop(call_id, None)
+
+    def call_ends(self, call_id: str, now_s: float) -> None:
+        self._calls.discard(call_id)
+        self._tagged.discard(call_id)
+        self._ended.setdefault(call_id, now_s)
+        while self._ended and (
+            len(self._ended) > MAX_REMEMBERED or next(iter(self._ended.values())) < now_s - ENDED_KEPT_S
+        ):
+            self._ended.popitem(last=False)
+
+    def holds_back(self, text: str) -> bool:
+        """Is this message to be dropped?"""
+        why = self._flaw(text)
+        if why:
+            self.dropped[why] = self.dropped.get(why, 0) + 1
+        return bool(why)
+
+    def _flaw(self, text: str) -> str:
+        try:
+            message = parse_message(text)
+        except ValueError:
+            return "start line"
+        for name in _ONCE:
+            if sum(key == name for key, _ in message.headers) != 1:
+                return f"{name} not once"
+        cseq = _CSEQ.match(message.header("cseq"))
+        if cseq is None or int(cseq.group(1)) >= 2**31:
+            return "cseq"
+        branch = _BRANCH.search(message.header("via"))
+        if branch is None:
+            return "no branch"
+        if not message.method:
+            return self._flaw_of_response(message)
+        if cseq.group(2) != message.method:
+            return "cseq of another method"
+        return self._flaw_of_request(message, branch.group(1))
+
+    def _flaw_of_response(self, message: SipMessage) -> str:
+        call_id = message.header("call-id")
+        if 100 < message.status < 300 and call_id in self._calls:
+            if message.to_tag:
+                self._tagged.add(call_id)
+            elif call_id in self._tagged:
+                return "response without the tag of before"
+        if message.status == 422 and call_id in self._ended:
+            return "longer session timer after the end of the call"
+        described = message.body != "" and message.header("content-type").lower().startswith("application/sdp")
+        if message.status < 200 and described and flaw_of_description(message.body):
+            return "description in a provisional response"
+        return ""
+
+    def _flaw_of_request(self, message: SipMessage, branch: str) -> str:
+        call_id, method = message.header("call-id"), message.method
+        key = (call_id, branch)
+        began_by = self._branches.get(key)
+        if call_id in self._calls:
+            if method not in _IN_DIALOG:
+                return "unknown method in a call"
+        elif call_id in self._ended:
+            if method not in _AFTER_THE_END:
+                return "after the end of the call"
+        elif method in ("ACK", "CANCEL"):
+            if began_by != "INVITE":
+                return f"{method} of a stranger"
+        elif method not in ("INVITE", "OPTIONS") or message.to_tag:
+            return "method of a stranger"
+        elif method == "INVITE" and message.header("content-type") and flaw_of_description(message.body):
+            return "description of a stranger"
+        if began_by is None:
+            self._branches[key] = method
+            if len(self._branches) > MAX_REMEMBERED:
+                self._branches.popitem(last=False)
+        elif method != began_by and not (began_by == "INVITE" and method in ("ACK", "CANCEL")):
+            return "branch of another method"
+        return ""
