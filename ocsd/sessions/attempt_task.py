@@ -268,6 +268,7 @@ class AttemptTask:
                             event.sip_status, event.q850_cause, no_answer=event.no_answer, lost=self.media_lost
                         )
                     )
+                    await self._audio_over()
                 case LegInfo():
                     self.gateway.info(event)
                 case Referred():
@@ -276,6 +277,7 @@ class AttemptTask:
                     self.customer_gone = True
                     self.context.evidence["ended_by"] = "lost worker"
                     self.post(machine_events.CustomerEnded(lost=True))
+                    await self._audio_over()
 
     async def follow_channel(self, channel: Channel) -> None:
         """Tell the machine of the customer's channel."""
@@ -313,6 +315,11 @@ class AttemptTask:
                         await self.leg.hang_up("media lost")
                 case _:
                     pass
+
+    async def _audio_over(self) -> None:
+        """The record may be on a desk for long: meanwhile nothing is sent where somebody else may listen by then."""
+        if self.channel is not None:
+            await self.channel.close()
 
     def _media_failed(self, why: str) -> None:
         log.warning("attempt.media_lost", why=why)

@@ -159,6 +159,8 @@ class SecondLeg:
                     if self.leg is leg:
                         self.ended = event if isinstance(event, LegEnded) else None
                         self._post(events.ended)
+                        if self.channel is not None:
+                            await self.channel.close()  # its port is free for another call from here on
 
     async def hang_up(self) -> None:
         """End the leg, or the dialing, and close its channel; a standing one goes back. Harmless when there is none."""

@@ -1,6 +1,7 @@
 """The media server stays away: whose fault that is, in every state, on every record."""
 
 import pytest
+import trio
 
 from ocsd.model.enums import CallResult, RecordStatus
 from ocsd.model.services import CampaignRequest
@@ -8,7 +9,7 @@ from ocsd.sessions.attempt import AttemptState, DeadlinePassed, MediaFailed
 from ocsd.sessions.roster import AgentState
 from telephony.fake import CallScript
 from tests.ocsd.test_attempt_table import WAYS, machine_of
-from tests.ocsd.test_session import PERSON, world
+from tests.ocsd.test_session import PERSON, with_record_processed, world
 
 WITH_A_RESULT = {"TALKING", "WRAP_UP", "ANNOUNCING", "TRANSFERRED", "IN_DIALOG", "FINISHED"}
 SPOKEN_TO = {
@@ -144,3 +145,21 @@ async def test_given_only_the_agents_channel_when_it_cannot_be_opened_again_then
 
         assert site.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
         site.assert_consistent()
+
+
+@pytest.mark.parametrize("who", ["customer", "agent"])
+async def test_given_a_record_on_the_desk_when_the_call_is_over_then_nothing_is_sent_to_either_phone_any_more(
+    autojump_clock, tmp_path, who
+):
+    talks_s = 10.0 if who == "customer" else 300.0
+    customer = CallScript(ring_s=4.0, talk_s=talks_s, verdict_s=1.0)
+    agent = CallScript(ring_s=0.2, talk_s=300.0 if who == "customer" else 10.0)
+    edit = with_record_processed
+    async with world(tmp_path, [customer], phones=agent, edit=edit) as site, site.daemon() as daemon:
+        await daemon.dial("agent1")
+        await daemon.until(lambda: daemon.states() == [AttemptState.WRAP_UP])
+        await trio.sleep(1.0)
+
+        assert daemon.states() == [AttemptState.WRAP_UP], "the desktop has not processed the record"
+        assert site.media.channels == {}
+        assert site.telephony.machines == {}
