@@ -64,4 +64,7 @@ TRANSFER_LINES: Final = Option(
     unit="calls", minimum=1, maximum=10_000, ours=True,
 )  # fmt: skip
 
-MEDIA_OPTIONS: Final[tuple[Option[bool] | Option[int] | Option[float] | Option[str], ...]] = (DIRECT_MEDIA,)
+MEDIA_OPTIONS: Final[tuple[Option[bool] | Option[int] | Option[float] | Option[str], ...]] = (
+    CPA,
+    DIRECT_MEDIA,
+)

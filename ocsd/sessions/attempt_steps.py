@@ -140,6 +140,11 @@ class AttemptSteps:
             return True
         return "alerting" not in self.marks and self.early_heard == {VerdictKind.NO_RINGBACK}
 
+    def keep_timeguard(self) -> None:
+        """Nobody else keeps the limit of the analysis under way (call_timeguard_timeout)."""
+        if self.state is AttemptState.ANALYSING:
+            self.deadline_s = self.marks["answered"] + self.rules.timeguard_s
+
     def seek(self, now_s: float, from_s: float) -> tuple[Do, ...]:
         """Wait for an agent; a person's legal wait runs since ``from_s`` (monotonic), the end of the greeting."""
         self.state = AttemptState.WAITING

@@ -120,6 +120,8 @@ class Session:
         """Records on desktops without a call, by handle."""
         self.agent_from_uri = self.planner.agent_from_uri
         self.parties: CallParties | None = None
+        self.without_gateway_cpa: set[str] = set()
+        """Trunks whose gateways were asked to analyse and do not, as far as the log has it."""
         self.supply = RecordSupply(self.planner, store=store, dnc=dnc, utc=clock.utc)
         self.claims = Claims(self)
         self.prevalidation = Prevalidation(self, validator)

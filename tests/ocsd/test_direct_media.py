@@ -110,7 +110,8 @@ async def test_given_a_carrier_that_refuses_when_asked_then_the_people_talk_on_t
         (customer, one), (agent, other) = sides(at)
         assert len(customer.redirects) == 1
         assert agent.redirects == []
-        assert not (one.standing_by or other.standing_by)
+        assert not one.standing_by
+        assert not other.standing_by
         assert one.bridged_to == other.channel_id
         await trio.sleep(60.0)
         assert len(customer.redirects) == 1
@@ -134,9 +135,9 @@ async def test_given_audio_that_is_away_when_the_media_server_goes_for_good_then
     tmp_path, autojump_clock
 ):
     async with conversation(tmp_path) as (at, daemon, handle):
-        (customer, one), _ = sides(at)
+        (customer, one), (_, other) = sides(at)
         one.lose()
-        sides(at)[1][1].lose()
+        other.lose()
         await trio.sleep(30.0)
         assert customer.hang_up_reasons == []
         assert customer.leg_id in at.telephony.machines
