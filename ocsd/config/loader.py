@@ -384,7 +384,9 @@ def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[s
     """Keys of the model that ``location`` leads to through arrays of tables."""
     for step in location:
         if isinstance(step, str):
-            (inner, *_) = get_args(model.model_fields[step].annotation)
+            annotation = model.model_fields[step].annotation
+            # Of an array the table in it, of a table the table itself.
+            inner: Any = next(iter(get_args(annotation)), annotation)
             model = inner
     return tuple(model.model_fields)
 
