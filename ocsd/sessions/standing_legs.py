@@ -30,7 +30,7 @@ import trio
 from ocsd.sessions.attempt_events import Event
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.roster import AgentSeat, AgentState
-from telephony.api import Channel, ChannelLost, Leg, LegLost, Media, Telephony, TelephonyError
+from telephony.api import CallRefused, Channel, ChannelLost, Leg, LegLost, Media, Telephony, TelephonyError
 from telephony.contract import LegAnswered, LegEnded, LegProgress, LegSnapshot, LegState, PlaceCall
 
 log = structlog.get_logger()
@@ -43,6 +43,10 @@ REDIAL_S: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits before a nailed-up phone is called again: after its leg was lost, after one failure, after two..."""
 LOOK_PERIOD_S: Final = 0.2
 HANG_UP_LIMIT_S: Final = 2.0
+RETRY_S: Final = 1.0
+"""Wait before a phone is called again that could not be called, or was cut off, for a reason of ours."""
+OUR_FAULT: Final = ""
+"""Why a leg ended: the telephony plane failed it."""
 NAILED_UP_ANSWER_S: Final = 15.0
 """How long a nailed-up phone may ring: its agent has just logged in, and may have to put on the headset."""
 PREFIX: Final = "standing-"
@@ -280,10 +284,10 @@ class StandingLegs:
         return found if found is not None and found.state in (Standing.HELD, Standing.RINGING) else None
 
     def engage(self, agent_id: str, hold: Hold) -> None:
-        """Call the agent's phone, and hold the leg; nothing when there is one."""
-        if agent_id in self._legs or self._closing:
-            return
+        """Call the agent's phone, and hold the leg; nothing when there is one, or it failed a moment ago."""
         now_s = self._clock.now_s()
+        if agent_id in self._legs or self._closing or now_s < self._redial_at_s.get(agent_id, 0.0):
+            return
         standing = StandingLeg(agent_id, leg_id_of(agent_id, hold.group, now_s), hold)
         standing.rang_s = now_s
         self._legs[agent_id] = standing
@@ -311,10 +315,11 @@ class StandingLegs:
     # --- the life of a leg ----------------------------------------------------------------------------------------
 
     async def _run(self, standing: StandingLeg) -> None:
-        why = "the phone did not answer"
+        why = OUR_FAULT
         try:
             with standing.scope:
-                if await self._dial(standing):
+                why = await self._dial(standing)
+                if standing.leg is not None:
                     why = await self._follow(standing)
         except Exception:
             # A bug ends the smallest thing: this leg. Its agent is not ready then, and somebody asks why.
@@ -322,7 +327,8 @@ class StandingLegs:
         finally:
             await self._end(standing, why)
 
-    async def _dial(self, standing: StandingLeg) -> bool:
+    async def _dial(self, standing: StandingLeg) -> str:
+        """Why it could not be dialed; there is a leg otherwise."""
         seat = self._seats[standing.agent_id]
         try:
             channel = standing.channel = await self.media.open_channel(f"{standing.leg_id}-rtp")
@@ -340,15 +346,19 @@ class StandingLegs:
                     headers=seat.phone.headers,
                 )
             )
+        except CallRefused as error:
+            log.warning("standing_leg.refused", agent_id=standing.agent_id, why=str(error))
+            return "the phone cannot be called"
         except TelephonyError as error:
             log.warning("standing_leg.not_dialed", agent_id=standing.agent_id, why=str(error))
-            return False
+            return OUR_FAULT
         self.news.ringing(standing)
-        return True
+        return OUR_FAULT
 
     async def _follow(self, standing: StandingLeg) -> str:
-        """Returns why it ended."""
+        """Returns why it ended; OUR_FAULT when its worker is gone."""
         assert standing.leg is not None
+        lost = False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow_channels, standing)
             async for event in standing.leg.events:
@@ -360,11 +370,16 @@ class StandingLegs:
                         if isinstance(event, LegAnswered) and standing.state is Standing.RINGING:
                             await standing.quiet()
                             self._is_up(standing)
-                    case LegEnded() | LegLost():
+                    case LegLost():
+                        lost = True
+                        break
+                    case LegEnded():
                         break
                     case _:
                         pass
             nursery.cancel_scope.cancel()
+        if lost:
+            return OUR_FAULT
         return "the phone did not answer" if standing.state is Standing.RINGING else "the phone was hung up"
 
     async def _follow_channels(self, standing: StandingLeg) -> None:
@@ -373,6 +388,7 @@ class StandingLegs:
             async for event in channel.events:
                 if isinstance(event, ChannelLost):
                     log.warning("standing_leg.media_lost", leg_id=standing.leg_id, why=event.why)
+                    self._redial_at_s[standing.agent_id] = self._clock.now_s() + RETRY_S
                     standing.release()
             if standing.channel is channel:
                 return
@@ -404,13 +420,18 @@ class StandingLegs:
     def _is_down(self, standing: StandingLeg, why: str) -> None:
         agent_id, seat = standing.agent_id, self._seats[standing.agent_id]
         was, wanted = standing.state, not standing.scope.cancelled_caught
+        ours = wanted and why == OUR_FAULT
         if self._legs.get(agent_id) is standing:
             del self._legs[agent_id]
         seat.phone_rings, seat.engaged_s = False, None
         standing.over()
         if standing.leg is not None:
             self.news.down(standing)
-        if wanted:
+        if ours:
+            # The agent has done nothing: it stays as it is, and is called again soon.
+            log.warning("agent.engagement_failed", agent_id=agent_id, state=was.name)
+            self._redial_at_s[agent_id] = self._clock.now_s() + RETRY_S
+        elif wanted:
             log.warning("agent.engagement_lost", agent_id=agent_id, why=why, state=was.name)
             self.lost[standing.hold.group] += was is not Standing.RINGING
             self._not_ready(seat, was, why)
@@ -433,12 +454,11 @@ class StandingLegs:
     async def _keep_nailed_up(self) -> None:
         """Call each at login, again when it is lost, and hang up at logout."""
         while True:
-            now_s = self._clock.now_s()
             for agent_id, seat in self._seats.items():
                 if not seat.phone.nailed_up:
                     continue
                 standing, present = self._legs.get(agent_id), seat.state is not AgentState.LOGGED_OUT
-                if standing is None and present and now_s >= self._redial_at_s.get(agent_id, 0.0):
+                if standing is None and present:
                     self.engage(agent_id, Hold(answer_s=NAILED_UP_ANSWER_S))
                 elif standing is not None and not present and self.may_release(standing):
                     self._redial_at_s.pop(agent_id, None)
@@ -487,7 +507,7 @@ class StandingLegs:
         return standing
 
     async def _run_adopted(self, standing: StandingLeg) -> None:
-        why = "the phone was hung up"
+        why = OUR_FAULT
         try:
             with standing.scope:
                 if standing.state is Standing.HELD and standing.channel is not None:

@@ -305,6 +305,44 @@ async def test_given_the_customers_audio_at_another_server_when_merged_then_the_
         assert before not in w.media.channels
 
 
+@pytest.mark.parametrize("lost", ["worker", "media", "nothing free"])
+async def test_given_a_plane_that_fails_when_agents_are_engaged_then_they_stay_ready_and_are_engaged_again(
+    autojump_clock, tmp_path, lost
+):
+    async with world(tmp_path, [NEVER] * 3) as w, w.daemon() as daemon:
+        if lost == "nothing free":
+            w.media.available = False
+        await seize(daemon, "agent1")
+        if lost == "nothing free":
+            await trio.sleep(3.0)
+            assert len(w.telephony.placed) == 0
+            w.media.available = True
+        await daemon.until(lambda: daemon.seat("agent1").engaged_s is not None)
+        leg = daemon.campaigns.standing.of("agent1")
+        if lost == "worker":
+            w.telephony.lose(leg.leg_id, "the worker died")
+        elif lost == "media":
+            w.media.channels[leg.channel.channel_id].lose()
+        await trio.sleep(0.1)
+        assert daemon.seat("agent1").state is AgentState.READY
+        await daemon.until(lambda: daemon.seat("agent1").engaged_s is not None)
+        assert daemon.campaigns.standing.lost.total() == 0
+        if lost != "nothing free":
+            assert daemon.campaigns.standing.of("agent1") is not leg
+
+
+async def test_given_a_conversation_on_an_engaging_call_when_its_worker_dies_then_the_agent_wraps_up(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [LONG]) as w, w.daemon() as daemon:
+        await seize(daemon, "agent1")
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        w.telephony.lose(daemon.campaigns.standing.of("agent1").leg_id, "the worker died")
+        await daemon.until(lambda: not daemon.session.attempts)
+        assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
+        assert daemon.seat("agent1").state is AgentState.WRAP_UP
+
+
 # --- restarts --------------------------------------------------------------------------------------------------------
 
 
