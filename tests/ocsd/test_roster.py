@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocsd.model.errors import InvariantError
+from ocsd.sessions.phones import PhonePlan
 from ocsd.sessions.roster import AgentSeat, AgentState, Roster
 
 
@@ -82,3 +83,58 @@ def test_given_any_states_when_time_passes_then_it_is_spent_exactly_once(steps):
         seat.enter(state, now_s)
 
     assert sum(seat.time_spent_s(state, now_s) for state in AgentState) == pytest.approx(now_s)
+
+
+# --- phones that are up ----------------------------------------------------------------------------------------------
+
+
+def of_group(seizing: bool, **fields) -> tuple[Roster, AgentSeat]:
+    """One ready agent whose seat has these fields, and a person of campaign group 7 who waits."""
+    seat = AgentSeat("a", "sip:a@h", **fields)
+    seat.enter(AgentState.READY, 0.0)
+    roster = Roster([seat])
+    if seizing:
+        roster.line.seizing.add(7)
+    roster.seek(1, 7)
+    return roster, seat
+
+
+NAILED = PhonePlan(nailed_up=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "plain", "seizing"),
+    [
+        ({}, True, False),
+        ({"engaged_s": 1.0}, True, True),
+        ({"phone_rings": True}, False, False),
+        ({"phone": NAILED}, False, False),
+        ({"phone": NAILED, "engaged_s": 1.0}, True, True),
+    ],
+)
+def test_given_a_ready_agent_when_a_person_waits_then_the_phone_decides_who_may_have_the_agent(fields, plain, seizing):
+    for seizes, expected in ((False, plain), (True, seizing)):
+        roster, seat = of_group(seizes, **fields)
+        assert (roster.free(7) == ["a"]) is expected
+        assert bool(roster.match(2.0)) is expected
+        assert (seat.state is AgentState.RESERVED) is expected
+
+
+def test_given_engaged_agents_when_a_person_waits_then_who_can_talk_longest_is_chosen():
+    seats = [AgentSeat(name, "sip:x@h", engaged_s=at_s) for name, at_s in (("a", 9.0), ("b", 1.0), ("c", 2.0))]
+    for seat, ready_s in zip(seats, (0.0, 5.0, 3.0), strict=True):
+        seat.enter(AgentState.READY, ready_s)
+    roster = Roster(seats)
+    roster.line.seizing.add(7)
+    for attempt_id in (1, 2, 3):
+        roster.seek(attempt_id, 7)
+    assert [seat.agent_id for _, seat in roster.match(10.0)] == ["c", "b", "a"]
+
+
+def test_given_an_agent_on_an_engaging_call_when_legs_are_counted_then_none_is_kept_for_it():
+    _, seat = of_group(False)
+    assert seat.needs_leg()
+    seat.phone_rings = True
+    assert not seat.needs_leg()
+    seat.phone_rings, seat.engaged_s = False, 1.0
+    assert not seat.needs_leg()
