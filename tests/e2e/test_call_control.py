@@ -15,8 +15,8 @@ pytestmark = pytest.mark.e2e
 LIST = NAMES[NEVER]
 ALICE, BOB = "agent1", "agent2"
 TALKS_ON_S = 120.0
-HEARD_S = 1.0
-"""Long enough for a tone to be known for sure: it is told from half a second of sound."""
+HEARD_S = 2.0
+"""Long enough for a tone to be known for sure, also where somebody speaks over it."""
 
 numbers = Numbers()
 TRANSFERRED, CONFERENCED, OUTSIDE, KILLED = (numbers.person(TALKS_ON_S) for _ in range(4))
