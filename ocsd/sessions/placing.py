@@ -60,6 +60,8 @@ class Placing:
         self._placed_s = 0.0
         self._progressed = False
         self._redirected = False
+        self._silenced = False
+        """Hung up by us, because its trunk is gone."""
 
     @property
     def _session(self) -> "Session":
@@ -128,6 +130,7 @@ class Placing:
         if self._waits(leg):
             await keeper.suspect(session.config.trunk(name))
             if self._waits(leg) and session.trunk_board.is_silent(name):
+                self._silenced = True
                 await leg.hang_up(SILENT)
 
     def _waits(self, leg: Leg) -> bool:
@@ -152,7 +155,8 @@ class Placing:
             self._placed_s = task.machine.started_s
         if ended.was_answered or self._progressed:
             return False
-        found = session.trunk_board.ended(name, ended, now_s - self._placed_s, now_s)
+        found = session.trunk_board.ended(name, ended, now_s - self._placed_s, now_s, gone=self._silenced)
+        self._silenced = False
         if not self._wanted():
             return False
         if 300 <= ended.sip_status < 400 and ended.redirect_to:

@@ -271,9 +271,9 @@ class TrunkBoard:
         """A call rings, or has been answered: once for each call."""
         self._told(name, self._lines[name].breaker.worked(now_s))
 
-    def ended(self, name: str, ended: LegEnded, age_s: float, now_s: float) -> Blame:
-        """A call has ended that neither rang nor was answered; whose fault that was."""
-        found, line = blame(ended, age_s), self._lines[name]
+    def ended(self, name: str, ended: LegEnded, age_s: float, now_s: float, *, gone: bool = False) -> Blame:
+        """A call has ended that neither rang nor was answered; whose fault that was. ``gone``: given up for that fault."""
+        found, line = Blame.TRUNK if gone else blame(ended, age_s), self._lines[name]
         if found is Blame.CALLEE:
             self._told(name, line.breaker.worked(now_s))
         elif found is Blame.TRUNK:

@@ -1,0 +1,376 @@
+"""Calls whose trunk fails, over the in-memory plane in virtual time: what moves, what waits, what is charged."""
+
+import itertools
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from ocsd.dnc.contract import DncEntry
+from ocsd.model.enums import CallResult, RecordStatus
+from ocsd.sessions.attempt import AttemptState
+from ocsd.sessions.trunk_health import Circuit
+from telephony.fake import CallScript
+
+from .test_session import LIST, NOON, PERSON, PHONE, number, world
+
+FIRST, SECOND = "Simulated Carrier", "Second Carrier"
+BUSY = CallScript(ring_s=0.5, status=486)
+REFUSES = CallScript(ring_s=0.05, ringing_status=0, status=503)
+SILENT = CallScript(ring_s=32.0, ringing_status=0, responds=False)
+
+SECOND_TRUNK = """
+[[trunks]]
+dbid = 205
+name = "Second Carrier"
+tenant = "Environment"
+host = "127.0.0.2"
+port = 5062
+caller_id = "+13105550100"
+priority = 2
+"""
+
+
+def two_trunks(first="", second="", group=""):
+    def edit(text):
+        text = text.replace('caller_id = "+12025550100"', f'caller_id = "+12025550100"\n{first}')
+        text = text.replace('trunks = ["Simulated Carrier"]', f'trunks = ["{FIRST}", "{SECOND}"]\n{group}')
+        return text.replace("[[time_zones]]", f"{SECOND_TRUNK}{second}\n[[time_zones]]", 1)
+
+    return edit
+
+
+def trunk_of(command):
+    return SECOND if command.uri.endswith("@127.0.0.2:5062") else FIRST
+
+
+class Carriers:
+    """What each trunk does to customers' calls; may be changed while they run."""
+
+    def __init__(self, first=BUSY, second=BUSY):
+        self.of = {FIRST: first, SECOND: second}
+
+    def __call__(self, command):
+        return self.of[trunk_of(command)] if "-customer" in command.leg_id else PHONE
+
+
+@asynccontextmanager
+async def carriers_of(tmp_path, over_first, over_second=BUSY, records=4, agents=2, keeper=False, **edits):
+    async with world(tmp_path, [PERSON] * records, agents=agents, edit=two_trunks(**edits)) as at:
+        carriers = at.telephony._script = Carriers(over_first, over_second)
+        async with at.daemon() as daemon:
+            if keeper:
+                daemon.nursery.start_soon(daemon.campaigns.trunk_keeper.run)
+            yield at, daemon, carriers
+
+
+def customers(at):
+    return [command for command in at.telephony.placed if "-customer" in command.leg_id]
+
+
+def finished(at):
+    """What has come to an end by itself; calls under way at the end of a test are cut."""
+    ended = [attempt.finished for attempt in at.database.attempts.values() if attempt.finished is not None]
+    return [one for one in ended if not one.interrupted]
+
+
+def circuit(daemon, name):
+    return daemon.campaigns.trunk_board.state(name, daemon.campaigns.clock.now_s()).circuit
+
+
+async def test_given_a_trunk_that_answers_503_when_dialed_then_the_same_attempt_goes_on_over_the_next(
+    autojump_clock, tmp_path
+):
+    async with carriers_of(tmp_path, REFUSES, PERSON, records=1) as (at, daemon, _):
+        await daemon.dial("agent1")
+        await daemon.until(lambda: daemon.states() == [AttemptState.TALKING])
+
+        first, second = customers(at)
+        assert (trunk_of(first), trunk_of(second)) == (FIRST, SECOND)
+        assert second.leg_id == f"{first.leg_id}-2"
+        assert second.from_uri.startswith("sip:+13105550100@")  # the second carrier's own number
+        assert len(at.database.attempts) == 1
+        assert found(daemon.desktops["agent1"].last("EventEstablished"), "GSW_SWITCH_DBID") == 205
+        await daemon.until(lambda: at.row(1).record_status is RecordStatus.UPDATED)
+
+    (ended,) = finished(at)
+    assert ended.call_result == CallResult.ANSWER
+    assert ended.count_attempt
+    assert ended.switch_dbid == 205
+    (failed,) = ended.evidence["tries"]
+    assert (failed["trunk"], failed["sip_status"], failed["leg_id"]) == (FIRST, 503, first.leg_id)
+    assert at.media.channels == {}
+
+
+async def test_given_a_trunk_that_fails_in_mid_campaign_when_seen_then_traffic_moves_at_once_and_comes_back(
+    autojump_clock, tmp_path
+):
+    async with carriers_of(tmp_path, BUSY, records=200) as (at, daemon, carriers):
+        await daemon.dial("agent1", "agent2")
+        await daemon.until(lambda: len(customers(at)) >= 20)
+        assert {trunk_of(command) for command in customers(at)} == {FIRST}
+
+        carriers.of[FIRST] = REFUSES
+        await daemon.until(lambda: SECOND in {trunk_of(command) for command in customers(at)})
+        failed_at_s, seen = trio.current_time(), len(customers(at))
+        await daemon.until(lambda: circuit(daemon, FIRST) is Circuit.OPEN)
+        assert trio.current_time() - failed_at_s <= 2.0
+        await daemon.until(lambda: len(customers(at)) >= seen + 20)
+        tried = Counter(trunk_of(command) for command in customers(at)[seen:])
+        assert tried[FIRST] <= 6  # three in a row open it, those under way, and one trial after five seconds
+
+        carriers.of[FIRST] = BUSY
+        await daemon.until(lambda: circuit(daemon, FIRST) is Circuit.CLOSED)
+        back = len(customers(at))
+        await daemon.until(lambda: len(customers(at)) >= back + 10)
+        assert {trunk_of(command) for command in customers(at)[back + 1 :]} == {FIRST}
+
+    assert {(ended.count_attempt, ended.call_result) for ended in finished(at)} == {(True, CallResult.BUSY)}
+    assert Counter(attempt.new.record_id for attempt in at.database.attempts.values()).most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize("script", [REFUSES, SILENT, CallScript(ring_s=0.1, ringing_status=0, status=403)])
+async def test_given_no_trunk_left_when_calls_fail_then_records_are_ready_and_nothing_is_charged(
+    autojump_clock, tmp_path, script
+):
+    async with carriers_of(tmp_path, script, script, records=10) as (at, daemon, carriers):
+        await daemon.dial("agent1", "agent2")
+        await daemon.until(lambda: circuit(daemon, FIRST) is Circuit.OPEN and circuit(daemon, SECOND) is Circuit.OPEN)
+        begun = len(customers(at))
+        before_s = trio.current_time()
+        await trio.sleep(300.0)
+
+        # Two trunks, each tried again after 5, 10, 20, 40, then every 60 s: a dead carrier is not hammered.
+        assert len(customers(at)) - begun <= 2 * 10
+        figures = daemon.session.statistics()
+        assert figures["trunks"] == 2
+        assert trio.current_time() - before_s < 301.0
+        assert all(row.record.attempt == 0 for row in at.database.rows(LIST).values())
+        assert {ended.count_attempt for ended in finished(at)} == {False}
+        assert RecordStatus.UPDATED not in {row.record_status for row in at.database.rows(LIST).values()}
+
+        carriers.of = {FIRST: BUSY, SECOND: BUSY}
+        await daemon.until(
+            lambda: all(r.record_status is RecordStatus.UPDATED for r in at.database.rows(LIST).values())
+        )
+        assert all(row.record.attempt == 1 for row in at.database.rows(LIST).values())
+
+
+async def test_given_a_number_that_a_working_trunk_refuses_twice_when_dialed_then_the_result_stands(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [REFUSES, *[BUSY] * 8], agents=1) as at, at.daemon() as daemon:
+        await daemon.dial("agent1")
+        await daemon.until(lambda: at.row(1).record_status is RecordStatus.UPDATED)
+
+    assert at.result(1) == (RecordStatus.UPDATED, CallResult.ALL_TRUNKS_BUSY)
+    of_it = [attempt.finished for attempt in at.database.attempts.values() if attempt.new.record_id == 1]
+    assert [ended.count_attempt for ended in of_it] == [False, True]
+    assert at.row(1).record.attempt == 1
+
+
+@pytest.mark.parametrize("status", [486, 603, 404, 480])
+async def test_given_what_the_callee_answers_when_dialed_then_no_other_trunk_is_tried(autojump_clock, tmp_path, status):
+    async with carriers_of(tmp_path, CallScript(ring_s=0.2, ringing_status=0, status=status)) as (at, daemon, _):
+        await daemon.dial("agent1")
+        await daemon.until(
+            lambda: all(r.record_status is RecordStatus.UPDATED for r in at.database.rows(LIST).values())
+        )
+        assert circuit(daemon, FIRST) is Circuit.CLOSED
+
+    assert {trunk_of(command) for command in customers(at)} == {FIRST}
+
+
+async def test_given_a_phone_that_has_rung_when_the_trunk_fails_then_it_is_not_called_again(autojump_clock, tmp_path):
+    async with carriers_of(tmp_path, CallScript(ring_s=3.0, status=503), records=1) as (at, daemon, _):
+        await daemon.dial("agent1")
+        await daemon.until(lambda: at.row(1).record_status is RecordStatus.UPDATED)
+
+    assert len(customers(at)) == 1
+    assert at.row(1).record.attempt == 1
+
+
+async def test_given_limits_of_the_second_trunk_when_the_first_fails_then_they_hold(autojump_clock, tmp_path):
+    edits = {"second": "max_calls = 2\ncalls_per_second = 1.0"}
+    async with carriers_of(tmp_path, REFUSES, CallScript(ring_s=6.0, status=486), records=30, agents=8, **edits) as (
+        at,
+        daemon,
+        _,
+    ):
+        await daemon.dial(*(f"agent{n}" for n in range(1, 9)))
+        starts, most = [], 0
+        seen = 0
+        for _ in range(600):
+            await trio.sleep(0.1)
+            placed = [command for command in customers(at) if trunk_of(command) == SECOND]
+            starts += [trio.current_time()] * (len(placed) - seen)
+            seen = len(placed)
+            most = max(most, sum(command.leg_id in at.telephony.machines for command in placed))
+
+    assert seen >= 10
+    assert most == 2
+    assert all(later - earlier >= 0.85 for earlier, later in itertools.pairwise(starts))
+
+
+async def test_given_trunks_of_one_priority_when_dialed_then_their_weights_divide_the_calls(autojump_clock, tmp_path):
+    edit = {"first": "weight = 30", "second": "weight = 10"}
+    async with carriers_of(tmp_path, BUSY, records=40, **edit) as (at, daemon, _):
+        second = daemon.campaigns.config.trunk(SECOND)
+        board = daemon.campaigns.trunk_board
+        board.reconfigure([daemon.campaigns.config.trunk(FIRST), second.model_copy(update={"priority": 1})])
+        await daemon.dial("agent1", "agent2")
+        await daemon.until(lambda: len(customers(at)) == 40)
+
+    assert Counter(trunk_of(command) for command in customers(at)) == {FIRST: 30, SECOND: 10}
+
+
+async def test_given_a_trunk_that_drops_off_the_network_when_probed_then_calls_leave_it_within_seconds(
+    autojump_clock, tmp_path
+):
+    async with carriers_of(tmp_path, BUSY, records=60, keeper=True, first="probe_interval_s = 10") as (
+        at,
+        daemon,
+        carriers,
+    ):
+        await trio.sleep(1.0)
+        await daemon.dial("agent1", "agent2")
+        await daemon.until(lambda: len(customers(at)) >= 10)
+        carriers.of[FIRST] = SILENT
+        at.telephony.trunks["sip:127.0.0.1:5060"] = (0, 0.0)
+        gone_s, before = trio.current_time(), len(customers(at))
+        await daemon.until(lambda: SECOND in {trunk_of(command) for command in customers(at)})
+        assert trio.current_time() - gone_s <= 4.0  # the next call, a second of silence, and a probe of one second
+        await daemon.until(lambda: len(customers(at)) >= before + 15)
+
+        carriers.of[FIRST] = BUSY
+        at.telephony.trunks["sip:127.0.0.1:5060"] = (200, 0.01)
+        back_s = trio.current_time()
+        await daemon.until(lambda: circuit(daemon, FIRST) is Circuit.CLOSED)
+        assert trio.current_time() - back_s <= 10.0
+
+    assert {(ended.count_attempt, ended.call_result) for ended in finished(at)} == {(True, CallResult.BUSY)}
+
+
+async def test_given_a_trunk_that_must_register_when_the_registrar_refuses_then_no_call_is_placed_over_it(
+    autojump_clock, tmp_path
+):
+    first = 'registrar = "127.0.0.9:5060"\nusername = "ocsd"\npassword = "secret"'
+    async with carriers_of(tmp_path, BUSY, records=40, keeper=True, first=first) as (at, daemon, _):
+        at.telephony.registrars["sip:127.0.0.9:5060"] = 403
+        await trio.sleep(1.0)
+        (wanted,) = at.telephony.wanted_registrations.values()
+        assert (wanted.aor, wanted.username, wanted.password) == ("sip:ocsd@127.0.0.9", "ocsd", "secret")
+        await daemon.dial("agent1")
+        await daemon.until(lambda: len(customers(at)) >= 5)
+        assert {trunk_of(command) for command in customers(at)} == {SECOND}
+        assert "not registered: 403" in daemon.campaigns.trunk_board.why(FIRST)
+
+        at.telephony.registrars["sip:127.0.0.9:5060"] = 200
+        await trio.sleep(1.0)
+        back = len(customers(at))
+        await daemon.until(lambda: len(customers(at)) >= back + 5)
+        assert {trunk_of(command) for command in customers(at)[back + 1 :]} == {FIRST}
+
+
+REDIRECTS = CallScript(ring_s=0.1, ringing_status=0, status=302, redirect_to="<sip:+12125559999@127.0.0.2:5062>")
+
+
+async def test_given_a_redirect_when_the_trunk_follows_then_the_other_number_is_called_once(autojump_clock, tmp_path):
+    async with carriers_of(tmp_path, REDIRECTS, REDIRECTS, records=1, first='redirects = "follow"') as (at, daemon, _):
+        await daemon.dial("agent1")
+        await daemon.until(lambda: at.row(1).record_status is RecordStatus.UPDATED)
+
+    assert [command.uri for command in customers(at)] == [
+        f"sip:{number(1)}@127.0.0.1:5060",
+        "sip:+12125559999@127.0.0.2:5062",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("to", "dnc"),
+    [
+        ("<sip:+12125559999@198.51.100.1>", ""),  # no trunk of ours
+        ("<sip:+12125559999@127.0.0.2:5062>", "+12125559999"),
+        ("<tel:+12125559999>", ""),
+    ],
+)
+async def test_given_a_redirect_that_must_not_be_followed_when_dialed_then_it_is_the_result(
+    autojump_clock, tmp_path, to, dnc
+):
+    script = CallScript(ring_s=0.1, ringing_status=0, status=302, redirect_to=to)
+    async with carriers_of(tmp_path, script, BUSY, records=1, first='redirects = "follow"') as (at, daemon, _):
+        if dnc:
+            await at.dnc.add([DncEntry(None, dnc, None, NOON)])
+        await daemon.dial("agent1")
+        await daemon.until(lambda: at.row(1).record_status is RecordStatus.UPDATED)
+
+    assert len(customers(at)) == 1
+    assert finished(at)[0].evidence["redirect_refused"]
+
+
+async def test_given_a_redirect_when_the_trunk_refuses_them_then_it_is_the_result(autojump_clock, tmp_path):
+    async with carriers_of(tmp_path, REDIRECTS, records=1) as (at, daemon, _):
+        await daemon.dial("agent1")
+        await daemon.until(lambda: at.row(1).record_status is RecordStatus.UPDATED)
+
+    assert len(customers(at)) == 1
+    assert finished(at)[0].evidence["redirect_to"] == REDIRECTS.redirect_to
+
+
+async def test_given_a_call_on_its_second_trunk_when_the_daemon_is_killed_then_the_next_one_adopts_it(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [PERSON], edit=two_trunks()) as at:
+        at.telephony._script = Carriers(REFUSES, PERSON)
+        async with at.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: daemon.states() == [AttemptState.TALKING])
+            daemon.kill()
+        async with at.daemon() as daemon:
+            assert daemon.recovered.adopted == 1
+            (task,) = daemon.session.attempts.values()
+            assert task.context.tries == 2
+            await daemon.until(lambda: at.row(1).record_status is RecordStatus.UPDATED)
+
+    assert at.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
+
+
+CALLER_IDS = """
+[[caller_id_sets]]
+dbid = 900
+name = "West"
+numbers = ["+13105550110", "+13105550111"]
+calls_per_day = 1
+"""
+
+
+async def test_given_a_caller_id_set_when_calls_are_made_then_it_is_shown_and_told_to_desktops(
+    autojump_clock, tmp_path
+):
+    def edit(text):
+        text = text.replace(
+            'trunks = ["Simulated Carrier"]', f'trunks = ["{FIRST}"]\noptions = {{ caller-id-sets = "West" }}'
+        )
+        return text.replace("[[time_zones]]", f"{CALLER_IDS}\n[[time_zones]]", 1)
+
+    async with world(tmp_path, [PERSON] * 3, agents=3, edit=edit) as at, at.daemon() as daemon:
+        await daemon.dial("agent1", "agent2", "agent3")
+        await daemon.until(lambda: daemon.states().count(AttemptState.TALKING) == 3)
+        attached = [desktop.last("EventEstablished") for desktop in daemon.desktops.values()]
+
+    shown = [command.from_uri.removeprefix("sip:").partition("@")[0] for command in customers(at)]
+    # The third call finds both at rest, and shows the trunk's own number.
+    assert sorted(shown) == ["+12025550100", "+13105550110", "+13105550111"]
+    pairs = {(found(one, "GSW_CPN_DIGITS"), found(one, "GSW_CPN_DIGITS_SET")) for one in attached}
+    assert pairs == {("+12025550100", None), ("+13105550110", "West"), ("+13105550111", "West")}
+
+
+def found(message, key):
+    """The value of a key, at any depth."""
+    for name, value in message.items():
+        if name == key:
+            return value
+        if isinstance(value, dict) and (inner := found(value, key)) is not None:
+            return inner
+    return None
