@@ -136,7 +136,8 @@ class SipStack:
         self.sieve.call_begins(call_id)
         mark = len(self._events)
         try:
-            call.makeCall(command.uri, parameters)
+            # In brackets: else the parameters of the URI would be those of the To header (RFC 3261 20.10).
+            call.makeCall(f"<{command.uri}>", parameters)
         except pjsua2.Error as error:
             self._bury(command.leg_id)
             self.sieve.call_ends(call_id, time.monotonic())

@@ -19,6 +19,7 @@ ENDED_KEPT_S: Final = 40.0
 """How long messages of an ended call are told from a stranger's: 64*T1 (RFC 3261 17.1.1.2) and some."""
 MAX_REMEMBERED: Final = 2000
 _BRANCH: Final = re.compile(r";\s*branch\s*=\s*([^\s;,]+)", re.IGNORECASE)
+_CLEAN_TAG: Final = re.compile(r";tag=[A-Za-z0-9.!%*_+`'~-]+(?:;|\Z)")
 _CSEQ: Final = re.compile(r"(\d{1,10})\s+([A-Za-z]+)\Z")
 _ONCE: Final = ("call-id", "cseq", "from", "to")
 _IN_DIALOG: Final = frozenset(
@@ -36,7 +37,10 @@ class Sieve:
         self._calls: set[str] = set()
         self._tagged: set[str] = set()
         """Calls whose far end has named itself by a tag."""
-        self._ended: OrderedDict[str, float] = OrderedDict()
+        self._answered: set[str] = set()
+        """Calls with a 2xx to an INVITE."""
+        self._ended: OrderedDict[str, tuple[float, bool]] = OrderedDict()
+        """When, and whether it had been answered."""
         self._branches: OrderedDict[tuple[str, str], str] = OrderedDict()
         """By Call-ID and branch: the method that used it first."""
 
@@ -45,11 +49,12 @@ class Sieve:
         self._ended.pop(call_id, None)
 
     def call_ends(self, call_id: str, now_s: float) -> None:
+        self._ended.setdefault(call_id, (now_s, call_id in self._answered))
         self._calls.discard(call_id)
         self._tagged.discard(call_id)
-        self._ended.setdefault(call_id, now_s)
+        self._answered.discard(call_id)
         while self._ended and (
-            len(self._ended) > MAX_REMEMBERED or next(iter(self._ended.values())) < now_s - ENDED_KEPT_S
+            len(self._ended) > MAX_REMEMBERED or next(iter(self._ended.values()))[0] < now_s - ENDED_KEPT_S
         ):
             self._ended.popitem(last=False)
 
@@ -83,12 +88,17 @@ class Sieve:
     def _flaw_of_response(self, message: SipMessage) -> str:
         call_id = message.header("call-id")
         if 100 < message.status < 300 and call_id in self._calls:
-            if message.to_tag:
+            if _CLEAN_TAG.search(message.header("to")):
                 self._tagged.add(call_id)
-            elif call_id in self._tagged:
+            elif call_id in self._tagged or "tag" in message.header("to").lower():
                 return "response without the tag of before"
-        if message.status == 422 and call_id in self._ended:
-            return "longer session timer after the end of the call"
+            if message.status >= 200 and message.cseq_method == "INVITE":
+                self._answered.add(call_id)
+        if call_id in self._ended and message.cseq_method == "INVITE":
+            if message.status == 422:
+                return "longer session timer after the end of the call"
+            if 200 <= message.status < 300 and self._ended[call_id][1]:
+                return "answer after the end of the call"  # one that crossed our CANCEL is the first, and passes
         described = message.body != "" and message.header("content-type").lower().startswith("application/sdp")
         if message.status < 200 and described and flaw_of_description(message.body):
             return "description in a provisional response"
@@ -101,6 +111,10 @@ class Sieve:
         if call_id in self._calls:
             if method not in _IN_DIALOG:
                 return "unknown method in a call"
+            if method == "BYE" and call_id not in self._answered:
+                # RFC 3261 section 15: the called party must not. pjsua gives the call's place to another one while the
+                # INVITE is still to be answered, and takes the two for one when it is.
+                return "BYE before the answer"
         elif call_id in self._ended:
             if method not in _AFTER_THE_END:
                 return "after the end of the call"

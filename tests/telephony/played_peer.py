@@ -79,7 +79,7 @@ class PlayedPeer:
         """A request of ours inside the dialog of the (last) INVITE."""
         invite = invite or self._invite
         assert invite is not None
-        self._cseq += 1
+        self._cseq += method != "ACK"  # which has the number of its INVITE
         lines = [
             f"{method} {invite.contact_uri} SIP/2.0",
             f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch=z9hG4bK-{self._cseq}-{time.monotonic_ns()}",

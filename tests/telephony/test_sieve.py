@@ -1,0 +1,209 @@
+"""What workers drop before the stack sees it, as text, and at real workers: one datagram ends no call of others."""
+
+import time
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from telephony.client import open_telephony
+from telephony.contract import LegAnswered, LegEnded, LegProgress
+from telephony.sdp import flaw_of_description
+from telephony.worker.sieve import ENDED_KEPT_S, MAX_REMEMBERED, Sieve
+from tests.telephony.played_peer import SDP, Reply, played_peer
+from tests.telephony.test_workers_with_sipp import (
+    HANG_LIMIT_S,
+    a_call,
+    all_connected,
+    event_of,
+    events_until_end,
+    telephony_pool,
+)
+
+
+def request(method: str, call_id: str = "call", branch: str = "z9hG4bKa", cseq: str = "", to: str = "", body="") -> str:
+    content = "Content-Type: application/sdp\r\n" if body else ""
+    return (
+        f"{method} sip:us@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch={branch}\r\n"
+        f"From: <sip:far@x>;tag=far\r\nTo: <sip:us@y>{to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq or f'1 {method}'}\r\n"
+        f"{content}\r\n{body}"
+    )
+
+
+def response(status: int, call_id: str = "call", to: str = ";tag=far", body: str = "", method: str = "INVITE") -> str:
+    content = "Content-Type: application/sdp\r\n" if body else ""
+    return (
+        f"SIP/2.0 {status} X\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKPj\r\nFrom: <sip:us@y>;tag=us\r\n"
+        f"To: <sip:far@x>{to}\r\nCall-ID: {call_id}\r\nCSeq: 5 {method}\r\n{content}\r\n{body}"
+    )
+
+
+def a_sieve(*, answered: bool = True) -> Sieve:
+    sieve = Sieve()
+    sieve.call_begins("call")
+    if answered:
+        assert not sieve.holds_back(response(200, body=SDP))
+    return sieve
+
+
+@pytest.mark.parametrize(
+    "method", ["INVITE", "BYE", "UPDATE", "PRACK", "INFO", "OPTIONS", "NOTIFY", "REFER", "MESSAGE"]
+)
+def test_given_an_answered_call_when_its_far_end_sends_what_it_may_then_it_passes(method):
+    assert not a_sieve().holds_back(request(method, to=";tag=us", body=SDP if method == "INVITE" else ""))
+
+
+@pytest.mark.parametrize("status", [100, 180, 183, 200, 302, 401, 422, 486, 503])
+def test_given_a_call_when_answers_come_then_they_pass(status):
+    assert not a_sieve(answered=False).holds_back(response(status, body=SDP if status in (183, 200) else ""))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\r\n\r\n",
+        "GARBAGE",
+        request("INVITE", cseq="1 ACK"),  # the start line says another method than CSeq
+        request("INVITE", cseq="99999999999 INVITE"),
+        request("INVITE", cseq="x INVITE"),
+        request("INVITE").replace("Via:", "X-Via:"),
+        request("INVITE").replace("Call-ID: call", "Call-ID: call\r\nCall-ID: other"),
+        request("INVITE").replace("From:", "X-From:"),
+        request("FOO"),
+        response(183, body="v=0\r\n"),
+        response(183, to=";tag="),
+    ],
+)
+def test_given_what_no_peer_sends_when_it_comes_in_a_call_then_it_is_dropped_and_counted(text):
+    sieve = a_sieve()
+    assert sieve.holds_back(text)
+    assert sum(sieve.dropped.values()) == 1
+
+
+def test_given_strangers_when_they_send_then_options_and_a_whole_invite_transaction_and_nothing_else():
+    sieve = a_sieve()
+    assert not sieve.holds_back(request("OPTIONS", "other", "z9hG4bKo"))
+    assert not sieve.holds_back(request("INVITE", "other", "z9hG4bKi", body=SDP))
+    assert not sieve.holds_back(request("ACK", "other", "z9hG4bKi", to=";tag=refused"))
+    assert not sieve.holds_back(request("CANCEL", "other", "z9hG4bKi"))
+
+    for method in ("ACK", "CANCEL", "BYE", "REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PRACK", "FOO"):
+        assert sieve.holds_back(request(method, "other", f"z9hG4bK{method}")), method
+    assert sieve.holds_back(request("INVITE", "third", "z9hG4bKt", to=";tag=guessed"))
+    assert sieve.holds_back(request("INVITE", "third", "z9hG4bKt", body="v=0\r\nm=audio 0 RTP/AVP 0\r\n"))
+
+
+def test_given_a_branch_when_another_method_uses_it_then_it_is_dropped():
+    sieve = a_sieve()
+    assert not sieve.holds_back(request("INFO", branch="z9hG4bKx"))
+    assert sieve.holds_back(request("REFER", branch="z9hG4bKx"))
+    assert not sieve.holds_back(request("INFO", branch="z9hG4bKx"))  # a retransmission
+
+
+def test_given_a_call_that_is_not_answered_when_the_far_end_says_bye_then_it_is_dropped():
+    sieve = a_sieve(answered=False)
+    assert sieve.holds_back(request("BYE"))
+    assert not sieve.holds_back(response(200, body=SDP))
+    assert not sieve.holds_back(request("BYE", branch="z9hG4bKb"))
+
+
+def test_given_a_call_that_has_ended_when_messages_still_come_then_only_those_that_end_transactions_pass():
+    sieve = a_sieve()
+    sieve.call_ends("call", 100.0)
+    for method in ("BYE", "ACK", "CANCEL"):
+        assert not sieve.holds_back(request(method, branch=f"z9hG4bK{method}"))
+    for method in ("INVITE", "REFER", "INFO", "UPDATE"):
+        assert sieve.holds_back(request(method, branch=f"z9hG4bK{method}"))
+    assert sieve.holds_back(response(422))
+    assert sieve.holds_back(response(200, body=SDP))
+    assert not sieve.holds_back(response(200, method="BYE"))
+
+    sieve.call_begins("cancelled")
+    sieve.call_ends("cancelled", 101.0)
+    assert not sieve.holds_back(response(200, "cancelled", body=SDP))  # it crossed our CANCEL: ACK and BYE are due
+
+
+def test_given_many_ended_calls_and_strangers_when_remembered_then_so_long_and_so_many():
+    sieve = Sieve()
+    for n in range(MAX_REMEMBERED + 10):
+        sieve.call_begins(str(n))
+        sieve.call_ends(str(n), 1.0)
+        sieve.holds_back(request("OPTIONS", f"stranger {n}"))
+    assert len(sieve._ended) == len(sieve._branches) == MAX_REMEMBERED
+    sieve.call_ends("last", 1.1 + ENDED_KEPT_S)
+    assert list(sieve._ended) == ["last"]
+
+
+@given(st.text(max_size=300))
+def test_given_any_text_when_looked_at_then_no_error(text):
+    a_sieve().holds_back(text)
+    a_sieve().holds_back(request("INVITE", to=text, body=text))
+    flaw_of_description(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "fine"),
+    [
+        (("", ""), True),
+        (("RTP/AVP 0 101", "RTP/AVP 0 8 18 101"), True),
+        (("a=rtpmap:0 PCMU/8000\r\n", ""), True),  # static payload types need none
+        (("a=rtpmap:101 telephone-event/8000", "a=x"), False),
+        (("c=IN IP4 127.0.0.1\r\n", ""), False),
+        (("c=IN IP4", "c=IN IPX"), False),
+        (("t=0 0\r\n", ""), False),
+        (("s=-\r\n", ""), False),
+        (("m=audio 6000", "m=audio 0"), False),
+        (("m=audio", "m=video 6002 RTP/AVP 31\r\nm=audio"), False),
+        (("RTP/AVP 0 101", "RTP/SAVP 0 101"), False),
+        (("RTP/AVP 0 101", "RTP/AVP"), False),
+        (("RTP/AVP 0 101", "RTP/AVP 0 200"), False),
+        (("RTP/AVP 0 101", "RTP/AVP 18"), False),
+    ],
+)
+def test_given_a_description_when_judged_then_what_the_stack_could_not_use_is_found(change, fine):
+    assert (flaw_of_description(SDP.replace(*change)) == "") == fine
+
+
+# --- at real workers --------------------------------------------------------------------------------------------------
+
+
+async def test_given_a_conversation_when_messages_come_that_would_end_the_process_then_it_goes_on(tmp_path):
+    """Each of these ended the process before: an assert of pjsip or pjsua."""
+    with telephony_pool(tmp_path, 4), played_peer() as peer, trio.fail_after(HANG_LIMIT_S):
+        async with open_telephony(tmp_path) as telephony:
+            await all_connected(telephony, 1)
+            talking = await telephony.place_call(a_call(peer.uri))
+            await event_of(talking, LegAnswered)
+            there = peer.requests("INVITE")[0].contact_uri.removeprefix("sip:").partition(";")[0].partition("@")[2]
+            address = (there.split(":")[0], int(there.split(":")[1]))
+
+            # An ACK of a stranger that asks for something (sip_util.c: a response to ACK).
+            for extra in ("Require: foo", "Max-Forwards: 0", "Route: <sip:x;lr>"):
+                ack = request("ACK", f"stranger-{time.monotonic_ns()}", f"z9hG4bK{time.monotonic_ns()}")
+                peer.send(ack.replace("\r\n\r\n", f"\r\n{extra}\r\nContent-Length: 0\r\n\r\n"), address)
+            # Video added to a call (pjsua_call.c: as many media in the answer).
+            video = SDP.replace("1 1 IN", "1 2 IN") + "m=video 6002 RTP/AVP 31\r\n"
+            peer.request("INVITE", "Content-Type: application/sdp", body=video)
+            while not any(one.status == 200 for one in peer.responses("INVITE")):
+                await trio.sleep(0.01)
+            peer.request("ACK")
+            # A provisional response that describes nothing, then the answer (pjsua_media.c).
+            peer.will("INVITE", Reply(183, body="v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"))
+            odd = await telephony.place_call(a_call(peer.uri))
+            while len(peer.requests("INVITE")) < 2:
+                await trio.sleep(0.01)
+            peer.reply(peer.requests("INVITE")[1], Reply(200))
+            await event_of(odd, LegAnswered)
+            # BYE before the answer, and then the answer of another call in its place.
+            peer.will("INVITE", Reply(183, body=SDP, then=lambda _: peer.request("BYE")))
+            rude = await telephony.place_call(a_call(peer.uri))
+            await event_of(rude, LegProgress)
+            peer.reply(peer.requests("INVITE")[2], Reply(486))
+            await event_of(rude, LegEnded)
+
+            assert (await talking.redirect("127.0.0.1", 40000)).sip_status == 200
+            for leg in (talking, odd):
+                await leg.hang_up()
+                assert isinstance((await events_until_end(leg))[-1], LegEnded)
