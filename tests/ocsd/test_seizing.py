@@ -1,13 +1,15 @@
 """Seizing modes, assured connections and nailed-up phones over the in-memory plane, in virtual time."""
 
 import math
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from random import Random
 
 import pytest
 import trio
 
-from ocsd.model.enums import CallResult, DialMode, RecordStatus
-from ocsd.model.errors import CampaignRequestError
+from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
+from ocsd.model.errors import CampaignRequestError, DesktopRequestError
 from ocsd.model.services import CampaignRequest
 from ocsd.protocols.desktop import RequestAgentLogout, RequestAgentNotReady, RequestAgentReady, RequestReleaseCall
 from ocsd.sessions.attempt import AttemptState
@@ -648,3 +650,122 @@ async def test_given_a_phone_behind_a_pbx_when_it_is_called_then_it_answers_by_i
         assert header in command.headers
         assert (command.proxy, command.username, command.password) == ("127.0.0.1:5099", "ocsd", "secret")
         assert "secret" not in repr(w.config)
+
+
+# --- everything at once ----------------------------------------------------------------------------------------------
+
+
+async def make_trouble(w, daemon, agents, rng):
+    """What agents, phones and the plane do in a bad hour."""
+    while True:
+        await trio.sleep(rng.uniform(0.1, 1.5))
+        agent_id = rng.choice(agents)
+        desktop, seat, leg = daemon.desktops[agent_id], daemon.seat(agent_id), daemon.campaigns.standing.of(agent_id)
+        match rng.randrange(10):
+            case 0:
+                await daemon.desks.received(desktop, RequestAgentNotReady())
+            case 1 if seat.state is not AgentState.LOGGED_OUT:
+                await daemon.desks.received(desktop, RequestAgentLogout())
+            case 2 if leg is not None and leg.leg_id in w.telephony.legs:
+                w.telephony.legs[leg.leg_id].far_end_hangs_up()
+            case 3 if leg is not None:
+                w.telephony.lose(leg.leg_id, "the worker died")
+            case 4 if leg is not None and leg.channel is not None and leg.channel.channel_id in w.media.channels:
+                w.media.channels[leg.channel.channel_id].lose()
+            case 5 if leg is not None and leg.channel is not None:
+                w.media.apart.add(leg.channel.channel_id)
+            case 6 if desktop.messages and calls(desktop, "EventEstablished"):
+                with suppress(DesktopRequestError):
+                    conn_id = calls(desktop, "EventEstablished")[-1]["ConnID"]
+                    await daemon.desks.received(desktop, RequestReleaseCall(conn_id))
+            case _:
+                pass
+        for each in agents:  # whoever is away comes back
+            state = daemon.seat(each).state
+            if state is AgentState.LOGGED_OUT and rng.random() < 0.5:
+                await daemon.log_in(each)
+            elif state in (AgentState.WRAP_UP, AgentState.NOT_READY) and rng.random() < 0.5:
+                await daemon.desks.received(daemon.desktops[each], RequestAgentReady())
+
+
+BAD_HOUR = 40
+"""Calls of it."""
+NAMES = [f"agent{number}" for number in range(1, 7)]
+
+
+@asynccontextmanager
+async def bad_world(tmp_path, rng, nailed_up):
+    """Forty people, machines, busy lines and failing workers, and six agents whose phones do as they like."""
+    kinds = (
+        lambda: CallScript(rng.uniform(1.0, 6.0), talk_s=rng.uniform(0.5, 20.0), verdict_s=rng.uniform(0.2, 2.0)),
+        lambda: CallScript(status=486),
+        lambda: CallScript(verdict=VerdictKind.MACHINE, talk_s=20.0),
+        lambda: CallScript(ring_s=2.0, worker_dies_s=rng.uniform(0.5, 10.0)),
+        lambda: NEVER,
+    )
+    scripts = [rng.choices(kinds, (6, 1, 1, 1, 0.3))[0]() for _ in range(BAD_HOUR)]
+
+    def script(command):
+        if "-customer" in command.leg_id:
+            return scripts[int(command.uri.partition("@")[0][-4:]) - 2001]
+        return CallScript(ring_s=rng.choice((0.1, 0.3, 1.0)), status=rng.choice((200, 200, 200, 200, 200, 480)))
+
+    options = f'{ASSURED}, "engaged-legs" = "{rng.choice(("keep", "release"))}"'
+    edit = (lambda text: with_phone(nailed_up=True)(with_vip(text))) if nailed_up else with_vip
+    async with world(tmp_path, scripts, options=options, agents=len(NAMES), edit=edit) as w:
+        w.telephony._script = script
+        flag(w, *rng.sample(range(1, BAD_HOUR + 1), 10))
+        yield w
+
+
+async def see_through(w, daemon, rng):
+    """Trouble until every record has a result; then everybody goes home, and nothing may be left."""
+    async with trio.open_nursery() as trouble:
+        trouble.start_soon(make_trouble, w, daemon, NAMES, rng)
+        over = (RecordStatus.UPDATED, RecordStatus.STALE)
+        await daemon.until(lambda: all(w.result(i)[0] in over for i in range(1, BAD_HOUR + 1)))
+        trouble.cancel_scope.cancel()
+    for each in NAMES:
+        if daemon.seat(each).state is not AgentState.LOGGED_OUT:
+            await daemon.desks.received(daemon.desktops[each], RequestAgentLogout())
+    await daemon.request(CampaignRequest.COMPLETE)
+    await daemon.until(lambda: daemon.status is GroupCampStatus.NOT_LOADED)
+    await daemon.until(lambda: not w.telephony.machines)
+    await trio.sleep(1.0)
+    w.assert_consistent()
+    assert {daemon.seat(each).state for each in NAMES} <= {AgentState.LOGGED_OUT, AgentState.NOT_READY}
+    assert all(daemon.seat(each).engaged_s is None and not daemon.seat(each).phone_rings for each in NAMES)
+    assert [daemon.campaigns.standing.of(each) for each in NAMES] == [None] * len(NAMES)
+
+
+MODES = [DialMode.PROGRESSIVE_AND_SEIZE, DialMode.PREDICTIVE_AND_SEIZE, DialMode.PROGRESSIVE]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("mode", MODES)
+async def test_given_a_bad_hour_when_it_is_over_then_nobody_was_dialed_twice_and_no_leg_or_agent_is_left_behind(
+    autojump_clock, tmp_path, mode, seed
+):
+    rng = Random(f"{mode}{seed}")
+    async with bad_world(tmp_path, rng, nailed_up=seed % 2 == 1) as w, w.daemon() as daemon:
+        await seize(daemon, *NAMES, mode=mode)
+        await see_through(w, daemon, rng)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_given_a_bad_hour_when_the_daemon_is_killed_in_it_then_the_next_one_sees_it_through(
+    autojump_clock, tmp_path, seed
+):
+    rng = Random(f"killed {seed}")
+    async with bad_world(tmp_path, rng, nailed_up=seed % 2 == 1) as w:
+        async with w.daemon() as daemon:
+            await seize(daemon, *NAMES, mode=MODES[seed % 3])
+            async with trio.open_nursery() as trouble:
+                trouble.start_soon(make_trouble, w, daemon, NAMES, rng)
+                await trio.sleep(rng.uniform(5.0, 20.0))
+                trouble.cancel_scope.cancel()
+            daemon.kill()
+        async with w.daemon() as daemon:
+            for each in NAMES:
+                await daemon.log_in(each)
+            await see_through(w, daemon, rng)
