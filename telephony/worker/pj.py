@@ -15,6 +15,7 @@ Rules that keep the process alive:
 
 import os
 import re
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -277,6 +278,9 @@ class SipStack:
                 self._refuse_strangers()
             if handled <= 0:
                 break
+        if news := self.sieve.news(time.monotonic()):
+            sys.stderr.write(f"SIP messages dropped so far, by reason: {news}\n")
+            sys.stderr.flush()
         events, self._events = self._events, []
         for leg_id, event in events:
             if isinstance(event, Probed):

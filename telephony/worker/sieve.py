@@ -8,6 +8,7 @@ provisional responses, what may get lost on the way anyway. All other nonsense i
 Strangers, requests with a Call-ID that is not one of our calls, may send OPTIONS, and INVITE with its ACK and CANCEL.
 """
 
+import math
 import re
 from collections import OrderedDict
 from typing import Final
@@ -15,6 +16,7 @@ from typing import Final
 from telephony.sdp import flaw_of_description
 from telephony.sip import SipMessage, parse_message
 
+TELL_EVERY_S: Final = 60.0
 ENDED_KEPT_S: Final = 40.0
 """How long messages of an ended call are told from a stranger's: 64*T1 (RFC 3261 17.1.1.2) and some."""
 MAX_REMEMBERED: Final = 2000
@@ -34,6 +36,7 @@ class Sieve:
     def __init__(self) -> None:
         self.dropped: dict[str, int] = {}
         """How many messages, by reason."""
+        self._told, self._told_s = 0, -math.inf
         self._calls: set[str] = set()
         self._tagged: set[str] = set()
         """Calls whose far end has named itself by a tag."""
@@ -43,6 +46,14 @@ class Sieve:
         """When, and whether it had been answered."""
         self._branches: OrderedDict[tuple[str, str], str] = OrderedDict()
         """By Call-ID and branch: the method that used it first."""
+
+    def news(self, now_s: float) -> str:
+        """What was dropped since the last time, for the log; "" where that is nothing, or was not long ago."""
+        total = sum(self.dropped.values())
+        if total == self._told or now_s < self._told_s + TELL_EVERY_S:
+            return ""
+        self._told, self._told_s = total, now_s
+        return ", ".join(f"{why}: {count}" for why, count in sorted(self.dropped.items()))
 
     def call_begins(self, call_id: str) -> None:
         self._calls.add(call_id)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from telephony.client import open_telephony
 from telephony.contract import LegAnswered, LegEnded, LegProgress
 from telephony.sdp import flaw_of_description
-from telephony.worker.sieve import ENDED_KEPT_S, MAX_REMEMBERED, Sieve
-from tests.telephony.played_peer import SDP, Reply, played_peer
+from telephony.worker.sieve import ENDED_KEPT_S, MAX_REMEMBERED, TELL_EVERY_S, Sieve
+from tests.telephony.played_peer import SDP, PlayedPeer, Reply, played_peer
 from tests.telephony.test_workers_with_sipp import (
     HANG_LIMIT_S,
     a_call,
@@ -136,6 +136,17 @@ def test_given_many_ended_calls_and_strangers_when_remembered_then_so_long_and_s
     assert list(sieve._ended) == ["last"]
 
 
+def test_given_drops_when_told_then_at_once_and_after_that_now_and_then():
+    sieve = a_sieve()
+    assert sieve.news(0.0) == ""
+    sieve.holds_back("GARBAGE")
+    assert sieve.news(1.0) == "start line: 1"
+    sieve.holds_back("GARBAGE")
+    assert sieve.news(2.0) == ""
+    assert sieve.news(1.0 + TELL_EVERY_S) == "start line: 2"
+    assert sieve.news(1.0 + 2 * TELL_EVERY_S) == ""
+
+
 @given(st.text(max_size=300))
 def test_given_any_text_when_looked_at_then_no_error(text):
     a_sieve().holds_back(text)
@@ -166,7 +177,11 @@ def test_given_a_description_when_judged_then_what_the_stack_could_not_use_is_fo
     assert (flaw_of_description(SDP.replace(*change)) == "") == fine
 
 
-# --- at real workers --------------------------------------------------------------------------------------------------
+# --- at real workers -------------------------------------------------------------------------------------------------
+
+
+async def heard(peer: PlayedPeer, condition) -> None:
+    await trio.to_thread.run_sync(peer.wait, condition)
 
 
 async def test_given_a_conversation_when_messages_come_that_would_end_the_process_then_it_goes_on(tmp_path):
@@ -186,14 +201,12 @@ async def test_given_a_conversation_when_messages_come_that_would_end_the_proces
             # Video added to a call (pjsua_call.c: as many media in the answer).
             video = SDP.replace("1 1 IN", "1 2 IN") + "m=video 6002 RTP/AVP 31\r\n"
             peer.request("INVITE", "Content-Type: application/sdp", body=video)
-            while not any(one.status == 200 for one in peer.responses("INVITE")):
-                await trio.sleep(0.01)
+            await heard(peer, lambda: any(one.status == 200 for one in peer.responses("INVITE")))
             peer.request("ACK")
             # A provisional response that describes nothing, then the answer (pjsua_media.c).
             peer.will("INVITE", Reply(183, body="v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"))
             odd = await telephony.place_call(a_call(peer.uri))
-            while len(peer.requests("INVITE")) < 2:
-                await trio.sleep(0.01)
+            await heard(peer, lambda: len(peer.requests("INVITE")) == 2)
             peer.reply(peer.requests("INVITE")[1], Reply(200))
             await event_of(odd, LegAnswered)
             # BYE before the answer, and then the answer of another call in its place.
