@@ -35,6 +35,8 @@ REASONS: Final = {
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _NAME_ADDR: Final = re.compile(r'^\s*(?:"(?:\\.|[^"\\])*"|[^<"]*)\s*<([^<>]+)>\s*((?:;.*)?)$', re.DOTALL)
 _URI: Final = re.compile(r"^(sips?|tel):(.*)$", re.IGNORECASE | re.DOTALL)
+_SENT_PROTOCOL: Final = re.compile(r"^\s*SIP\s*/\s*2\.0\s*/\s*[A-Za-z0-9\-.!%*_+`'~]+\s+", re.IGNORECASE)
+"""With white space around the slashes (RFC 3261 25.1, SLASH)."""
 _HOSTPORT: Final = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.\-]+)(?::(\d{1,5}))?$")
 
 
@@ -190,10 +192,9 @@ class Via:
 
 def parse_via(value: str) -> Via:
     head, _, tail = value.partition(";")
-    protocol, _, sent_by = head.strip().partition(" ")
-    parts = [p.strip().upper() for p in protocol.split("/")]
-    match = _HOSTPORT.match(sent_by.strip())
-    if len(parts) != 3 or parts[:2] != ["SIP", "2.0"] or match is None:
+    protocol = _SENT_PROTOCOL.match(head)
+    match = _HOSTPORT.match(head[protocol.end() :].strip()) if protocol is not None else None
+    if match is None:
         raise SipSyntaxError(f"bad Via: {value[:80]!r}")
     port = int(match.group(2) or 5060)
     if not 0 < port < 65536:

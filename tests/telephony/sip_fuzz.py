@@ -230,7 +230,7 @@ class Fuzz:
         result = self.result
         pids = worker_pids(self.folder)
         # Learned before the attack: the SIP ports of the workers are where they send from.
-        self.sip_ports = _udp_ports_of(pids.values())
+        self.sip_ports = udp_ports_of(pids.values())
 
         def footprint() -> Footprint:
             workers_mb = sum(private_mb(pid) for pid in worker_pids(self.folder).values())
@@ -392,7 +392,7 @@ async def _end_of(leg) -> str:
     return "worker lost"
 
 
-def _udp_ports_of(pids) -> list[int]:
+def udp_ports_of(pids) -> list[int]:
     """Local ports of the UDP sockets that these processes hold (proc(5))."""
     inodes = set()
     for pid in pids:
