@@ -27,6 +27,19 @@ def problems(objects: Objects, sections: Mapping[str, Located]) -> Iterable[str]
         yield from _phone(located, agent.phone)
 
 
+def prompts(configuration: o.Configuration) -> list[tuple[str, str]]:
+    """Where each prompt stands that an option names, and its name."""
+    levels: list[tuple[str, Mapping[str, OptionValue]]] = [("application", configuration.application.options)]
+    levels += [(f'campaigns (of "{one.name}")', one.options) for one in configuration.campaigns]
+    levels += [(f'campaign_groups (of "{one.name}")', one.options) for one in configuration.campaign_groups]
+    return [
+        (f"{where}, option {option.name}", str(options[option.name]))
+        for where, options in levels
+        for option in PROMPT_OPTIONS
+        if options.get(option.name)
+    ]
+
+
 def _holders(objects: Objects, sections: Mapping[str, Located]) -> list[Holder]:
     return [
         *_application(sections),

@@ -23,7 +23,7 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from ocsd.config import crosscheck
+from ocsd.config import check_seizing, crosscheck
 from ocsd.config.located import Located
 from ocsd.config.objects import SQL_NAME, Configuration, StatDay, Treatment
 from ocsd.config.option import Level
@@ -427,20 +427,23 @@ def _socket_problems(configuration: Configuration) -> list[str]:
 
 
 def _prompt_problems(configuration: Configuration) -> list[str]:
-    """Announcements that treatments play and the media server cannot. Reads the files."""
+    """Announcements that treatments or options name and the media server cannot play. Reads the files."""
     telephony = configuration.telephony
     folder = Path(telephony.prompt_dir) if telephony.prompt_dir else None
     if not telephony.embedded and (folder is None or not folder.is_dir()):
         return []  # the media server may be elsewhere, and be given its folder by its own service
-    playing = [treatment for treatment in configuration.treatments if treatment.message]
+    playing = [
+        (f'treatments.message (of "{one.name}")', one.message) for one in configuration.treatments if one.message
+    ]
+    playing += check_seizing.prompts(configuration)
     if not playing:
         return []
     library = PromptLibrary(folder)
     found: list[str] = []
-    for treatment in playing:
+    for where, name in playing:
         try:
-            library.samples(treatment.message)
+            library.samples(name)
         except PromptError as error:
             hint = "" if folder else " (telephony.prompt_dir)"
-            found.append(f'treatments.message (of "{treatment.name}"): {error}{hint}.')
+            found.append(f"{where}: {error}{hint}.")
     return found

@@ -5,6 +5,7 @@ import pytest
 from ocsd.config.loader import load_configuration
 from ocsd.config.objects import Phone
 from ocsd.model.enums import DialMode
+from ocsd.model.errors import ConfigError
 from ocsd.sessions.phones import PhonePlan, phone_plan
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.seizing_plan import SeizingPlan, engaging_plan, seizing_plan
@@ -92,3 +93,14 @@ def test_given_a_seizing_mode_when_read_then_the_group_has_it(tmp_path):
     path = tmp_path / "ocsd.toml"
     path.write_text(text)
     assert load_configuration(path).campaign_groups[0].dial_mode is DialMode.PREDICTIVE_AND_SEIZE
+
+
+@pytest.mark.parametrize("option", ["engaged-prompt", "asm_drop_announcement_data", "asm_drop_am_announcement_data"])
+def test_given_a_prompt_that_is_not_there_when_read_then_the_option_that_names_it_is_told(tmp_path, option):
+    path = tmp_path / "ocsd.toml"
+    path.write_text(with_options(group=f'{option} = "hold.wav"') + '[telephony]\nprompt_dir = "."\n')
+    with pytest.raises(ConfigError, match=f"{option}.*hold.wav"):
+        load_configuration(path)
+    (tmp_path / "hold.ulaw").write_bytes(b"\xff" * 800)
+    path.write_text(path.read_text().replace("hold.wav", "hold.ulaw"))
+    assert load_configuration(path).campaign_groups[0].options[option] == "hold.ulaw"
