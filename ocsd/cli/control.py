@@ -268,6 +268,37 @@ def status(
         print_table(("", ""), [(name.replace("_", " "), value) for name, value in shown.items()])
 
 
+@app.command("calls", epilog=EXIT_CODES)
+def list_calls(group: Group, as_json: JSON_OPTION = False, url: Url = DEFAULT_URL) -> None:
+    """List the calls of a campaign group that are under way: state, agent, third party, supervisors.
+
+    \b
+    Example:
+      ocsd ctl calls "Example@Example Agents"
+    """
+    with _client(url) as ocs:
+        found = ocs.live_calls(ocs.dbid_of(group))
+    if as_json:
+        print_json({"calls": found})
+        return
+    headings = ("handle", "number", "state", "age", "agent", "talking", "third party", "supervisors")
+    print_table(headings, [_call_row(call) for call in found])
+
+
+def _call_row(call: Mapping[str, Any]) -> tuple[str, ...]:
+    third, talking_s = call["third_party"], call["talking_s"]
+    return (
+        str(call["record_handle"]),
+        call["number"],
+        call["state"] + (", muted" if call["muted"] else ""),
+        f"{call['age_s']:.0f} s",
+        call["agent_id"] or "",
+        f"{talking_s:.0f} s" if talking_s is not None else "",
+        (third["agent_id"] or third["number"]) if third else "",
+        ", ".join(f"{each['agent_id']} ({each['mode']})" for each in call["supervisors"]),
+    )
+
+
 @app.command(epilog=EXIT_CODES)
 def pacing(group: Group, as_json: JSON_OPTION = False, url: Url = DEFAULT_URL) -> None:
     """Tell the last pacing decision of a loaded group in words, and how predictions and reality compare.

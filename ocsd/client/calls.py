@@ -235,6 +235,10 @@ def feedback(dbid: int) -> Call[dict[str, Any]]:
     return Call("GET", f"/campaigngroups/{dbid}?req=feedback", answers.json_object)
 
 
+def live_calls(dbid: int) -> Call[dict[str, Any]]:
+    return Call("GET", f"/campaigngroups/{dbid}?req=calls", answers.json_object)
+
+
 def health() -> Call[dict[str, Any]]:
     return Call("GET", "/health", answers.json_object)
 

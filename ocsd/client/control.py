@@ -285,6 +285,10 @@ class ControlClient:
         """How often the analysis of its campaign's calls is right, by what agents said of test calls (30 days)."""
         return self.carry_out(calls.feedback(dbid))
 
+    def live_calls(self, dbid: int) -> list[dict[str, Any]]:
+        """The calls of one campaign group that are under way, oldest first; none while it is not loaded."""
+        return list(self.carry_out(calls.live_calls(dbid))["calls"])
+
     def why_group(self, dbid: int) -> dict[str, Any]:
         """Why a campaign group dials or not: every gate with its inputs and verdict."""
         return self.carry_out(calls.why_group(dbid))

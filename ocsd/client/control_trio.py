@@ -224,6 +224,9 @@ class AsyncControlClient:
     async def feedback(self, dbid: int) -> dict[str, Any]:
         return await self.carry_out(calls.feedback(dbid))
 
+    async def live_calls(self, dbid: int) -> list[dict[str, Any]]:
+        return list((await self.carry_out(calls.live_calls(dbid)))["calls"])
+
     async def why_group(self, dbid: int) -> dict[str, Any]:
         return await self.carry_out(calls.why_group(dbid))
 

@@ -10,6 +10,8 @@ from typing import Final
 
 from ocsd.config import (
     check_analysis,
+    check_calls,
+    check_media,
     check_pacing,
     check_rules,
     check_seizing,
@@ -59,7 +61,9 @@ def problems(objects: Objects, sections: Mapping[str, Located]) -> list[str]:
         *check_validation.problems(objects, sections),
         *check_pacing.problems(objects, sections),
         *check_analysis.problems(objects, sections),
+        *check_calls.problems(objects, sections),
         *check_seizing.problems(objects, sections),
+        *check_media.problems(objects, sections),
         *check_voice.problems(objects, sections),
     ]
 

@@ -23,6 +23,7 @@ from ocsd.http.routes import (
     RefusedRoute,
     ReportInbound,
     ShowAllGroups,
+    ShowCalls,
     ShowFeedback,
     ShowGroup,
     ShowGroupWhy,
@@ -222,8 +223,11 @@ async def _carry_out(
             _configured(service, dbid)
             await service.request(dbid, campaign_request, parameters)
             return OK
-        case ReportInbound(agent_group_dbid, queued, ringing):
+        case ReportInbound(agent_group_dbid, queued, ringing, None):
             service.report_inbound(agent_group_dbid, queued, ringing)
+            return OK
+        case ReportInbound(agent_group_dbid, queued, ringing, free):
+            service.report_inbound(agent_group_dbid, queued, ringing, free)
             return OK
         case ShowGroup(dbid):
             return _document(group_status_body(_configured(service, dbid), application_dbid), request.if_none_match)
@@ -233,6 +237,8 @@ async def _carry_out(
             return _live(_finite(service.statistics(_configured(service, dbid).dbid)))
         case ShowPacing(dbid):
             return _live(service.pacing(_configured(service, dbid).dbid))
+        case ShowCalls(dbid):
+            return _live(service.calls(_configured(service, dbid).dbid))
         case ShowFeedback(dbid):
             _configured(service, dbid)
             with _database_needed():

@@ -18,6 +18,7 @@ from typing import Final
 import ocsd
 from ocsd.explain.contract import Explanation, GroupExplanation, Preflight
 from ocsd.http import openapi_records, routes
+from ocsd.http.openapi_calls import calls_schema
 from ocsd.http.openapi_feedback import feedback_schema
 from ocsd.http.openapi_pacing import pacing_schema
 from ocsd.http.openapi_parts import (
@@ -139,6 +140,7 @@ def _campaign_group() -> Object:
             ref("Statistics"),
             ref("Pacing"),
             ref("Feedback"),
+            ref("Calls"),
             ref("GroupExplanation"),
         ],
     }
@@ -151,14 +153,14 @@ def _campaign_group() -> Object:
             "summary": (
                 "State of one campaign group; req=statistics: its live figures; req=pacing: its last pacing decision "
                 "and the last hour; req=feedback: how often its campaign's analysis is right, by what agents said; "
-                "req=why: what holds it back."
+                "req=calls: the calls under way; req=why: what holds it back."
             ),
             "parameters": [
                 {
                     "name": "req",
                     "in": "query",
                     "description": "Absent: the state (CampaignGroup).",
-                    "schema": {"type": "string", "enum": ["statistics", "pacing", "feedback", "why"]},
+                    "schema": {"type": "string", "enum": ["statistics", "pacing", "feedback", "calls", "why"]},
                 }
             ],
             "responses": {
@@ -220,6 +222,8 @@ def _inbound_calls() -> Object:
         "properties": {
             "queued": number | {"description": "Calls that wait for one of the agents."},
             "ringing": number | {"description": "Calls that will need one of the agents within seconds."},
+            "free": number
+            | {"description": "People whom a queue of another switch can take, where `distribution` names one."},
         },
         "required": ["queued", "ringing"],
         "additionalProperties": False,
@@ -432,6 +436,7 @@ def _schemas() -> Object:
         },
         "Pacing": pacing_schema(),
         "Feedback": feedback_schema(),
+        "Calls": calls_schema(),
         "InboundCalls": _inbound_calls(),
         "Health": {
             "type": "object",

@@ -8,6 +8,7 @@
 .../<dbid>?req=statistics          GET     ours: live figures of one group as a JSON object
 .../<dbid>?req=pacing              GET     ours: the last pacing decision, prediction and the last hour
 .../<dbid>?req=feedback            GET     ours: what agents said of the campaign's test calls, by trunk
+.../<dbid>?req=calls               GET     ours: the calls under way, with third parties and supervisors
 .../<dbid>?req=why                 GET     ours: why a group dials or not, as a JSON object
 /agentgroups/<dbid>                POST    ours: req=InboundCalls, a report of calls for the same agents
 /records/<handle>?req=..           POST    requests of the desktop protocol; which each resource knows is a table of
@@ -75,6 +76,11 @@ class ShowFeedback:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowCalls:
+    dbid: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShowGroupWhy:
     dbid: int
 
@@ -86,6 +92,8 @@ class ReportInbound:
     agent_group_dbid: int
     queued: int
     ringing: int
+    free: int | None = None
+    """Places of a queue of another switch; None: not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,7 @@ Shown: TypeAlias = (
     | ShowStatistics
     | ShowPacing
     | ShowFeedback
+    | ShowCalls
     | ShowGroupWhy
     | ShowPreflight
     | ShowWhy
@@ -310,9 +319,11 @@ def _show(dbid: int, query: list[tuple[str, str]]) -> Route:
         return ShowPacing(dbid)
     if req.lower() == "feedback":
         return ShowFeedback(dbid)
+    if req.lower() == "calls":
+        return ShowCalls(dbid)
     if req.lower() == "why":
         return ShowGroupWhy(dbid)
-    raise _Incorrect(f"GET knows no req {printable(req)}, only statistics, pacing, feedback and why")
+    raise _Incorrect(f"GET knows no req {printable(req)}, only statistics, pacing, feedback, calls and why")
 
 
 def _control(dbid: int, query: list[tuple[str, str]], content_type: str, body: bytes) -> ControlGroup:
@@ -344,9 +355,14 @@ def _inbound(identifier: str, query: list[tuple[str, str]], content_type: str, b
         if number is None or not 0 <= number <= MAX_INBOUND:
             raise _Incorrect(f"{name} must be an integer, 0 to {MAX_INBOUND}, not {printable(value)}")
         found.append(number)
+    free = None
+    if "free" in pairs:
+        free = integer(value := pairs.pop("free"), digits=True)
+        if free is None or not 0 <= free <= MAX_INBOUND:
+            raise _Incorrect(f"free must be an integer, 0 to {MAX_INBOUND}, not {printable(value)}")
     for name in pairs:
         raise _Incorrect(f"{printable(name)} is no attribute of InboundCalls")
-    return ReportInbound(dbid, *found)
+    return ReportInbound(dbid, *found, free)
 
 
 def _json_object(content_type: str, body: bytes) -> Mapping[str, object]:

@@ -71,9 +71,14 @@ class CampaignService(Protocol):
         """The last decision, predicted against actual, the last hour; empty while the group is not loaded."""
         ...
 
-    def report_inbound(self, agent_group_dbid: int, queued: int, ringing: int) -> None:
+    def calls(self, dbid: int) -> Mapping[str, object]:
+        """The calls under way, as an array under ``calls``; none while the group is not loaded."""
+        ...
+
+    def report_inbound(self, agent_group_dbid: int, queued: int, ringing: int, free: int | None = None) -> None:
         """
-        Inbound calls for an agent group, as of now: waiting for an agent, and about to need one.
+        Inbound calls for an agent group, as of now: waiting for an agent, and about to need one; ``free``: people whom
+        a queue of another switch, which stands for the group's agents (option distribution), can take.
 
         CampaignRequestError when no such agent group is configured.
         """

@@ -22,6 +22,7 @@ from ocsd.sessions.clock import Clock
 from ocsd.sessions.group import DialSettings, Effect, Step, apply_parameters, step_request
 from ocsd.sessions.guarding import CampaignGuard
 from ocsd.sessions.listener import SessionListener
+from ocsd.sessions.live_calls import calls_document
 from ocsd.sessions.pacing_keeping import PacingKeeping
 from ocsd.sessions.patience import DATABASE_RETRY_S, through_outages
 from ocsd.sessions.phones import phone_plan
@@ -164,11 +165,14 @@ class Campaigns:
         session = self.sessions.get(dbid)
         return session.pacing.shown() if session is not None else {}
 
-    def report_inbound(self, agent_group_dbid: int, queued: int, ringing: int) -> None:
+    def calls(self, dbid: int) -> Mapping[str, object]:
+        return calls_document(self.sessions.get(dbid))
+
+    def report_inbound(self, agent_group_dbid: int, queued: int, ringing: int, free: int | None = None) -> None:
         name = next((group.name for group in self.config.agent_groups if group.dbid == agent_group_dbid), None)
         if name is None:
             raise CampaignRequestError(CmError.GROUP_NOT_FOUND, f"no agent group has DBID {agent_group_dbid}")
-        self.rosters[name].inbound.report(queued, ringing, self.clock.now_s())
+        self.rosters[name].inbound.report(queued, ringing, self.clock.now_s(), free)
         for session in self.sessions.values():
             if session.group.group == name:
                 session.wake()

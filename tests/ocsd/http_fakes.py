@@ -153,6 +153,15 @@ class FakeCampaigns:
     def statistics(self, dbid: int) -> dict[str, float | int | None]:
         return FIGURES if dbid == LOADED.dbid else {}
 
+    def calls(self, dbid: int) -> dict[str, object]:
+        call = {
+            "record_handle": 15, "conn_id": f"{15:016x}", "number": "...0123", "trunk": "Carrier", "state": "held",
+            "age_s": 61.5, "agent_id": "agent1", "talking_s": 31.0, "muted": False,
+            "third_party": {"agent_id": None, "number": "...8750"},
+            "supervisors": [{"agent_id": "chief", "mode": "coach"}],
+        }  # fmt: skip
+        return {"calls": [call] if dbid == LOADED.dbid else []}
+
     def pacing(self, dbid: int) -> dict[str, object]:
         return pacing_figures() if dbid == LOADED.dbid else {}
 

@@ -66,6 +66,7 @@ def test_given_the_application_when_listed_then_every_documented_command_is_ther
         "complete",
         "status",
         "pacing",
+        "calls",
     ]
     documented += [f"ctl {name}" for name in controls]
     records = ["processed", "update", "reject", "reschedule", "move-callback", "cancel", "do-not-call", "add"]
