@@ -147,10 +147,12 @@ def is_answerable(offer: str) -> bool:
     return len(active) == 1 and len(plain) == 1 and bool({str(PCMU), str(PCMA)} & set(plain[0]))
 
 
-def flaw_of_description(sdp: str) -> str:
+def flaw_of_description(sdp: str, ip_version: str = "") -> str:
     """
     Why the stack could not use this description for one audio stream, "" when it could: what pjmedia asks for (version,
     origin, time, an address for each stream, an rtpmap for each dynamic payload type), and audio first.
+
+    ``ip_version`` "4" or "6": addresses of this kind only; "": of any.
     """
     lines = [line.rstrip() for line in sdp.replace("\r\n", "\n").split("\n")]
     if not lines[0].startswith("v=0") or not any(_ORIGIN.match(line) for line in lines):
@@ -165,7 +167,8 @@ def flaw_of_description(sdp: str) -> str:
     if audio is None or not 0 < int(audio.group(1)) <= 65535:
         return "no active audio first"
     own = lines[first:following]
-    if not any(_CONNECTION.match(line) for line in (*lines[:first], *own)):
+    addresses = [line for line in (*lines[:first], *own) if _CONNECTION.match(line)]
+    if not addresses or any(not line.startswith(f"c=IN IP{ip_version}") for line in addresses):
         return "no address"
     formats = audio.group(2).split()
     if not formats or any(int(one) > 127 for one in formats):

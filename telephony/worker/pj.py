@@ -106,7 +106,7 @@ class SipStack:
         if address is None:
             raise RuntimeError("the SIP transport has no local address")
         self.host, self.port = address.host, address.port
-        self.sieve = Sieve()
+        self.sieve = Sieve("6" if ":" in self.host else "4")
         self._module = look_at_messages(LIBRARY, self.sieve.holds_back)
         self._accounts: dict[_AccountKey, _Account] = {}
         self._registrations: dict[str, _Account] = {}

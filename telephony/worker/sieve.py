@@ -31,9 +31,10 @@ _AFTER_THE_END: Final = frozenset({"ACK", "BYE", "CANCEL"})
 
 
 class Sieve:
-    """What is known of calls and transactions. Times are monotonic seconds."""
+    """What is known of calls and transactions. Times are monotonic seconds; ``ip_version`` of the worker's address."""
 
-    def __init__(self) -> None:
+    def __init__(self, ip_version: str = "4") -> None:
+        self._ip_version = ip_version
         self.dropped: dict[str, int] = {}
         """How many messages, by reason."""
         self._told, self._told_s = 0, -math.inf
@@ -105,14 +106,16 @@ class Sieve:
                 return "response without the tag of before"
             if message.status >= 200 and message.cseq_method == "INVITE":
                 self._answered.add(call_id)
+        described = message.body != "" and message.header("content-type").lower().startswith("application/sdp")
+        flawed = described and flaw_of_description(message.body, self._ip_version) != ""
+        if message.status < 200:
+            return "description in a provisional response" if flawed else ""
         if call_id in self._ended and message.cseq_method == "INVITE":
             if message.status == 422:
                 return "longer session timer after the end of the call"
-            if 200 <= message.status < 300 and self._ended[call_id][1]:
-                return "answer after the end of the call"  # one that crossed our CANCEL is the first, and passes
-        described = message.body != "" and message.header("content-type").lower().startswith("application/sdp")
-        if message.status < 200 and described and flaw_of_description(message.body):
-            return "description in a provisional response"
+            # An answer that crossed our CANCEL is the first and has a description: ACK and BYE are due.
+            if message.status < 300 and (self._ended[call_id][1] or flawed or not described):
+                return "answer after the end of the call"
         return ""
 
     def _flaw_of_request(self, message: SipMessage, branch: str) -> str:

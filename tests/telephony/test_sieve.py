@@ -74,6 +74,7 @@ def test_given_a_call_when_answers_come_then_they_pass(status):
         request("FOO"),
         response(183, body="v=0\r\n"),
         response(183, to=";tag="),
+        response(183, body=SDP.replace("IP4 127.0.0.1", "IP6 ::1")),
     ],
 )
 def test_given_what_no_peer_sends_when_it_comes_in_a_call_then_it_is_dropped_and_counted(text):
@@ -123,6 +124,7 @@ def test_given_a_call_that_has_ended_when_messages_still_come_then_only_those_th
     sieve.call_begins("cancelled")
     sieve.call_ends("cancelled", 101.0)
     assert not sieve.holds_back(response(200, "cancelled", body=SDP))  # it crossed our CANCEL: ACK and BYE are due
+    assert sieve.holds_back(response(200, "cancelled", body=SDP.replace("6000", "0")))
 
 
 def test_given_many_ended_calls_and_strangers_when_remembered_then_so_long_and_so_many():
