@@ -59,7 +59,7 @@ TRANSFER_ATTRIBUTES: Final = Option(
 TRANSFER_LINES: Final = Option(
     "transfer-lines", 1, ACG, TakesEffect.IMMEDIATELY,
     "Under distribution refer and reinvite: calls that the queue takes at once, as long as nobody reports its free "
-    "places (AgentGroups request with GSW_FREE_PLACES). The pacing dials for as many people as there are places, and "
+    "places (InboundCalls request about the agent group, with free). The pacing dials for as many people as there are places, and "
     "never more.",
     unit="calls", minimum=1, maximum=10_000, ours=True,
 )  # fmt: skip
@@ -67,4 +67,9 @@ TRANSFER_LINES: Final = Option(
 MEDIA_OPTIONS: Final[tuple[Option[bool] | Option[int] | Option[float] | Option[str], ...]] = (
     CPA,
     DIRECT_MEDIA,
+    DISTRIBUTION,
+    TRANSFER_ATTRIBUTES,
+    TRANSFER_DATA,
+    TRANSFER_DESTINATION,
+    TRANSFER_LINES,
 )

@@ -454,6 +454,8 @@ class AttemptMachine(AttemptOrders):
                     return self.interrupt(now_s)
                 # Answered and gone before anybody could tell what it was: no contact with the called party.
                 return self.close(CallResult.REMOTE_RELEASE, now_s)
+            case AttemptState.TRANSFERRING if self.refer_accepted:
+                return self.referred_away(now_s)
             case AttemptState.WAITING | AttemptState.CONNECTING | AttemptState.TRANSFERRING:
                 release = self.release_partner()
                 if not self.found_person or self.queued:

@@ -89,6 +89,8 @@ class CallPlan:
         application: name of the voice application that the call runs; the action is none then, or what it asks for.
         dialog: a VoiceXML media server carries it out, which has to answer within ``answer_s``.
         limit_s: longest time in the dialog.
+        to_queue: the destination is a queue of another switch that takes the part of the agents.
+        refer: the customer's side is asked to call the destination itself.
     """
 
     action: CallAction
@@ -99,6 +101,8 @@ class CallPlan:
     dialog: bool = False
     answer_s: float = 0.0
     limit_s: float = math.inf
+    to_queue: bool = False
+    refer: bool = False
 
 
 PlanOf = Callable[[CallResult], CallPlan | None]

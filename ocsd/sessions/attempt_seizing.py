@@ -41,6 +41,8 @@ class AttemptSeizing(AttemptSteps):
 
     def handed_over(self, now_s: float) -> tuple[Do, ...]:
         """The customer's side has called the agent's phone by itself; for us the conversation ends here."""
+        if self.state is AttemptState.TRANSFERRING:
+            return self.referred_away(now_s)
         if self.state is not AttemptState.TALKING:
             return ()
         self.marks["transferred"] = now_s

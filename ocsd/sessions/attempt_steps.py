@@ -72,6 +72,8 @@ class AttemptSteps:
     agent_id: str | None = None
     designated_agent: str | None = None
     assured: bool = False
+    refer_accepted: bool = False
+    """The customer's side is calling a transfer's destination by itself: if it hangs up now, it has got there."""
     seized: bool = False
     plan_of: PlanOf = no_action
     plan: CallPlan | None = None
@@ -139,6 +141,13 @@ class AttemptSteps:
         if self.state is AttemptState.DIALING:
             return True
         return "alerting" not in self.marks and self.early_heard == {VerdictKind.NO_RINGBACK}
+
+    def referred_away(self, now_s: float) -> tuple[Do, ...]:
+        """The customer's side has called the destination of a transfer by itself; for us the call ends here."""
+        self.marks["transferred"] = now_s
+        if self.found_person:
+            self.result = CallResult.ANSWER
+        return self.close(self.result, now_s, Do.HANG_UP_CUSTOMER)
 
     def keep_timeguard(self) -> None:
         """Nobody else keeps the limit of the analysis under way (call_timeguard_timeout)."""

@@ -1,6 +1,7 @@
 """The shell of one attempt: owns its legs, channels and deadlines, and does what the machine says."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -272,7 +273,8 @@ class AttemptTask:
                 case LegInfo():
                     self.gateway.info(event)
                 case Referred():
-                    referred(self, event)
+                    if not self.host.session.transfer_out.referred(self, event):
+                        referred(self, event)
                 case LegLost():
                     self.customer_gone = True
                     self.context.evidence["ended_by"] = "lost worker"
@@ -376,7 +378,10 @@ class AttemptTask:
             case Do.HANG_UP_AGENT | Do.HANG_UP_DESTINATION:
                 await self.second.hang_up()
             case Do.DIAL_DESTINATION:
-                self._dial_destination()
+                if machine.plan is not None and machine.plan.refer:
+                    await host.session.transfer_out.refer(self)
+                else:
+                    self._dial_destination()
             case Do.BRIDGE_DESTINATION:
                 await self._bridge()
                 await self._protect()
@@ -442,6 +447,8 @@ class AttemptTask:
             headers=context.plan.headers if own_trunk else (("X-Call-Attempt-GUID", context.guid),),
             beside=channel_of(context.leg_id),
         )
+        if self.machine.plan.to_queue:
+            plan = replace(plan, headers=host.session.transfer_out.headers(self))
         self._nursery.start_soon(self.second.ring, plan, DESTINATION_EVENTS, lambda: None)
 
     async def _play(self, prompt: str) -> None:

@@ -79,7 +79,7 @@ class DirectMedia:
             return False
         if machine.state is AttemptState.TALKING and machine.agent_id is not None:
             return task.host.agent_phone(machine.agent_id).direct_media
-        return False
+        return machine.state is AttemptState.TRANSFERRED and machine.plan is not None and machine.plan.to_queue
 
     def _unneeded(self) -> bool:
         """Two people talk, and nobody else is concerned."""
@@ -96,7 +96,12 @@ class DirectMedia:
             self._free_since_s = now_s
         at_s = self._free_since_s + LEAVE_AFTER_S
         settings, verdict = task.context.analysis.settings, task.machine.verdict
-        if settings is not None and settings.after_bridge_ms and verdict in PEOPLE:
+        if (
+            settings is not None
+            and settings.after_bridge_ms
+            and verdict in PEOPLE
+            and "agent_answered" in task.machine.marks
+        ):
             heard_s = task.machine.marks["agent_answered"] + settings.after_bridge_ms / 1000.0
             at_s = max(at_s, heard_s + ANALYSIS_ENDS_S)
         return at_s

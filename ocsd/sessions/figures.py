@@ -63,6 +63,8 @@ def snapshot(session: "Session") -> GroupSnapshot:
     )
     if session.voice.active:
         return session.voice.as_seen(seen)
+    if session.transfer_out.active:
+        return session.transfer_out.as_seen(seen)
     return as_engaged(seen, session.seizing.engaged(agents.engaged_s, agents.engaging, now_s)) if seizes else seen
 
 
@@ -211,6 +213,7 @@ def statistics(session: "Session") -> dict[str, float | int | None]:
     figures["caller_ids_exhausted"] = session.trunk_board.caller_ids.exhausted
     figures |= session.prevalidation.statistics()
     figures |= session.guard.figures()
+    figures |= session.transfer_out.figures(now_s)
     figures |= session.verdicts.figures()
     figures |= session.verification.figures()
     figures |= session.voice.figures()

@@ -42,6 +42,7 @@ from ocsd.sessions.settling import treat
 from ocsd.sessions.shared import Sharing
 from ocsd.sessions.standing_legs import StandingLeg, StandingLegs
 from ocsd.sessions.supply import RecordSupply
+from ocsd.sessions.transfer_out import TransferOut
 from ocsd.sessions.trunk_keeper import TrunkKeeper
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
 from ocsd.sessions.verdicts import VerdictTally
@@ -120,6 +121,7 @@ class Session:
         """Records on desktops without a call, by handle."""
         self.agent_from_uri = self.planner.agent_from_uri
         self.parties: CallParties | None = None
+        self.transfer_out = TransferOut(self)
         self.without_gateway_cpa: set[str] = set()
         """Trunks whose gateways were asked to analyse and do not, as far as the log has it."""
         self.supply = RecordSupply(self.planner, store=store, dnc=dnc, utc=clock.utc)
@@ -415,6 +417,7 @@ class Session:
         chain = self.supply.live(task.context.chain) or task.context.chain
         plan = call_plan(self.planner, chain, task.context, call_result, self.clock.utc())
         plan = self.voice.plan(call_result, self.seizing.machine_plan(task, call_result, plan))
+        plan = self.transfer_out.plan(task, call_result, plan)
         now_s = self.clock.now_s()
         return self.verification.plan(task.context, call_result, plan, self.roster, now_s, self.group.dbid)
 
@@ -549,6 +552,7 @@ class Session:
         if not self.score.change(attempt_id, machine, self.clock.now_s()):
             return
         self.voice.changed(attempt_id, machine)
+        self.transfer_out.changed(task)
         self.guard.changed(attempt_id, machine)
         self._changed.set()
         if machine.state is AttemptState.WRAP_UP:
@@ -563,6 +567,7 @@ class Session:
         self.verdicts.ended(task.machine, task.context.heard)
         self.verification.ended(attempt_id)
         self.voice.ended(attempt_id, task.machine)
+        self.transfer_out.ended(task)
         if task.closed.is_set():
             self.guard.written(attempt_id)
         self._changed.set()
