@@ -311,7 +311,39 @@ def preflight_rows(found: Mapping[str, Any]) -> list[Row]:
     ]
 
 
+def calls_rows(found: list[Mapping[str, Any]]) -> list[Row]:
+    rows = []
+    for run in found:
+        cores = ", ".join(f"{part} {share:.2f}" for part, share in run["cpu_cores"].items())
+        grown = {
+            part: round(after - run["memory_quarter_mb"].get(part, after), 1)
+            for part, after in run["memory_after_mb"].items()
+        }
+        name = f"{run['rate_per_s']:g} calls/s held for {run['hold_s']:g} s, {run['started']} calls"
+        rows += [
+            (
+                name,
+                f"{'holds' if run['holds'] else 'does not hold'}: {run['starts_per_s']}/s, {run['held_most']} at once, "
+                f"{run['started'] - run['answered']} not answered, media ticks {run['late_p99_ms']} ms late (p99)",
+            ),
+            ("  processor cores", cores),
+            ("  memory per call, KB", ", ".join(f"{part} {kb}" for part, kb in run["memory_per_call_kb"].items())),
+            (
+                "  left behind",
+                f"{run['legs_left']} legs, {run['channels_left']} channels; MB grown since a quarter: {grown}",
+            ),
+        ]
+    return rows
+
+
 SECTIONS = (
+    Section(
+        "calls",
+        ("--rates", "12.5", "25", "37.5", "50", "--seconds", "60", "--long", "600", "--soak", "50000"),
+        ("--rates", "5", "--hold", "4", "--seconds", "15"),
+        5400.0,
+        calls_rows,
+    ),
     Section("dialing", ("--sweep", "--seconds", "60"), ("--quick",), 2400.0, dialing_rows),
     Section("http_records", (), ("--quick",), 600.0, http_rows),
     Section("import_rows", (), ("--rows", "100000"), 300.0, import_rows),
