@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ocsd.model.enums import GswError
 from ocsd.model.errors import DesktopRequestError
@@ -36,6 +36,9 @@ from ocsd.protocols import desktop_calls as ask
 from ocsd.protocols.desktop import RequestReleaseCall
 from ocsd.protocols.desktop_calls import CallEvent, CallNews
 from ocsd.protocols.desktop_pairs import ReferenceId
+
+if TYPE_CHECKING:
+    from ocsd.sessions.attempt_context import DialPlan
 
 
 class Talk(Enum):
@@ -97,6 +100,7 @@ class Destination:
         agent_id: the agent who is there; None: nobody of ours.
         member: an agent of the same campaign group: the record goes along with the call.
         trunk: over which it is dialed, where it is outside; "": over none.
+        plan: how, there.
     """
 
     dn: str
@@ -104,6 +108,7 @@ class Destination:
     agent_id: str | None = None
     member: bool = False
     trunk: str = ""
+    plan: "DialPlan | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,18 +287,19 @@ class CallControlTask:
         task, context, host = self._task, self._task.context, self._task.host
         leg_id = context.new_third_leg_id(number, destination.agent_id, host.clock.now_s())
         guid = ("X-Call-Attempt-GUID", context.guid)
-        if destination.agent_id is None:  # outside: a call as the customer's is, on its account
+        if (plan := destination.plan) is not None:  # outside: a call as the customer's is
             return LegPlan(
                 leg_id=leg_id,
-                uri=destination.uri,
-                from_uri=context.plan.from_uri,
+                uri=plan.uri,
+                from_uri=plan.from_uri,
                 no_answer_s=task.machine.rules.no_answer_s,
-                display_name=context.plan.display_name,
-                username=context.plan.username,
-                password=context.plan.password,
-                headers=context.plan.headers,
+                display_name=plan.display_name,
+                username=plan.username,
+                password=plan.password,
+                headers=plan.headers,
                 beside=beside,
             )
+        assert destination.agent_id is not None
         phone = self.parties.phone(destination.agent_id)
         return LegPlan(
             leg_id=leg_id,

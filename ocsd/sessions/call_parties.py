@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -10,7 +11,7 @@ from ocsd.model.enums import GswError
 from ocsd.model.errors import DesktopRequestError
 from ocsd.protocols.desktop_calls import CallNews
 from ocsd.sessions.call_control import Destination, Refused
-from ocsd.sessions.call_plan import destination_uri
+from ocsd.sessions.dial_plan import dial_plan
 from ocsd.sessions.phones import PhonePlan
 from ocsd.sessions.roster import ON_A_CALL, AgentSeat, AgentState, Roster
 from ocsd.sessions.standing_legs import StandingLeg, StandingLegs
@@ -83,10 +84,20 @@ class CallParties:
                 GswError.INVALID_REQUEST, f"{number} is not among the outside-destinations that agents may call"
             )
         names = (task.context.trunk, *(name for name in session.group.trunks if name != task.context.trunk))
-        name = next((name for name in names if session.trunk_board.ports_left((name,)) > 0), None)
+        now_s = session.clock.now_s()
+        name = next((name for name in names if session.trunk_board.ports_left((name,), now_s) > 0), None)
         if name is None:
             raise DesktopRequestError(GswError.INVALID_REQUEST, "no port of the campaign group's trunks is free")
-        return Destination(number, destination_uri(number, session.config.trunk(name)), trunk=name)
+        plan = dial_plan(
+            session.planner,
+            replace(task.context.record, contact_info=number),
+            session.config.trunk(name),
+            task.context.caller_id,
+            task.context.attempt_id,
+            task.context.guid,
+            "" if number.startswith("+") else number,  # a short code, or as the agent knows it: nothing to rewrite
+        )
+        return Destination(number, plan.uri, trunk=name, plan=plan)
 
     def check_free(self, seat: AgentSeat) -> None:
         """DesktopRequestError when the agent cannot be called now."""
