@@ -6,8 +6,8 @@ another trunk, under a leg id of its own; ``evidence["tries"]`` lists the failed
 last one's. Where no trunk is left, nobody has been called: the record is Ready again, no attempt counts, no treatment
 applies (`NotPlaced`), and the breakers say when trunks are tried again.
 
-One case is the number's, not the trunk's: a trunk that works for others (its circuit stays closed) and refuses this
-record again. Then the result stands as any other, or the record would be dialed for ever.
+One case is the number's, not the trunk's: one that has been failed before, by a trunk that has worked for others
+since. Then the result stands as any other, or the record would be dialed for ever.
 
 A redirect (3xx) is followed once, where the trunk's ``redirects`` says so, to a number at a configured trunk, which
 passes Do-Not-Call and attempt caps as a number of its own.
@@ -169,10 +169,9 @@ class Placing:
         if not (ended.responded and ended.ended_by == "local") and await self._next_trunk(why):
             session.trunk_board.moved(name)
             return await self._go_on()
-        if session.trunk_board.closed(name) and session.trunk_board.refused_again(
-            (context.record.list_dbid, context.record.record_id)
-        ):
-            return False  # it works for others: the result is this number's
+        record = context.record
+        if session.trunk_board.refuses_only((record.list_dbid, record.record_id), name, now_s):
+            return False  # the result is this number's
         log.warning("attempt.no_trunk", trunk=name, why=why, tried=self._tried)
         task.customer_gone = True
         task.post(machine_events.NotPlaced(CallResult.ALL_TRUNKS_BUSY))

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 NO_LIMIT: Final = 1_000_000
 REFUSED_KEPT: Final = 10_000
-"""Records that a working trunk has refused once: the oldest are forgotten."""
+"""Records that a trunk has failed: the oldest are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,8 @@ class _Line:
         self.registered: bool | None = None
         self.registration = ""
         self.rtt_s: float | None = None
+        self.worked_s = -math.inf
+        """When a call last got through."""
         self.started = self.failed = self.moved = 0
 
 
@@ -110,7 +112,7 @@ class TrunkBoard:
         self._trunks = {trunk.name: trunk for trunk in trunks}
         self._lines = {name: _Line(now_s) for name in self._trunks}
         self.caller_ids = CallerIds()
-        self._refused: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._refused: OrderedDict[tuple[int, int], float] = OrderedDict()
         self.on_change: Callable[[str], None] = lambda _name: None
 
     def reconfigure(self, trunks: Iterable[Trunk]) -> None:
@@ -249,16 +251,19 @@ class TrunkBoard:
         line = self._lines[name]
         return f"is not registered: {line.registration}" if line.registered is False else line.breaker.why
 
-    def refused_again(self, record: tuple[int, int]) -> bool:
-        """Note that a working trunk has refused a record (list, id); whether one had before, not so long ago."""
-        seen = record in self._refused
-        self._refused[record] = None
-        self._refused.move_to_end(record)
+    def refuses_only(self, record: tuple[int, int], name: str, now_s: float) -> bool:
+        """
+        Note that a trunk has failed a record (list, id); whether that is the number's trouble, not the trunk's.
+
+        It is when a trunk has failed it before, and this one has worked for others since.
+        """
+        before_s = self._refused.pop(record, None)
+        if before_s is not None and self._lines[name].worked_s > before_s:
+            return True
+        self._refused[record] = now_s if before_s is None else before_s
         while len(self._refused) > REFUSED_KEPT:
             self._refused.popitem(last=False)
-        if seen:
-            del self._refused[record]
-        return seen
+        return False
 
     def _healthy(self, name: str, now_s: float) -> int:
         line = self._lines[name]
@@ -269,12 +274,14 @@ class TrunkBoard:
 
     def progressed(self, name: str, now_s: float) -> None:
         """A call rings, or has been answered: once for each call."""
+        self._lines[name].worked_s = now_s
         self._told(name, self._lines[name].breaker.worked(now_s))
 
     def ended(self, name: str, ended: LegEnded, age_s: float, now_s: float, *, gone: bool = False) -> Blame:
-        """A call has ended that neither rang nor was answered; whose fault that was. ``gone``: given up for that fault."""
+        """A call has ended that neither rang nor was answered; whose fault that was. ``gone``: given up for that."""
         found, line = Blame.TRUNK if gone else blame(ended, age_s), self._lines[name]
         if found is Blame.CALLEE:
+            line.worked_s = now_s
             self._told(name, line.breaker.worked(now_s))
         elif found is Blame.TRUNK:
             line.failed += 1
