@@ -362,7 +362,7 @@ def _inbound(identifier: str, query: list[tuple[str, str]], content_type: str, b
             raise _Incorrect(f"free must be an integer, 0 to {MAX_INBOUND}, not {printable(value)}")
     for name in pairs:
         raise _Incorrect(f"{printable(name)} is no attribute of InboundCalls")
-    return ReportInbound(dbid, *found, free)
+    return ReportInbound(dbid, found[0], found[1], free)
 
 
 def _json_object(content_type: str, body: bytes) -> Mapping[str, object]:

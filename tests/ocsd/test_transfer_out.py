@@ -184,10 +184,8 @@ def test_given_attached_data_when_sent_as_headers_or_uui_then_it_can_be_read_bac
     assert headers_for("headers", DATA) == (("X-GSW-PHONE", "+15550100"), ("X-GSW-CALLING-LIST", "Demo; List"))
     ((name, value),) = headers_for("uui", DATA)
     assert name == "User-to-User"
-    assert (
-        bytes.fromhex(value.removeprefix("04").partition(";")[0])
-        == b"GSW_PHONE=+15550100;GSW_CALLING_LIST=Demo%3B List"
-    )
+    octets = bytes.fromhex(value.removeprefix("04").partition(";")[0])
+    assert octets == b"GSW_PHONE=+15550100;GSW_CALLING_LIST=Demo%3B List"
     assert headers_for("none", DATA) == ()
     assert header_name("Größe x") == "X-Gr--e-x"
 
