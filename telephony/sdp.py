@@ -14,6 +14,7 @@ _EVENT: Final = re.compile(r"a=rtpmap:([0-9]{1,3}) telephone-event/8000", re.IGN
 _MEDIA: Final = re.compile(r"(?m)^m=(\S+) (\d+)((?:/\d+)? \S+ [^\r\n]*)")
 _TIME: Final = re.compile(r"t=\d+ \d+$")
 _RTPMAP: Final = re.compile(r"a=rtpmap:(\d{1,3}) [A-Za-z0-9._-]+/\d+")
+_ADDRESS_LINE: Final = re.compile(r"(?m)^c=([^\r\n]*)")
 _AUDIO_LINE: Final = re.compile(r"(?m)^m=audio (\d{1,5})(?:/\d+)? (\S+)([^\r\n]*)")
 PCMU: Final = 0
 PCMA: Final = 8
@@ -137,11 +138,13 @@ def steer(stack_sdp: str, local: LocalAudio) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
-def is_answerable(offer: str) -> bool:
+def is_answerable(offer: str, ip_version: str = "4") -> bool:
     """
     Can the stack answer this offer of the far end with `steer`? One active audio stream over plain RTP, with payload
-    types of G.711, and otherwise nothing but what can be refused by port 0.
+    types of G.711, and otherwise nothing but what can be refused by port 0; all addresses of this kind.
     """
+    if any(not line.startswith(f"IN IP{ip_version} ") for line in _ADDRESS_LINE.findall(offer)):
+        return False
     active = [(protocol, formats.split()) for port, protocol, formats in _AUDIO_LINE.findall(offer) if int(port)]
     plain = [formats for protocol, formats in active if protocol == "RTP/AVP"]
     return len(active) == 1 and len(plain) == 1 and bool({str(PCMU), str(PCMA)} & set(plain[0]))

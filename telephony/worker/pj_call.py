@@ -87,7 +87,8 @@ class StackCall(pjsua2.Call):
         was agreed on before, and on some others; 488 leaves everything as it was.
         """
         try:
-            if self._media is None or not is_answerable(parameters.offer.wholeSdp):
+            ip_version = "6" if ":" in self._local.host else "4"
+            if self._media is None or not is_answerable(parameters.offer.wholeSdp, ip_version):
                 parameters.statusCode = SipStatus.NOT_ACCEPTABLE_HERE.value
         except Exception:
             parameters.statusCode = SipStatus.NOT_ACCEPTABLE_HERE.value

@@ -128,6 +128,7 @@ def test_given_an_answer_that_refuses_video_when_steered_then_its_place_is_kept(
     ],
 )
 def test_given_an_offer_of_the_far_end_when_judged_then_whether_the_stack_survives_its_answer(media, answerable):
+    assert not is_answerable(f"v=0\r\nc=IN IP6 ::1\r\n{media}\r\n")
     assert is_answerable(f"v=0\r\nc=IN IP4 192.0.2.1\r\n{media}\r\n") == answerable
 
 
