@@ -342,7 +342,7 @@ def supervising(daemon, agent_id):
 
 
 async def test_given_nobody_who_may_supervise_when_asked_then_refused(autojump_clock, tmp_path):
-    async with conversation(tmp_path) as (at, daemon, handle):
+    async with conversation(tmp_path) as (at, daemon, _):
         await daemon.desktops[CAROL].ask(Request="RequestMonitorNextCall", OtherDN=ALICE)
 
         assert "supervises no agent" in daemon.desktops[CAROL].last("EventError")["ErrorMessage"]
