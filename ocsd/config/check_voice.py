@@ -36,6 +36,16 @@ def problems(objects: Objects, sections: Mapping[str, Located]) -> Iterable[str]
     yield from _groups(objects, sections)
 
 
+def prompts(configuration: o.Configuration) -> list[tuple[str, str, str]]:
+    """Where each prompt of an application stands, its name, and its language."""
+    return [
+        (f'voice_applications.steps[{index}] (of "{application.name}")', name, application.language)
+        for application in configuration.voice_applications
+        for index, step in enumerate(application.steps)
+        for name in dict.fromkeys((*step.prompts, *step.no_input, *step.no_match))
+    ]
+
+
 def _application(located: Located, application: VoiceApplication, objects: Objects) -> Iterable[str]:
     if bool(application.steps) == application.is_vxml:
         yield located.problem("", "needs either steps or url (a VoiceXML document)")

@@ -23,7 +23,7 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from ocsd.config import check_seizing, crosscheck
+from ocsd.config import check_seizing, check_voice, crosscheck
 from ocsd.config.located import Located
 from ocsd.config.objects import SQL_NAME, Configuration, StatDay, Treatment
 from ocsd.config.option import Level
@@ -433,16 +433,17 @@ def _prompt_problems(configuration: Configuration) -> list[str]:
     if not telephony.embedded and (folder is None or not folder.is_dir()):
         return []  # the media server may be elsewhere, and be given its folder by its own service
     playing = [
-        (f'treatments.message (of "{one.name}")', one.message) for one in configuration.treatments if one.message
+        (f'treatments.message (of "{one.name}")', one.message, "") for one in configuration.treatments if one.message
     ]
-    playing += check_seizing.prompts(configuration)
+    playing += [(where, name, "") for where, name in check_seizing.prompts(configuration)]
+    playing += check_voice.prompts(configuration)
     if not playing:
         return []
     library = PromptLibrary(folder)
     found: list[str] = []
-    for where, name in playing:
+    for where, name, language in playing:
         try:
-            library.samples(name)
+            library.samples(name, language)
         except PromptError as error:
             hint = "" if folder else " (telephony.prompt_dir)"
             found.append(f"{where}: {error}{hint}.")

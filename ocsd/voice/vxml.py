@@ -3,8 +3,8 @@ How a VoiceXML media server is asked for a dialog (RFC 5552, "SIP Interface to V
 
 The user part is ``dialog``; ``voicexml`` is the document's address, ``aai`` what the document finds in
 ``session.connection.aai`` (RFC 5552 2.1), and every further parameter is in
-``session.connection.protocol.sip.requesturi`` (2.4). The attributes of the record go as X-Genesys- headers as well
-(``session.connection.protocol.sip.headers``), where there is room for all of them.
+``session.connection.protocol.sip.requesturi`` (2.4). The record's attributes and user fields go as X-Genesys- headers
+as well (``session.connection.protocol.sip.headers``), where there is more room.
 """
 
 import string
@@ -19,6 +19,19 @@ HEADER_PREFIX: Final = "X-Genesys-"
 """SIP Server's prefix of headers that carry user data."""
 
 MAX_HEADER_CHARACTERS: Final = 200
+MAX_HEADERS_CHARACTERS: Final = 640
+"""Of all of them: an INVITE beyond 1,300 bytes would not fit into one datagram (RFC 3261 18.1.1)."""
+
+HEADER_ATTRIBUTES: Final = (
+    "GSW_RECORD_HANDLE",
+    "GSW_RECORD_URI",
+    "GSW_CALL_RESULT",
+    "GSW_PHONE",
+    "GSW_CAMPAIGN_NAME",
+    "GSW_CALLING_LIST",
+    "GSW_TENANT_NAME",
+)
+"""Before the user fields; the rest of the protocol's attributes is for desktops."""
 
 _PARAMETER_CHARACTERS: Final = "-_.!~*'()[]/:&+$"
 """RFC 3261 25.1: param-unreserved and mark."""
@@ -46,11 +59,17 @@ def _escaped(value: str) -> str:
 
 def user_data_headers(attributes: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
     """Attributes of a record as headers; text is percent-encoded where a header cannot hold it."""
-    found = []
-    for key, value in attributes.items():
-        text = quote(str(value), safe=string.punctuation.replace("%", "") + " ")
-        if value is not None and _is_token(key) and text.strip() and len(text) <= MAX_HEADER_CHARACTERS:
-            found.append((f"{HEADER_PREFIX}{key}", text.strip()))
+    found: list[tuple[str, str]] = []
+    room = MAX_HEADERS_CHARACTERS
+    for key in (*HEADER_ATTRIBUTES, *(key for key in attributes if not key.startswith("GSW_"))):
+        value = attributes.get(key)
+        text = quote(str(value), safe=string.punctuation.replace("%", "") + " ").strip()
+        if value is None or not text or not _is_token(key) or len(text) > MAX_HEADER_CHARACTERS:
+            continue
+        room -= len(HEADER_PREFIX) + len(key) + len(text) + len(": \r\n")
+        if room < 0:
+            break
+        found.append((f"{HEADER_PREFIX}{key}", text))
     return tuple(found)
 
 

@@ -1,8 +1,13 @@
 """Voice applications and IVR groups in a configuration: what may be written, and a sentence for each fault."""
 
+import io
+import wave
+
 import pytest
 
+from ocsd.config.loader import load_configuration
 from ocsd.model.enums import CallResult
+from ocsd.model.errors import ConfigError
 from telephony.media.prompts import SUFFIXES
 from tests.ocsd.test_config_loader import VALID, problems_of, read
 
@@ -137,3 +142,28 @@ def step(old: str, new: str) -> str:
 )
 def test_given_a_fault_when_read_then_it_is_named(text: str, problem: str):
     assert problem in problems_of(text)
+
+
+def test_given_prompts_that_are_not_there_when_loaded_then_each_is_named(tmp_path):
+    path, folder = tmp_path / "ocsd.toml", tmp_path / "prompts"
+    (folder / "en").mkdir(parents=True)
+    (folder / "hello.wav").write_bytes(wav())
+    (folder / "en" / "menu.wav").write_bytes(wav())
+    path.write_text(NO_AGENTS + STEPS + '[telephony]\nprompt_dir = "prompts"\n')
+
+    with pytest.raises(ConfigError) as caught:
+        load_configuration(path, {})
+
+    (problem,) = caught.value.problems
+    assert problem.startswith('voice_applications.steps[5] (of "reminder"): ')
+    assert "bye.wav" in problem
+
+
+def wav() -> bytes:
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(1600))
+    return content.getvalue()

@@ -68,6 +68,7 @@ def gvp(application: str = STEPS, mode: int = 9, options: str = "", channels: in
         lines = [line for line in group.splitlines() if not line.startswith(("dial_mode", "num_of_channels"))]
         lines += [f"dial_mode = {mode}", f"num_of_channels = {channels}", "[campaign_groups.options]"]
         lines += ['voice-application = "reminder"', options]
+        head = head.replace("[telephony]\n", "[telephony]\nembedded = false\n", 1)  # its prompts are elsewhere
         return head + application + "\n[[campaign_groups]]" + "\n".join(lines) + "\n"
 
     return edit
