@@ -46,6 +46,8 @@ class DirectMedia:
         self._lines: dict[Side, tuple[Leg, Channel]] = {}
         self._turn = trio.Lock()
         self._changed = trio.Event()
+        self._ordered = 0
+        """Orders that have not been carried out."""
         self._free_since_s: float | None = None
         self._waking = False
         self._stays = False
@@ -185,7 +187,7 @@ class DirectMedia:
         try:
             self._obey(self.machine.look(False, self._ends()))
             with trio.move_on_after(RETURN_LIMIT_S):
-                while not self.here or self._turn.locked():
+                while not self.here or self._ordered:
                     changed = self._changed = trio.Event()
                     await changed.wait()
         finally:
@@ -201,6 +203,7 @@ class DirectMedia:
         nursery = self._task.nursery
         if nursery is not None:
             if orders:
+                self._ordered += 1
                 nursery.start_soon(self._carry_out, orders)
             self._tell()
 
@@ -214,6 +217,7 @@ class DirectMedia:
                             await channel.stand_by(standing_by)
                     case Move():
                         self._task.nursery.start_soon(self._move, order)
+        self._ordered -= 1
         self._changed.set()
 
     async def _move(self, order: Move) -> None:
