@@ -7,8 +7,9 @@ import pytest
 HERE = Path(__file__).parent
 
 LONGEST_FIRST = (
-    "test_kill", "test_plane", "test_records", "test_restarts", "test_http_fuzz", "test_bad_input", "test_why", "test_demo",
-    "test_http_outages", "test_media_servers", "test_http_records", "test_sipp_carrier", "test_analysis_kept",
+    "test_kill", "test_plane", "test_records", "test_restarts", "test_http_fuzz", "test_bad_input", "test_why",
+    "test_demo", "test_http_outages", "test_media_servers", "test_kamailio", "test_http_records", "test_sipp_carrier",
+    "test_analysis_kept",
 )  # fmt: skip
 """Modules. A long one that begins last is what everybody waits for in the end."""
 
