@@ -94,6 +94,8 @@ class Seizing:
         wanted = self._wanted()
         for leg in standing.of_group(dbid):
             seat = session.roster.seats[leg.agent_id]
+            if seat.state is AgentState.RESERVED:
+                continue  # an attempt is about to take it
             if not (wanted and self._is_held_for(seat)) and standing.may_release(leg) and not leg.is_taken:
                 leg.release()
         if wanted:

@@ -107,7 +107,8 @@ class StandingLegs:
     def ready_for_attempt(self, agent_id: str) -> StandingLeg | None:
         """The leg that an attempt takes in place of calling the agent's phone, even if that rings still."""
         found = self._legs.get(agent_id)
-        return found if found is not None and found.state in (Standing.HELD, Standing.RINGING) else None
+        free = found is not None and found.state in (Standing.HELD, Standing.RINGING) and not found.is_taken
+        return found if free else None
 
     def engage(self, agent_id: str, hold: Hold) -> None:
         """Call the agent's phone, and hold the leg; nothing when there is one, or it failed a moment ago."""
