@@ -300,6 +300,37 @@ def _call_row(call: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @app.command(epilog=EXIT_CODES)
+def trunks(as_json: JSON_OPTION = False, url: Url = DEFAULT_URL) -> None:
+    """Show which trunks take calls, and what keeps calls off the others.
+
+    \b
+    Example:
+      ocsd ctl trunks
+    """
+    with _client(url) as ocs:
+        found = ocs.trunks()
+    if as_json:
+        print_json({"trunks": found})
+        return
+    rows = [
+        (
+            each["name"],
+            each["priority"],
+            f"{each['calls']} of {each['max_calls']}",
+            {True: "yes", False: "no"}[each["takes_calls"]],
+            each["circuit"].replace("_", " "),
+            {True: "yes", False: "no", None: ""}[each["registered"]],
+            each["failed"],
+            each["moved"],
+            each["why"] + (f" (again in {each['again_in_s']:.0f} s)" if each["again_in_s"] else ""),
+        )
+        for each in found
+    ]
+    headings = ("trunk", "priority", "calls", "takes calls", "circuit", "registered", "failed", "moved", "why")
+    print_table(headings, rows)
+
+
+@app.command(epilog=EXIT_CODES)
 def pacing(group: Group, as_json: JSON_OPTION = False, url: Url = DEFAULT_URL) -> None:
     """Tell the last pacing decision of a loaded group in words, and how predictions and reality compare.
 

@@ -239,6 +239,10 @@ def live_calls(dbid: int) -> Call[dict[str, Any]]:
     return Call("GET", f"/campaigngroups/{dbid}?req=calls", answers.json_object)
 
 
+def trunks() -> Call[dict[str, Any]]:
+    return Call("GET", "/trunks", answers.json_object)
+
+
 def health() -> Call[dict[str, Any]]:
     return Call("GET", "/health", answers.json_object)
 

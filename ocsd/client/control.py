@@ -305,6 +305,10 @@ class ControlClient:
 
     # --- the daemon --------------------------------------------------------------------------------------------
 
+    def trunks(self) -> list[dict[str, Any]]:
+        """All trunks: their calls, whether they take more, and what keeps calls off."""
+        return list(self.carry_out(calls.trunks())["trunks"])
+
     def health(self) -> dict[str, Any]:
         """State of the daemon, with names and DBIDs of its campaign groups."""
         return self.carry_out(calls.health())

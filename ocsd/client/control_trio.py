@@ -240,6 +240,9 @@ class AsyncControlClient:
 
     # --- the daemon --------------------------------------------------------------------------------------------
 
+    async def trunks(self) -> list[dict[str, Any]]:
+        return list((await self.carry_out(calls.trunks()))["trunks"])
+
     async def health(self) -> dict[str, Any]:
         return await self.carry_out(calls.health())
 

@@ -33,6 +33,7 @@ from ocsd.http.routes import (
     ShowPacing,
     ShowPreflight,
     ShowStatistics,
+    ShowTrunks,
     ShowWhy,
     route,
 )
@@ -251,6 +252,8 @@ async def _carry_out(
             return await _explain(asked, services.explainer)
         case ShowOpenApi():
             return _tagged(openapi.encoded(), request.if_none_match)
+        case ShowTrunks():
+            return _live({"trunks": service.trunks()})
         case ShowHealth():
             return _live({"status": "ok", "campaign_groups": {group.name: group.dbid for group in service.statuses()}})
 

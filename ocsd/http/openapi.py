@@ -106,6 +106,7 @@ def _paths() -> Object:
         "/campaigngroups/{dbid}": _campaign_group(),
         "/agentgroups/{dbid}": _agent_group(),
         **paths,
+        "/trunks": _trunks(),
         "/health": _health(),
         "/openapi.json": _own_document(),
     }
@@ -296,6 +297,17 @@ def _explained(schema: str) -> Object:
 # --- the daemon --------------------------------------------------------------------------------------------------
 
 
+def _trunks() -> Object:
+    return {
+        "get": {
+            "operationId": "showTrunks",
+            "tags": ["server"],
+            "summary": "Which trunks take calls, and what keeps calls off the others.",
+            "responses": {"200": _document_answer("Trunks")},
+        }
+    }
+
+
 def _health() -> Object:
     return {
         "get": {
@@ -305,6 +317,29 @@ def _health() -> Object:
             "responses": {"200": _document_answer("Health")},
         }
     }
+
+
+def _trunk_states() -> Object:
+    whole: Object = {"type": "integer", "minimum": 0}
+    properties: Object = {
+        "dbid": whole,
+        "name": {"type": "string"},
+        "priority": whole | {"description": "The lowest goes first."},
+        "weight": whole,
+        "calls": whole | {"description": "In progress."},
+        "max_calls": whole,
+        "circuit": {"enum": ["closed", "open", "half_open"]},
+        "takes_calls": {"type": "boolean", "description": "As far as its health goes."},
+        "why": {"type": "string", "description": "What keeps calls off."},
+        "again_in_s": {"type": "number", "description": "When an open circuit is tried again."},
+        "registered": {"type": ["boolean", "null"], "description": "null: it needs no registration."},
+        "started": whole | {"description": "Calls since the start of the daemon."},
+        "failed": whole | {"description": "Of them, those that failed by the trunk's fault."},
+        "moved": whole | {"description": "Of those, the ones that another trunk took over."},
+        "rtt_s": {"type": ["number", "null"], "description": "Of the last answered OPTIONS."},
+    }
+    one = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {"type": "object", "properties": {"trunks": {"type": "array", "items": one}}, "required": ["trunks"]}
 
 
 def _own_document() -> Object:
@@ -438,6 +473,7 @@ def _schemas() -> Object:
         "Feedback": feedback_schema(),
         "Calls": calls_schema(),
         "InboundCalls": _inbound_calls(),
+        "Trunks": _trunk_states(),
         "Health": {
             "type": "object",
             "properties": {

@@ -17,6 +17,7 @@
 /lists/<name>?req=..
 /lists/<name>?req=preflight        GET     ours: what a list will come to, as a JSON object
 /lists/<name>/<record_id>?req=why  GET     ours: why a record is dialed or not, as a JSON object
+/trunks                            GET     ours: which trunks take calls, and what keeps calls off the others
 /openapi.json                      GET     ours: all this for programs
 /health                            GET     ours: 200 while the daemon answers, names and DBIDs of the campaign groups
 =================================  ======  ===================================================================
@@ -102,6 +103,11 @@ class ShowHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowTrunks:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
 class ControlRecords:
     """A request of the desktop protocol, still to be parsed: arguments of `http_records.parse_http`."""
 
@@ -139,6 +145,7 @@ Shown: TypeAlias = (
     | ShowWhy
     | ShowOpenApi
     | ShowHealth
+    | ShowTrunks
 )
 Route: TypeAlias = ControlGroup | ControlRecords | ReportInbound | Shown
 
@@ -201,6 +208,11 @@ def _route(method: str, target: str, content_type: str, body: bytes) -> Route:
         case ["health"]:
             _allow(method, "GET")
             return ShowHealth()
+        case ["trunks"]:
+            _allow(method, "GET")
+            if query:
+                raise _Incorrect("GET /trunks takes no parameters")
+            return ShowTrunks()
         case ["campaigngroups"]:
             _allow(method, "GET")
             if query:

@@ -1,6 +1,6 @@
 """What the protocol edges (HTTP, desktops) ask of the sessions, as protocols, so that neither imports the other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -73,6 +73,10 @@ class CampaignService(Protocol):
 
     def calls(self, dbid: int) -> Mapping[str, object]:
         """The calls under way, as an array under ``calls``; none while the group is not loaded."""
+        ...
+
+    def trunks(self) -> Sequence[Mapping[str, object]]:
+        """All trunks: calls, health, and what keeps calls off (`ocsd.sessions.trunks.TrunkState`)."""
         ...
 
     def report_inbound(self, agent_group_dbid: int, queued: int, ringing: int, free: int | None = None) -> None:

@@ -1,6 +1,6 @@
 """All campaign groups of the daemon: requests in, sessions started and ended, what runs remembered across restarts."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -195,7 +195,7 @@ class Campaigns:
         for dbid, session in self.sessions.items():
             session.reconfigure(config, self.groups[dbid])
 
-    def trunks(self) -> list[Mapping[str, object]]:
+    def trunks(self) -> Sequence[Mapping[str, object]]:
         return [state.shown() for state in self.trunk_board.states(self.clock.now_s())]
 
     # --- inside ---------------------------------------------------------------------------------------------------

@@ -162,6 +162,15 @@ class FakeCampaigns:
         }  # fmt: skip
         return {"calls": [call] if dbid == LOADED.dbid else []}
 
+    def trunks(self) -> list[dict[str, object]]:
+        return [
+            {
+                "dbid": 105, "name": "Carrier", "priority": 1, "weight": 10, "calls": 3, "max_calls": 30,
+                "circuit": "open", "takes_calls": False, "why": "503 Service Unavailable", "again_in_s": 4.5,
+                "registered": None, "started": 120, "failed": 3, "moved": 2, "rtt_s": None,
+            }
+        ]  # fmt: skip
+
     def pacing(self, dbid: int) -> dict[str, object]:
         return pacing_figures() if dbid == LOADED.dbid else {}
 

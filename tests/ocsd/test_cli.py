@@ -66,6 +66,7 @@ def test_given_the_application_when_listed_then_every_documented_command_is_ther
         "complete",
         "status",
         "pacing",
+        "trunks",
         "calls",
     ]
     documented += [f"ctl {name}" for name in controls]

@@ -10,6 +10,7 @@ from ocsd.http.routes import (
     ShowGroup,
     ShowHealth,
     ShowStatistics,
+    ShowTrunks,
     route,
 )
 from ocsd.model.enums import DialMode
@@ -51,6 +52,7 @@ BODY = b'{"GSW_CM_AttrDialMode": 2}'
         ("GET", "/campaigngroups/115", "", b"", ShowGroup(115)),
         ("GET", "/campaigngroups/115?req=Statistics", "", b"", ShowStatistics(115)),
         ("GET", "/health", "", b"", ShowHealth()),
+        ("GET", "/trunks", "", b"", ShowTrunks()),
     ],
 )
 def test_given_a_valid_request_when_routed_then_it_is_understood(method, target, content_type, body, expected):
@@ -90,6 +92,7 @@ def test_given_each_req_of_the_manual_when_routed_then_it_is_known(request_):
         ("GET", "/campaigngroups/106?req=Load", "", b"", 400, "statistics"),
         ("PUT", "/campaigngroups/106?req=Load", "", b"", 405, "GET, POST"),
         ("HEAD", "/health", "", b"", 405, "GET"),
+        ("POST", "/trunks", "", b"", 405, "GET"),
         ("OPTIONS", "*", "", b"", 405, "GET, POST"),
         ("CONNECT", "host:1", "", b"", 405, "GET, POST"),
         ("GET", "/", "", b"", 404, "unknown resource"),

@@ -499,7 +499,7 @@ def test_given_every_get_when_listed_then_all_of_them_were_walked():
         ("/campaigngroups", None), ("/campaigngroups/{dbid}", None), ("/campaigngroups/{dbid}", "statistics"),
         ("/campaigngroups/{dbid}", "pacing"), ("/campaigngroups/{dbid}", "feedback"), ("/campaigngroups/{dbid}", "why"),
         ("/campaigngroups/{dbid}", "calls"),
-        ("/lists/{calling_list}", "preflight"),
+        ("/lists/{calling_list}", "preflight"), ("/trunks", None),
         ("/lists/{calling_list}/{record_id}", "why"), ("/health", None), ("/openapi.json", None),
     }  # fmt: skip
 
