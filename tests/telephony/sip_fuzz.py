@@ -18,7 +18,7 @@ import struct
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -107,6 +107,8 @@ class BrokenFarEnd:
         self.sock.setblocking(False)
         self.port = self.sock.getsockname()[1]
         self.dialogs: list[tuple[Dialog, tuple[str, int]]] = []
+        self.sent: deque[tuple[int, bytes]] = deque(maxlen=3000)
+        """What went to which port, the latest last."""
         self.last: bytes = b"x"
 
     def take_in(self) -> int:
@@ -155,7 +157,9 @@ class BrokenFarEnd:
     def send(self, data: bytes, to: tuple[str, int]) -> None:
         """Damaged, three times in four."""
         rng = self.mutator.random
-        self.sock.sendto(self.mutator.damage(data, self.last) if rng.random() < 0.75 else data, to)
+        said = self.mutator.damage(data, self.last) if rng.random() < 0.75 else data
+        self.sock.sendto(said, to)
+        self.sent.append((to[1], said))
         self.last = data
 
     def speak(self) -> None:
@@ -175,7 +179,8 @@ def _header(text: str, name: str) -> str:
 class Fuzz:
     """One run; `run` returns what was found."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, deaths: Path | None = None) -> None:
+        """``deaths``: folder for what each worker that fell was told last."""
         self.folder = folder
         self.mutator = SipMutator(seed)
         self.random = self.mutator.random
@@ -191,6 +196,7 @@ class Fuzz:
         self.sip_ports: list[int] = []
         self.attacking = True
         self.legs = 0
+        self.deaths = deaths
 
     async def run(self, frames: int) -> Result:
         with ExitStack() as stack:
@@ -231,6 +237,7 @@ class Fuzz:
         pids = worker_pids(self.folder)
         # Learned before the attack: the SIP ports of the workers are where they send from.
         self.sip_ports = udp_ports_of(pids.values())
+        ports = {pid: port for pid in pids.values() for port in udp_ports_of([pid])}
 
         def footprint() -> Footprint:
             workers_mb = sum(private_mb(pid) for pid in worker_pids(self.folder).values())
@@ -251,6 +258,7 @@ class Fuzz:
                     result.before = footprint()  # caches and transactions in flight are there now
                 if result.midway is None and sent > 0.55 * frames:
                     result.midway = footprint()
+                self._note_deaths(ports)
                 next_s = max(next_s + TURN_S, time.monotonic() - 0.2)
                 await trio.sleep(max(0.0, next_s - time.monotonic()))
             result.seconds = round(time.monotonic() - began_s, 1)
@@ -352,6 +360,16 @@ class Fuzz:
         made = self.mutator.request(dialog) if rng.random() < 0.8 else self.mutator.response(dialog)
         return self.mutator.damage(made, self.far_end.last) if rng.random() < 0.9 else made
 
+    def _note_deaths(self, ports: dict[int, int]) -> None:
+        """Keep what a worker heard before it fell: its last calls, oldest first."""
+        if self.deaths is None:
+            return
+        for pid in [pid for pid in ports if not _says(pid)]:
+            port = ports.pop(pid)
+            told = [data for to, data in self.far_end.sent if to == port][-40:]
+            self.deaths.mkdir(exist_ok=True)
+            (self.deaths / f"worker-{pid}.txt").write_bytes(b"\n=====\n".join(told))
+
     async def _settle(self, telephony: TelephonyClient) -> None:
         """Wait until only the live calls hold slots; the far end goes on answering BYE."""
         began_s = time.monotonic()
@@ -392,6 +410,14 @@ async def _end_of(leg) -> str:
     return "worker lost"
 
 
+def _says(pid: int) -> bytes:
+    """Its command line: empty of a zombie."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def udp_ports_of(pids) -> list[int]:
     """Local ports of the UDP sockets that these processes hold (proc(5))."""
     inodes = set()
@@ -412,10 +438,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--deaths", type=Path, metavar="FOLDER", help="what each worker that fell was told last")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        fuzz = Fuzz(Path(folder), options.seed)
+        fuzz = Fuzz(Path(folder), options.seed, options.deaths)
         found = asdict(trio.run(fuzz.run, options.frames))
         lines = (Path(folder) / "pool.log").read_text(errors="replace").splitlines()
     found["frames"], found["victims"] = dict(fuzz.result.frames), dict(fuzz.result.victims)
