@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 import structlog
 import trio
 
 from ocsd.config.analysis import AnalysisPlan
+from ocsd.config.objects import Configuration, Trunk
 from ocsd.model.enums import CallAction, CallResult, RecordStatus, RecordType
 from ocsd.model.records import CallingRecord, Chain, ChainChange, CpdRecording, FinishedAttempt
 from ocsd.sessions.attempt import (
@@ -26,6 +28,8 @@ from ocsd.sessions.attempt import (
 )
 from ocsd.sessions.attempt_result import finished_attempt
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask, DialPlan
+from ocsd.sessions.phones import PLAIN_PHONE, PhonePlan
+from ocsd.sessions.trunks import TrunkBoard
 from telephony.contract import AnalysisSettings, Verdict, VerdictKind
 from telephony.fake import CallScript, FakeMedia, FakeTelephony, open_fake_plane
 
@@ -66,6 +70,21 @@ class FakeStore:
         self.marks.append(("connected", attempt_id, agent_id))
 
 
+class FakeSession:
+    """What attempts look up in the whole session: one trunk that works, no gateway, no queue, no third parties."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        trunk = Trunk(dbid=3, name="t", tenant="x", host="carrier")
+        self.clock = clock
+        self.config = Configuration(trunks=(trunk,))
+        self.group = SimpleNamespace(trunks=("t",), dbid=1)
+        self.trunk_board = TrunkBoard([trunk], clock.now_s())
+        self.trunk_keeper = None
+        self.without_gateway_cpa: set[str] = set()
+        self.transfer_out = SimpleNamespace(referred=lambda _task, _event: False)
+        self.voice = SimpleNamespace(wanted_headers=lambda _task, _agent_id: ())
+
+
 @dataclass
 class FakeHost:
     """A session of one attempt: one agent, who is ready or not."""
@@ -83,6 +102,16 @@ class FakeHost:
     told: list[str] = field(default_factory=list)
     asked: list[CallResult] = field(default_factory=list)
     recordings: list[CpdRecording] = field(default_factory=list)
+    parties: None = None
+
+    def __post_init__(self) -> None:
+        self.session = FakeSession(self.clock)
+
+    def agent_phone(self, agent_id: str) -> PhonePlan:
+        return PLAIN_PHONE
+
+    def standing_leg(self, task: AttemptTask, agent_id: str) -> None:
+        return None
 
     def may_dial(self, task: AttemptTask) -> bool:
         return self.dialable
