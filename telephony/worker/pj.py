@@ -29,7 +29,15 @@ from telephony.sdp import LocalAudio, check_local_audio, parse_address
 from telephony.sip import SipStatus
 from telephony.worker.pj_call import LIBRARY, StackCall, StackEvent, readable
 from telephony.worker.pj_native import look_at_messages
-from telephony.worker.requests import UnfitRequest, check_place_call, check_text, name_addr, proxy_uri, refer_to_value
+from telephony.worker.requests import (
+    UnfitRequest,
+    check_place_call,
+    check_text,
+    name_addr,
+    proxy_uri,
+    refer_to_value,
+    transport_of,
+)
 from telephony.worker.sieve import Sieve
 
 PJ_ETOOMANY: Final = 70010
@@ -65,6 +73,7 @@ class _AccountKey(NamedTuple):
     password: str
     proxy: str
     session_expires_s: int
+    transport: str = "udp"
 
 
 class SipStack:
@@ -106,6 +115,8 @@ class SipStack:
         if address is None:
             raise RuntimeError("the SIP transport has no local address")
         self.host, self.port = address.host, address.port
+        self.in_a_hurry = False
+        """There are TCP connections, which wake nobody who waits for ``sip_fd``."""
         self.sieve = Sieve("6" if ":" in self.host else "4")
         self._module = look_at_messages(LIBRARY, self.sieve.holds_back)
         self._accounts: dict[_AccountKey, _Account] = {}
@@ -122,7 +133,8 @@ class SipStack:
         """Send the INVITE, with audio to ``local``. Raises CallNotPlaced when none was sent."""
         call_id = _call_id(command.leg_id)
         self._check(command, local)
-        key = _AccountKey(command.username, command.password, command.proxy, command.session_expires_s)
+        transport = transport_of(command.uri)  # checked before
+        key = _AccountKey(command.username, command.password, command.proxy, command.session_expires_s, transport)
         account = self._account(key)
         account.legs.add(command.leg_id)
         call = StackCall(account, command, local, self._note)
@@ -204,7 +216,9 @@ class SipStack:
         """Send REGISTER and renew it in time; `Registered` follows each answer. Raises CallNotPlaced."""
         try:
             check_text((("", command.aor), ("", command.registrar), ("", command.username), ("", command.password)))
-            config = self._account_config(_AccountKey(command.username, command.password, command.proxy, 0))
+            transport = transport_of(command.registrar)
+            key = _AccountKey(command.username, command.password, command.proxy, 0, transport)
+            config = self._account_config(key)
         except UnfitRequest as error:
             raise CallNotPlaced(str(error), retryable=False) from error
         if self._endpoint.utilVerifySipUri(command.aor) != 0 or "<" in command.aor:
@@ -254,7 +268,8 @@ class SipStack:
             check_text((("", command.uri),))
             if self._endpoint.utilVerifySipUri(command.uri) != 0 or "<" in command.uri:
                 raise UnfitRequest("the trunk's URI is not a SIP URI")
-            account = self._account(_AccountKey("", "", proxy_uri(command.proxy) and command.proxy, 0))
+            proxy_uri(command.proxy)
+            account = self._account(_AccountKey("", "", command.proxy, 0, transport_of(command.uri)))
         except UnfitRequest as error:
             raise CallNotPlaced(str(error), retryable=False) from error
         parameters = pjsua2.SendRequestParam()
@@ -336,6 +351,7 @@ class SipStack:
     def _check(self, command: PlaceCall, local: LocalAudio) -> None:
         try:
             check_place_call(command)
+            transport_of(command.uri)
             for what, uri in (("request URI", command.uri), ("From URI", command.from_uri)):
                 if self._endpoint.utilVerifySipUri(uri) != 0 or "<" in uri:
                     raise UnfitRequest(f"{what} is not a SIP URI")
@@ -359,11 +375,22 @@ class SipStack:
         self._accounts[key] = account  # to the end: the first is the least recently used
         return account
 
+    def _open_tcp(self) -> None:
+        """Not before somebody needs it: it listens as well."""
+        if not self.in_a_hurry:
+            transport = pjsua2.TransportConfig()
+            transport.boundAddress = self.host
+            self._endpoint.transportCreate(pjsua2.PJSIP_TRANSPORT_TCP, transport)
+            self.in_a_hurry = True
+
     def _account_config(self, key: _AccountKey) -> Any:
         config = pjsua2.AccountConfig()
         host = f"[{self.host}]" if ":" in self.host else self.host
         config.idUri = f"sip:ocsd@{host}:{self.port}"
-        config.sipConfig.transportId = self._transport_id
+        if key.transport == "tcp":
+            self._open_tcp()
+        else:
+            config.sipConfig.transportId = self._transport_id
         config.mediaConfig.useLoopMedTp = True  # no RTP sockets, no stray RTCP
         config.mediaConfig.lockCodecEnabled = False  # no re-INVITE of the stack's own
         # The stack's own default asks for half an hour in every call.
@@ -376,7 +403,7 @@ class SipStack:
             # Realm "*": whatever realm the carrier names. The challenge is answered once (RFC 3261 22.2).
             config.sipConfig.authCreds.append(pjsua2.AuthCredInfo("digest", "*", key.username, 0, key.password))
         if key.proxy:
-            config.sipConfig.proxies.append(proxy_uri(key.proxy))
+            config.sipConfig.proxies.append(proxy_uri(key.proxy, key.transport))
         return config
 
 

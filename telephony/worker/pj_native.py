@@ -21,6 +21,8 @@ PACKET_OFFSET: Final = 320
 """Of pkt_info.packet in pjsip_rx_data: three pointers, an operation's key of 34 and one more, a time of two longs."""
 MAX_PACKET: Final = 4000
 """PJSIP_MAX_PKT_LEN: so long is the array, and a zero follows."""
+TEXT_OFFSET: Final = 4424
+"""Of msg_info.msg_buf, a pointer, and the length after it: over TCP several messages may lie in one packet."""
 _STARTS_LIKE_SIP: Final = re.compile(rb"(?:SIP/2\.0 |[A-Za-z0-9.!%*_+`'~-]{1,32} \S)")
 _POINTER: Final = ctypes.c_void_p
 _Callback: Final = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER)
@@ -92,11 +94,11 @@ def look_at_messages(library: Any, holds_back: Callable[[str], bool]) -> object 
 
     def look(message: int) -> int:
         try:
-            packet = ctypes.string_at(message + PACKET_OFFSET, MAX_PACKET).partition(b"\x00")[0]
-            if not _STARTS_LIKE_SIP.match(packet.lstrip(b"\r\n")):
+            text = _text_of(message).lstrip(b"\r\n")
+            if not _STARTS_LIKE_SIP.match(text):
                 return 0  # not what lies there in this build: the stack has parsed a message
             # As everywhere else: bytes that are no UTF-8 must not make us fail.
-            return int(holds_back(packet.lstrip(b"\r\n").decode(errors="replace")))
+            return int(holds_back(text.decode(errors="replace")))
         except Exception:
             traceback.print_exc()
             return 0
@@ -107,3 +109,13 @@ def look_at_messages(library: Any, holds_back: Callable[[str], bool]) -> object 
     if register(endpoint_of(), ctypes.addressof(module)) != 0:
         return None
     return module
+
+
+def _text_of(message: int) -> bytes:
+    """The text of a struct pjsip_rx_data. Both places lie within it, whatever a build makes of them."""
+    packet = message + PACKET_OFFSET
+    begin = ctypes.c_void_p.from_address(message + TEXT_OFFSET).value or 0
+    length = ctypes.c_int.from_address(message + TEXT_OFFSET + ctypes.sizeof(_POINTER)).value
+    if packet <= begin < packet + MAX_PACKET and 0 < length <= packet + MAX_PACKET - begin:
+        return ctypes.string_at(begin, length)
+    return ctypes.string_at(packet, MAX_PACKET).partition(b"\x00")[0]

@@ -88,6 +88,7 @@ class Stack(Protocol):
 
     capacity: int
     sip_fd: int
+    in_a_hurry: bool
 
     @property
     def releasing(self) -> bool: ...
@@ -176,10 +177,9 @@ class Worker:
         self._keep_time(now_s)
 
     def _wait_s(self, now_s: float) -> float:
-        if self._waiting or self._stop_at_s is not None or self._released_by_s is not None:
-            tick_s = SLOT_TICK_S
-        else:
-            tick_s = LIVE_TICK_S if self._roster.live else IDLE_TICK_S
+        leaving = self._stop_at_s is not None or self._released_by_s is not None
+        calm_s = LIVE_TICK_S if self._roster.live else IDLE_TICK_S
+        tick_s = SLOT_TICK_S if self._waiting or leaving or self._stack.in_a_hurry else calm_s
         due_s = min(self._roster.next_deadline_s, self._under_way.next_due_s, self._trunk_side.next_due_s)
         return max(0.0, min(tick_s, due_s - now_s))
 

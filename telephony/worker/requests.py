@@ -15,6 +15,9 @@ _PLAIN_IN_HEADERS: Final = re.compile(r"[A-Za-z0-9\-_.!~*'()\[\]/?:+$]")
 """hnv-unreserved and unreserved of RFC 3261 25.1; everything else is escaped."""
 
 
+_TRANSPORT: Final = re.compile(r";\s*transport\s*=\s*([A-Za-z0-9-]+)", re.IGNORECASE)
+
+
 class UnfitRequest(Exception):
     """It cannot be sent as it stands, by no worker."""
 
@@ -40,11 +43,26 @@ def check_place_call(command: PlaceCall) -> None:
         raise UnfitRequest(f"a session timer of less than {MIN_SESSION_EXPIRES_S} s (RFC 4028 section 4)")
 
 
-def proxy_uri(proxy: str) -> str:
+def proxy_uri(proxy: str, transport: str = "udp") -> str:
     """The route to an outbound proxy given as host:port, "" for none."""
     if proxy and not _PROXY.match(proxy):
         raise UnfitRequest("proxy is not host:port")
-    return f"sip:{proxy};lr" if proxy else ""
+    over = f";transport={transport}" if transport != "udp" else ""
+    return f"sip:{proxy}{over};lr" if proxy else ""
+
+
+def transport_of(uri: str) -> str:
+    """``"udp"`` or ``"tcp"``, as the URI has it; UnfitRequest for what is not spoken."""
+    named = _TRANSPORT.search(uri)
+    transport = named.group(1).lower() if named else "udp"
+    if transport == "tls" or uri.lower().startswith("sips:"):
+        raise UnfitRequest(
+            "SIP over TLS is not spoken here: the OpenSSL of the stack is too old. Let a session border controller or "
+            "Kamailio on this host speak TLS to the carrier"
+        )
+    if transport not in ("udp", "tcp"):
+        raise UnfitRequest(f"SIP over {transport} is not spoken here, only over UDP and TCP")
+    return transport
 
 
 def name_addr(display_name: str, uri: str) -> str:

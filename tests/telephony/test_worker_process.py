@@ -50,7 +50,7 @@ class ScriptedStack:
         self.hung_up: list[str] = []
         self.busy = 0
         self.asked: list = []
-        self.releasing = False
+        self.releasing = self.in_a_hurry = False
         self._events: list = []
         self._wake, ear = socket.socketpair()
         ear.setblocking(False)

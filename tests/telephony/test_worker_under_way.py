@@ -2,16 +2,18 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from telephony.api import LegLost
+from telephony.api import CallRefused, LegLost
 from telephony.client import TelephonyClient, WorkerLeg, open_telephony
 from telephony.contract import Direction, LegAnswered, LegEnded, LegInfo, LegProgress, LegState, Referred, Register
 from telephony.procs import ProcessIdentity
+from telephony.sip import SipMessage, parse_message
 from telephony.worker.under_way import MAX_INFO_BYTES, MAX_INFO_PER_S
 from tests.telephony.played_peer import SDP, PlayedPeer, Reply, played_peer, sdp_line
 from tests.telephony.test_workers_with_sipp import (
@@ -418,6 +420,54 @@ async def test_given_a_carrier_that_probes_us_when_it_does_then_200_and_no_call(
     await hung_up(leg)
 
 
+# --- transports ------------------------------------------------------------------------------------------------------
+
+
+def answer_over_tcp(listener: socket.socket, received: list[SipMessage]) -> None:
+    """Plays one call: 100, 180 and 200 in one piece, then 200 to what comes."""
+    port = listener.getsockname()[1]
+    stream, _ = listener.accept()
+    with stream:
+        while data := stream.recv(65536):
+            request = parse_message(data.decode())
+            received.append(request)
+            statuses = {"INVITE": (100, 180, 200), "BYE": (200,)}.get(request.method, ())
+            for status in statuses:
+                body = SDP if (request.method, status) == ("INVITE", 200) else ""
+                lines = [f"SIP/2.0 {status} Played", f"Via: {request.header('via')}", f"From: {request.header('from')}"]
+                to = request.header("to")
+                lines += [f"To: {to}" if "tag=" in to or status == 100 else f"To: {to};tag=tcp"]
+                lines += [f"Call-ID: {request.header('call-id')}", f"CSeq: {request.header('cseq')}"]
+                lines += [f"Contact: <sip:callee@127.0.0.1:{port};transport=tcp>"]
+                lines += ["Content-Type: application/sdp"] if body else []
+                text = "\r\n".join([*lines, f"Content-Length: {len(body)}"]) + "\r\n\r\n" + body
+                stream.sendall(text.encode())
+            if request.method == "BYE":
+                return
+
+
+async def test_given_a_trunk_over_tcp_when_called_then_everything_goes_over_tcp(telephony):
+    received: list[SipMessage] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        uri = f"sip:callee@127.0.0.1:{listener.getsockname()[1]};transport=tcp"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, answer_over_tcp, listener, received)
+            leg = await telephony.place_call(a_call(uri))
+            answer = await event_of(leg, LegAnswered)
+            await hung_up(leg)
+
+    assert answer.remote_rtp_port == 6000
+    assert [one.method for one in received] == ["INVITE", "ACK", "BYE"]
+    assert all("SIP/2.0/TCP" in one.header("via") for one in received)
+
+
+@pytest.mark.parametrize("uri", ["sips:a@127.0.0.1", "sip:a@127.0.0.1;transport=TLS", "sip:a@127.0.0.1;transport=ws"])
+async def test_given_a_transport_that_is_not_spoken_when_called_then_refused_with_the_reason(telephony, uri):
+    with pytest.raises(CallRefused, match="not spoken"):
+        await telephony.place_call(a_call(uri))
+    assert "not spoken" in (await telephony.probe(uri)).why
+
+
 # --- registrations ----------------------------------------------------------------------------------------------------
 
 
@@ -514,7 +564,7 @@ async def test_given_a_conversation_when_drained_then_it_goes_on_and_then_all_wo
             await until(lambda: len({one.pid for one in workers_of(tmp_path)} & before) == 1)  # the idle one is new
             assert (await leg.redirect("127.0.0.1", 40000)).sip_status == 200
             (old,) = {one.pid for one in workers_of(tmp_path)} & before
-            # By a signal to the pool, fresh ones serve beside those that finish; by command each has to make place first.
+            # By a signal to the pool fresh ones serve beside those that finish; by command each makes place first.
             await until(lambda: telephony.capacity == (4 if by == "command" else 8))
 
             other = await answered(telephony, peer)  # there is room at the new one
