@@ -146,9 +146,9 @@ class AttemptMachine(AttemptOrders):
             case AgentEnded():
                 return self._agent_ended(now_s)
             case DestinationAnswered():
-                return self._destination_answered(now_s)
+                return self.destination_answered(now_s)
             case DestinationEnded(placed):
-                return self._destination_ended(placed, now_s)
+                return self.destination_ended(placed, now_s)
             case PromptFinished(error):
                 return self._prompt_finished(error, now_s)
             case KeyPressed() | ApplicationDone() | ApplicationFailed() | WantsAgent() | CalledOut():
@@ -249,7 +249,7 @@ class AttemptMachine(AttemptOrders):
             self.beep_heard |= event.connected
             if self.state is AttemptState.TALKING:
                 return self._heard_in_talk(event.kind, now_s)
-            return self._after_greeting(now_s) if self.state is AttemptState.AWAITING_BEEP else ()
+            return self.after_greeting(now_s) if self.state is AttemptState.AWAITING_BEEP else ()
         result = result_of_verdict(event.kind)
         if event.kind is VerdictKind.RINGBACK and self.state in RINGING:
             self.marks.setdefault("alerting", now_s)  # a network that tells by its tone only
@@ -313,10 +313,6 @@ class AttemptMachine(AttemptOrders):
             case _:
                 return self.close(result, now_s, Do.HANG_UP_CUSTOMER)
 
-    def _after_greeting(self, now_s: float) -> tuple[Do, ...]:
-        """The machine records now, as far as anybody knows."""
-        return self.apply(now_s, now_s) if self.runs_application else self.play(now_s)
-
     def _revise(self, event: Heard, result: CallResult, now_s: float) -> tuple[Do, ...]:
         before, plan = self.plan, self.plan_of(result)
         same = plan is not None and before is not None and replaces_nothing(before, plan)
@@ -366,33 +362,6 @@ class AttemptMachine(AttemptOrders):
                 return self.announce(CallResult.ANSWER, now_s)
             case AttemptState.PLAYING | AttemptState.ANNOUNCING:
                 return self.close(self.result, now_s, Do.HANG_UP_CUSTOMER)
-            case _:
-                return ()
-
-    # --- transfers ----------------------------------------------------------------------------------------------
-
-    def _destination_answered(self, now_s: float) -> tuple[Do, ...]:
-        if self.state is AttemptState.IN_APPLICATION:
-            return self.dialog_begins(now_s)
-        if self.state is not AttemptState.TRANSFERRING:
-            return ()
-        self.marks["transferred"] = now_s
-        if self.found_person:
-            self.result = CallResult.ANSWER if self.said is None else self.said
-        self.state, self.deadline_s = AttemptState.TRANSFERRED, math.inf
-        self.record_closed = True
-        return (Do.BRIDGE_DESTINATION, Do.CLOSE_RECORD)
-
-    def _destination_ended(self, placed: bool, now_s: float) -> tuple[Do, ...]:
-        match self.state:
-            case AttemptState.TRANSFERRING:
-                return self.transfer_failed(CallResult.DROPPED if placed else CallResult.TRANSFER_ERROR, now_s)
-            case AttemptState.TRANSFERRED:
-                return self.end_of_transfer(now_s, Do.HANG_UP_CUSTOMER)
-            case AttemptState.IN_APPLICATION:
-                return self.application_failed(now_s)
-            case AttemptState.IN_DIALOG:
-                return self.dialog_ends(now_s, Do.HANG_UP_CUSTOMER)
             case _:
                 return ()
 
@@ -468,20 +437,13 @@ class AttemptMachine(AttemptOrders):
             case AttemptState.TRANSFERRED:
                 return self.end_of_transfer(now_s, Do.HANG_UP_DESTINATION)
             case AttemptState.IN_APPLICATION:
-                return self._left_application(now_s)
+                return self.left_application(now_s)
             case AttemptState.IN_DIALOG:
                 return self.dialog_ends(now_s, Do.HANG_UP_DESTINATION)
             case AttemptState.TALKING:
                 return self.end_of_talk(now_s, Do.HANG_UP_AGENT)
             case _:
                 return ()
-
-    def _left_application(self, now_s: float) -> tuple[Do, ...]:
-        """The called party is gone: amid the steps, or before the dialog began."""
-        if not self.queued and self.found_person:
-            self.marks["abandoned"] = now_s
-            return self.close(CallResult.ABANDONED, now_s, Do.HANG_UP_DESTINATION)
-        return self.close(self.result, now_s, Do.HANG_UP_DESTINATION)
 
     def _not_answered(self, event: CustomerEnded, now_s: float) -> tuple[Do, ...]:
         if event.lost and self.designated_agent is None:
@@ -527,7 +489,7 @@ class AttemptMachine(AttemptOrders):
             case AttemptState.TRANSFERRING:
                 return self.transfer_failed(CallResult.DROPPED, now_s)
             case AttemptState.AWAITING_BEEP:
-                return self._after_greeting(now_s)
+                return self.after_greeting(now_s)
             case AttemptState.ANNOUNCING | AttemptState.PLAYING:
                 return self.close(self.result, now_s, Do.HANG_UP_CUSTOMER)
             case AttemptState.WRAP_UP:

@@ -136,3 +136,43 @@ class AttemptVoice(AttemptSeizing):
         if self.queued:
             return self.application_goes_on(now_s, Do.HANG_UP_DESTINATION)
         return AttemptSeizing.transfer_failed(self, result, now_s)
+
+    def after_greeting(self, now_s: float) -> tuple[Do, ...]:
+        """The machine records now, as far as anybody knows."""
+        return self.apply(now_s, now_s) if self.runs_application else self.play(now_s)
+
+    def left_application(self, now_s: float) -> tuple[Do, ...]:
+        """The called party is gone: amid the steps, or before the dialog began."""
+        if not self.queued and self.found_person:
+            self.marks["abandoned"] = now_s
+            return self.close(CallResult.ABANDONED, now_s, Do.HANG_UP_DESTINATION)
+        return self.close(self.result, now_s, Do.HANG_UP_DESTINATION)
+
+    # --- transfers ----------------------------------------------------------------------------------------------
+
+    def destination_answered(self, now_s: float) -> tuple[Do, ...]:
+        """The other end of a transfer, or the VoiceXML media server, has answered."""
+        if self.state is AttemptState.IN_APPLICATION:
+            return self.dialog_begins(now_s)
+        if self.state is not AttemptState.TRANSFERRING:
+            return ()
+        self.marks["transferred"] = now_s
+        if self.found_person:
+            self.result = CallResult.ANSWER if self.said is None else self.said
+        self.state, self.deadline_s = AttemptState.TRANSFERRED, math.inf
+        self.record_closed = True
+        return (Do.BRIDGE_DESTINATION, Do.CLOSE_RECORD)
+
+    def destination_ended(self, placed: bool, now_s: float) -> tuple[Do, ...]:
+        """It is gone. ``placed`` False: no INVITE left for it."""
+        match self.state:
+            case AttemptState.TRANSFERRING:
+                return self.transfer_failed(CallResult.DROPPED if placed else CallResult.TRANSFER_ERROR, now_s)
+            case AttemptState.TRANSFERRED:
+                return self.end_of_transfer(now_s, Do.HANG_UP_CUSTOMER)
+            case AttemptState.IN_APPLICATION:
+                return self.application_failed(now_s)
+            case AttemptState.IN_DIALOG:
+                return self.dialog_ends(now_s, Do.HANG_UP_CUSTOMER)
+            case _:
+                return ()
