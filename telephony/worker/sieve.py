@@ -41,8 +41,8 @@ class Sieve:
         self._calls: set[str] = set()
         self._tagged: set[str] = set()
         """Calls whose far end has named itself by a tag."""
-        self._answered: set[str] = set()
-        """Calls with a 2xx to an INVITE."""
+        self._answered: dict[str, str] = {}
+        """Calls with a 2xx to an INVITE, and whose tag the first of these had."""
         self._ended: OrderedDict[str, tuple[float, bool]] = OrderedDict()
         """When, and whether it had been answered."""
         self._branches: OrderedDict[tuple[str, str], str] = OrderedDict()
@@ -64,7 +64,7 @@ class Sieve:
         self._ended.setdefault(call_id, (now_s, call_id in self._answered))
         self._calls.discard(call_id)
         self._tagged.discard(call_id)
-        self._answered.discard(call_id)
+        self._answered.pop(call_id, None)
         while self._ended and (
             len(self._ended) > MAX_REMEMBERED or next(iter(self._ended.values()))[0] < now_s - ENDED_KEPT_S
         ):
@@ -105,7 +105,7 @@ class Sieve:
             elif call_id in self._tagged or "tag" in message.header("to").lower():
                 return "response without the tag of before"
             if message.status >= 200 and message.cseq_method == "INVITE":
-                self._answered.add(call_id)
+                self._answered.setdefault(call_id, message.to_tag)
         described = message.body != "" and message.header("content-type").lower().startswith("application/sdp")
         flawed = described and flaw_of_description(message.body, self._ip_version) != ""
         if message.status < 200:
@@ -129,6 +129,9 @@ class Sieve:
                 # RFC 3261 section 15: the called party must not. pjsua gives the call's place to another one while the
                 # INVITE is still to be answered, and takes the two for one when it is.
                 return "BYE before the answer"
+            if method == "REFER" and message.from_tag != self._answered.get(call_id):
+                # Of a dialog that a forked INVITE made beside; pjsua would answer it in the other one.
+                return "REFER of nobody who answered"
         elif call_id in self._ended:
             if method not in _AFTER_THE_END:
                 return "after the end of the call"

@@ -110,6 +110,12 @@ def test_given_a_call_that_is_not_answered_when_the_far_end_says_bye_then_it_is_
     assert not sieve.holds_back(request("BYE", branch="z9hG4bKb"))
 
 
+def test_given_a_refer_when_it_is_of_no_dialog_that_stands_then_it_is_dropped():
+    assert a_sieve(answered=False).holds_back(request("REFER"))
+    assert a_sieve().holds_back(request("REFER").replace("tag=far", "tag=fork"))
+    assert not a_sieve().holds_back(request("REFER"))
+
+
 def test_given_a_call_that_has_ended_when_messages_still_come_then_only_those_that_end_transactions_pass():
     sieve = a_sieve()
     sieve.call_ends("call", 100.0)
