@@ -499,13 +499,14 @@ class CallControl:
         """Back to two; on hold where the customer was left so. ``told``: the agent's desktop hears of it."""
         third = self.third
         assert third is not None
-        steps: list[Step] = [Act.HANG_UP_THIRD]
+        steps: list[Step] = []
         if told and third.consult:
             steps.append(self._agents(CallEvent.RELEASED, second=True, reference_id=reference_id))
         elif told:
             steps.append(self._agents(CallEvent.PARTY_DELETED, third_dn=third.dn, reference_id=reference_id))
         if third.rang:
             steps += self._thirds(CallEvent.RELEASED, second=third.consult)
+        steps.append(Act.HANG_UP_THIRD)  # and then that agent is free: told last
         self.state = Talk.HELD if self.state in (Talk.CONSULT_DIALING, Talk.CONSULTING) else Talk.TALKING
         self.third = None
         return tuple(steps)
@@ -521,5 +522,6 @@ class CallControl:
         self.state = Talk.TALKING if destination.member else Talk.OVER
         if destination.agent_id is not None:
             self.agent_id, self.agent_dn = destination.agent_id, destination.dn
-        self.agent_there, self.muted, self.third = True, False, None
+        self.agent_there = destination.agent_id is not None
+        self.muted, self.third = False, None
         return destination

@@ -12,7 +12,7 @@ import trio
 
 from ocsd.model.enums import GswError
 from ocsd.model.errors import DesktopRequestError
-from ocsd.protocols.desktop_calls import CallNews
+from ocsd.protocols.desktop_calls import CallEvent, CallNews
 from ocsd.sessions import attempt_events as machine_events
 from ocsd.sessions.attempt_events import AttemptState, Event
 from ocsd.sessions.call_control import (
@@ -178,6 +178,9 @@ class CallControlTask:
             (_, destination), self._passed = self._passed, None
             if destination.member:  # the attempt's own agent by now
                 destination = Destination(destination.dn, destination.uri, trunk=destination.trunk)
+            elif destination.agent_id is not None and control is not None:
+                news = CallNews(CallEvent.RELEASED, destination.agent_id, control.main, control.customer_dn)
+                self.parties.tell(task.host.session, task, news)
             self.parties.end(task.host.session, task.context.attempt_id, destination, had_the_call=True)
 
     # --- after a restart --------------------------------------------------------------------------------------------

@@ -171,10 +171,10 @@ class Monitors:
         await monitor.leg.hang_up()
         parties = self._task.host.parties
         assert parties is not None
-        parties.end(self._task.host.session, self._task.context.attempt_id, monitor.seat)
         self._tell(CallEvent.RELEASED, supervisor_id, monitor.mode)
         if monitor.heard:
             self._tell_agent(CallEvent.PARTY_DELETED, monitor)
+        parties.end(self._task.host.session, self._task.context.attempt_id, monitor.seat)
         parties.monitored(supervisor_id)
 
     # --- news -------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class DeskControl:
         if found is None:
             return False
         task = found[1]
-        if task.machine.state is not AttemptState.TALKING:
+        if task.machine.state not in (AttemptState.TALKING, AttemptState.TRANSFERRED):
             return self._monitors(task, agent_id)
         control = task.control.begin()
         return (control is not None and control.takes_part(agent_id)) or self._monitors(task, agent_id)

@@ -513,7 +513,7 @@ def world(folder: Path, numbers: Numbers, url: str, edit: Callable[[str], str] =
     script.write_text(json.dumps({"numbers": numbers.script}))
     carrier = outside_world(
         ["telephony.simworld.main", f"--script={script}", f"--truth={folder / 'carrier.jsonl'}",
-         f"--ready-file={ready}", "--mix=signalling"],
+         f"--ready-file={ready}", "--mix=signalling", f"--wire-log={folder / 'carrier-wire.jsonl'}"],
         folder / "carrier.log",
     )  # fmt: skip
     with carrier as process:
@@ -522,7 +522,8 @@ def world(folder: Path, numbers: Numbers, url: str, edit: Callable[[str], str] =
             phones_ready = folder / "phones.json"
             phones = outside_world(
                 ["telephony.simworld.main", "--no-carrier", "--agents=3", f"--phones-port={place.phones_port}",
-                 f"--phones-truth={folder / 'phones.jsonl'}", f"--ready-file={phones_ready}"],
+                 f"--phones-truth={folder / 'phones.jsonl'}", f"--ready-file={phones_ready}",
+                 f"--wire-log={folder / 'phones-wire.jsonl'}"],
                 folder / "phones.log",
             )  # fmt: skip
             with phones as other:

@@ -1,5 +1,6 @@
 """Call control over real SIP and RTP: who hears whom is told by the tones that every party sends."""
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from ocsd.model.enums import CallResult, RecordStatus
 from telephony.simworld.idtone import agent_code
 from tests.e2e.records_world import NAMES, NEVER, Desk, Numbers, World, world
+from tests.ladder import Ladder, SipText
 
 pytestmark = pytest.mark.e2e
 
@@ -77,6 +79,7 @@ def one_call(here: World, calls: Any) -> dict[str, Any]:
 
 def test_given_a_consultation_when_transferred_then_everybody_has_heard_whom_they_should(here):
     before = {each: len(here.calls_of(extension(each))) for each in (ALICE, BOB)}
+    begin_s = time.monotonic()
     with here.loaded(NEVER):
         alice, bob = conversation(here, TRANSFERRED)
         second = consultation(here, alice, BOB)
@@ -96,11 +99,50 @@ def test_given_a_consultation_when_transferred_then_everybody_has_heard_whom_the
         of_alice = one_call(here, lambda: here.calls_of(extension(ALICE))[before[ALICE] :])
         of_bob = one_call(here, lambda: here.calls_of(extension(BOB))[before[BOB] :])
         of_customer = one_call(here, lambda: here.calls_to(TRANSFERRED))
+    ladder = Ladder(
+        "Consultation and attended transfer to an agent of the campaign",
+        source='chapter "Communication Protocols", which leaves call control to the T-Library',
+        about="Agent 1 asks agent 2 for advice while the customer hears music, and passes the customer on. The record "
+        "goes along: agent 2 sends RecordProcessed. The media server joins whoever talks, so no leg is re-INVITEd.",
+    )
+    draw(here, "consultation-transfer", ladder, TRANSFERRED, (alice, bob), begin_s)
+    ladder.assert_order(
+        "RequestInitiateTransfer", "EventHeld", "EventDialing", "EventEstablished", "RequestCompleteTransfer",
+        "EventReleased", "EventReleased", source=None, target=None,
+    )  # fmt: skip
+    ladder.assert_order("EventRinging", "EventEstablished", "EventPartyChanged", target="Desktop agent2")
+    ladder.assert_order("INVITE", "200 OK (INVITE, SDP)", "BYE", source=None)
     print("customer, alice, bob heard", codes(of_customer), codes(of_alice), codes(of_bob))
     customer, a, b = of_customer["own_code"], agent_code(extension(ALICE)), agent_code(extension(BOB))
     assert codes(of_alice) >= {customer, b}
     assert codes(of_bob) >= {a, customer}
     assert codes(of_customer) >= {a, b}
+
+
+def draw(here: World, name: str, ladder: Ladder, number: str, desks: tuple[Desk, ...], begin_s: float) -> None:
+    """Messages of one call: the customer's, those of the two phones since then, the desktops'."""
+    ports = json.loads((here.folder / "carrier.json").read_text())
+    ladder.simworld(
+        here.folder / "carrier-wire.jsonl",
+        {ports["carrier_port"]: "Customer"},
+        only=lambda message: message.called.lstrip("+") == number.lstrip("+"),
+        agents=(),
+    )
+    calls: set[str] = set()
+    for line in (here.folder / "phones-wire.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        if "sip" in entry and entry["at_s"] >= begin_s:
+            calls.add(SipText.parse(entry["sip"]).headers.get("call-id", ""))
+    ladder.simworld(
+        here.folder / "phones-wire.jsonl",
+        {here.site.phones_port: "Phone {user}"},
+        only=lambda message: message.headers.get("call-id", "") in calls,
+        agents=(),
+    )
+    for desk in desks:
+        told = (entry for entry in desk.socket.stamped if "ConnID" in entry[2])
+        ladder.desktop_socket(desk.agent_id, told, ("CallType", "PreviousConnID"))
+    ladder.keep(name)
 
 
 def test_given_a_hold_and_a_supervisor_when_they_come_and_go_then_each_hears_what_the_mode_allows(here):

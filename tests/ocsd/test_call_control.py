@@ -21,17 +21,30 @@ ALICE, BOB, CAROL = "agent1", "agent2", "agent3"
 
 
 @asynccontextmanager
-async def conversation(tmp_path, **more):
-    """agent1 talks with customer 1; agent2 and agent3 are logged in and not ready."""
-    async with world(tmp_path, SCRIPTS, **more) as at, at.daemon() as daemon:
-        at.add(1)
-        for agent_id in (BOB, CAROL):
-            await daemon.log_in(agent_id, ready=False)
-        await daemon.log_in(ALICE)
-        await daemon.start()
-        handle = await daemon.until_talking(ALICE)
-        with trio.fail_after(120):  # virtual; only catches hangs
+async def conversation(tmp_path, without="", **more):
+    """agent1 talks with customer 1; agent2 and agent3 are logged in and not ready. ``without``: not of the group."""
+    async with world(tmp_path, SCRIPTS, **more) as at:
+        groups = tuple(
+            each.model_copy(update={"agents": tuple(a for a in each.agents if a != without)})
+            if each.name == "Demo Agents"
+            else each
+            for each in at.config.agent_groups
+        )
+        at.config = at.config.model_copy(update={"agent_groups": groups})
+        async with at.daemon() as daemon, talking(at, daemon) as handle:
             yield at, daemon, handle
+
+
+@asynccontextmanager
+async def talking(at, daemon):
+    at.add(1)
+    for agent_id in (BOB, CAROL):
+        await daemon.log_in(agent_id, ready=False)
+    await daemon.log_in(ALICE)
+    await daemon.start()
+    handle = await daemon.until_talking(ALICE)
+    with trio.fail_after(120):  # virtual; only catches hangs
+        yield handle
 
 
 def customer(at):
@@ -444,3 +457,52 @@ async def test_given_call_control_when_the_daemon_is_killed_then_the_next_one_go
                 await ask(daemon, ALICE, "RequestReleaseCall", main)
                 await daemon.until(lambda: at.state(1)[0] is RecordStatus.UPDATED)
                 await daemon.until(lambda: not at.media.channels)
+
+
+OTHER_GROUP = """
+[[agent_groups]]
+dbid = 777
+name = "Experts"
+agents = ["agent3"]
+"""
+
+
+async def test_given_an_agent_of_another_group_when_transferred_to_then_the_record_stays_behind_and_the_seat_ends_well(
+    autojump_clock, tmp_path
+):
+    async with conversation(tmp_path, more=OTHER_GROUP, without=CAROL) as (at, daemon, handle):
+        main = conn_id(handle)
+        await ask(daemon, ALICE, "RequestSingleStepTransfer", main, OtherDN=CAROL)
+        await daemon.until(lambda: at.state(1)[0] is RecordStatus.STALE)
+        assert daemon.campaigns.seats[CAROL].state is AgentState.TALKING
+        assert hear_each_other(customer(at), phone_of(at, CAROL))
+        await daemon.desktops[CAROL].about("RecordProcessed", handle)
+        assert daemon.desktops[CAROL].errors == [112]
+
+        await ask(daemon, ALICE, "RequestReleaseCall", main)
+        assert "no call of agent" in daemon.desktops[ALICE].last("EventError")["ErrorMessage"]
+        await ask(daemon, CAROL, "RequestReleaseCall", main)
+        await heard_of(daemon, CAROL, "EventReleased")
+        await daemon.until(lambda: not at.media.channels)
+        assert daemon.campaigns.seats[CAROL].state is AgentState.NOT_READY
+
+
+async def test_given_a_supervisor_of_all_calls_when_the_call_is_passed_on_then_the_next_agent_is_not_listened_to(
+    autojump_clock, tmp_path
+):
+    async with conversation(tmp_path) as (at, daemon, handle):
+        supervising(daemon, CAROL)
+        await daemon.desktops[CAROL].ask(
+            Request="RequestMonitorNextCall", OtherDN=ALICE, MonitorNextCallType="MonitorAllCalls"
+        )
+        await heard_of(daemon, CAROL, "EventEstablished")
+        [call] = daemon.campaigns.calls(CAMPAIGN_GROUP_DBID)["calls"]
+        assert call["supervisors"] == [{"agent_id": CAROL, "mode": "mute"}]
+        assert (call["state"], call["number"]) == ("talking", f"...{number(1)[-4:]}")
+        await ask(daemon, ALICE, "RequestSingleStepTransfer", conn_id(handle), OtherDN=BOB)
+        await heard_of(daemon, CAROL, "EventReleased")
+
+        assert len(at.media.channels) == 2
+        assert daemon.campaigns.seats[CAROL].state is AgentState.NOT_READY
+        await daemon.desktops[CAROL].ask(Request="RequestCancelMonitoring", OtherDN=ALICE)
+        assert daemon.desktops[CAROL].has("EventMonitoringCancelled")
