@@ -158,8 +158,10 @@ class Voice:
 
     def port_released(self, task: "AttemptTask", agent_id: str) -> None:
         """Write what a port has sent with the end of its leg to the record, which is about to be closed."""
+        if not self.wanted_headers(task, agent_id):
+            return  # most calls; a rehearsed one has no second leg that could be asked
         ended = task.second.ended
-        if ended is None or not self.wanted_headers(task, agent_id):
+        if ended is None:
             return
         data = user_data.user_data_of(ended.headers)
         result, updates, wrong = user_data.correction(data, self._fields(task))
