@@ -12,6 +12,7 @@ _CONNECTION: Final = re.compile(r"c=IN IP[46] (\S+?)(?:/\d+)*$")
 _AUDIO: Final = re.compile(r"m=audio ([0-9]{1,5})(?:/[0-9]+)? RTP/AVP\s([0-9 ]*)")
 _EVENT: Final = re.compile(r"a=rtpmap:([0-9]{1,3}) telephone-event/8000", re.IGNORECASE)
 _MEDIA: Final = re.compile(r"(?m)^m=(\S+) (\d+)((?:/\d+)? \S+ [^\r\n]*)")
+_LINE: Final = re.compile(r"[a-z]=|\Z")
 _TIME: Final = re.compile(r"t=\d+ \d+$")
 _RTPMAP: Final = re.compile(r"a=rtpmap:(\d{1,3}) [A-Za-z0-9._-]+/\d+")
 _ADDRESS_LINE: Final = re.compile(r"(?m)^c=([^\r\n]*)")
@@ -162,6 +163,8 @@ def flaw_of_description(sdp: str, ip_version: str = "") -> str:
         return "version or origin"
     if not any(line.startswith("s=") for line in lines) or not any(_TIME.match(line) for line in lines):
         return "subject or time"
+    if not all(_LINE.match(line) for line in lines):
+        return "a line of no kind"
     streams = [index for index, line in enumerate(lines) if line.startswith("m=")]
     if not streams:
         return "no stream"

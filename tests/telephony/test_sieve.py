@@ -173,6 +173,7 @@ def test_given_any_text_when_looked_at_then_no_error(text):
         (("c=IN IP4", "c=IN IPX"), False),
         (("t=0 0\r\n", ""), False),
         (("s=-\r\n", ""), False),
+        (("s=-\r\n", "s=-\r\nCall-ID: x\r\n"), False),
         (("m=audio 6000", "m=audio 0"), False),
         (("m=audio", "m=video 6002 RTP/AVP 31\r\nm=audio"), False),
         (("RTP/AVP 0 101", "RTP/SAVP 0 101"), False),
