@@ -74,7 +74,9 @@ class Score:
             self.tally.people -= 1  # taken for a person first, and then it was a machine
         since_answer_s = now_s - machine.marks["answered"] if machine.answered else None
         self.tally.let_go += machine.let_go
-        outcome = Outcome.RELEASED if machine.let_go else ended_as(_found(machine))
+        # A trunk or a media server that failed says nothing of who would have answered.
+        unknown = machine.let_go or (not machine.count_attempt and not machine.answered)
+        outcome = Outcome.RELEASED if unknown else ended_as(_found(machine))
         self.pacer.ended(now_s - machine.started_s, outcome, since_answer_s)
 
     def bridged(self, wait_s: float) -> None:

@@ -18,6 +18,8 @@ from ocsd.sessions.attempt import (
     DestinationEnded,
     GivenUp,
     Heard,
+    MediaFailed,
+    NotPlaced,
     Progress,
     PromptFinished,
     RecordUpdated,
@@ -72,6 +74,9 @@ def play(*events, action=None, designated=None):
     [
         ((Progress(has_media=False), CustomerEnded(486)), [(Outcome.BUSY, False)]),
         ((Progress(has_media=False), GivenUp()), [(Outcome.RELEASED, False)]),
+        ((Progress(has_media=False), MediaFailed()), [(Outcome.RELEASED, False)]),
+        ((NotPlaced(CallResult.NO_PORT_AVAILABLE),), [(Outcome.RELEASED, False)]),
+        ((Answered(), MediaFailed()), ["answered", "person", "abandoned"]),
         ((Progress(has_media=False), Answered(), GivenUp(), CustomerEnded(200)), ["answered", (Outcome.HUNG_UP, True)]),
         ((Answered(), Heard(VerdictKind.MACHINE, connected=True)), ["answered", (Outcome.MACHINE, True)]),
         ((Answered(), CustomerEnded(200)), ["answered", (Outcome.HUNG_UP, True)]),
