@@ -58,6 +58,7 @@ class Chaos:
                 self.media_drained,
                 self.writer_killed,
                 self.postgres_killed,
+                self.power_lost,
             ]
         )
         self.blows[blow.__name__] += 1
@@ -96,6 +97,16 @@ class Chaos:
     def postgres_killed(self) -> None:
         if (pid := self.run.site.postgres.server_pid()) is not None:
             _signal(pid, signal.SIGKILL)
+
+    def power_lost(self) -> None:
+        """Everything of ours at once, as the host goes down; the phones and the carrier notice nothing."""
+        self.run.kill_daemon()
+        parts = launcher.server_pids(self._run_dir).values()
+        writers = [child for pid in parts for child in _children(pid)]
+        for pid in [*parts, *writers, *self.run.all_worker_pids()]:
+            _signal(pid, signal.SIGKILL)
+        self.postgres_killed()
+        self.run.site.start_daemon()
 
     @property
     def _run_dir(self) -> Path:
