@@ -42,6 +42,7 @@ class Ending:
         callback: type and time asked for by RecordReschedule.
         closing: what a desktop has decided already.
         counted: an INVITE left.
+        passed_outside: an agent has transferred the call outside before anybody said a result.
     """
 
     call_result: int
@@ -54,6 +55,7 @@ class Ending:
     withdrawn: bool = False
     counted: bool = True
     result_for_all: bool = False
+    passed_outside: bool = False
 
 
 def ending_of(task: AttemptTask) -> Ending:
@@ -71,6 +73,7 @@ def ending_of(task: AttemptTask) -> Ending:
         withdrawn=context.withdrawn,
         counted=machine.count_attempt,
         result_for_all=context.result_for_all,
+        passed_outside=machine.bridged and "transferred" in machine.marks,
     )
 
 
@@ -102,6 +105,8 @@ def settle(
         return Decision(as_it_was(record), 0, record.record_id, because)
     if ending.record_status is RecordStatus.STALE:
         change = ChainChange(RecordStatus.STALE, record_type, sibling_status=RecordStatus.STALE)
+        if ending.passed_outside:
+            return Decision(change, 0, None, "transferred outside by its agent, who had said no result")
         return Decision(change, 0, None, "interrupted: it may have rung, so it waits for somebody's decision")
     final = ChainChange(
         RecordStatus.UPDATED,

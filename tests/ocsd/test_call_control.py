@@ -170,6 +170,7 @@ async def test_given_a_transfer_outside_when_completed_then_the_record_is_stale_
         await daemon.until(lambda: at.state(1)[0] is RecordStatus.STALE)
 
         assert at.state(1)[2] == CallResult.STALE
+        assert "transferred outside" in at.database.attempts[handle].finished.because
         assert hear_each_other(customer(at), outside(at))
         assert daemon.session.trunk_board.calls("Simulated Carrier") == 2
 
