@@ -11,7 +11,7 @@ from ocsd.cli.control_common import DEFAULT_URL, Url
 from ocsd.cli.control_common import client as _client
 from ocsd.cli.errors import EXIT_CODES
 from ocsd.cli.output import JSON_OPTION, out, print_json, print_table
-from ocsd.model.enums import PREDICTIVE_MODES, DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.enums import AHEAD_MODES, DialMode, GroupCampStatus, OptimizeBy
 
 app = typer.Typer(
     help="Control the campaign groups and the records of a running daemon.\n\n\b\nExample:\n  ocsd ctl status",
@@ -32,6 +32,8 @@ class ModeName(StrEnum):
     PROGRESSIVE = "progressive"
     PROGRESSIVE_AND_SEIZE = "progressive-and-seize"
     PREDICTIVE_AND_SEIZE = "predictive-and-seize"
+    PROGRESSIVE_GVP = "progressive-gvp"
+    POWER_GVP = "power-gvp"
 
     @property
     def dial_mode(self) -> DialMode:
@@ -69,10 +71,11 @@ Goal: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Percent; for w
 
 
 def _check_goal(mode: ModeName, by: GoalName | None, goal: int | None) -> None:
-    predictive = mode.dial_mode in PREDICTIVE_MODES
-    if predictive and (by is None or goal is None):
-        raise typer.BadParameter("predictive mode needs --by and --goal", param_hint="--mode")
-    if not predictive and (by is not None or goal is not None):
+    ahead = mode.dial_mode in AHEAD_MODES
+    if ahead and (by is None or goal is None):
+        name = "predictive" if mode.dial_mode is not DialMode.POWER_GVP else mode
+        raise typer.BadParameter(f"{name} mode needs --by and --goal", param_hint="--mode")
+    if not ahead and (by is not None or goal is not None):
         raise typer.BadParameter("progressive mode has no goal", param_hint="--mode")
 
 
@@ -126,7 +129,7 @@ def _loaded_with(status: Mapping[str, Any]) -> tuple[DialMode, OptimizeBy | None
     """Mode and goal of a loaded group; of one that is not, a mode with which the server will say so (error 4)."""
     mode = DialMode(status.get("GSW_CM_AttrDialMode", DialMode.PROGRESSIVE))
     by, goal = status.get("GSW_CM_AttrOptimizeBy"), status.get("GSW_CM_AttrOptimizeGoal")
-    if mode not in PREDICTIVE_MODES or by is None or goal is None:
+    if mode not in AHEAD_MODES or by is None or goal is None:
         return mode, None, None
     return mode, OptimizeBy(by), goal
 

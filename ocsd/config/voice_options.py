@@ -25,8 +25,8 @@ VOICE_CHANNEL_NUM: Final = Option(
 )  # fmt: skip
 POWER_CALLS_PER_MINUTE: Final = Option(
     "power-calls-per-minute", 0.0, ACG, TakesEffect.IMMEDIATELY,
-    "Power GVP: starts this many calls a minute, as long as ports are free, in place of the port utilization that "
-    "optimize_goal asks for. 0: by port utilization.",
+    "Power GVP: starts this many calls a minute, as long as ports are free, in place of what optimize_by and "
+    "optimize_goal ask for. 0: by the goal; with optimize_by busy_factor that is port utilization.",
     unit="calls per minute", minimum=0.0, maximum=600_000.0, ours=True,
 )  # fmt: skip
 IVR_UPDATE_ON_RELEASE: Final = Option(

@@ -217,6 +217,10 @@ GVP_MODES = frozenset({DialMode.PROGRESSIVE_GVP, DialMode.POWER_GVP})
 """Modes in which answered calls run a voice application; they need no agents."""
 
 
+AHEAD_MODES = PREDICTIVE_MODES | {DialMode.POWER_GVP}
+"""Modes in which calls are started before somebody, or a port, is free for whoever answers; they have a goal."""
+
+
 class OptimizeBy(IntEnum):
     """``GSW_CM_AttrOptimizeBy``."""
 

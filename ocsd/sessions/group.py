@@ -22,7 +22,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from ocsd.model.enums import GVP_MODES, PREDICTIVE_MODES, SEIZING_MODES, CmError, DialMode, GroupCampStatus, OptimizeBy
+from ocsd.model.enums import AHEAD_MODES, GVP_MODES, SEIZING_MODES, CmError, DialMode, GroupCampStatus, OptimizeBy
 from ocsd.model.errors import CampaignRequestError
 from ocsd.model.records import TypePriority
 from ocsd.model.services import CampaignRequest, DialParameters
@@ -197,7 +197,7 @@ def apply_parameters(
     if by is OptimizeBy.WAIT_TIME:
         if not 1 <= goal <= 3600:
             raise CampaignRequestError(CmError.INVALID_PARAMETER, f"wait time goal must be 1-3600 s, got {goal}")
-    elif not 1 <= goal <= 100 and mode in PREDICTIVE_MODES | {DialMode.POWER_GVP}:
+    elif not 1 <= goal <= 100 and mode in AHEAD_MODES:
         raise CampaignRequestError(CmError.INVALID_PARAMETER, f"optimize goal must be 1-100 percent, got {goal}")
     auto = given.auto_completion if given.auto_completion is not None else current.auto_completion
     named = {entry.record_type for entry in given.priorities}

@@ -22,7 +22,7 @@ from ocsd.config.option import Option, T
 from ocsd.config.options import lookup
 from ocsd.lists.gates import DIALED_TYPES, refusal
 from ocsd.lists.tables import time_zone_dbid
-from ocsd.model.enums import PREDICTIVE_MODES, DialMode, OptimizeBy, RecordType
+from ocsd.model.enums import AHEAD_MODES, DialMode, OptimizeBy, RecordType
 from ocsd.model.records import CallingRecord, Chain, NewAttempt, Portion, Refusal, TypePriority
 from ocsd.rules.contract import Hours
 from ocsd.rules.hours import ListHours
@@ -36,9 +36,6 @@ from pacing import Algorithm, Goal, Mode, PacingTarget
 
 SILENCE_NOTICED_S: Final = 0.2
 """Measured: the end of speech is known some frames late, and the verdict travels."""
-
-AHEAD: Final = PREDICTIVE_MODES | {DialMode.POWER_GVP}
-"""Modes in which calls are started before somebody is free for whoever answers."""
 
 _GOALS: Final = {
     OptimizeBy.BUSY_FACTOR: Goal.BUSY_FACTOR,
@@ -95,10 +92,7 @@ class Planner:
     def target(self, settings: DialSettings) -> PacingTarget:
         """The manual's parameters in the pacing's terms; the overdial goal never exceeds ``max_overdial_rate``."""
         bound = float(self.option("max_overdial_rate")) / 100.0
-        # Power GVP: optimize_goal is the share of the application's ports in use.
-        power = settings.dial_mode is DialMode.POWER_GVP
-        goal = Goal.BUSY_FACTOR if power else _GOALS[settings.optimize_by]
-        value = settings.optimize_goal / 100.0
+        goal, value = _GOALS[settings.optimize_by], settings.optimize_goal / 100.0
         if goal is Goal.OVERDIAL_RATE:
             value = min(value, bound)
         elif goal is Goal.WAIT_TIME:
@@ -106,7 +100,7 @@ class Planner:
         # A floor above the goal would be no floor: what a request asks for goes before the option.
         least = min(float(self.option("predictive_min_overdial_rate")) / 100.0, bound)
         return PacingTarget(
-            mode=Mode.PREDICTIVE if settings.dial_mode in AHEAD else Mode.PROGRESSIVE,
+            mode=Mode.PREDICTIVE if settings.dial_mode in AHEAD_MODES else Mode.PROGRESSIVE,
             goal=goal,
             value=value,
             max_overdial_ratio=bound,

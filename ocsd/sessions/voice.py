@@ -2,8 +2,8 @@
 Voice applications of one session: which calls run one, how many may at once, and what the pacing sees of it.
 
 For the pacing a port of the application is an agent who is always at work: ready while no call is on it, talking while
-one is, without after-call work. Progressive GVP starts one call per free port; Power GVP dials ahead, so that
-``optimize_goal`` percent of the ports are busy, within the bounds of abandoned calls that hold in every mode, or starts
+one is, without after-call work. Progressive GVP starts one call per free port; Power GVP dials ahead by its goal, whose
+busy factor is the utilization of the ports, within the bounds on abandoned calls that hold in every mode, or starts
 ``power-calls-per-minute``.
 
 IVR groups

@@ -77,6 +77,8 @@ class FarEnd:
         self.calls: dict[str, FarCall] = {}
         self.messages: list[tuple[float, bool, tuple[str, int], SipText]] = []
         """(monotonic seconds, sent by us?, peer, message)."""
+        self.said: list[tuple[float, str, str, bool]] = []
+        """What else was said about a call: (monotonic seconds, Call-ID, label, by us?)."""
         self.failures: list[BaseException] = []
         self._on_answer = on_answer
         self._sip = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -190,8 +192,8 @@ class FarEnd:
     def _send(self, lines: list[str], body: str, peer: tuple[str, int]) -> None:
         lines = [*lines, *(["Content-Type: application/sdp"] if body else []), f"Content-Length: {len(body)}"]
         text = "\r\n".join(lines) + "\r\n\r\n" + body
-        self._sip.sendto(text.encode(), peer)
         self.messages.append((time.monotonic(), True, peer, SipText.parse(text)))
+        self._sip.sendto(text.encode(), peer)
 
     # --- audio ----------------------------------------------------------------------------------------------------
 
