@@ -283,7 +283,6 @@ TABLE = {
         "forced": "TALKING: CLOSE_RECORD",
     },
     "WRAP_UP (designated)": {
-        "not placed": "bug",
         "agent reserved": "bug",
         "deadline": "FINISHED 46: CLOSE_RECORD FINISH",
         "processed": "FINISHED 6: CLOSE_RECORD FINISH",
