@@ -6,7 +6,7 @@ from typing import Final
 from ocsd.config.objects import CallingList, CampaignGroup, Configuration
 from ocsd.explain.contract import GateVerdict, Reach
 from ocsd.explain.live import LegalWindow, Live, LiveGroup
-from ocsd.model.enums import GroupCampStatus, RecordType
+from ocsd.model.enums import GVP_MODES, GroupCampStatus, RecordType
 from pacing.words import REASONS
 
 TAKES_CALLS: Final = frozenset({"ready", "reserved", "talking", "wrap_up"})
@@ -129,6 +129,8 @@ def _agents(group: LiveGroup, agent_id: str | None) -> GateVerdict:
         return _verdict("agents", there, f"agents of {group.name}: {words}", inputs, "agents have to log in")
     if any(state in TAKES_CALLS for state in group.agents.values()):
         return _verdict("agents", True, f"agents of {group.name}: {words}", inputs)
+    if group.dial_mode in GVP_MODES:
+        return _verdict("agents", True, f"{group.name} needs no agents: its calls run a voice application", inputs)
     why = f"no agent of {group.name} takes calls: {words}"
     return _verdict("agents", False, why, inputs, "agents have to log in and become ready")
 
