@@ -140,8 +140,16 @@ def _lines(group: LiveGroup) -> GateVerdict:
     inputs = {
         "ports_free": group.ports_free,
         "starts_allowed": group.starts_allowed,
-        "trunks": {trunk.name: {"calls": trunk.calls, "max_calls": trunk.max_calls} for trunk in group.trunks},
+        "trunks": {
+            trunk.name: {"calls": trunk.calls, "max_calls": trunk.max_calls, "out": trunk.out} for trunk in group.trunks
+        },
     }
+    out = [trunk for trunk in group.trunks if trunk.out]
+    if group.loaded and out and len(out) == len(group.trunks):
+        why = "no trunk takes calls: " + "; ".join(f"{trunk.name} {trunk.out}" for trunk in out)
+        return _verdict(
+            "lines", False, why, inputs, "none needed once a carrier is back: each is tried again by itself"
+        )
     if group.loaded and group.ports_free <= 0:
         remedy = "wait for calls to end, or raise num_of_channels, max_calls of the trunks, or max_legs"
         return _verdict("lines", False, f"no port is free (calls on trunks: {trunks})", inputs, remedy)

@@ -47,11 +47,12 @@ class Whereabouts:
 
 @dataclass(frozen=True, slots=True)
 class TrunkFacts:
-    """``calls``: in progress, of all campaign groups."""
+    """``calls``: in progress, of all campaign groups. ``out``: what keeps calls off; empty: it takes them."""
 
     name: str
     calls: int
     max_calls: int
+    out: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,8 +189,12 @@ class Explaining:
         roster = self._campaigns.rosters[group.group]
         agents = {seat.agent_id: seat.state.value for seat in roster.seats.values()}
         agents |= dict.fromkeys(roster.left, "smartly_logged_out")
-        limits = {trunk.name: trunk.max_calls for trunk in self._config.trunks}
-        trunks = tuple(TrunkFacts(name, self._campaigns.trunk_board.calls(name), limits[name]) for name in group.trunks)
+        board, now_s = self._campaigns.trunk_board, self._campaigns.clock.now_s()
+        states = [board.state(name, now_s) for name in group.trunks]
+        trunks = tuple(
+            TrunkFacts(one.name, one.calls, one.max_calls, "" if one.takes_calls else one.why or "is being tried")
+            for one in states
+        )
         session = self._campaigns.sessions.get(group.dbid)
         if session is None or session.status is GroupCampStatus.NOT_LOADED:
             stopping = not self._campaigns.gate.is_set()
