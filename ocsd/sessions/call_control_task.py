@@ -348,6 +348,9 @@ class CallControlTask:
             await self._muted.mute(False)
             self._muted = None
         task.second, self.third = left, None
+        left.outlives_media = task.direct.outlives_media
+        if left.standing is not None:
+            left.standing.merged = True  # with a customer from now on
         if left.leg is not None:
             await left.leg.protect(True)
         await before.hang_up()

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
+from ocsd.config.objects import Phone
 from ocsd.demo.world import CAMPAIGN_GROUP_DBID
 from ocsd.model.enums import CallResult, RecordStatus
 from ocsd.sessions.call_control import Talk, conn_id
@@ -21,8 +22,12 @@ ALICE, BOB, CAROL = "agent1", "agent2", "agent3"
 
 
 @asynccontextmanager
-async def conversation(tmp_path, without="", **more):
-    """agent1 talks with customer 1; agent2 and agent3 are logged in and not ready. ``without``: not of the group."""
+async def conversation(tmp_path, without="", nailed_up="", **more):
+    """
+    agent1 talks with customer 1; agent2 and agent3 are logged in and not ready.
+
+    ``without``: who is not of the group; ``nailed_up``: whose phone stays on the line.
+    """
     async with world(tmp_path, SCRIPTS, **more) as at:
         groups = tuple(
             each.model_copy(update={"agents": tuple(a for a in each.agents if a != without)})
@@ -30,7 +35,11 @@ async def conversation(tmp_path, without="", **more):
             else each
             for each in at.config.agent_groups
         )
-        at.config = at.config.model_copy(update={"agent_groups": groups})
+        agents = tuple(
+            each.model_copy(update={"phone": Phone(nailed_up=True)}) if each.login_id == nailed_up else each
+            for each in at.config.agents
+        )
+        at.config = at.config.model_copy(update={"agent_groups": groups, "agents": agents})
         async with at.daemon() as daemon, talking(at, daemon) as handle:
             yield at, daemon, handle
 
@@ -507,3 +516,33 @@ async def test_given_a_supervisor_of_all_calls_when_the_call_is_passed_on_then_t
         assert daemon.campaigns.seats[CAROL].state is AgentState.NOT_READY
         await daemon.desktops[CAROL].ask(Request="RequestCancelMonitoring", OtherDN=ALICE)
         assert daemon.desktops[CAROL].has("EventMonitoringCancelled")
+
+
+@pytest.mark.parametrize("transferred", [False, True])
+async def test_given_a_nailed_up_phone_when_consulted_then_nothing_rings_and_it_stays_on_the_line(
+    autojump_clock, tmp_path, transferred
+):
+    async with conversation(tmp_path, nailed_up=BOB) as (at, daemon, handle):
+        await daemon.until(lambda: any("-agent2-" in c.leg_id for c in at.telephony.placed))
+        await trio.sleep(5.0)
+        main, second = await consulted(at, daemon, handle)
+        assert hear_each_other(phone_of(at, ALICE), phone_of(at, BOB))
+        assert (
+            not daemon.desktops[BOB].has("EventRinging")
+            or daemon.desktops[BOB].last("EventRinging")["ConnID"] != second
+        )
+        if transferred:
+            await ask(daemon, ALICE, "RequestCompleteTransfer", main, TransferConnID=second)
+            await heard_of(daemon, BOB, "EventPartyChanged")
+            assert hear_each_other(customer(at), phone_of(at, BOB))
+            await daemon.desktops[BOB].about("RecordProcessed", handle)
+            await ask(daemon, BOB, "RequestReleaseCall", main)
+            await daemon.until(lambda: at.state(1)[0] is RecordStatus.UPDATED)
+        else:
+            await ask(daemon, ALICE, "RequestReconnectCall", second, PreviousConnID=main)
+            await daemon.until(lambda: hear_each_other(customer(at), phone_of(at, ALICE)))
+        await trio.sleep(5.0)
+
+        assert not phone_of(at, BOB).bridged_to
+        assert sum("-agent2-" in c.leg_id for c in at.telephony.placed) == 1
+        assert daemon.campaigns.seats[BOB].state is AgentState.NOT_READY
