@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ocsd.sessions.attempt_context import AttemptContext
 from ocsd.sessions.call_control import Talk
+from ocsd.sessions.standing_legs import agent_of as standing_agent
 from ocsd.sessions.standing_legs import leg_of
 from telephony.contract import ChannelSnapshot, LegSnapshot, LegState, Role
 from telephony.media_channel import groups, peer_found
@@ -55,27 +56,50 @@ class FoundCall:
         return self.state is Talk.TALKING and not self.monitors and not self.agent.channel.muted
 
 
-def find_call(
-    context: AttemptContext,
-    agent_id: str | None,
-    legs: Mapping[str, LegSnapshot],
-    channels: Mapping[str, ChannelSnapshot],
-) -> FoundCall | None:
+class FoundLegs:
+    """The legs of conversations, by whose they are: made once for all attempts, of which there may be hundreds."""
+
+    def __init__(self, legs: Mapping[str, LegSnapshot], channels: Mapping[str, ChannelSnapshot]) -> None:
+        channel_of_leg = {leg_of(channel_id): channel for channel_id, channel in channels.items()}
+        self.up = {
+            leg_id: FoundLeg(leg, channel_of_leg[leg_id])
+            for leg_id, leg in legs.items()
+            if leg.state is LegState.ANSWERED and leg.protected and leg_id in channel_of_leg
+        }
+        self.together = groups({channel_id: peer_found(channel) for channel_id, channel in channels.items()})
+        self._of_attempt: dict[str, list[str]] = {}
+        self._standing: dict[str, list[str]] = {}
+        for leg_id in self.up:
+            standing = standing_agent(leg_id)
+            if standing is not None:
+                self._standing.setdefault(standing[0], []).append(leg_id)
+            else:
+                self._of_attempt.setdefault(_prefix(leg_id), []).append(leg_id)
+
+    def of(self, context: AttemptContext, agent_id: str | None) -> dict[str, FoundLeg]:
+        """Legs that may be part of the attempt's conversation: its own, its agent's, and whoever hears its customer."""
+        names = list(self._of_attempt.get(_prefix(context.leg_id), ()))
+        names += self._standing.get(agent_id or "", ())
+        if (customer := self.up.get(context.leg_id)) is not None:
+            names += map(leg_of, self.together.get(customer.channel.channel_id, ()))
+        return {name: self.up[name] for name in names if name in self.up}
+
+
+def _prefix(leg_id: str) -> str:
+    """What all legs of an attempt begin with (`AttemptContext`): number and identity."""
+    return "-".join(leg_id.split("-", 2)[:2])
+
+
+def find_call(context: AttemptContext, agent_id: str | None, legs: FoundLegs) -> FoundCall | None:
     """
     The conversation that the attempt's customer is part of; None: there is none.
 
     ``agent_id``: who had the record when the journal was last written.
     """
-    channel_of_leg = {leg_of(channel_id): channel for channel_id, channel in channels.items()}
-    up = {
-        leg_id: FoundLeg(leg, channel_of_leg[leg_id])
-        for leg_id, leg in legs.items()
-        if leg.state is LegState.ANSWERED and leg.protected and leg_id in channel_of_leg
-    }
+    up, together = legs.of(context, agent_id), legs.together
     customer = up.pop(context.leg_id, None)
     if customer is None:
         return None
-    together = groups({channel_id: peer_found(channel) for channel_id, channel in channels.items()})
     company = together.get(customer.channel.channel_id, frozenset())
     agents = {leg_id: found for leg_id, found in up.items() if context.agent_of(leg_id) is not None}
     with_customer = {leg_id: found for leg_id, found in agents.items() if found.channel.channel_id in company}
@@ -104,9 +128,7 @@ def _is_ours(context: AttemptContext, leg_id: str) -> bool:
     return leg_id.startswith(f"{context.agent_leg_id}-") or context.third_of(leg_id) is not None
 
 
-def _state(
-    customer: FoundLeg, agent: FoundLeg, third: FoundLeg | None, together: Mapping[str, frozenset[str]]
-) -> Talk:
+def _state(customer: FoundLeg, agent: FoundLeg, third: FoundLeg | None, together: Mapping[str, frozenset[str]]) -> Talk:
     with_customer = together.get(customer.channel.channel_id, frozenset())
     if agent.channel.channel_id in with_customer:
         if third is None:

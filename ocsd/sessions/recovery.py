@@ -39,7 +39,7 @@ from ocsd.sessions.analysis_recording import attempt_of, noted
 from ocsd.sessions.attempt import SAFETY_MARGIN_S, Answered, AttemptMachine, AttemptState, Do, Heard
 from ocsd.sessions.attempt_events import Cancelled, PendingCallback, Withdrawn
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
-from ocsd.sessions.call_recovery import FoundLeg, adopt_call, find_call
+from ocsd.sessions.call_recovery import FoundLeg, FoundLegs, adopt_call, find_call
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.outcome import PEOPLE, result_of_failure, result_of_verdict
 from ocsd.sessions.people import person_left
@@ -194,6 +194,7 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
     # The plane is asked last: from here to the adoption nothing is awaited that could make its answer old.
     legs = {leg.leg_id: leg for leg in telephony.live_legs()}
     channels = {channel.channel_id: channel for channel in media.live_channels()}
+    talking = FoundLegs(legs, channels)
     open_ends: list[tuple[OpenAttempt, Remains, Chain, bool, bool]] = []
     for attempt in attempts:
         chain, withdrawn = chains[attempt.attempt_id]
@@ -205,7 +206,7 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             context.withdrawn = withdrawn
             context.find_try(legs)
             remains = remains_of(context, legs, channels)
-            call = find_call(context, attempt.agent_id, legs, channels) if remains.answered else None
+            call = find_call(context, attempt.agent_id, talking) if remains.answered else None
             if call is not None:
                 remains = with_agent(remains, call.agent, context)
             verified = context.verified and remains.verdict is not None
