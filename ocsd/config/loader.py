@@ -355,6 +355,7 @@ _PATTERNS: Final[Mapping[str, str]] = {
     SQL_NAME: "must be a name in lower-case letters, digits and _ that starts with no digit (63 characters at most)",
     r"^[A-Z]{2}$": "must be a country code of two capital letters, for example US",
     r"^([A-Z]{2}(-[A-Z0-9]{1,3})?)?$": "must be a country code, with or without that of a part of it: DE or US-CA",
+    r"^\+?[0-9]{3,15}$": "must be a telephone number of 3 to 15 digits, with or without a leading +",
     r"^(\d{4}-)?\d{2}-\d{2}$": "must be a date, 2026-12-25, or one of every year, 12-25",
 }
 
