@@ -24,9 +24,6 @@ _BRANCH: Final = re.compile(r";\s*branch\s*=\s*([^\s;,]+)", re.IGNORECASE)
 _CLEAN_TAG: Final = re.compile(r";tag=[A-Za-z0-9.!%*_+`'~-]+(?:;|\Z)")
 _CSEQ: Final = re.compile(r"(\d{1,10})\s+([A-Za-z]+)\Z")
 _ONCE: Final = ("call-id", "cseq", "from", "to")
-_IN_DIALOG: Final = frozenset(
-    {"INVITE", "ACK", "BYE", "CANCEL", "UPDATE", "PRACK", "INFO", "OPTIONS", "NOTIFY", "REFER", "MESSAGE"}
-)
 _AFTER_THE_END: Final = frozenset({"ACK", "BYE", "CANCEL"})
 
 
@@ -123,8 +120,6 @@ class Sieve:
         key = (call_id, branch)
         began_by = self._branches.get(key)
         if call_id in self._calls:
-            if method not in _IN_DIALOG:
-                return "unknown method in a call"
             if method == "BYE" and call_id not in self._answered:
                 # RFC 3261 section 15: the called party must not. pjsua gives the call's place to another one while the
                 # INVITE is still to be answered, and takes the two for one when it is.

@@ -71,7 +71,6 @@ def test_given_a_call_when_answers_come_then_they_pass(status):
         request("INVITE").replace("Via:", "X-Via:"),
         request("INVITE").replace("Call-ID: call", "Call-ID: call\r\nCall-ID: other"),
         request("INVITE").replace("From:", "X-From:"),
-        request("FOO"),
         response(183, body="v=0\r\n"),
         response(183, to=";tag="),
         response(183, body=SDP.replace("IP4 127.0.0.1", "IP6 ::1")),
