@@ -243,6 +243,9 @@ class MediaChannel:
             return [CloseChannel(self.channel_id)]
         commands: list[msgspec.Struct] = []
         remote, analysis = self.wanted.remote, self.wanted.analysis
+        # First, or the far end hears our noise beside somebody who sends to it directly.
+        if (now.standing_by if now is not None else False) != self.wanted.standing_by:
+            commands.append(StandBy(self.channel_id, self.wanted.standing_by))
         if remote is not None and (now is None or remote != remote_of(now)):
             commands.append(remote)
         if analysis is not None and (now is None or not now.analysing):

@@ -127,6 +127,10 @@ def _agents(group: LiveGroup, agent_id: str | None) -> GateVerdict:
     if agent_id is not None:  # to anybody's desktop
         there = any(state != "logged_out" for state in group.agents.values())
         return _verdict("agents", there, f"agents of {group.name}: {words}", inputs, "agents have to log in")
+    if (places := group.queue_places) is not None:
+        inputs = {"queue_places": places}
+        why = f"{group.name} gives calls to a queue of another switch, which can take {places or 'nobody'}"
+        return _verdict("agents", places > 0, why, inputs, "report free places, or raise transfer-lines")
     if any(state in TAKES_CALLS for state in group.agents.values()):
         return _verdict("agents", True, f"agents of {group.name}: {words}", inputs)
     if group.dial_mode in GVP_MODES:

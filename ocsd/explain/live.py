@@ -97,6 +97,7 @@ class LiveGroup:
         priorities: by record type; higher is dialed first.
         held_back: how often each gate of claimed chains has held one back since the group was loaded.
         legal: None: no legal window is watched, or the group is not loaded.
+        queue_places: people whom a queue of another switch can take, which stands for the agents; None: there is none.
     """
 
     dbid: int
@@ -117,6 +118,7 @@ class LiveGroup:
     priorities: Mapping[RecordType, int] = field(default_factory=dict)
     held_back: Mapping[str, int] = field(default_factory=dict)
     legal: LegalWindow | None = None
+    queue_places: int | None = None
 
     @property
     def loaded(self) -> bool:

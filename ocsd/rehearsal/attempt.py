@@ -213,7 +213,9 @@ class RehearsedAttempt(AttemptTask):
             case Do.HANG_UP_AGENT | Do.HANG_UP_DESTINATION:
                 self._drop_second()
             case Do.DIAL_DESTINATION:
-                self._ring_second(machine_events.DestinationAnswered(), course.connect_s)
+                refer = machine.plan is not None and machine.plan.refer
+                answer = machine_events.HandedOver() if refer else machine_events.DestinationAnswered()
+                self._ring_second(answer, course.connect_s)
             case Do.BRIDGE_DESTINATION:
                 session.after(max(course.talk_s, MESSAGE_S), partial(self.handle, _OVER))
             case Do.AGENT_BACK_TO_READY:

@@ -222,6 +222,7 @@ class Explaining:
             priorities=session.planner.priorities(),
             held_back={gate.value: count for gate, count in session.supply.refused.items()},
             legal=legal_window(session.guard),
+            queue_places=session.transfer_out.places(seen.now_s) if session.transfer_out.active else None,
         )
 
     def _whereabouts(self, key: tuple[int, int]) -> Whereabouts:
