@@ -69,6 +69,11 @@ class Link(Generic[SnapshotT]):
         self._outgoing, self._to_write = trio.open_memory_channel[msgspec.Struct](OUTGOING_BOUND)
         self._incoming, self.events = trio.open_memory_channel[msgspec.Struct](INCOMING_BOUND)
 
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has come; a peer whose loop turns says something every `HEARTBEAT_S`."""
+        return trio.current_time() - self._heard_s
+
     async def send(self, message: msgspec.Struct) -> None:
         """Queue one command. Raises LinkLost when the connection is gone; a command queued before that may or may not
         have arrived."""

@@ -103,7 +103,7 @@ class MediaChannel:
 
     @property
     def reachable(self) -> bool:
-        return self._client.connected
+        return self._client.responds
 
     @property
     def far_end(self) -> SetRemote | None:
@@ -255,8 +255,6 @@ class MediaChannel:
             commands.append(self.wanted.comfort)
         if (now.muted if now is not None else False) != self.wanted.muted:
             commands.append(Mute(self.channel_id, self.wanted.muted))
-        if (now.standing_by if now is not None else False) != self.wanted.standing_by:
-            commands.append(StandBy(self.channel_id, self.wanted.standing_by))
         if (now.digits if now is not None else None) != self.wanted.digits:
             commands.append(self.wanted.digits or DetectDigits(self.channel_id, enabled=False))
         return commands + self._restore_recordings(now)

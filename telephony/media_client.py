@@ -20,6 +20,7 @@ import trio
 
 from telephony.api import ChannelLost, MediaLost, NoCapacity
 from telephony.contract import (
+    HEARTBEAT_S,
     Bridge,
     ChannelClosed,
     ChannelFailed,
@@ -51,6 +52,8 @@ from telephony.media_endings import Ends
 
 RECOVERY_LIMIT_S: Final = 15.0
 """People do not stay on a silent line for longer."""
+RESPONDS_WITHIN_S: Final = 2 * HEARTBEAT_S
+"""Longer silence of the link is no coincidence of two heartbeats."""
 CONNECT_WAIT_S: Final = 5.0
 """How long a request waits for a server that is just restarting."""
 FIRST_BACKOFF_S: Final = 0.05
@@ -79,6 +82,11 @@ class MediaClient:
     @property
     def connected(self) -> bool:
         return self._link is not None
+
+    @property
+    def responds(self) -> bool:
+        """Connected, and not silent either: a server that has stopped for good keeps its connection for a while."""
+        return self._link is not None and self._link.silent_s < RESPONDS_WITHIN_S
 
     @property
     def capacity(self) -> int:

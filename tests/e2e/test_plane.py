@@ -8,7 +8,7 @@ import pytest
 
 from ocsd.model.enums import CallResult, RecordStatus
 from telephony import launcher
-from tests.e2e.campaign import Campaign, campaign
+from tests.e2e.campaign import Campaign, Outcome, campaign
 from tests.e2e.chaos import doubled
 from tests.e2e.site import eventually
 
@@ -20,6 +20,16 @@ ANSWERED = {"human": 0.85, "machine": 0.15}
 def two_servers(text: str) -> str:
     assert "media_servers = 1\n" in text
     return text.replace("media_servers = 1\n", "media_servers = 2\nmedia_capacity = 40\n")
+
+
+HEARD_OF_S = 5.0
+"""After so much silence of the media server the daemon knows that it stands still."""
+
+
+def first_result(outcome: Outcome, number: str) -> int | None:
+    """Of the first attempt on a number: later ones came when the media server was back."""
+    found = [attempt for attempt in outcome.attempts if attempt.phone.lstrip("+") == number.lstrip("+")]
+    return found[0].call_result
 
 
 def part(run: Campaign, name: str) -> int:
@@ -65,7 +75,7 @@ def test_given_a_campaign_when_every_service_is_upgraded_in_order_then_no_call_i
 
 
 def test_given_calls_when_the_media_server_stands_still_for_good_then_it_is_our_fault_and_nobody_is_charged():
-    with campaign(mix=ANSWERED, talk_s=30.0) as run:
+    with campaign(mix=ANSWERED, talk_s=20.0) as run:
         run.await_conversations(2)
         run.await_calls(7)
         pid = part(run, "media-0")
@@ -94,3 +104,8 @@ def test_given_calls_when_the_media_server_stands_still_for_good_then_it_is_our_
     assert talked
     assert {outcome.result_of(truth) for truth in talked} == {CallResult.ANSWER}
     assert all(attempt.finished for attempt in outcome.attempts)
+    # Who had answered and heard nothing was not rude.
+    waited = [t for t in outcome.under_way_at(stopped_s + HEARD_OF_S) if t.get("talk_began_at_s") is None]
+    first = {truth["number"]: first_result(outcome, truth["number"]) for truth in waited}
+    print("without a voice:", first)
+    assert not set(first.values()) & {CallResult.REMOTE_RELEASE, CallResult.ABANDONED, CallResult.NO_ANSWER}
