@@ -285,7 +285,7 @@ def by_the_minute(bucket: StartBucket, per_minute: float, seen: GroupSnapshot, p
         "calls_per_minute": due,
     }
     if seen.legal is not None and seen.legal.stop:
-        room = {"legal": 0}
+        room = {"legal_stop": 0}
     because = min(room, key=lambda name: room[name])
     launch = max(0, room[because])
     bucket.take(launch)

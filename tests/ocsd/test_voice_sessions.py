@@ -6,18 +6,24 @@ Notifications".
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import trio
 
+from ocsd.explain.contract import Reach
 from ocsd.model.enums import CallResult, CmError, DialMode, GroupCampStatus, OptimizeBy, RecordStatus, RecordType
 from ocsd.model.errors import CampaignRequestError
 from ocsd.model.services import CampaignRequest
 from ocsd.protocols.desktop import RequestAgentReady
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.roster import AgentState
+from ocsd.sessions.trunks import StartBucket
+from ocsd.sessions.voice import by_the_minute
+from pacing import GroupSnapshot, LegalRoom
 from telephony.contract import PlaceCall, VerdictKind
 from telephony.fake import CallScript
+from tests.ocsd.test_explain_gates import RUNNING, closed, explain, facts, live
 from tests.ocsd.test_session import Daemon, restarted, world
 
 PERSON = CallScript(ring_s=1.0, talk_s=120.0, prompt_s=2.0)
@@ -378,6 +384,47 @@ async def test_given_power_gvp_by_the_minute_when_it_dials_then_that_many_calls_
         await start(daemon, DialMode.POWER_GVP)
         await trio.sleep(60.0)
         assert 29 <= len(w.telephony.placed) <= 32
+
+
+NOTHING = GroupSnapshot(
+    now_s=100.0,
+    agents_idle_s=(),
+    agents_talking_s=(),
+    agents_wrapping_s=(),
+    attempts_age_s=(),
+    analysing_age_s=(),
+    people_waiting=0,
+    ports_free=50,
+    records_ready=50,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ports", "launch", "because"),
+    [
+        ({}, 50, 10, "calls_per_minute"),  # one second's worth of 600 a minute
+        ({"ports_free": 3}, 50, 3, "ports"),
+        ({"attempts_age_s": (1.0,) * 4, "agents_talking_s": (9.0,) * 5}, 12, 3, "ports"),
+        ({"records_ready": 0}, 50, 0, "records"),
+        ({"starts_allowed": 2}, 50, 2, "start_rate"),
+        ({"legal": LegalRoom(0.0, 0.0, stop=True)}, 50, 0, "legal_stop"),
+        ({"agents_talking_s": (9.0,) * 20}, 12, 0, "ports"),
+    ],
+)
+def test_given_calls_by_the_minute_when_decided_then_every_bound_holds(changes, ports, launch, because):
+    bucket = StartBucket(90.0)
+
+    decision = by_the_minute(bucket, 600.0, replace(NOTHING, **changes), ports)
+
+    assert (decision.launch, decision.because) == (launch, because)
+    assert bucket.allowed(10.0, 100.0) == 10 - launch
+
+
+def test_given_a_gvp_group_without_agents_when_asked_why_then_that_is_no_reason():
+    group = replace(RUNNING, dial_mode=DialMode.POWER_GVP, agents={})
+
+    assert closed(explain(facts(), live(group)), Reach.GROUP) == []
+    assert closed(explain(facts(), live(replace(group, dial_mode=DialMode.PROGRESSIVE))), Reach.GROUP) == ["agents"]
 
 
 async def test_given_power_gvp_when_most_calls_fail_then_it_dials_ahead_of_its_ports(autojump_clock, tmp_path):
