@@ -72,6 +72,8 @@ class Result:
     live_gaps: list[int] = field(default_factory=list)
     live_mos: list[float] = field(default_factory=list)
     live_packets: list[int] = field(default_factory=list)
+    legs_left: int = 0
+    """With the live ones, after all attackers have hung up."""
     slots_usable: int = 0
     slots_free_after_s: float = 0.0
     media_channels_left: int = 0
@@ -198,7 +200,8 @@ class Fuzz:
         self.legs = 0
         self.deaths = deaths
 
-    async def run(self, frames: int) -> Result:
+    async def run(self, frames: int, use_all_slots: bool = True) -> Result:
+        """``use_all_slots``: show in the end that every slot takes a call; the stack may hold some for 32 s more."""
         with ExitStack() as stack:
             stack.enter_context(telephony_pool(self.folder, LEGS))
             media = Server(self.folder, free_port_range(LEGS + 8), "--capacity", str(LEGS + 8))
@@ -215,7 +218,7 @@ class Fuzz:
             for sock in (self.far_end.sock, *self.strangers):
                 stack.callback(sock.close)
             async with self._clients() as (telephony, media_client):
-                await self._attack(telephony, media_client, port, frames, media.process.pid, carrier.pid)
+                await self._attack(telephony, media_client, port, frames, media.process.pid, carrier.pid, use_all_slots)
             self.result.media_exit = media.stop()
             carrier.terminate()
             self.result.carrier_exit = carrier.wait(30)
@@ -231,7 +234,14 @@ class Fuzz:
             yield telephony, media
 
     async def _attack(
-        self, telephony: TelephonyClient, media: MediaClient, port: int, frames: int, media_pid: int, carrier_pid: int
+        self,
+        telephony: TelephonyClient,
+        media: MediaClient,
+        port: int,
+        frames: int,
+        media_pid: int,
+        carrier_pid: int,
+        use_all_slots: bool,
     ) -> None:
         result = self.result
         pids = worker_pids(self.folder)
@@ -266,7 +276,9 @@ class Fuzz:
             await self._settle(telephony)
             result.after = footprint()
             result.workers_died = sum(worker_pids(self.folder).get(name) != pid for name, pid in pids.items())
-            await self._use_all_slots(telephony, port)
+            result.legs_left = telephony.in_use
+            if use_all_slots:
+                await self._use_all_slots(telephony, port)
             for channel in channels:
                 await channel.close()
                 async for event in channel.events:
