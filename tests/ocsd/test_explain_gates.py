@@ -1,5 +1,6 @@
 """The gates of an explanation, by hand and at random: what they say is what production does."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -253,6 +254,7 @@ GROUPS = [
     ({"stopping": True}, ["running"]),
     ({"agents": {"ada": "not_ready"}}, ["agents"]),
     ({"agents": {}}, ["agents"]),
+    ({"queue_places": 0}, ["agents"]),
     ({"ports_free": 0}, ["lines"]),
     ({"starts_allowed": 0}, ["lines"]),
     ({"decision": None}, ["pacing"]),
@@ -363,3 +365,9 @@ def test_given_any_record_when_it_will_be_open_then_it_is_so_then_and_not_a_mome
         last = found - timedelta(milliseconds=1)
         before = [world.at, last, *(min(last, world.at + span * share) for share in shares)]
         assert not any(lets_pass(world, at) for at in before)
+
+
+@pytest.mark.parametrize(("places", "gates"), [(3, []), (0, ["agents"])])
+def test_given_a_queue_of_another_switch_when_asked_about_agents_then_its_places_count(places, gates):
+    group = replace(RUNNING, agents={}, queue_places=places)
+    assert closed(explain(facts(), live(group)), Reach.GROUP) == gates
