@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from ocsd.config.media_options import AGENTS, DISTRIBUTION
 from ocsd.config.objects import AgentGroup, CampaignGroup, Configuration, FormatField
 from ocsd.config.options import lookup
 from ocsd.config.voice_objects import VoiceApplication
@@ -53,6 +54,8 @@ log = structlog.get_logger()
 PORT_REST_S: Final = 5.0
 """How long a port is left alone whose phone did not answer: somebody else's call may be on it."""
 SECONDS_PER_MINUTE: Final = 60.0
+QUEUE_MODES: Final = frozenset({DialMode.PREDICTIVE, DialMode.PROGRESSIVE})
+"""In these a queue of another switch may take the part of the agents (option distribution)."""
 RESULTS_TO_RUN: Final = frozenset({CallResult.ANSWER})
 ACTIONS_TO_RUN: Final = frozenset({CallAction.NONE, CallAction.CONNECT})
 """A treatment that connects the call connects it with the application; every other action goes before it."""
@@ -263,6 +266,13 @@ def check_mode(config: Configuration, group: CampaignGroup, mode: DialMode) -> N
         raise CampaignRequestError(
             CmError.INVALID_CAMPAIGN_MODE,
             f"{mode.campaign_mode}: {group.group!r} is an IVR group, which seizing (ASM) modes do not support",
+        )
+    how = lookup(config, DISTRIBUTION, campaign=config.campaign(group.campaign), group=group)
+    if how != AGENTS and mode not in QUEUE_MODES:
+        raise CampaignRequestError(
+            CmError.INVALID_CAMPAIGN_MODE,
+            f"{mode.campaign_mode}: {DISTRIBUTION.name} of campaign group {group.name!r} is {how}, which predictive and "
+            "progressive mode support",
         )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocsd.model.enums import CallResult, DialMode, RecordStatus
-from ocsd.model.errors import ConfigError
+from ocsd.model.errors import CampaignRequestError, ConfigError
 from ocsd.model.services import CampaignRequest
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.transfer_data import UUI_OCTETS, chosen, header_name, headers_for, user_to_user
@@ -167,6 +167,16 @@ async def test_given_reported_places_when_dialing_then_each_is_good_for_one_pers
         assert daemon.session.statistics()["queue_places"] == 0
         await trio.sleep(20.0)  # nobody reports any more: the fixed lines hold again
         assert len(w.dialed()) - start > 3
+
+
+@pytest.mark.parametrize("mode", [DialMode.PROGRESSIVE_AND_SEIZE, DialMode.PREDICTIVE_AND_SEIZE])
+async def test_given_a_queue_when_a_mode_with_agents_of_our_own_is_asked_for_then_it_is_refused(
+    tmp_path, autojump_clock, mode
+):
+    async with world(tmp_path, [], options=options("refer")) as w, w.daemon() as daemon:
+        await daemon.request(CampaignRequest.LOAD)
+        with pytest.raises(CampaignRequestError, match="distribution of campaign group .* is refer"):
+            await daemon.request(CampaignRequest.START_DIALING, dial_mode=mode)
 
 
 async def test_given_no_queue_or_a_mode_with_agents_of_our_own_when_loaded_then_the_configuration_is_refused(tmp_path):
