@@ -59,8 +59,8 @@ TRANSFER_ATTRIBUTES: Final = Option(
 TRANSFER_LINES: Final = Option(
     "transfer-lines", 1, ACG, TakesEffect.IMMEDIATELY,
     "Under distribution refer and reinvite: calls that the queue takes at once, as long as nobody reports its free "
-    "places (InboundCalls request about the agent group, with free). The pacing dials for as many people as there are places, and "
-    "never more.",
+    "places (InboundCalls request about the agent group, with free). The pacing dials for as many people as there are "
+    "places, and never more.",
     unit="calls", minimum=1, maximum=10_000, ours=True,
 )  # fmt: skip
 

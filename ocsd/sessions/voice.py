@@ -271,8 +271,8 @@ def check_mode(config: Configuration, group: CampaignGroup, mode: DialMode) -> N
     if how != AGENTS and mode not in QUEUE_MODES:
         raise CampaignRequestError(
             CmError.INVALID_CAMPAIGN_MODE,
-            f"{mode.campaign_mode}: {DISTRIBUTION.name} of campaign group {group.name!r} is {how}, which predictive and "
-            "progressive mode support",
+            f"{mode.campaign_mode}: {DISTRIBUTION.name} of campaign group {group.name!r} is {how}, which predictive "
+            "and progressive mode support",
         )
 
 

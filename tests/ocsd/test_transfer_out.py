@@ -175,7 +175,7 @@ async def test_given_a_queue_when_a_mode_with_agents_of_our_own_is_asked_for_the
 ):
     async with world(tmp_path, [], options=options("refer")) as w, w.daemon() as daemon:
         await daemon.request(CampaignRequest.LOAD)
-        with pytest.raises(CampaignRequestError, match="distribution of campaign group .* is refer"):
+        with pytest.raises(CampaignRequestError, match=r"distribution of campaign group .* is refer"):
             await daemon.request(CampaignRequest.START_DIALING, dial_mode=mode)
 
 
