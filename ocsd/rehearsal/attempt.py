@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 import trio
 
 from ocsd.model.enums import CallResult
+from ocsd.model.errors import InvariantError
 from ocsd.model.records import AttemptTimes
 from ocsd.rehearsal.clock import finish
 from ocsd.rehearsal.world import Course
@@ -31,6 +32,9 @@ ONLY_HEARD: Final = frozenset(
     {Do.MARK_ANSWERED, Do.BRIDGE_EARLY, Do.PLAY_RINGBACK_TO_AGENT, Do.PLAY_RINGBACK, Do.TELL_AGENT, Do.FINISH}
 )
 """Commands that take no time, no agent and no port: what somebody hears, and what is kept for a restart."""
+
+NEVER_HERE: Final = frozenset({Do.RUN_APPLICATION, Do.APPLICATION_GOES_ON, Do.BRIDGE_DIALOG})
+"""Voice applications: groups in the modes that have them are not rehearsed (`staging.settings_of`)."""
 
 _ANSWERED: Final = machine_events.Answered()
 _DEADLINE: Final = machine_events.DeadlinePassed()
@@ -236,6 +240,8 @@ class RehearsedAttempt(AttemptTask):
             case Do.CLOSE_RECORD:
                 finish(session.settle(self))
                 self.closed.set()
+            case Do.RUN_APPLICATION | Do.APPLICATION_GOES_ON | Do.BRIDGE_DIALOG:
+                raise InvariantError(f"{do.name} in a rehearsal")
             case _:
                 pass  # `ONLY_HEARD`
 

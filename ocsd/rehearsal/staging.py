@@ -42,6 +42,8 @@ def settings_of(config: Configuration, group: CampaignGroup) -> DialSettings:
     """As the group is configured; ConfigError for a mode that this version does not dial in."""
     if group.dial_mode not in SUPPORTED_MODES - GVP_MODES:
         raise ConfigError([f"campaign group {group.name!r}: mode {group.dial_mode.campaign_mode} is not rehearsed"])
+    if config.agent_group(group.group).ivr_group:
+        raise ConfigError([f"campaign group {group.name!r}: the ports of an IVR group are not rehearsed"])
     auto = bool(lookup(config, "campaigngroup-auto-complete", group=group))
     return DialSettings(group.dial_mode, group.optimize_by, group.optimize_goal, auto)
 

@@ -495,7 +495,7 @@ def test_given_something_that_waits_when_run_in_virtual_time_then_it_is_refused(
 
 def test_given_every_command_of_the_machine_when_rehearsed_then_it_is_obeyed_or_only_heard():
     """A new command must be looked at here: does it take time, an agent or a port?"""
-    from ocsd.rehearsal.attempt import ONLY_HEARD
+    from ocsd.rehearsal.attempt import NEVER_HERE, ONLY_HEARD
 
     obeyed = {
         Do.DIAL_CUSTOMER, Do.START_EARLY_ANALYSIS, Do.START_ANALYSIS, Do.SEEK_AGENT, Do.STOP_SEEKING, Do.DIAL_AGENT,
@@ -503,8 +503,9 @@ def test_given_every_command_of_the_machine_when_rehearsed_then_it_is_obeyed_or_
         Do.HANG_UP_DESTINATION, Do.DIAL_DESTINATION, Do.BRIDGE_DESTINATION, Do.AGENT_BACK_TO_READY, Do.AGENT_NOT_READY,
         Do.AGENT_TO_WRAP_UP, Do.AGENT_FREED, Do.CLOSE_RECORD,
     }  # fmt: skip
-    assert obeyed | ONLY_HEARD == set(Do)
+    assert obeyed | ONLY_HEARD | NEVER_HERE == set(Do)
     assert not obeyed & ONLY_HEARD
+    assert not NEVER_HERE & (obeyed | ONLY_HEARD)
 
 
 def test_given_calls_of_three_minutes_when_the_rhythm_is_chosen_then_it_is_slower_and_short_calls_keep_the_daemons():
