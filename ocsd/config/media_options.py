@@ -12,8 +12,8 @@ GATEWAY: Final = "gateway"
 
 DIRECT_MEDIA: Final = Option(
     "direct-media", False, ACGT, TakesEffect.NEXT_ATTEMPT,
-    "yes: once agent and customer are connected, and while nothing needs the audio, both are asked by re-INVITE to send "
-    "to each other, past the media server (docs/direct-media.md). Phones of agents that cannot be reached from the "
+    "yes: once agent and customer are connected, and while nothing needs the audio, both are asked by re-INVITE to "
+    "send to each other, past the media server (docs/direct-media.md). Phones of agents that cannot be reached from the "
     "trunk are left out by direct_media = false in their [agents.phone] table. no, because it is for networks in which "
     "trunk and phones reach each other, and nobody there translates addresses.",
     ours=True,
@@ -21,8 +21,8 @@ DIRECT_MEDIA: Final = Option(
 CPA: Final = Option(
     "cpa", MEDIA_SERVER, _AT, TakesEffect.NEXT_ATTEMPT,
     "Who tells people from machines on calls over a trunk. media_server: our analysis; gateway: the trunk's gateway, "
-    "asked by X-Detect in the INVITE, which reports by INFO (docs/gateways.md). A gateway whose answer does not promise "
-    "it is not waited for: the call is analysed here, and that is logged once.",
+    "asked by X-Detect in the INVITE, which reports by INFO (docs/gateways.md). A gateway whose answer does not "
+    "promise it is not waited for: the call is analysed here, and that is logged once.",
     choices=(MEDIA_SERVER, GATEWAY), ours=True,
 )  # fmt: skip
 
