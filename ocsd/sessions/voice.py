@@ -194,6 +194,8 @@ class Voice:
             self._begun.add(attempt_id)
             if machine.person_at_s is not None and machine.found_person:
                 self._session.score.bridged(max(0.0, machine.marks["applied"] - machine.person_at_s))
+        if machine.state in APPLICATION and attempt_id in self._begun:
+            self._busy.setdefault(attempt_id, self._session.clock.now_s())  # back from a queue or a transfer
         if attempt_id in self._busy and machine.state not in APPLICATION:
             self._over(attempt_id, machine)
 

@@ -51,7 +51,7 @@ class VoiceRun:
     async def start(self) -> None:
         if (channel := self._task.channel) is not None:
             await channel.stop_analysis()
-            await channel.detect_digits(inband=True)
+        await self._listen()
         await self._carry_out(self._machine.start(self._now_s()))
 
     async def take(self, event: Event) -> bool:
@@ -77,6 +77,7 @@ class VoiceRun:
 
     async def goes_on(self) -> None:
         """Nobody took the call."""
+        await self._listen()
         await self._carry_out(self._machine.came_back(self._now_s()))
 
     async def _carry_out(self, done: tuple[steps.ToDo, ...]) -> None:
@@ -94,6 +95,7 @@ class VoiceRun:
                 case steps.FindAgent():
                     await self._find_agent(each)
                 case steps.CallOut(destination):
+                    await self._listen(False)
                     await task.handle_now(events.CalledOut(task.host.session.voice.uri(task.context, destination)))
                 case steps.HangUp():
                     await task.handle_now(events.ApplicationDone())
@@ -104,6 +106,11 @@ class VoiceRun:
         }
         if task.machine.state is AttemptState.IN_APPLICATION:
             task.machine.deadline_s = min(self._machine.deadline_s, self._until_s)
+
+    async def _listen(self, enabled: bool = True) -> None:
+        """For keys, as long as the application has the call."""
+        if (channel := self._task.channel) is not None:
+            await channel.detect_digits(enabled, inband=True)
 
     async def _play(self, prompts: tuple[str, ...], *, loop: bool = False) -> None:
         channel = self._task.channel
@@ -124,6 +131,7 @@ class VoiceRun:
 
     async def _find_agent(self, wish: steps.FindAgent) -> None:
         task = self._task
+        await self._listen(False)
         task.context.attached.update(wish.attach)
         task.host.session.voice.lead_to(task.context.attempt_id, wish.agent_group)
         await self._play(wish.prompts or (MUSIC,), loop=True)

@@ -197,9 +197,12 @@ async def test_given_no_agent_when_the_queues_time_is_over_then_the_application_
         channel.press("2")
         await daemon.until(lambda: AttemptState.WAITING in daemon.states())
         assert channel.playing == "music"
+        assert channel.digits is None
+        assert daemon.session.voice.in_use == 0
         began_s = trio.current_time()
         await daemon.until(lambda: AttemptState.WAITING not in daemon.states())
         assert trio.current_time() - began_s == pytest.approx(10.0, abs=0.2)
+        assert daemon.session.voice.in_use == 1
         await daemon.until(lambda: not daemon.session.attempts)
         assert channel.prompts[-1] == "bye.wav"
         assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
