@@ -14,8 +14,8 @@ DIRECT_MEDIA: Final = Option(
     "direct-media", False, ACGT, TakesEffect.NEXT_ATTEMPT,
     "yes: once agent and customer are connected, and while nothing needs the audio, both are asked by re-INVITE to "
     "send to each other, past the media server (docs/direct-media.md). Phones of agents that cannot be reached from "
-    "the trunk are left out by direct_media = false in their [agents.phone] table. no, because it is for networks in which "
-    "trunk and phones reach each other, and nobody there translates addresses.",
+    "the trunk are left out by direct_media = false in their [agents.phone] table. no, because it is for networks in "
+    "which trunk and phones reach each other, and nobody there translates addresses.",
     ours=True,
 )  # fmt: skip
 CPA: Final = Option(
