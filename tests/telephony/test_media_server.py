@@ -15,7 +15,7 @@ from telephony import contract as wire
 from telephony.contract import AnalysisSettings, VerdictKind
 from telephony.media.channels import ChannelError, PortPool, parse_remote
 from telephony.media.endings import Endings
-from telephony.media.plane import DEAD_BRIDGE_S, MediaPlane
+from telephony.media.plane import DEAD_BRIDGE_S, DIRECT_BRIDGE_S, MediaPlane
 from telephony.media.prompts import PromptError, PromptLibrary
 from telephony.media.server import MediaServer, Pacer
 from tests.telephony.media_peer import LIMIT_S, Daemon, Phone, Server, free_port_range
@@ -674,3 +674,14 @@ def test_given_no_prompt_folder_when_a_file_is_asked_then_prompt_error():
         PromptLibrary().samples("x.ulaw")
     with pytest.raises(ChannelError, match="IPv4"):
         parse_remote("::1", 4)
+
+
+def test_given_no_daemon_when_a_conversation_flows_past_us_then_its_channels_are_kept_for_hours(plane):
+    for name in ("left", "right"):
+        plane.command(wire.OpenChannel(name), 1000.0)
+    plane.command(wire.Bridge("left", "right"), 1000.0)
+    for name in ("left", "right"):
+        plane.command(wire.StandBy(name, True), 1000.0)
+
+    assert plane.look_after_orphans(1001.0 + DEAD_BRIDGE_S, 1000.0) == []
+    assert set(plane.look_after_orphans(1001.0 + DIRECT_BRIDGE_S, 1000.0)) == {"left", "right"}
