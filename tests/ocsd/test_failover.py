@@ -10,6 +10,7 @@ import trio
 from ocsd.dnc.contract import DncEntry
 from ocsd.model.enums import CallResult, RecordStatus
 from ocsd.sessions.attempt import AttemptState
+from ocsd.sessions.figures import port_left
 from ocsd.sessions.trunk_health import Circuit
 from telephony.fake import CallScript
 
@@ -145,6 +146,7 @@ async def test_given_no_trunk_left_when_calls_fail_then_records_are_ready_and_no
         assert len(customers(at)) - begun <= 2 * 10
         figures = daemon.session.statistics()
         assert figures["trunks"] == 2
+        assert not port_left(daemon.session) or figures["trunks_out"] < 2
         assert trio.current_time() - before_s < 301.0
         assert all(row.record.attempt == 0 for row in at.database.rows(LIST).values())
         assert {ended.count_attempt for ended in finished(at)} == {False}
