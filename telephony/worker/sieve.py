@@ -38,10 +38,10 @@ class Sieve:
         self._calls: set[str] = set()
         self._tagged: set[str] = set()
         """Calls whose far end has named itself by a tag."""
-        self._answered: dict[str, str] = {}
-        """Calls with a 2xx to an INVITE, and whose tag the first of these had."""
-        self._ended: OrderedDict[str, tuple[float, bool]] = OrderedDict()
-        """When, and whether it had been answered."""
+        self._answered: dict[str, tuple[str, int]] = {}
+        """Calls with a 2xx to an INVITE: the tag and the CSeq of the first of these."""
+        self._ended: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        """When, and the CSeq of the INVITE that had been answered; 0: none."""
         self._branches: OrderedDict[tuple[str, str], str] = OrderedDict()
         """By Call-ID and branch: the method that used it first."""
 
@@ -58,7 +58,7 @@ class Sieve:
         self._ended.pop(call_id, None)
 
     def call_ends(self, call_id: str, now_s: float) -> None:
-        self._ended.setdefault(call_id, (now_s, call_id in self._answered))
+        self._ended.setdefault(call_id, (now_s, self._answered.get(call_id, ("", 0))[1]))
         self._calls.discard(call_id)
         self._tagged.discard(call_id)
         self._answered.pop(call_id, None)
@@ -102,7 +102,7 @@ class Sieve:
             elif call_id in self._tagged or "tag" in message.header("to").lower():
                 return "response without the tag of before"
             if message.status >= 200 and message.cseq_method == "INVITE":
-                self._answered.setdefault(call_id, message.to_tag)
+                self._answered.setdefault(call_id, (message.to_tag, message.cseq_number))
         described = message.body != "" and message.header("content-type").lower().startswith("application/sdp")
         flawed = described and flaw_of_description(message.body, self._ip_version) != ""
         if message.status < 200:
@@ -111,7 +111,8 @@ class Sieve:
             if message.status == 422:
                 return "longer session timer after the end of the call"
             # An answer that crossed our CANCEL is the first and has a description: ACK and BYE are due.
-            if message.status < 300 and (self._ended[call_id][1] or flawed or not described):
+            answered_cseq = self._ended[call_id][1]
+            if message.cseq_number == answered_cseq or (message.status < 300 and (flawed or not described)):
                 return "answer after the end of the call"
         return ""
 
@@ -124,7 +125,7 @@ class Sieve:
                 # RFC 3261 section 15: the called party must not. pjsua gives the call's place to another one while the
                 # INVITE is still to be answered, and takes the two for one when it is.
                 return "BYE before the answer"
-            if method == "REFER" and message.from_tag != self._answered.get(call_id):
+            if method == "REFER" and message.from_tag != self._answered.get(call_id, ("", 0))[0]:
                 # Of a dialog that a forked INVITE made beside; pjsua would answer it in the other one.
                 return "REFER of nobody who answered"
         elif call_id in self._ended:

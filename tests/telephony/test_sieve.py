@@ -124,6 +124,8 @@ def test_given_a_call_that_has_ended_when_messages_still_come_then_only_those_th
         assert sieve.holds_back(request(method, branch=f"z9hG4bK{method}"))
     assert sieve.holds_back(response(422))
     assert sieve.holds_back(response(200, body=SDP))
+    assert sieve.holds_back(response(486))  # of the INVITE that was answered
+    assert not sieve.holds_back(response(488).replace("CSeq: 5", "CSeq: 6"))  # of a re-INVITE: an ACK is due
     assert not sieve.holds_back(response(200, method="BYE"))
 
     sieve.call_begins("cancelled")
