@@ -340,7 +340,7 @@ class Driver:
         figures.placing_p99_ms = round(percentile(self.placing_ms, 0.99), 2)
         figures.gaps_per_call = round(sum(self.gaps) / max(1, len(self.gaps)), 3)
         figures.driver_behind_s = round(figures.driver_behind_s, 1)
-        if figures.held_mean:
+        if figures.held_mean and figures.hold_s > 1.0:  # of shorter calls it is their memory in the stack's timers
             figures.memory_per_call_kb = {
                 part: round(1024.0 * (held - figures.memory_idle_mb[part]) / max(1, self.live_at_most), 1)
                 for part, held in figures.memory_held_mb.items()
@@ -352,10 +352,11 @@ class Driver:
 
 
 def profile_of(file: Path) -> list[str]:
-    """The functions with most time of their own, as shares of all of it."""
+    """The functions with most time of their own, as shares of all of it but waiting."""
     if not file.exists():
         return []
-    stats = pstats.Stats(str(file)).stats  # type: ignore[attr-defined]
+    all_stats = pstats.Stats(str(file)).stats  # type: ignore[attr-defined]
+    stats = {place: times for place, times in all_stats.items() if "select." not in place[2]}
     whole_s = sum(own_s for _, _, own_s, _, _ in stats.values())
     rows = sorted(((own_s, place) for place, (_, _, own_s, _, _) in stats.items()), reverse=True)[:PROFILE_ROWS]
     return [f"{100.0 * own_s / whole_s:.1f} % {Path(name).name}:{line} {what}" for own_s, (name, line, what) in rows]
