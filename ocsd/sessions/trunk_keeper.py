@@ -15,9 +15,10 @@ log = structlog.get_logger()
 
 PERIOD_S: Final = 0.5
 PROBE_TIMEOUT_S: Final = 2.0
-SUSPICION_TIMEOUT_S: Final = 1.0
-"""Of a probe that follows a call's silence: both together are more than an INVITE's first three transmissions."""
-SUSPICION_S: Final = 1.0
+SUSPICION_TIMEOUT_S: Final = 0.9
+"""Of a probe that follows a call's silence: OPTIONS is sent twice within it, and the INVITE was sent three times by its
+end (RFC 3261 17.1.1.2), so that calls leave a trunk within two seconds."""
+SUSPICION_S: Final = 0.9
 """A call that nothing was heard of for so long is a reason to probe. Carriers answer 18x later, but they answer."""
 SILENT_PROBE_S: Final = 5.0
 """A trunk that has gone silent is probed at least this often."""
@@ -36,7 +37,8 @@ class TrunkKeeper:
         self._telephony = telephony
         self._clock = clock
         self._due_s: dict[str, float] = {}
-        self._probing: dict[str, trio.Event] = {}
+        self._probing: dict[tuple[str, float], trio.Event] = {}
+        """Probes under way, by trunk and timeout: a hasty one does not wait for a patient one."""
         self._missed: dict[str, int] = {}
         self._wanted: tuple[Register, ...] | None = None
         self._good_s: dict[str, float] = {}
@@ -61,16 +63,16 @@ class TrunkKeeper:
 
     async def _probe(self, trunk: Trunk, timeout_s: float) -> None:
         name = trunk.name
-        if (running := self._probing.get(name)) is not None:
+        if (running := self._probing.get((name, timeout_s))) is not None:
             await running.wait()
             return
-        self._probing[name] = trio.Event()
+        self._probing[name, timeout_s] = trio.Event()
         try:
             found = await self._telephony.probe(f"sip:{trunk.host}:{trunk.port}", timeout_s=timeout_s)
         except NoCapacity:
             return  # no worker: that says nothing about the trunk
         finally:
-            self._probing.pop(name).set()
+            self._probing.pop((name, timeout_s)).set()
         now_s = self._clock.now_s()
         if found.sip_status not in NOT_THERE:
             self._missed[name] = 0

@@ -371,3 +371,13 @@ def test_given_any_record_when_it_will_be_open_then_it_is_so_then_and_not_a_mome
 def test_given_a_queue_of_another_switch_when_asked_about_agents_then_its_places_count(places, gates):
     group = replace(RUNNING, agents={}, queue_places=places)
     assert closed(explain(facts(), live(group)), Reach.GROUP) == gates
+
+
+def test_given_trunks_that_take_no_calls_when_asked_then_each_says_why_and_one_that_does_is_enough():
+    dead = TrunkFacts("carrier", 0, 30, "503 Service Unavailable")
+    none = explain(facts(row()), live(replace(RUNNING, trunks=(dead,), ports_free=0)))
+    one = explain(facts(row()), live(replace(RUNNING, trunks=(dead, TrunkFacts("second", 3, 30)))))
+
+    assert gate_of(none, "lines").passed is False
+    assert gate_of(none, "lines").why == "no trunk takes calls: carrier 503 Service Unavailable"
+    assert gate_of(one, "lines").passed
