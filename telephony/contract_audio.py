@@ -69,8 +69,8 @@ class Comfort(msgspec.Struct, frozen=True, tag=True):
 class Play(msgspec.Struct, frozen=True, tag=True):
     """
     Play a prompt: a built-in name ("drop", "tone", "ringback", "music") or the path of a file in the prompt folder
-    (``.wav``, ``.ulaw``, ``.alaw``; see docs/media.md). "ringback" goes on until something else is asked for, every other one
-    ends with `PromptFinished`.
+    (``.wav``, ``.ulaw``, ``.alaw``; see docs/media.md). "ringback" goes on until something else is asked for, every
+    other one ends with `PromptFinished`.
 
     A folder of the prompt folder that is named like a language (``de``, ``pt-BR``) holds the prompts of that
     ``language``; what it lacks comes from ``pt``, then from the folder itself. ``then``: prompts that follow without a

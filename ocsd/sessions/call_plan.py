@@ -6,8 +6,8 @@ from datetime import datetime
 from ocsd.config.objects import Trunk
 from ocsd.model.enums import CallResult
 from ocsd.model.records import Chain
-from ocsd.sessions.attempt_events import CallPlan
 from ocsd.sessions.attempt_context import AttemptContext
+from ocsd.sessions.attempt_events import CallPlan
 from ocsd.sessions.planner import Planner
 from ocsd.treatments.contract import Situation
 from ocsd.treatments.engine import call_action

@@ -1,10 +1,10 @@
 """What start-up does about a call that a voice application had when the daemon before ended.
 
-    what is found                                        what becomes of it
-    a VoiceXML dialog, bridged                           IN_DIALOG: it has gone on all the time
-    the called party alone, in an application of steps   the application begins anew: nobody knows what was heard of it
-    connected, and nobody is there any more              WRAP_UP where RecordProcessed has to close the record, else
-                                                         settled as Answer
+what is found                                        what becomes of it
+a VoiceXML dialog, bridged                           IN_DIALOG: it has gone on all the time
+the called party alone, in an application of steps   the application begins anew: nobody knows what was heard of it
+connected, and nobody is there any more              WRAP_UP where RecordProcessed has to close the record, else
+                                                     settled as Answer
 """
 
 import math

@@ -22,7 +22,7 @@ from telephony.media.players import Players, Prompt
 
 PACKET_BYTES: Final = rtp.HEADER_BYTES + FRAME_SAMPLES
 RELAY_TICKS: Final = 4
-"""A far end that stands by is sent what the other says for so long after the last packet: jitter is no end of a talk."""
+"""A far end that stands by is sent what the other says so long after the last packet: jitter is no end of a talk."""
 AWAY_TICKS: Final = 20
 """A far end that stands by and was silent for so long sends to somebody else: its packets meanwhile are not lost."""
 _SILENT, _BRIDGED, _PROMPT, _KEYS = range(4)
