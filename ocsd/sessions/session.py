@@ -142,7 +142,6 @@ class Session:
         self.score = Score(self.pacing.recorder)
         self.verdicts = VerdictTally()
         self.verification = Verification()
-        self.voice = Voice(self)
         self.seizing = Seizing(self, standing)
         self.voice = Voice(self)
 
