@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from telephony.ports import leased
 
-STOCK_PORTS = 1000
+STOCK_PORTS = 2000
 _lease = ExitStack()
 """Held until the process ends, however it does."""
 

@@ -77,7 +77,8 @@ NOWHERE_SDP = (
 @dataclass(frozen=True)
 class Nonsense:
     steps: Steps
-    result: CallResult
+    result: CallResult | None
+    """None: nobody is charged, see `UNHEARD`."""
 
 
 AFTER_UNUSABLE_ANSWER: Steps = ('<recv request="ACK" optional="true"/>', *WAIT_FOR_BYE)
@@ -159,7 +160,7 @@ NONSENSE = {
     # SIPp refuses to write such a status behind the right version.
     "status_not_a_number": Nonsense((response("sip/2.0 abc Nonsense"), *BUSY), R.BUSY),
     "other_protocol": Nonsense((response("SIP/7.0 999 Nonsense"), *BUSY), R.BUSY),
-    "nothing_but_nonsense": Nonsense((response("HTTP/1.1 200 OK"),), R.NO_RINGBACK),
+    "nothing_but_nonsense": Nonsense((response("HTTP/1.1 200 OK"),), None),
     "no_cseq": Nonsense(
         (
             response("SIP/2.0 486 Busy Here", headers=HEADERS.replace("      [last_CSeq:]", "      CSeq: many INVITE")),
@@ -177,9 +178,9 @@ NONSENSE = {
     "refer": Nonsense((respond(200, "OK", sdp=True), ACK, REFER, '<recv response="603"/>', *WAIT_FOR_BYE), R.SILENCE),
     "latin_1_phrase": Nonsense(fail(486, "Besetzt, gr\xfc\xdfe"), R.BUSY),
     "odd_reason_text": Nonsense(fail(503, "No", 'Reason: Q.850;cause=17;text="\x01\xff\x7f\xed\xa0\x80"'), R.BUSY),
-    "broken_contact": Nonsense(fail(302, "Moved", "Contact: <sip:%%%@@@>;q=zzz, tel:"), R.NO_RINGBACK),
+    "broken_contact": Nonsense(fail(302, "Moved", "Contact: <sip:%%%@@@>;q=zzz, tel:"), None),
     "broken_challenge": Nonsense(
-        fail(407, "Proxy Authentication Required", "Proxy-Authenticate: Digest nonce=,,realm"), R.NO_RINGBACK
+        fail(407, "Proxy Authentication Required", "Proxy-Authenticate: Digest nonce=,,realm"), None
     ),
     "long_header": Nonsense((response("SIP/2.0 180 Ringing", "      X-Long: " + "x" * 3000), *BUSY), R.BUSY),
 }
@@ -517,19 +518,22 @@ def test_given_a_hail_of_random_bytes_when_it_hits_the_desktop_port_then_desktop
 
 GIVEN_UP_OR_BUSY = ("183_with_broken_sdp", "183_with_no_address")
 """The stack stumbles over the 183 while the carrier sends its 486: usually the 486 counts, not always."""
+UNHEARD = tuple(name for name, nonsense in NONSENSE.items() if nonsense.result is None)
+"""The stack cannot read a word of these: for all we know the trunk is silent, which is no called party's fault."""
 
 # --- SIP and RTP ------------------------------------------------------------------------------------------------------
 
 
 def test_given_a_carrier_that_talks_nonsense_when_it_is_called_then_every_record_gets_a_result(here):
-    dial(here, list(NUMBERS.values()))
+    spoken = [number for name, number in NUMBERS.items() if name not in UNHEARD]
+    dial(here, spoken)
 
-    found = results(here, list(NUMBERS.values()))
+    found = results(here, spoken)
     for name in GIVEN_UP_OR_BUSY:
         assert found.pop(NUMBERS[name]) in {
             (RecordStatus.UPDATED, result, 1) for result in (R.BUSY, R.GENERAL_ERROR, R.NO_ANSWER)
         }
-    others = {name: nonsense for name, nonsense in NONSENSE.items() if name not in GIVEN_UP_OR_BUSY}
+    others = {name: nonsense for name, nonsense in NONSENSE.items() if name not in (*GIVEN_UP_OR_BUSY, *UNHEARD)}
     assert {name: found[NUMBERS[name]] for name in others} == {
         name: (RecordStatus.UPDATED, nonsense.result, 1) for name, nonsense in others.items()
     }
@@ -649,3 +653,23 @@ def connected(here: Site, numbers: list[str]) -> int:
         numbers,
     )
     return int(found[0][0])
+
+
+def test_given_a_carrier_nobody_can_read_when_it_is_called_then_it_is_a_silent_trunk_and_nobody_is_charged(running):
+    # The last one: the trunk's circuit is open from then on.
+    unheard = [NUMBERS[name] for name in UNHEARD]
+    running.add_records([(number, "somebody") for number in unheard])
+
+    def tried() -> bool:
+        return running.query(
+            "SELECT count(DISTINCT contact_info) FROM {list} JOIN ocsd.attempt USING (record_id)"
+            " WHERE contact_info = ANY(%s) AND finished_at IS NOT NULL",
+            unheard,
+        ) == [(len(unheard),)]
+
+    eventually("all have been tried", tried, 2 * PATIENCE_S)
+
+    charged = "SELECT count(*) FROM {list} WHERE contact_info = ANY(%s) AND (attempt > 0 OR record_status = 3)"
+    assert running.query(charged, unheard) == [(0,)]
+    assert "no response" in running.log_text()
+    assert "Traceback" not in running.log_text()
