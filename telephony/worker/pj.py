@@ -13,11 +13,9 @@ Rules that keep the process alive:
 - Calls and accounts go before ``libDestroy``; after `close` the process should leave with ``os._exit``.
 """
 
-import os
 import re
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -28,7 +26,7 @@ from telephony.leg import AnswerUnusable, Failed, Released, RemoteBye
 from telephony.sdp import LocalAudio, check_local_audio, parse_address
 from telephony.sip import SipStatus
 from telephony.worker.pj_call import LIBRARY, StackCall, StackEvent, readable
-from telephony.worker.pj_native import look_at_messages
+from telephony.worker.pj_native import look_at_messages, open_sockets, quietly
 from telephony.worker.requests import (
     UnfitRequest,
     check_place_call,
@@ -39,6 +37,7 @@ from telephony.worker.requests import (
     transport_of,
 )
 from telephony.worker.sieve import Sieve
+from telephony.worker.stack_log import FAULTS, LOG
 
 PJ_ETOOMANY: Final = 70010
 PJSIP_EBUSY: Final = 171001
@@ -87,7 +86,7 @@ class SipStack:
 
     def __init__(self, host: str, port: int = 0, log_level: int = 1) -> None:
         self._endpoint = pjsua2.Endpoint()
-        _quietly(self._endpoint.libCreate)
+        quietly(self._endpoint.libCreate)
         config = pjsua2.EpConfig()
         self.capacity = discover_capacity()
         config.uaConfig.threadCnt = 0
@@ -97,13 +96,16 @@ class SipStack:
         config.medConfig.hasIoqueue = False
         config.logConfig.level = config.logConfig.consoleLevel = log_level
         config.logConfig.msgLogging = 0
+        self._log_writer = _LogWriter()
+        config.logConfig.writer = self._log_writer
+        self._log_writer.__disown__()  # the endpoint deletes it
         self._endpoint.libInit(config)
         transport = pjsua2.TransportConfig()
         transport.boundAddress = host
         transport.port = port
-        before = _descriptors()
+        before = open_sockets()
         self._transport_id = self._endpoint.transportCreate(pjsua2.PJSIP_TRANSPORT_UDP, transport)
-        (self.sip_fd,) = _descriptors() - before
+        (self.sip_fd,) = open_sockets() - before
         self._endpoint.libStart()
         # setNullDev, not setNoDev: without a device the conference bridge never frees its ports and after some 250
         # calls answers are dropped with 488.
@@ -296,6 +298,8 @@ class SipStack:
         if news := self.sieve.news(time.monotonic()):
             sys.stderr.write(f"SIP messages dropped so far, by reason: {news}\n")
             sys.stderr.flush()
+        for each in (LOG, FAULTS):
+            each.settle()
         events, self._events = self._events, []
         for leg_id, event in events:
             if isinstance(event, Probed):
@@ -408,6 +412,16 @@ class SipStack:
         return config
 
 
+class _LogWriter(pjsua2.LogWriter):
+    """Without one pjsua prints, whatever a stranger has written into a message."""
+
+    def write(self, entry: Any) -> None:
+        try:
+            LOG.say(entry.msg)
+        except Exception:  # one that left a callback would end the process
+            FAULTS.exception("log")
+
+
 class _Account(pjsua2.Account):
     """Of calls and probes with the same credentials, or of one registration."""
 
@@ -429,7 +443,7 @@ class _Account(pjsua2.Account):
         try:
             self._strangers.append(pjsua2.Call(self, parameters.callId))
         except Exception:
-            traceback.print_exc()
+            FAULTS.exception("account")
 
     def onRegState(self, parameters: Any) -> None:
         try:
@@ -444,7 +458,7 @@ class _Account(pjsua2.Account):
             )
             self._note(self._registration_id, event)
         except Exception:
-            traceback.print_exc()
+            FAULTS.exception("account")
 
     def onSendRequest(self, parameters: Any) -> None:
         try:
@@ -456,7 +470,7 @@ class _Account(pjsua2.Account):
                 status = int(event.body.tsxState.tsx.statusCode) if heard else 0
                 self._note(probe_id, Probed(probe_id, status, 0.0, "" if heard else "no answer"))
         except Exception:
-            traceback.print_exc()
+            FAULTS.exception("account")
 
 
 def _call_id(leg_id: str) -> str:
@@ -468,28 +482,3 @@ def _header(name: str, value: str) -> Any:
     header = pjsua2.SipHeader()
     header.hName, header.hValue = name, value
     return header
-
-
-def _descriptors() -> set[int]:
-    """The sockets this process has open (listing the folder opens one descriptor more, which is none)."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                found.add(int(name))
-        except OSError:
-            continue
-    return found
-
-
-def _quietly(action: Callable[[], Any]) -> None:
-    """libCreate logs to stdout before any log level can be set."""
-    kept = os.dup(1)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 1)
-        action()
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(null)

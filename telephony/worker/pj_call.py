@@ -3,7 +3,6 @@
 
 import re
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
@@ -26,6 +25,7 @@ from telephony.leg import (
 from telephony.sdp import LocalAudio, MediaAddress, is_answerable, parse_address, remote_audio, steer
 from telephony.sip import SipMessage, SipStatus, parse_message
 from telephony.worker.pj_native import find_responder, load_library
+from telephony.worker.stack_log import FAULTS
 from telephony.worker.under_way import ReinviteAnswered
 
 StackEvent: TypeAlias = LegEvent | ReinviteAnswered | Referred | LegInfo | Registered | Probed
@@ -92,7 +92,7 @@ class StackCall(pjsua2.Call):
                 parameters.statusCode = SipStatus.NOT_ACCEPTABLE_HERE.value
         except Exception:
             parameters.statusCode = SipStatus.NOT_ACCEPTABLE_HERE.value
-            traceback.print_exc()
+            FAULTS.exception("call")
 
     def onCallMediaState(self, parameters: Any) -> None:
         try:
@@ -101,7 +101,7 @@ class StackCall(pjsua2.Call):
             self._media = self._media if self._confirmed else None
             return  # no active audio stream: refused, or the session is ending
         except Exception:
-            traceback.print_exc()
+            FAULTS.exception("call")
             return
         if media is None or media == self._media or media.host in _UNSPECIFIED:
             return
@@ -139,7 +139,7 @@ class StackCall(pjsua2.Call):
             self._note(self._leg_id, Referred(self._leg_id, status, final, time.monotonic(), why))
             parameters.cont = not final
         except Exception:
-            traceback.print_exc()
+            FAULTS.exception("call")
 
     def onCallTsxState(self, parameters: Any) -> None:
         try:
@@ -161,7 +161,7 @@ class StackCall(pjsua2.Call):
             else:
                 self._on_response(message)
         except Exception:
-            traceback.print_exc()
+            FAULTS.exception("call")
 
     def _on_response(self, message: SipMessage) -> None:
         now_s = time.monotonic()
@@ -208,7 +208,7 @@ class StackCall(pjsua2.Call):
                 why = readable(info.lastReason)
                 self._note(self._leg_id, _ending(received(parameters.e), info.lastStatusCode, why, self._wanted))
         except Exception as error:
-            traceback.print_exc()
+            FAULTS.exception("call")
             self._note(self._leg_id, HangUp(time.monotonic(), f"worker error: {error}"))
 
     def _as_answered(self, media: MediaAddress) -> Answered:

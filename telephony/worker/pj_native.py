@@ -9,11 +9,13 @@ pj/include/pj/ioqueue.h (pj_ioqueue_op_key_t), all unchanged since long before 2
 """
 
 import ctypes
+import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any, Final
+
+from telephony.worker.stack_log import FAULTS
 
 BEFORE_ALL_LAYERS: Final = 4
 """The transport layer's own module has 8 (PJSIP_MOD_PRIORITY_TRANSPORT_LAYER); lower comes first."""
@@ -100,7 +102,7 @@ def look_at_messages(library: Any, holds_back: Callable[[str], bool]) -> object 
             # As everywhere else: bytes that are no UTF-8 must not make us fail.
             return int(holds_back(text.decode(errors="replace")))
         except Exception:
-            traceback.print_exc()
+            FAULTS.exception("sieve")
             return 0
 
     name = b"mod-sieve"
@@ -119,3 +121,28 @@ def _text_of(message: int) -> bytes:
     if packet <= begin < packet + MAX_PACKET and 0 < length <= packet + MAX_PACKET - begin:
         return ctypes.string_at(begin, length)
     return ctypes.string_at(packet, MAX_PACKET).partition(b"\x00")[0]
+
+
+def open_sockets() -> set[int]:
+    """The sockets this process has open (listing the folder opens one descriptor more, which is none)."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                found.add(int(name))
+        except OSError:
+            continue
+    return found
+
+
+def quietly(action: Callable[[], Any]) -> None:
+    """libCreate logs to stdout before any log level can be set."""
+    kept = os.dup(1)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 1)
+        action()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(null)

@@ -14,6 +14,7 @@ from telephony.client import TelephonyClient, WorkerLeg, open_telephony
 from telephony.contract import Direction, LegAnswered, LegEnded, LegInfo, LegProgress, LegState, Referred, Register
 from telephony.procs import ProcessIdentity
 from telephony.sip import SipMessage, parse_message
+from telephony.worker.stack_log import MAX_LINES
 from telephony.worker.under_way import MAX_INFO_BYTES, MAX_INFO_PER_S
 from tests.telephony.played_peer import SDP, PlayedPeer, Reply, played_peer, sdp_line
 from tests.telephony.test_workers_with_sipp import (
@@ -418,6 +419,26 @@ async def test_given_a_carrier_that_probes_us_when_it_does_then_200_and_no_call(
     # 486: the worker's calls are all taken, for example by those that were cancelled and get no 487 from this peer.
     assert {one.status for one in peer.responses("INVITE") if one.status >= 200} <= {403, 486}
     await hung_up(leg)
+
+
+async def test_given_broken_messages_with_numbers_when_they_flood_then_the_log_has_neither(telephony, peer, run_dir):
+    leg = await answered(telephony, peer)
+    there = peer.requests("INVITE")[0].contact_uri.removeprefix("sip:").partition(";")[0].partition("@")[2]
+    host, port = there.split(":")
+    log = run_dir / "pool.log"
+    before = len(log.read_text())
+    for _ in range(200):  # no CSeq: the stack writes of each, with all of it
+        peer.send(
+            f"INVITE sip:+4915112345678@x SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{peer.port};branch=z9hG4bKlog\r\n"
+            f"To: <sip:+4915112345678@{there}>\r\nCall-ID: log\r\n\r\n",
+            (host, int(port)),
+        )
+
+    await until(lambda: "Error processing" in log.read_text()[before:])
+    await hung_up(leg)
+    written = log.read_text()[before:]
+    assert "15112345678" not in written
+    assert written.count("\n") <= 2 * MAX_LINES
 
 
 # --- transports ------------------------------------------------------------------------------------------------------
