@@ -170,7 +170,11 @@ class Telephony(Protocol):
         ...
 
     async def probe(self, uri: str, *, timeout_s: float = 2.0, proxy: str = "") -> Probed:
-        """OPTIONS to a trunk. Raises NoCapacity when no worker can send it; silence is status 0."""
+        """
+        OPTIONS to a trunk; silence is status 0.
+
+        Raises NoCapacity when no worker can send it, or those that did were lost: that says nothing about the trunk.
+        """
         ...
 
     def keep_registered(self, wanted: Sequence[Register]) -> None:

@@ -120,10 +120,10 @@ class _Worker:
         return len(alive)
 
     def detach(self) -> None:
-        """The connection is gone; so are the answers to probes."""
+        """The connection is gone; so are the answers to probes, which others may find out."""
         self.link = None
         for probe in self.probes.values():
-            probe.settle(Probed(probe.command.probe_id, 0, 0.0, "the connection to the worker broke"))
+            probe.settled.set()
 
     def handle(self, event: msgspec.Struct) -> None:
         if isinstance(event, Probed):
@@ -168,6 +168,15 @@ class _Worker:
                     event_payload_type=event.event_payload_type,
                     dialog=event.dialog,
                 )
+            case LegProgress() if event.remote_rtp_port:
+                # Early media, or moved by a re-INVITE. The state stays: an answer is told as such.
+                self.unclaimed[leg_id] = replace(
+                    found,
+                    remote_rtp_host=event.remote_rtp_host,
+                    remote_rtp_port=event.remote_rtp_port,
+                    payload_type=event.payload_type,
+                    event_payload_type=event.event_payload_type,
+                )
             case LegEnded():
                 self.unclaimed[leg_id] = replace(
                     found,
@@ -189,7 +198,8 @@ class _OpenProbe:
     def __init__(self, command: Probe) -> None:
         self.command = command
         self.settled = trio.Event()
-        self.answer = Probed(command.probe_id, 0, 0.0, "no answer in time")
+        self.answer: Probed | None = None
+        """None: the worker itself has not said anything, which says nothing about the trunk."""
 
     def settle(self, answer: Probed) -> None:
         if not self.settled.is_set():
@@ -260,18 +270,22 @@ class TelephonyClient:
         able.sort(key=lambda worker: (worker.capacity == 0, len(worker.probes)))
         command = Probe(f"probe-{next(self._probe_numbers)}", uri, timeout_s, proxy)
         for worker in able:
-            assert worker.link is not None
+            if worker.link is None:
+                continue  # lost while another one was asked
             probe = worker.probes[command.probe_id] = _OpenProbe(command)
             try:
                 if not worker.link.send_nowait(command):
                     continue
-                with trio.move_on_after(timeout_s + PROBE_MARGIN_S):
+                with trio.move_on_after(timeout_s + PROBE_MARGIN_S) as waited:
                     await probe.settled.wait()
-                return probe.answer
+                if probe.answer is not None:
+                    return probe.answer
+                if waited.cancelled_caught:
+                    break  # who asked has waited long enough
             finally:
                 del worker.probes[command.probe_id]
         await trio.lowlevel.checkpoint()
-        raise NoCapacity(f"no SIP worker in {self._run_dir} can probe a trunk")
+        raise NoCapacity(f"no SIP worker in {self._run_dir} could probe a trunk")
 
     def keep_registered(self, wanted: Sequence[Register]) -> None:
         """See `telephony.api.Telephony.keep_registered`."""

@@ -175,7 +175,8 @@ class Link(Generic[SnapshotT]):
             if trio.current_time() - self._heard_s > SILENCE_LIMIT_S:
                 raise LinkLost(f"the peer was silent for {SILENCE_LIMIT_S:.0f} s")
             seq += 1
-            await self.send(Ping(seq))
+            # Without waiting: a peer that reads nothing fills the queue, and must be found silent here all the same.
+            self.send_nowait(Ping(seq))
 
 
 @asynccontextmanager

@@ -16,11 +16,13 @@ from telephony.contract import (
     Hello,
     LegAnswered,
     LegEnded,
+    LegProgress,
     LegSnapshot,
     LegState,
     Ping,
     Pong,
     Probe,
+    Probed,
     Referred,
     Register,
     Reinvited,
@@ -171,12 +173,50 @@ async def test_given_a_broken_connection_when_it_is_back_then_an_owed_reinvite_i
         nursery.cancel_scope.cancel()
 
 
-async def test_given_a_probe_when_the_worker_says_nothing_then_silence_after_its_limit_and_a_margin(tmp_path):
+async def test_given_a_probe_when_the_worker_says_nothing_then_that_says_nothing_about_the_trunk(tmp_path):
     worker = PlayedWorker()
     async with trio.open_nursery() as nursery:
         await nursery.start(worker.serve, tmp_path / "worker-0.sock")
         async with open_telephony(tmp_path) as telephony:
-            probed = await telephony.probe("sip:a@b", timeout_s=0.1)
-            assert (probed.sip_status, probed.why) == (0, "no answer in time")
+            with pytest.raises(NoCapacity):
+                await telephony.probe("sip:a@b", timeout_s=0.1)
             assert [type(one) for one in worker.unknown] == [Probe]
+        nursery.cancel_scope.cancel()
+
+
+async def test_given_a_probe_when_its_worker_is_lost_then_another_one_is_asked(tmp_path):
+    workers = [PlayedWorker(), PlayedWorker()]
+    async with trio.open_nursery() as nursery:
+        for number, worker in enumerate(workers):
+            await nursery.start(worker.serve, tmp_path / f"worker-{number}.sock")
+        async with open_telephony(tmp_path) as telephony:
+            answers = []
+
+            async def probe() -> None:
+                answers.append(await telephony.probe("sip:a@b", timeout_s=20.0))
+
+            nursery.start_soon(probe)
+            await until(lambda: any(worker.unknown for worker in workers))
+            first = next(worker for worker in workers if worker.unknown)
+            second = next(worker for worker in workers if worker is not first)
+            first.hang_up_on_the_daemon()
+            await until(lambda: second.unknown)
+            await second.say(Probed(second.unknown[0].probe_id, 200, 0.01))
+            await until(lambda: answers)
+            assert answers[0].sip_status == 200
+        nursery.cancel_scope.cancel()
+
+
+async def test_given_a_leg_nobody_has_adopted_yet_when_its_audio_moves_then_who_adopts_it_knows_where(tmp_path):
+    worker = PlayedWorker(TALKING)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(worker.serve, tmp_path / "worker-0.sock")
+        async with open_telephony(tmp_path) as telephony:
+            await worker.say(LegProgress("talking", 200, 9.0, "127.0.0.2", 4242))
+            await until(lambda: telephony.live_legs()[0].remote_rtp_port == 4242)
+            leg = telephony.adopt("talking")
+            assert leg is not None
+            answered = await leg.events.receive()
+            assert isinstance(answered, LegAnswered)
+            assert (answered.remote_rtp_host, answered.remote_rtp_port) == ("127.0.0.2", 4242)
         nursery.cancel_scope.cancel()

@@ -10,6 +10,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from telephony import link as link_module
 from telephony.contract import (
     MAX_FRAME_BYTES,
     OLDEST_VERSION,
@@ -169,6 +170,28 @@ async def test_given_nobody_when_connecting_then_link_lost_says_that_nobody_list
         async with a_link(tmp_path / "s"):
             pass
     assert caught.value.nobody_listens
+
+
+async def test_given_a_peer_that_neither_reads_nor_speaks_when_the_queue_is_full_then_the_link_is_lost(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(link_module, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(link_module, "SILENCE_LIMIT_S", 0.2)
+    done = trio.Event()
+
+    async def play(stream):
+        await stream.send_all(GREETING)
+        await done.wait()
+
+    async with a_server(tmp_path / "w", play):
+        async with a_link(tmp_path / "w") as link:
+            while link.send_nowait(HangUp("x" * 1000)):
+                await trio.lowlevel.checkpoint()
+            while link.send_nowait(HangUp("x" * 1000)):
+                pass  # what the writer took meanwhile
+            assert [event async for event in link.events] == []
+            assert "silent" in link.lost
+        done.set()
 
 
 async def test_given_a_link_when_it_is_left_then_queued_commands_still_arrive(tmp_path):
