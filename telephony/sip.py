@@ -127,10 +127,10 @@ class Reason:
     text: str
 
 
-# A comma between values, a semicolon between parameters; neither counts inside a quoted string.
-_COMMA: Final = re.compile(r',(?=(?:[^"\\]|\\.|"(?:[^"\\]|\\.)*")*$)')
-_SEMICOLON: Final = re.compile(r';(?=(?:[^"\\]|\\.|"(?:[^"\\]|\\.)*")*$)')
-_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+# What a far end writes is looked at in one pass, however it is written: a quoted string that has no end goes on to the
+# end of the text, and is not tried again from each quote in it.
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)', re.DOTALL)
+_PIECES: Final = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)|[^",;]+|[,;]', re.DOTALL)
 _STATUS_LINE: Final = re.compile(r"SIP/2\.0 ([1-6]\d\d)(?: (.*))?$")
 _COMPACT_NAMES: Final = {
     "m": "contact",
@@ -158,13 +158,24 @@ MAX_PICKED_CHARS: Final = 1024
 _MAX_CAUSE: Final = 127  # seven bits, Q.850 2.2.5
 
 
+def _split(text: str, separator: str) -> list[str]:
+    """Split at commas (between values) or semicolons (between parameters); those in quoted strings do not count."""
+    parts = [""]
+    for piece in _PIECES.findall(text):
+        if piece == separator:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
+
+
 def parse_reason(value: str) -> tuple[Reason, ...]:
     """Parse one Reason header value (RFC 3326 section 2). What does not fit the grammar is left out, never an error:
     a gateway's sloppy diagnostics must not change what happened to the call.
     """
     reasons: list[Reason] = []
-    for part in _COMMA.split(value):
-        protocol, *parameters = (piece.strip() for piece in _SEMICOLON.split(part))
+    for part in _split(value, ","):
+        protocol, *parameters = (piece.strip() for piece in _split(part, ";"))
         if not protocol:
             continue
         cause: int | None = None
@@ -246,7 +257,7 @@ class SipMessage:
     @property
     def contact_uri(self) -> str:
         """The URI of the first Contact, without display name and header parameters; "" without one."""
-        value = _QUOTED.sub("", _COMMA.split(self.header("contact"))[0]).strip()
+        value = _QUOTED.sub("", _split(self.header("contact"), ",")[0]).strip()
         bracketed = re.search(r"<([^<>]*)>", value)
         return bracketed.group(1).strip() if bracketed else value.partition(";")[0].strip()
 

@@ -284,7 +284,8 @@ class SipStack:
         try:
             account.sendRequest(parameters)
         except pjsua2.Error as error:
-            del self._probes[command.probe_id], account.probes[int(token.this)]
+            account.probes.pop(int(token.this), None)  # not there when the stack has said so in between
+            self._probes.pop(command.probe_id, None)
             raise CallNotPlaced(f"{error.reason} ({error.status})", retryable=False) from error
 
     def poll(self) -> list[tuple[str, StackEvent]]:

@@ -44,6 +44,8 @@ GENERATIONS: Final = 2
 """Of workers, side by side: those that finish their calls, and those that take new ones."""
 HUNG_S: Final = 30.0
 """Longer than the resolver of the stack takes for a name whose servers are silent."""
+STOOD_STILL_S: Final = 5.0
+"""Ten times what lies between two looks: the parent itself was not allowed to run."""
 DRAINING: Final = "OCSD_POOL_DRAINS"
 """Set in the environment by a parent that executes itself anew: those who serve now are to finish."""
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -82,6 +84,7 @@ class Pool:
         ]
         self._stopping = False
         self._anew = False
+        self._looked_s = self._patient_until_s = time.monotonic()
 
     def run(self, drain: bool = False) -> bool:
         """
@@ -141,8 +144,19 @@ class Pool:
                 _log(f"worker-{slot.number} (pid {holder.pid}) cannot be drained: it is left as it is")
 
     def _kill_hung(self, now_s: float) -> None:
+        """
+        Not who has just been forked and has yet to write over the last sign of the worker before. And nobody for a
+        while after we have stood still ourselves: then the whole machine may have (a snapshot, a migration), and the
+        workers had no more time to give a sign than we to look for one.
+        """
+        if now_s - self._looked_s > STOOD_STILL_S:
+            self._patient_until_s = now_s + HUNG_S
+        self._looked_s = now_s
+        if now_s < self._patient_until_s:
+            return
         for slot in self._slots:
-            holder = self._holder(slot) if slot.lock.silent_s(now_s) > HUNG_S else None
+            silent = min(slot.lock.silent_s(now_s), now_s - slot.started_s) > HUNG_S
+            holder = self._holder(slot) if silent else None
             if holder is not None and holder.send_signal(signal.SIGKILL):
                 _log(f"worker-{slot.number} (pid {holder.pid}) gave no sign of life for {HUNG_S:.0f} s: killed")
 

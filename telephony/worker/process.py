@@ -188,7 +188,7 @@ class Worker:
     def _accept(self, now_s: float) -> None:
         try:
             stream, _ = self._listener.accept()
-        except BlockingIOError:
+        except OSError:  # gone already, or no descriptor is left: no reason to end with our calls
             return
         if len(self._strangers) >= MAX_STRANGERS:
             self._strangers.pop(0).stream.close()
@@ -382,7 +382,7 @@ class Worker:
                 if isinstance(effect, Register):
                     status = SipStatus.SERVICE_UNAVAILABLE if failure.retryable else SipStatus.BAD_REQUEST
                     said = Registered(effect.registration_id, status.value, 0, now_s, why)
-                    self._serve_trunks(self._trunk_side.registered(said))
+                    self._serve_trunks(self._trunk_side.not_made(said))
                 elif isinstance(effect, Probe):
                     self._serve_trunks(self._trunk_side.probe_answered(effect.probe_id, 0, now_s, why))
 

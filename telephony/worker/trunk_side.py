@@ -38,6 +38,8 @@ class _Kept:
     said: Registered
     retry_after_s: float = 0.0
     retry_at_s: float = float("inf")
+    made: bool = True
+    """The stack knows it, and may be told to renew it."""
 
 
 @dataclass(slots=True)
@@ -89,6 +91,12 @@ class TrunkSide:
             kept.retry_at_s = event.at_s + kept.retry_after_s
         return (event,)
 
+    def not_made(self, event: Registered) -> tuple[Effect, ...]:
+        """The stack could not take the registration, so that there is nothing to renew: it is asked again."""
+        if (kept := self._kept.get(event.registration_id)) is not None:
+            kept.made = False
+        return self.registered(event)
+
     def probe(self, command: Probe, now_s: float) -> tuple[Effect, ...]:
         if command.probe_id in self._probes:
             return ()
@@ -112,7 +120,8 @@ class TrunkSide:
         for registration_id, kept in self._kept.items():
             if kept.retry_at_s <= now_s:
                 kept.retry_at_s = float("inf")
-                effects.append(Renew(registration_id))
+                effects.append(Renew(registration_id) if kept.made else kept.command)
+                kept.made = True
         return tuple(effects)
 
     @property

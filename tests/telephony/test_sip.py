@@ -213,3 +213,9 @@ def test_given_wanted_headers_when_picked_then_bounded_and_called_as_they_were_a
     assert len(picked) == 16
     assert set(picked[1:]) == {("X-Many", "v" * 1024)}
     assert message.picked(()) == ()
+
+
+def test_given_a_quoted_text_without_end_when_parsed_then_what_stands_before_it_counts():
+    cause, sloppy = parse_reason('Q.850;cause=17, SIP;cause=486;text="Busy, or so; ')
+    assert (cause.protocol, cause.cause) == ("Q.850", 17)
+    assert (sloppy.protocol, sloppy.cause) == ("SIP", 486)

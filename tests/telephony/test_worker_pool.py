@@ -39,6 +39,13 @@ def workers(run_dir) -> set[int]:
     return {one.pid for one in found if one is not None and one.alive}
 
 
+def look(pool: Pool, from_s: float, until_s: float) -> None:
+    """As its loop does, every second of a time that passes quickly."""
+    while from_s < until_s:
+        pool._kill_hung(from_s)
+        from_s += 1.0
+
+
 async def test_given_a_call_when_everything_is_exchanged_then_it_goes_on_and_there_is_room_for_all_others(tmp_path):
     with sipp_uas("answer", tmp_path) as peer, telephony_pool(tmp_path, 8) as pool:
         async with open_telephony(tmp_path) as telephony:
@@ -73,11 +80,47 @@ def test_given_a_worker_whose_loop_stands_still_when_its_time_is_over_then_it_is
         pool = Pool(tmp_path, LockFile(tmp_path / "telephony.lock"), 1, "127.0.0.1", 5000)
         beaten_s = time.monotonic()
 
-        pool._kill_hung(beaten_s + HUNG_S - 1.0)
+        look(pool, beaten_s, beaten_s + HUNG_S - 1.0)
         assert holder.poll() is None
         pool._kill_hung(beaten_s + HUNG_S + 1.0)
 
         assert holder.wait(HANG_LIMIT_S) == -signal.SIGKILL
+
+
+def test_given_a_machine_that_stood_still_when_it_goes_on_then_no_worker_is_killed_for_it(tmp_path):
+    path = tmp_path / "worker-0.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        pool = Pool(tmp_path, LockFile(tmp_path / "telephony.lock"), 1, "127.0.0.1", 5000)
+        awake_s = time.monotonic() + 3600.0
+
+        look(pool, awake_s, awake_s + HUNG_S - 1.0)
+        assert holder.poll() is None, "it has as long as any other to give a sign"
+        look(pool, awake_s + HUNG_S - 1.0, awake_s + HUNG_S + 1.0)
+
+        assert holder.wait(HANG_LIMIT_S) == -signal.SIGKILL
+
+
+def test_given_a_slot_with_an_old_sign_of_life_when_a_worker_is_forked_into_it_then_it_gets_time_to_give_its_own(
+    tmp_path,
+):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "other.lock")], stdout=subprocess.PIPE
+    ) as fresh:
+        before = LockFile(tmp_path / "worker-0.lock")
+        assert before.acquire()
+        before.beat(time.monotonic() - 2 * HUNG_S)
+        before.leave_to_parent()
+        pool = Pool(tmp_path, LockFile(tmp_path / "telephony.lock"), 1, "127.0.0.1", 5000)
+        now_s = time.monotonic()
+        look(pool, now_s, now_s + 2 * HUNG_S)
+        pool._slots[0].pid, pool._slots[0].started_s = fresh.pid, now_s + 2 * HUNG_S
+
+        pool._kill_hung(now_s + 2 * HUNG_S + 0.1)
+
+        assert fresh.poll() is None
+        fresh.kill()
 
 
 def test_given_a_worker_of_a_release_without_signs_of_life_when_looked_at_then_it_is_left_alone(tmp_path):

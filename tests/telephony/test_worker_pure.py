@@ -196,6 +196,19 @@ def test_given_a_registrar_out_of_order_when_retried_then_ever_later_and_at_once
     assert side.register(changed, now_s) == (Release("r"), changed)
 
 
+def test_given_a_registration_that_the_stack_could_not_take_when_retried_then_it_is_asked_to_take_it_again():
+    side = TrunkSide()
+    register = Register("r", "sip:x", "sip:a@x", "a", "b")
+    side.register(register, 0.0)
+
+    said = Registered("r", 503, 0, 0.0, "too many accounts")
+    assert side.not_made(said) == (said,)
+    assert side.due(FIRST_RETRY_S) == (register,), "there is nothing to renew"
+
+    side.registered(Registered("r", 503, 0, 10.0))
+    assert side.due(side.next_due_s) == (Renew("r"),)
+
+
 def test_given_more_registrations_than_accounts_when_asked_then_refused_and_said_so():
     side = TrunkSide()
     for n in range(MAX_REGISTRATIONS):
