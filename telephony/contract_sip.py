@@ -50,7 +50,8 @@ class Reinvited(msgspec.Struct, frozen=True, tag=True):
     The final response to a re-INVITE. Anything but 2xx has changed nothing; 408 and 481 are followed by `LegEnded`.
 
     ``remote_rtp_*`` and payload types: the far end's answer, as in `LegAnswered`; port 0 where there was none.
-    ``sip_status`` 0: the leg ended or the worker was lost meanwhile.
+    ``sip_status`` 0: the leg ended or the worker was lost meanwhile. 504 also from the worker itself: the far end has
+    taken the re-INVITE (100) and said nothing for 40 s; until it does, all others are answered so at once.
     """
 
     leg_id: str

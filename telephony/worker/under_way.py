@@ -53,6 +53,8 @@ class UnderWay:
         return self._step(command.leg_id, lambda one: one.ask(command, now_s))
 
     def reinvite_answered(self, leg_id: str, event: ReinviteAnswered) -> tuple[Told | Order, ...]:
+        if leg_id not in self._renegotiations:
+            return ()  # the leg has ended meanwhile
         wait_s = glare_wait_s(self._random_ratio())
         return self._step(
             leg_id, lambda one: one.answered(event.status, event.media, event.reason_text, event.at_s, wait_s)
@@ -92,7 +94,7 @@ class UnderWay:
         """Waits that are over."""
         effects: list[Told | Order] = []
         for leg_id, one in list(self._renegotiations.items()):
-            if one.again_at_s <= now_s:
+            if one.next_due_s <= now_s:
                 effects += self._step(leg_id, lambda each: each.due(now_s))
         for leg_id in [leg_id for leg_id, until_s in self._referring.items() if until_s <= now_s]:
             del self._referring[leg_id]
@@ -101,7 +103,7 @@ class UnderWay:
 
     @property
     def next_due_s(self) -> float:
-        waits = [one.again_at_s for one in self._renegotiations.values()]
+        waits = [one.next_due_s for one in self._renegotiations.values()]
         return min((*waits, *self._referring.values()), default=float("inf"))
 
     def leg_ends(self, leg_id: str, event: LegEvent) -> tuple[Told, ...]:

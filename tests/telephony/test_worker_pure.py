@@ -21,7 +21,7 @@ from telephony.contract import (
 )
 from telephony.leg import Answered, HangUp, LegMachine, Released, RemoteBye
 from telephony.sdp import MediaAddress
-from telephony.worker.renegotiation import GLARE_TRIES, Renegotiation, glare_wait_s
+from telephony.worker.renegotiation import GLARE_TRIES, SILENCE_S, Renegotiation, glare_wait_s
 from telephony.worker.requests import UnfitRequest, check_place_call, name_addr, refer_to_value
 from telephony.worker.trunk_side import FIRST_RETRY_S, LONGEST_RETRY_S, MAX_REGISTRATIONS, Release, Renew, TrunkSide
 from telephony.worker.under_way import REFER_SILENCE_S, ReinviteAnswered, UnderWay
@@ -168,6 +168,27 @@ def test_given_info_when_the_second_is_over_then_it_is_told_again():
     told = [under_way.info(LegInfo("leg", "t/p", "x", at_s)) for at_s in [5.0] * 30 + [6.0]]
 
     assert [bool(one) for one in told] == [True] * 20 + [False] * 10 + [True]
+
+
+def test_given_a_far_end_that_only_says_trying_when_its_time_is_over_then_all_who_wait_are_told_and_the_way_gets_free():
+    one, _ = Renegotiation().ask(wish(1), 10.0)
+    one, _ = one.ask(wish(2), 11.0)
+    assert one.next_due_s == 10.0 + SILENCE_S
+    assert one.due(9.9 + SILENCE_S) == (one, ())
+
+    one, told = one.due(10.0 + SILENCE_S)
+    assert [(each.seq, each.sip_status) for each in told] == [(1, 504), (2, 504)]
+    assert one.next_due_s == math.inf
+    one, (refused,) = one.ask(wish(3), 60.0)
+    assert (refused.seq, refused.sip_status) == (3, 504), "the dialog has room for one INVITE, and that is still there"
+    assert one.ended(0, 61.0, "the leg has ended") == (), "everybody knows"
+
+    one, told = one.answered(200, None, "", 70.0, 2.1)
+    assert told == ()
+    one, (sent,) = one.ask(wish(4), 71.0)
+    assert sent == wish(4)
+    _, (answer,) = one.answered(200, None, "", 72.0, 2.1)
+    assert (answer.seq, answer.sip_status) == (4, 200)
 
 
 # --- trunks -----------------------------------------------------------------------------------------------------------
