@@ -49,6 +49,8 @@ MEDIA_CAPACITY = 450
 LATE_P99_MS = 20.0
 """A tick that comes later than the next one was due."""
 FAILED_SHARE = 0.005
+AFTER_THE_ANSWER = ("cut", "lost")
+"""How the reasons of failures begin that befall calls which had been answered."""
 DRAIN_LIMIT_S = 60.0
 START_LIMIT_S = 120.0
 PROFILE_ROWS = 12
@@ -93,8 +95,10 @@ class Figures:
     @property
     def holds(self) -> bool:
         """Did the plane do what was asked of it?"""
-        done = self.answered >= (1.0 - FAILED_SHARE) * self.started > 0
-        return done and self.late_p99_ms < LATE_P99_MS and self.starts_per_s > 0.98 * self.rate_per_s
+        ended_otherwise = sum(count for why, count in self.failed.items() if why.startswith(AFTER_THE_ANSWER))
+        done = self.answered - ended_otherwise >= (1.0 - FAILED_SHARE) * self.started > 0
+        left = self.legs_left or self.channels_left
+        return done and not left and self.late_p99_ms < LATE_P99_MS and self.starts_per_s > 0.98 * self.rate_per_s
 
 
 def memory_mb(pids: Sequence[int]) -> float:
