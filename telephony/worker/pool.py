@@ -201,6 +201,9 @@ class Pool:
     def _fork(self, number: int) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
+        # Before the fork, so that there is no moment in which a new worker could not be told to leave. We wait for the
+        # signal with `sigtimedwait`, and never come to run the handler.
+        signal.signal(signal.SIGUSR1, _leave_without_calls)
         pid = os.fork()
         if pid != 0:
             return pid
@@ -208,7 +211,8 @@ class Pool:
         status = 70
         try:
             for each in _SIGNALS:
-                signal.signal(each, signal.SIG_DFL)
+                if each is not signal.SIGUSR1:
+                    signal.signal(each, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             os.environ.pop("NOTIFY_SOCKET", None)
@@ -243,6 +247,11 @@ class Pool:
         if slot.pid:
             return ProcessIdentity.of(slot.pid)
         return ProcessIdentity.read(self._run_dir / f"worker-{slot.number}.lock") if slot.lock.held else None
+
+
+def _leave_without_calls(_number: int, _frame: object) -> None:
+    """Of a worker that is told to drain before it serves anybody; `run_worker` puts another handler in this place."""
+    os._exit(0)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,6 +12,7 @@ import trio
 from telephony.client import open_telephony
 from telephony.contract import LegAnswered, LegEnded
 from telephony.procs import LockFile, ProcessIdentity
+from telephony.worker import pool as pool_module
 from telephony.worker.pool import HUNG_S, Pool
 from tests.telephony.sipp_peer import sipp_uas
 from tests.telephony.test_workers_with_sipp import (
@@ -150,6 +151,21 @@ def test_given_a_process_without_a_handler_when_it_is_to_be_drained_then_it_is_n
         assert me.catches(signal.SIGINT), "Python handles that one"
         assert not me.catches(signal.SIGUSR1)
         holder.kill()
+
+
+def test_given_a_worker_that_does_not_serve_yet_when_all_are_exchanged_then_it_leaves_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool_module, "run_worker", lambda *_: time.sleep(HANG_LIMIT_S))
+    before = signal.getsignal(signal.SIGUSR1)
+    pool = Pool(tmp_path, LockFile(tmp_path / "telephony.lock"), 1, "127.0.0.1", 5000)
+    try:
+        slot = pool._slots[0]
+        slot.pid = pool._fork(0)
+        pool._drain()
+        assert slot.leaving
+        _, status = os.waitpid(slot.pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_given_systemd_when_the_pool_serves_then_it_says_so_and_goes_on_to_show_that_it_lives(tmp_path, monkeypatch):
