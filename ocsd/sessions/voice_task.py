@@ -59,7 +59,7 @@ class VoiceRun:
         now_s, task = self._now_s(), self._task
         match event:
             case events.PromptFinished(prompt=prompt):
-                self._due[prompt] -= 1
+                self.prompt_over(prompt)
                 if prompt != task.prompt or self._due[prompt] > 0:
                     return True  # it made place for the one that plays now
                 done = self._machine.spoken(now_s)
@@ -74,6 +74,10 @@ class VoiceRun:
                 return False
         await self._carry_out(done)
         return True
+
+    def prompt_over(self, prompt: str) -> None:
+        """A prompt that was begun is told to have ended; also one that was cut short while somebody else was sought."""
+        self._due[prompt] -= 1
 
     async def goes_on(self) -> None:
         """Nobody took the call."""
@@ -164,7 +168,11 @@ async def mark_applied(task: "AttemptTask") -> None:
 
 async def voice_takes(task: "AttemptTask", event: Event) -> bool:
     """Hand the event to the application if it has the call; whether it did."""
-    if task.voice is None or task.machine.state is not AttemptState.IN_APPLICATION:
+    if task.voice is None:
+        return False
+    if task.machine.state is not AttemptState.IN_APPLICATION:
+        if isinstance(event, events.PromptFinished):
+            task.voice.prompt_over(event.prompt)
         return False
     return await task.voice.take(event)
 

@@ -209,6 +209,26 @@ async def test_given_no_agent_when_the_queues_time_is_over_then_the_application_
         assert daemon.session.statistics()["abandoned"] == 0
 
 
+@pytest.mark.parametrize(("key", "away"), [("2", AttemptState.WAITING), ("3", AttemptState.TRANSFERRING)])
+async def test_given_a_menu_that_a_key_interrupted_when_nobody_takes_the_call_then_it_is_heard_and_answered_again(
+    key, away, autojump_clock, tmp_path
+):
+    steps = STEPS.replace('otherwise = "bye"', 'otherwise = "menu"')
+    phones = CallScript(ring_s=math.inf)
+    async with world(tmp_path, [PERSON], edit=gvp(steps), phones=phones) as w, w.daemon() as daemon:
+        await start(daemon)
+        channel = await in_menu(w, daemon)
+        assert channel.playing == "menu.wav"
+        channel.press(key)
+        await daemon.until(lambda: away in daemon.states())
+        await daemon.until(lambda: AttemptState.IN_APPLICATION in daemon.states())
+        began_s = trio.current_time()
+        await daemon.until(lambda: not daemon.session.attempts)
+        said = channel.prompts[2:]
+        assert [prompt for prompt in said if prompt.endswith(".wav")] == ["menu.wav"] * 3, "it asks again, twice"
+        assert trio.current_time() - began_s < 40.0, "and then hangs up"
+
+
 async def test_given_agents_of_another_group_when_the_application_leads_there_then_one_of_them_has_the_call(
     autojump_clock, tmp_path
 ):
