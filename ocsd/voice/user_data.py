@@ -1,5 +1,6 @@
 """User data that an IVR port sends with the end of a call: X-Genesys- headers of its BYE, or User-to-User. Pure."""
 
+import math
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, unquote
 
@@ -49,9 +50,9 @@ def correction(data: Mapping[str, str], fields: Iterable[FormatField]) -> tuple[
     updates: dict[str, object] = {}
     result: int | None = None
     if (said := data.get(RESULT_KEY)) is not None:
-        if said.isdigit() and int(said) in {int(member) for member in CallResult}:
-            result = int(said)
-        else:
+        # Compared as text: not everything that looks like digits is a number for Python.
+        result = next((int(member) for member in CallResult if str(int(member)) == said), None)
+        if result is None:
             wrong.append(f"{RESULT_KEY} is no call result")
     for field in fields:
         if not field.send_attribute or (value := data.get(field.send_attribute.upper())) is None:
@@ -68,10 +69,10 @@ def _parsed(field: FormatField, value: str) -> object | None:
     try:
         match field.type:
             case "int":
-                number = int(value)
-                return number if -(2**31) <= number < 2**31 else None
+                whole = int(value)
+                return whole if -(2**31) <= whole < 2**31 else None
             case "float":
-                return float(value)
+                return number if math.isfinite(number := float(value)) else None
             case "datetime":
                 return None
             case _:

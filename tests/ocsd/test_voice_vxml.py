@@ -2,6 +2,8 @@
 
 from urllib.parse import unquote
 
+import pytest
+
 from ocsd.config.objects import FormatField
 from ocsd.voice.user_data import correction, user_data_of, wanted_headers
 from ocsd.voice.vxml import MAX_URI_CHARACTERS, dialog_uri, user_data_headers
@@ -65,3 +67,14 @@ def test_given_values_that_do_not_fit_when_read_then_the_rest_counts():
         wrong
         == "GSW_CALL_RESULT is no call result; CONFIRMED is no int, or too long; REMARK is no varchar, or too long"
     )
+
+
+@pytest.mark.parametrize("said", ["\N{SUPERSCRIPT TWO}", "3" * 5000, "\N{ARABIC-INDIC DIGIT THREE}3", "-1", ""])
+def test_given_a_result_that_only_looks_like_a_number_when_read_then_it_is_refused(said):
+    assert correction({"GSW_CALL_RESULT": said}, FIELDS) == (None, {}, "GSW_CALL_RESULT is no call result")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-Infinity", "1e999"])
+def test_given_a_number_that_is_none_when_read_then_it_is_refused(value):
+    fields = (FormatField(name="due", type="float", send_attribute="DUE"),)
+    assert correction({"DUE": value}, fields) == (None, {}, "DUE is no float, or too long")
