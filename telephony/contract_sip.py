@@ -84,8 +84,9 @@ class Refer(msgspec.Struct, frozen=True, tag=True):
 class Referred(msgspec.Struct, frozen=True, tag=True):
     """Progress of a REFER by NOTIFY (message/sipfrag): status of the new call; ``final`` ends it.
 
-    A refused REFER is final with the refusal's status. A far end that accepts and never notifies: final with 202 after
-    the worker's limit.
+    A refused REFER is final with the refusal's status. One that is accepted is told with 202, not final. A far end that
+    accepts and never notifies, or ends the leg: final with 202. Of one that ends the leg before it has accepted nothing
+    is told but that end.
     """
 
     leg_id: str

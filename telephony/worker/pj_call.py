@@ -153,6 +153,12 @@ class StackCall(pjsua2.Call):
                 content_type = message.header("content-type")
                 self._note(self._leg_id, LegInfo(self._leg_id, content_type, message.body, time.monotonic()))
                 return
+            if not message.method and message.cseq_method == "REFER":
+                if SipStatus.OK <= message.status < SipStatus.MULTIPLE_CHOICES:
+                    # The stack tells of NOTIFYs only; a far end that hangs up without one has taken the call along.
+                    now_s = time.monotonic()
+                    self._note(self._leg_id, Referred(self._leg_id, message.status, False, now_s, message.phrase))
+                return
             self._read_description(message)
             if message.method or message.cseq_method != "INVITE":
                 return

@@ -44,6 +44,8 @@ class UnderWay:
         self._renegotiations: dict[str, Renegotiation] = {}
         self._referring: dict[str, float] = {}
         """Until when a NOTIFY must come, monotonic."""
+        self._accepted: set[str] = set()
+        """Legs whose far end has said that it will call the target."""
         self._infos: dict[str, _Infos] = {}
 
     def reinvite(self, leg: LegMachine | None, command: Reinvite, now_s: float) -> tuple[Told | Order, ...]:
@@ -74,10 +76,18 @@ class UnderWay:
         if event.leg_id not in self._referring:
             return ()
         if event.final:
-            del self._referring[event.leg_id]
+            self._refer_over(event.leg_id)
         else:
             self._referring[event.leg_id] = event.at_s + REFER_SILENCE_S
+            self._accepted.add(event.leg_id)
         return (event,)
+
+    def _refer_over(self, leg_id: str) -> bool:
+        """Nothing more will be told of it; whether the far end had accepted it."""
+        del self._referring[leg_id]
+        accepted = leg_id in self._accepted
+        self._accepted.discard(leg_id)
+        return accepted
 
     def info(self, event: LegInfo) -> tuple[Told, ...]:
         """An INFO as it may be passed on: cut, and not too many a second."""
@@ -97,8 +107,11 @@ class UnderWay:
             if one.next_due_s <= now_s:
                 effects += self._step(leg_id, lambda each: each.due(now_s))
         for leg_id in [leg_id for leg_id, until_s in self._referring.items() if until_s <= now_s]:
-            del self._referring[leg_id]
-            effects.append(Referred(leg_id, 202, True, now_s, "accepted, and nothing more was heard"))
+            if self._refer_over(leg_id):
+                effects.append(Referred(leg_id, 202, True, now_s, "accepted, and nothing more was heard"))
+            else:
+                timed_out = SipStatus.REQUEST_TIMEOUT.value
+                effects.append(Referred(leg_id, timed_out, True, now_s, "the transfer was not answered"))
         return tuple(effects)
 
     @property
@@ -113,9 +126,10 @@ class UnderWay:
         status = event.status if isinstance(event, (Failed, Released)) else 0
         told: list[Told] = [*renegotiation.ended(status, event.at_s, "the leg has ended")]
         if leg_id in self._referring:
-            # Many phones hang up as soon as the new call stands, and never say so.
-            del self._referring[leg_id]
-            told.append(Referred(leg_id, 202, True, event.at_s, "the leg ended before the transfer was told of"))
+            # Many phones hang up as soon as the new call stands, and never say so. Who hangs up before that was not
+            # transferred: a person who has lost patience, of whom the end of the leg says enough.
+            if self._refer_over(leg_id):
+                told.append(Referred(leg_id, 202, True, event.at_s, "the leg ended before the transfer was told of"))
         return tuple(told)
 
     def _step(

@@ -222,12 +222,14 @@ async def test_given_two_legs_when_one_is_referred_to_the_other_then_refer_to_na
         headers=(("X-Queue", "7"),),
         target_headers=(("User-to-User", "00c8;encoding=hex"),),
     )
+    accepted = await event_of(agent, Referred)
     progress = await event_of(agent, Referred)
     peer.notify("SIP/2.0 200 OK", True)
     final = await event_of(agent, Referred)
     while not final.final:
         final = await event_of(agent, Referred)
 
+    assert (accepted.sip_status, accepted.final) == (202, False)
     assert (progress.sip_status, progress.final) == (100, False)
     assert (final.sip_status, final.final) == (200, True)
     (refer,) = peer.requests("REFER")
@@ -277,7 +279,21 @@ async def test_given_a_far_end_that_hangs_up_when_it_has_accepted_then_final_bef
 
     *told, ended = await events_until_end(leg)
     assert isinstance(ended, LegEnded)
-    assert [one.final for one in told if isinstance(one, Referred)][-1]
+    final = [one for one in told if isinstance(one, Referred)][-1]
+    assert (final.sip_status, final.final) == (202, True)
+
+
+async def test_given_a_far_end_that_hangs_up_before_it_has_accepted_then_it_was_not_transferred(telephony, peer):
+    leg = await answered(telephony, peer)
+    peer.will("REFER", Reply(0))
+    await leg.refer("sip:queue@127.0.0.1:5070")
+    await until(lambda: peer.requests("REFER"))
+
+    peer.request("BYE")
+
+    *told, ended = await events_until_end(leg)
+    assert isinstance(ended, LegEnded)
+    assert [one for one in told if isinstance(one, Referred)] == []
 
 
 async def test_given_a_gateway_that_reports_by_info_when_it_does_then_it_is_told_and_answered_200(telephony, peer):
