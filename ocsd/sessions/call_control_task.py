@@ -43,9 +43,9 @@ from ocsd.sessions.call_control_events import (
 )
 from ocsd.sessions.call_monitors import Monitors
 from ocsd.sessions.call_parties import CallParties
+from ocsd.sessions.hold_signalling import HoldSignalling
 from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of
 from telephony.api import Channel, Leg
-from telephony.contract import Direction
 
 if TYPE_CHECKING:
     from ocsd.sessions.attempt_task import AttemptTask
@@ -71,7 +71,9 @@ class CallControlTask:
         """Which third party has the call now; its leg is the attempt's second one."""
         self._keys: list[CallNews] = []
         """Keys under way to the customer."""
-        self._holding = trio.Lock()
+        self._signalled = HoldSignalling(task)
+        self._knows_who_it_is = False
+        """The agent has done something with the call: nobody listens any more for what may have answered."""
 
     @property
     def agent_left(self) -> bool:
@@ -110,6 +112,8 @@ class CallControlTask:
                 return await self.take(ended) if talking else ended
             case ControlEvent() if control is None:
                 return None
+            case machine_events.Heard() if self._knows_who_it_is:
+                return None  # said before the analysis ended
             case ThirdRings(number) | ThirdAnswered(number) | ThirdEnded(number):
                 assert control is not None
                 if control.third is None or control.third.number != number:
@@ -190,6 +194,8 @@ class CallControlTask:
         if (control := self.begin()) is not None:
             control.state = state
             self._audio = AUDIO_OF[state]
+            self._knows_who_it_is = state is not Talk.TALKING
+            self._signalled.adopt(held=Who.CUSTOMER in self._audio.music)
 
     def adopt_third(
         self, number: int, agent_id: str | None, leg: Leg | None, channel: Channel | None, state: Talk
@@ -342,7 +348,7 @@ class CallControlTask:
         await self.monitors.end()
         if not in_conference and task.channel is not None and left.channel is not None:
             await task.channel.bridge(left.channel)
-            await self._hold_on_the_wire(held=False)
+            self._signalled.tell(held=False)
         self._audio = AUDIO_OF[Talk.TALKING]
         if self._muted is not None:
             await self._muted.mute(False)
@@ -387,6 +393,7 @@ class CallControlTask:
         before, self._audio = self._audio, wanted
         if wanted == before:
             return
+        await self._listen_no_more()
         leaving = before.talk - wanted.talk
         together = sorted(wanted.talk, key=lambda who: who.value)
         if wanted.talk and wanted.talk < before.talk:
@@ -404,7 +411,17 @@ class CallControlTask:
             if (channel := self._channel(who)) is not None:
                 await channel.play("ringback")
         if (Who.CUSTOMER in wanted.music) != (Who.CUSTOMER in before.music):
-            await self._hold_on_the_wire(held=Who.CUSTOMER in wanted.music)
+            self._signalled.tell(held=Who.CUSTOMER in wanted.music)
+
+    async def _listen_no_more(self) -> None:
+        """
+        End the analysis after the connect (cpa-after-connect). What is heard from here on is not the called party's
+        alone, and breaks off where the far end is put on hold, so that a verdict would take the call from people.
+        """
+        if not self._knows_who_it_is:
+            self._knows_who_it_is = True
+            if self._task.channel is not None:
+                await self._task.channel.stop_analysis()
 
     async def _each(self, who: Who, command: str) -> None:
         if (channel := self._channel(who)) is not None:
@@ -436,25 +453,6 @@ class CallControlTask:
         if channel is not None:
             self._muted = channel if muted else None
             await channel.mute(muted)
-
-    async def _hold_on_the_wire(self, *, held: bool) -> None:
-        """With hold-signalling the customer's side is told by a re-INVITE; its refusal changes nothing of the audio."""
-        task = self._task
-        signalled = task.host.session.planner.option("hold-signalling", task.context.record.list_dbid)
-        if signalled and task.nursery is not None:
-            task.nursery.start_soon(self._reinvite, Direction.SENDONLY if held else Direction.SENDRECV)
-
-    async def _reinvite(self, direction: Direction) -> None:
-        leg, channel = self._task.leg, self._task.channel
-        if leg is None or channel is None:
-            return
-        async with self._holding:  # one after the other, in the order of the requests
-            answer = await leg.redirect(channel.host, channel.port, direction=direction)
-            if 200 <= answer.sip_status < 300 and answer.remote_rtp_port:
-                kinds = answer.payload_type, answer.event_payload_type
-                await channel.set_remote(answer.remote_rtp_host, answer.remote_rtp_port, *kinds)
-            elif answer.sip_status:
-                log.warning("call_control.hold_refused", sip_status=answer.sip_status, direction=direction.value)
 
     # --- keys -------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Call control of desktops over the in-memory plane: hold, keys, consultation, transfer, conference, supervisors."""
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
@@ -8,9 +9,10 @@ import trio
 from ocsd.config.objects import Phone
 from ocsd.demo.world import CAMPAIGN_GROUP_DBID
 from ocsd.model.enums import CallResult, RecordStatus
+from ocsd.sessions.attempt_events import Heard
 from ocsd.sessions.call_control import Talk, conn_id
 from ocsd.sessions.roster import AgentState
-from telephony.contract import Direction, Role
+from telephony.contract import Direction, Role, VerdictKind
 from telephony.fake import CallScript
 from tests.ocsd.desk_world import TALKER, number, world
 
@@ -22,13 +24,13 @@ ALICE, BOB, CAROL = "agent1", "agent2", "agent3"
 
 
 @asynccontextmanager
-async def conversation(tmp_path, without="", nailed_up="", **more):
+async def conversation(tmp_path, without="", nailed_up="", called=TALKER, **more):
     """
     agent1 talks with customer 1; agent2 and agent3 are logged in and not ready.
 
-    ``without``: who is not of the group; ``nailed_up``: whose phone stays on the line.
+    ``without``: who is not of the group; ``nailed_up``: whose phone stays on the line; ``called``: the customer.
     """
-    async with world(tmp_path, SCRIPTS, **more) as at:
+    async with world(tmp_path, SCRIPTS | {number(1): called}, **more) as at:
         groups = tuple(
             each.model_copy(update={"agents": tuple(a for a in each.agents if a != without)})
             if each.name == "Demo Agents"
@@ -328,6 +330,55 @@ async def test_given_hold_signalling_when_held_and_retrieved_then_the_customers_
         await daemon.until(lambda: len(leg.redirects) == 2)
 
         assert [each.direction for each in leg.redirects] == [Direction.SENDONLY, Direction.SENDRECV]
+
+
+async def test_given_a_retrieval_that_is_refused_when_tried_again_then_the_customers_side_sends_again(
+    autojump_clock, tmp_path
+):
+    stubborn = replace(TALKER, reinvite_statuses=(200, 500, 200))
+    async with conversation(tmp_path, called=stubborn, options=["hold-signalling = true"]) as (at, daemon, handle):
+        leg = next(leg for leg_id, leg in at.telephony.legs.items() if "-customer" in leg_id)
+        await ask(daemon, ALICE, "RequestHoldCall", conn_id(handle))
+        await daemon.until(lambda: len(leg.redirects) == 1)
+        await ask(daemon, ALICE, "RequestRetrieveCall", conn_id(handle))
+        await trio.sleep(10.0)
+
+        told = [Direction.SENDONLY, Direction.SENDRECV, Direction.SENDRECV]
+        assert [each.direction for each in leg.redirects] == told
+        assert hear_each_other(customer(at), phone_of(at, ALICE))
+
+
+async def test_given_hold_and_retrieval_in_a_hurry_when_signalled_then_the_last_word_is_that_they_talk(
+    autojump_clock, tmp_path
+):
+    slow = replace(TALKER, reinvite_s=3.0)
+    async with conversation(tmp_path, called=slow, options=["hold-signalling = true"]) as (at, daemon, handle):
+        leg = next(leg for leg_id, leg in at.telephony.legs.items() if "-customer" in leg_id)
+        for request in ("RequestHoldCall", "RequestRetrieveCall") * 3:
+            await ask(daemon, ALICE, request, conn_id(handle))
+        await trio.sleep(20.0)
+
+        assert leg.redirects[-1].direction is Direction.SENDRECV
+        assert len(leg.redirects) <= 3, "what was overtaken is not sent"
+
+
+async def test_given_a_call_on_hold_when_something_else_is_heard_in_it_then_it_stays_with_its_agent(
+    autojump_clock, tmp_path
+):
+    """With the far end on hold its audio breaks off, or is its switch's own: no tone of the called party's."""
+    talker = replace(TALKER, after_bridge=((VerdictKind.BUSY, 5.0),))
+    async with conversation(tmp_path, called=talker) as (at, daemon, handle):
+        task = daemon.session.attempts[handle]
+        assert customer(at).analysing, "cpa-after-connect"
+        main, _ = await consulted(at, daemon, handle)
+        assert not customer(at).analysing
+        task.post(Heard(VerdictKind.BUSY, connected=True))  # was on its way
+        await trio.sleep(10.0)
+
+        assert task.control.begin().state is Talk.CONSULTING
+        assert customer(at).playing == "music"
+        assert task.machine.result == CallResult.ANSWER
+        assert (await heard_of(daemon, ALICE, "EventDialing"))["PreviousConnID"] == main
 
 
 @pytest.mark.parametrize(("mode", "role"), [("mute", Role.LISTEN), ("coach", Role.WHISPER), ("connect", Role.BARGE)])
