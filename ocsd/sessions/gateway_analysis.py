@@ -44,7 +44,8 @@ class GatewayAnalysis:
         return by == GATEWAY and self._task.machine.rules.analysis
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """For the INVITE."""
+        """For the INVITE; what the gateway of another trunk had promised before is void."""
+        self._promised = None
         return (REQUEST,) if self.asked else ()
 
     def wanted_headers(self) -> tuple[str, ...]:
@@ -92,8 +93,20 @@ class GatewayAnalysis:
             if (kind := finding.verdict) is not None:
                 self._verdict(kind, finding, event.at_s)
 
+    def _too_late(self, at_s: float) -> bool:
+        """
+        An agent has talked with the called party for longer than anybody listens (cpa-after-connect-time): a tone is
+        the network's by now, after a conversation that was one.
+        """
+        bridged_s = self._task.machine.marks.get("agent_answered")
+        settings = self._task.context.analysis.settings
+        listens_s = settings.after_bridge_ms / 1000.0 if settings is not None else 0.0
+        return bridged_s is not None and at_s > bridged_s + listens_s
+
     def _verdict(self, kind: VerdictKind, finding: Finding, at_s: float) -> None:
         task = self._task
+        if self._too_late(at_s):
+            return
         connected = at_s >= task.machine.marks.get("answered", float("inf"))
         speech_end_s = 0.0
         if kind is VerdictKind.HUMAN:

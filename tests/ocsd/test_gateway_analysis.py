@@ -128,3 +128,41 @@ async def test_given_a_trunk_without_a_gateway_when_somebody_sends_findings_then
         info(task, "AMD", "AUTOMATA")
         await task.closed.wait()
         assert w.result(1)[1] == CallResult.FAX
+
+
+async def test_given_a_long_conversation_when_the_gateway_hears_a_tone_at_its_end_then_it_stays_an_answer(
+    tmp_path, autojump_clock
+):
+    async with dialing(tmp_path, callee()) as (_w, daemon, task):
+        await daemon.until(lambda: task.machine.state is AttemptState.ANALYSING)
+        info(task, "AMD", "VOICE")
+        await daemon.until(lambda: task.machine.state is AttemptState.TALKING)
+        await trio.sleep(60.0)
+        info(task, "CPT", "BUSY")  # the called party has hung up; an analogue network plays this
+        info(task, "CPT", "BEEP")
+        await trio.sleep(1.0)
+        assert task.machine.state is AttemptState.TALKING
+        assert (task.machine.result, task.machine.unmasked) == (CallResult.ANSWER, False)
+
+
+async def test_given_a_gateway_soon_after_the_connect_when_it_hears_a_tone_then_the_agent_is_freed(
+    tmp_path, autojump_clock
+):
+    async with dialing(tmp_path, callee()) as (w, daemon, task):
+        await daemon.until(lambda: task.machine.state is AttemptState.ANALYSING)
+        info(task, "AMD", "VOICE")
+        await daemon.until(lambda: task.machine.state is AttemptState.TALKING)
+        await trio.sleep(3.0)
+        info(task, "CPT", "BUSY")
+        await task.closed.wait()
+        assert w.result(1)[1] == CallResult.BUSY
+
+
+async def test_given_another_trunk_when_its_gateway_promises_nothing_then_what_the_first_had_promised_is_void(
+    tmp_path, autojump_clock
+):
+    async with dialing(tmp_path, callee()) as (_w, daemon, task):
+        await daemon.until(lambda: task.machine.state is AttemptState.ANALYSING)
+        assert await task.gateway.begins(connected=False)
+        task.gateway.headers()  # of the next INVITE
+        assert not await task.gateway.begins(connected=False)
