@@ -125,11 +125,10 @@ class UnderWay:
         self._infos.pop(leg_id, None)
         status = event.status if isinstance(event, (Failed, Released)) else 0
         told: list[Told] = [*renegotiation.ended(status, event.at_s, "the leg has ended")]
-        if leg_id in self._referring:
-            # Many phones hang up as soon as the new call stands, and never say so. Who hangs up before that was not
-            # transferred: a person who has lost patience, of whom the end of the leg says enough.
-            if self._refer_over(leg_id):
-                told.append(Referred(leg_id, 202, True, event.at_s, "the leg ended before the transfer was told of"))
+        # Many phones hang up as soon as the new call stands, and never say so. Who hangs up before it has accepted was
+        # not transferred: a person who has lost patience, of whom the end of the leg says enough.
+        if leg_id in self._referring and self._refer_over(leg_id):
+            told.append(Referred(leg_id, 202, True, event.at_s, "the leg ended before the transfer was told of"))
         return tuple(told)
 
     def _step(
