@@ -1,4 +1,4 @@
-"""Hold as the customer's side sees it: re-INVITEs, sendonly and back (hold-signalling). The audio here is as without."""
+"""Hold as the customer's side sees it: re-INVITEs, sendonly and back (hold-signalling). Audio here is as without."""
 
 from typing import TYPE_CHECKING, Final
 

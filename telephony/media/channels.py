@@ -114,6 +114,8 @@ class Channel:
     verdict_at_s: float = 0.0
     beep_at_s: float = 0.0
     person_since_s: float | None = None
+    talked: bool = False
+    """It has been part of a conversation: alone now, it is on hold, or has somebody on hold."""
     last_sr: int = 0
     last_sr_at_s: float = 0.0
     far: Reception | None = None

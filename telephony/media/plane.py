@@ -221,7 +221,7 @@ class MediaPlane:
             self.audio.forget_prompt(one)
             self._mixer.last_rtp_s[one] = max(self._mixer.last_rtp_s[one], now_s)
             if (member := self._rows[one]) is not None:
-                member.person_since_s = None
+                member.person_since_s, member.talked = None, True
 
     # --- ticks --------------------------------------------------------------------------------------------------
 
@@ -282,7 +282,8 @@ class MediaPlane:
 
         Somebody who waits for an agent hears the drop announcement at 2 s; unbridged channels close after
         ORPHAN_GRACE_S; conversations stay until nothing came from either side for 60 s, those that flow past us for
-        hours. Returns the closed channels.
+        hours. So do people of a conversation who are alone: on hold, or with somebody on hold; whoever hears music may
+        have been told to send nothing. Returns the closed channels.
         """
         closing: list[Channel] = []
         conversations = self._mixer.conversations
@@ -299,7 +300,11 @@ class MediaPlane:
             if channel.person_since_s is not None and now_s - channel.person_since_s >= PERSON_WAITS_S:
                 channel.person_since_s = None
                 self._mixer.start_prompt(row, DROP, self._prompts.samples(DROP))
-            if now_s - orphaned_since_s > wire.ORPHAN_GRACE_S:
+            since_s, kept_s = orphaned_since_s, wire.ORPHAN_GRACE_S
+            if channel.talked:
+                since_s = max(float(self._mixer.last_rtp_s[row]), orphaned_since_s)
+                kept_s = DIRECT_BRIDGE_S if self._mixer.players.repeats(row) else DEAD_BRIDGE_S
+            if now_s - since_s > kept_s:
                 closing.append(channel)
         for channel in closing:
             self.endings.note(self._close(channel, now_s), now_s, told=False)

@@ -76,6 +76,11 @@ class Players:
         prompt = self._prompts.get(row)
         return prompt.name if prompt is not None else ""
 
+    def repeats(self, row: int) -> bool:
+        """Whether a prompt plays that has no end."""
+        prompt = self._prompts.get(row)
+        return prompt is not None and prompt.repeats
+
     def sound(self, row: int, samples: Samples, *, alone: bool = False, note: str = "") -> None:
         """Play a tone once, after those that wait already."""
         self._tones.setdefault(row, deque()).append(_Tone(samples, alone, note))

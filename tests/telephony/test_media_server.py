@@ -669,6 +669,19 @@ def test_given_a_bad_port_range_when_made_then_value_error(first, last):
         PortPool(first, last)
 
 
+def test_given_no_daemon_when_somebody_is_on_hold_then_both_sides_are_kept_as_a_conversation_is(plane):
+    for name in ("customer", "agent"):
+        plane.command(wire.OpenChannel(name), 1000.0)
+    plane.command(wire.Bridge("customer", "agent"), 1000.0)
+    plane.command(wire.Unbridge("customer"), 1000.0)
+    plane.command(wire.Play("customer", "music", loop=True), 1000.0)
+
+    assert plane.look_after_orphans(999.0 + DEAD_BRIDGE_S, 1000.0) == []
+    assert plane.look_after_orphans(1001.0 + DEAD_BRIDGE_S, 1000.0) == ["agent"], "nothing was heard of it"
+    assert plane.look_after_orphans(999.0 + DIRECT_BRIDGE_S, 1000.0) == [], "it may have been told to send nothing"
+    assert plane.look_after_orphans(1001.0 + DIRECT_BRIDGE_S, 1000.0) == ["customer"]
+
+
 def test_given_no_prompt_folder_when_a_file_is_asked_then_prompt_error():
     with pytest.raises(PromptError, match="no folder"):
         PromptLibrary().samples("x.ulaw")
