@@ -11,6 +11,7 @@ from ocsd.config.check_treatments import is_prompt_file
 from ocsd.config.located import Located, Objects, names, reference, repeated, valid
 from ocsd.config.voice_objects import KEYS, Place, VoiceApplication, VoiceStep
 from ocsd.model.enums import GVP_MODES, SEIZING_MODES
+from ocsd.voice.vxml import MAX_URI_CHARACTERS, dialog_uri
 from telephony.media.prompts import MUSIC, SUFFIXES
 
 FIELDS_OF: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
@@ -55,6 +56,13 @@ def _application(located: Located, application: VoiceApplication, objects: Objec
         host, _, port = application.media_server.removeprefix("sip:").rpartition(":")
         if not application.media_server.startswith("sip:") or not is_host(host) or not port.isdigit():
             yield located.problem("media_server", f"must be sip:host:port, got {application.media_server!r}")
+        characters = len(dialog_uri(application.media_server, application.url, ()))
+        if characters > MAX_URI_CHARACTERS:
+            yield located.problem(
+                "url",
+                f"makes a SIP address of {characters} characters with the media server, {MAX_URI_CHARACTERS} at most "
+                "can be dialed",
+            )
         for name in application.parameters:
             if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
                 yield located.problem(f"parameters.{name}", "must have a name of letters, digits, - and _")

@@ -85,6 +85,15 @@ def step(old: str, new: str) -> str:
             step('result = "ok", fields = { customer_name = "x" }, ', ""),
             A.format(".steps[3]", "records nothing: result, fields or do_not_call is required"),
         ),
+        (
+            NO_AGENTS
+            + VXML.replace("a.vxml", "a" * 210 + ".vxml?a=b&c=d")
+            + 'media_server = "sip:vxml.example.com:5070"\n',
+            A.format(
+                ".url",
+                "makes a SIP address of 282 characters with the media server, 255 at most can be dialed",
+            ),
+        ),
         (step("customer_name =", "lost ="), G.format(".options", 'calling list "L" lacks "lost", used by "reminder"')),
         (
             step("{ REASON", "{ GSW_X"),
