@@ -80,7 +80,7 @@ class SecondLeg:
     async def ring(self, plan: LegPlan, events: LegEvents, on_ringing: Callable[[], None]) -> None:
         """Dial, and follow the leg to its end. `hang_up` cancels it."""
         with trio.CancelScope() as scope:
-            self._scope = scope
+            self._scope, self.ended = scope, None  # what the end of another leg said is not this one's
             try:
                 self.channel = channel = await self._media.open_channel(channel_of(plan.leg_id), beside=plan.beside)
                 leg = await self._telephony.place_call(

@@ -540,6 +540,29 @@ async def test_given_ivr_update_on_release_when_the_port_sends_user_data_then_th
         assert w.row(1).record.user_fields["customer_name"] == "told the IVR"
 
 
+async def test_given_a_port_that_refused_when_the_customer_leaves_the_next_one_then_the_refusal_says_nothing(
+    autojump_clock, tmp_path
+):
+    sent = (("X-Genesys-GSW_CALL_RESULT", "11"),)
+
+    async with world(tmp_path, [CallScript(ring_s=1.0, talk_s=20.0)], edit=ivr("ivr_update_on_release = true")) as w:
+        scripted, ports = w.telephony._script, []
+
+        def script(command: PlaceCall) -> CallScript:
+            if command.uri.startswith("sip:port"):
+                ports.append(command.uri)
+                refuses = len(ports) == 1
+                return CallScript(ring_s=0.1, status=486 if refuses else 200, headers=sent if refuses else ())
+            return scripted(command) if callable(scripted) else scripted.get(command.uri, CallScript())
+
+        w.telephony._script = script
+        async with w.daemon() as daemon:
+            await daemon.dial()
+            await daemon.until(lambda: finished(w, 1))
+            assert len(ports) == 2
+            assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
+
+
 async def test_given_a_port_that_does_not_answer_when_it_has_rested_then_it_is_tried_again(autojump_clock, tmp_path):
     people = [CallScript(ring_s=1.0, talk_s=300.0)] * 3
     answers = {"at_s": math.inf}
