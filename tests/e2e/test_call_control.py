@@ -1,6 +1,7 @@
 """Call control over real SIP and RTP: who hears whom is told by the tones that every party sends."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +28,10 @@ EXPERT = numbers.person(TALKS_ON_S)
 
 
 def supervising(text: str) -> str:
+    options = "options = { call_wait_connected_timeout = 60"
     assert 'login_id = "agent2"' in text
+    assert options in text
+    text = text.replace(options, f"{options}, hold-signalling = true")
     return text.replace('login_id = "agent2"', 'login_id = "agent2"\nsupervises = ["Demo Agents"]')
 
 
@@ -120,6 +124,20 @@ def test_given_a_consultation_when_transferred_then_everybody_has_heard_whom_the
     assert codes(of_customer) >= {a, b}
 
 
+def offers(here: World, number: str) -> list[str]:
+    """Directions of the re-INVITEs that the customer's side was sent."""
+    found: dict[str, str] = {}
+    for line in (here.folder / "carrier-wire.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        message = SipText.parse(entry["sip"]) if "sip" in entry and entry["at"] == "in" else None
+        if message is None or message.status or message.method != "INVITE" or "tag=" not in message.headers["to"]:
+            continue
+        if message.called.lstrip("+") == number.lstrip("+"):
+            directions = re.findall(r"^a=(sendrecv|sendonly|inactive)\s*$", message.body, re.MULTILINE)
+            found[message.headers["cseq"]] = directions[0] if directions else "sendrecv"
+    return list(found.values())
+
+
 def draw(here: World, name: str, ladder: Ladder, number: str, desks: tuple[Desk, ...], begin_s: float) -> None:
     """Messages of one call: the customer's, those of the two phones since then, the desktops'."""
     ports = json.loads((here.folder / "carrier.json").read_text())
@@ -170,6 +188,7 @@ def test_given_a_hold_and_a_supervisor_when_they_come_and_go_then_each_hears_wha
     # Two tones at once are none; on hold only the agent was heard, and while she was muted only the customer.
     assert codes(of_bob) == {customer, a}
     assert b not in codes(of_alice) | codes(of_customer), "nobody heard the supervisor"
+    assert offers(here, CONFERENCED) == ["sendonly", "sendrecv"], "hold and retrieval were signalled"
     assert codes(of_customer) >= {a}
 
 
