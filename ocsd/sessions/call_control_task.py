@@ -228,10 +228,12 @@ class CallControlTask:
             events = LegEvents(ThirdAnswered(number), ThirdEnded(number), ThirdEnded(number))
             nursery.start_soon(self.third.follow_adopted, events)
         self.monitors.take_over(nursery)
-        if self.control is not None and self.control.state is Talk.HELD:
-            # The third party that was being called is not called any more.
+        if self.control is None:
+            return
+        if self.control.state is Talk.HELD:  # the third party that was being called is not called any more
             await self._each(Who.AGENT, "stop_playing")
-            await self._music(Who.CUSTOMER)
+        for who in self.control.audio.music:  # again, or a media server that is restarted later would not know of it
+            await self._music(who)
 
     # --- steps ------------------------------------------------------------------------------------------------------
 

@@ -70,6 +70,10 @@ def outside(at):
     return next(c for c in at.media.channels.values() if "-third-" in c.channel_id and "--" in c.channel_id)
 
 
+def third_party(at):
+    return next(c for c in at.media.channels.values() if "-third-" in c.channel_id)
+
+
 def hear_each_other(one, other):
     return one.bridged_to == other.channel_id and other.bridged_to == one.channel_id
 
@@ -492,6 +496,10 @@ async def test_given_call_control_when_the_daemon_is_killed_then_the_next_one_go
                 assert len(at.media.channels) == channels
                 assert (phone_of(at, ALICE).muted, control.muted) == ((what is muted_call),) * 2
                 assert phone_of(at, ALICE).playing == ""
+                on_hold = {Talk.HELD: customer, Talk.CONSULTING: customer, Talk.ALTERNATED: third_party}.get(state)
+                if on_hold is not None:
+                    assert on_hold(at).playing == "music"
+                    assert on_hold(at).prompts == ["music"], "asked for anew: a media server may be restarted later"
                 for agent_id in (ALICE, BOB, CAROL):
                     await daemon.log_in(agent_id, ready=False)
                 main, second = conn_id(handle), conn_id(handle, 1)
