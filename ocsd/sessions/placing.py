@@ -26,6 +26,7 @@ from ocsd.model.errors import StoreUnavailable
 from ocsd.sessions import attempt_events as machine_events
 from ocsd.sessions.attempt_events import AttemptState
 from ocsd.sessions.attempt_steps import SAFETY_MARGIN_S
+from ocsd.sessions.number_format import written
 from ocsd.sessions.second_leg import channel_of
 from ocsd.sessions.trunk_health import Blame, why_failed
 from ocsd.sessions.trunk_keeper import SUSPICION_S
@@ -80,6 +81,9 @@ class Placing:
             if not await self._next_trunk(f"{name} {session.trunk_board.why(name)}"):
                 task.context.evidence["no_trunk"] = session.trunk_board.why(name)
                 await task.handle_now(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
+                return
+            if not task.host.may_dial(task):  # withdrawn or stopped while the other trunk was waited for
+                await task.handle_now(machine_events.NotPlaced(CallResult.UNKNOWN))
                 return
         if (failed := await self._send()) is not None:
             await task.handle_now(failed)
@@ -256,7 +260,7 @@ class Placing:
         if here.redirects != "follow" or self._redirected:
             return False
         found = self._target(ended.redirect_to, here)
-        why = "its host is no configured trunk" if found is None else await self._forbidden(found[1])
+        why = "its host is no configured trunk" if found is None else await self._forbidden(*found)
         if found is None or why:
             log.warning("attempt.redirect_refused", trunk=here.name, why=why)
             context.evidence["redirect_refused"] = why
@@ -267,6 +271,8 @@ class Placing:
             if taken is None:
                 context.evidence["redirect_refused"] = f"trunk {trunk.name} takes no calls"
                 return False
+        else:
+            session.trunk_board.placed_again(here.name)
         self._redirected = True
         self._note(f"redirected to {trunk.name}", ended)
         self._move(trunk, number)
@@ -284,17 +290,23 @@ class Placing:
                 return trunk, found["user"].removeprefix(trunk.dial_prefix) or found["user"]
         return None
 
-    async def _forbidden(self, number: str) -> str:
-        """Why the number of a redirect must not be called; empty: it may."""
+    async def _forbidden(self, trunk: Trunk, number: str) -> str:
+        """
+        Why the number of a redirect must not be called; empty: it may.
+
+        Do-Not-Call is asked whatever the options say: no claim has ever compared this number with it. Carriers write
+        numbers as they like (national ones, with 00 or 011), lists and Do-Not-Call hold E.164.
+        """
         session, context = self._session, self._task.context
         now = session.clock.utc()
-        record = replace(context.record, contact_info=number)
-        if session.planner.checks_dnc_at_dial(record) and any(
-            session.supply.forbids(replace(record, contact_info=form), now) for form in {number, number.lstrip("+")}
-        ):
-            return "Do-Not-Call"
-        if not session.planner.has_caps(record.list_dbid):
+        called = written(number, "e164", trunk.country)
+        plain = called.lstrip("+")
+        for form in {number, called, plain}:
+            if session.supply.forbids(replace(context.record, contact_info=form), now):
+                return "Do-Not-Call"
+        if not session.planner.has_caps(context.record.list_dbid):
             return ""
+        record = replace(context.record, contact_info=called if context.record.contact_info.startswith("+") else plain)
         try:
             refused = await session.store.refused_by_caps(record.list_dbid, session.campaign.dbid, [record], now)
         except StoreUnavailable:

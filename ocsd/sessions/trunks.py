@@ -185,6 +185,12 @@ class TrunkBoard:
         ]
         return self._count(self._by_weight(able), now_s, group) if able else None
 
+    def placed_again(self, name: str) -> None:
+        """A call that has the trunk's port sends another INVITE (a redirect): a call start like any other."""
+        line = self._lines[name]
+        line.bucket.take()
+        line.started += 1
+
     def may_yet_take(self, names: Iterable[str], without: Collection[str], now_s: float) -> bool:
         """Whether a trunk that works and has a port is held up by its calls per second only: waiting helps."""
         return any(

@@ -57,8 +57,8 @@ class Carriers:
 
 
 @asynccontextmanager
-async def carriers_of(tmp_path, over_first, over_second=BUSY, records=4, agents=2, keeper=False, **edits):
-    async with world(tmp_path, [PERSON] * records, agents=agents, edit=two_trunks(**edits)) as at:
+async def carriers_of(tmp_path, over_first, over_second=BUSY, records=4, agents=2, keeper=False, options="", **edits):
+    async with world(tmp_path, [PERSON] * records, agents=agents, options=options, edit=two_trunks(**edits)) as at:
         carriers = at.telephony._script = Carriers(over_first, over_second)
         async with at.daemon() as daemon:
             if keeper:
@@ -290,18 +290,21 @@ async def test_given_a_redirect_when_the_trunk_follows_then_the_other_number_is_
 
 
 @pytest.mark.parametrize(
-    ("to", "dnc"),
+    ("to", "dnc", "options"),
     [
-        ("<sip:+12125559999@198.51.100.1>", ""),  # no trunk of ours
-        ("<sip:+12125559999@127.0.0.2:5062>", "+12125559999"),
-        ("<tel:+12125559999>", ""),
+        ("<sip:+12125559999@198.51.100.1>", "", ""),  # no trunk of ours
+        ("<sip:+12125559999@127.0.0.2:5062>", "+12125559999", ""),
+        ("<sip:2125559999@127.0.0.2:5062>", "+12125559999", ""),  # as it is dialed within the trunk's country
+        ("<sip:+12125559999@127.0.0.2:5062>", "+12125559999", "check_dnc_list = false"),  # no claim has asked for it
+        ("<tel:+12125559999>", "", ""),
     ],
 )
 async def test_given_a_redirect_that_must_not_be_followed_when_dialed_then_it_is_the_result(
-    autojump_clock, tmp_path, to, dnc
+    autojump_clock, tmp_path, to, dnc, options
 ):
     script = CallScript(ring_s=0.1, ringing_status=0, status=302, redirect_to=to)
-    async with carriers_of(tmp_path, script, BUSY, records=1, first='redirects = "follow"') as (at, daemon, _):
+    more = {"first": 'redirects = "follow"', "options": options}
+    async with carriers_of(tmp_path, script, BUSY, records=1, **more) as (at, daemon, _):
         if dnc:
             await at.dnc.add([DncEntry(None, dnc, None, NOON)])
         await daemon.dial("agent1")
@@ -309,6 +312,20 @@ async def test_given_a_redirect_that_must_not_be_followed_when_dialed_then_it_is
 
     assert len(customers(at)) == 1
     assert finished(at)[0].evidence["redirect_refused"]
+
+
+async def test_given_a_redirect_to_the_same_trunk_when_followed_then_it_is_a_call_start_of_that_trunk(
+    autojump_clock, tmp_path
+):
+    again = CallScript(ring_s=0.1, ringing_status=0, status=302, redirect_to="<sip:+12125559999@127.0.0.1:5060>")
+    limited = 'redirects = "follow"\ncalls_per_second = 1.0'
+    async with carriers_of(tmp_path, again, records=6, first=limited, group="") as (at, daemon, carriers):
+        carriers.of[SECOND] = REFUSES
+        await daemon.dial("agent1", "agent2")
+        began_s = trio.current_time()
+        await daemon.until(lambda: sum(trunk_of(command) == FIRST for command in customers(at)) >= 9)
+
+    assert trio.current_time() - began_s >= 6.0, "9 INVITEs at one a second"
 
 
 async def test_given_a_redirect_when_the_trunk_refuses_them_then_it_is_the_result(autojump_clock, tmp_path):
