@@ -9,6 +9,7 @@ from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import Chain
 from ocsd.sessions.attempt import AttemptMachine
 from ocsd.sessions.dialing import begin
+from ocsd.sessions.figures import start_left
 from ocsd.sessions.seizing_plan import is_assured
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ async def serve_assured(session: "Session") -> None:
     Dial what the pacing would have dialed had it needed no agent first, one for each agent who is free.
 
     Nobody waits then: whoever did would have got that agent. The pacing counts each record that is due as a person who
-    waits, so that no call is started for the same agent.
+    waits, so that no call is started for the same agent. Ports and call starts bound these calls as they do the others.
     """
     due = session.seizing.due
-    while due and session.dials and (agent_id := free_agent(session)) is not None:
+    while due and session.dials and start_left(session) and (agent_id := free_agent(session)) is not None:
         now_s = session.clock.now_s()
         session.roster.reserve(agent_id, 0, now_s)
         launched = False

@@ -162,6 +162,11 @@ def port_left(session: "Session") -> bool:
     )
 
 
+def start_left(session: "Session") -> bool:
+    """Whether a call may start now that is placed beside the pacing's: a port, and the per-second limits."""
+    return port_left(session) and _starts_allowed(session, session.clock.now_s()) > 0
+
+
 def _legs_free(session: "Session", now_s: float) -> int:
     """Legs for customers: every agent who may be needed keeps one in reserve."""
     off_phone = sum(seat.needs_leg() for seat in session.roster.seats.values())

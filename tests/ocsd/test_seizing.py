@@ -445,6 +445,23 @@ async def test_given_a_flagged_record_when_an_agent_is_ready_then_it_is_engaged_
         assert not legs(w, "standing")
 
 
+async def test_given_a_flagged_record_when_others_have_taken_the_last_port_then_its_call_waits(autojump_clock, tmp_path):
+    async with world(tmp_path, [LONG], options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
+        flag(w, 1)
+        board = daemon.campaigns.trunk_board
+        (trunk,) = board.trunks
+        board.reconfigure([trunk.model_copy(update={"max_calls": 1})])
+        await seize(daemon, "agent1", mode=DialMode.PROGRESSIVE)
+        await daemon.until(lambda: daemon.session.seizing.due)
+        board.take((trunk.name,), daemon.campaigns.clock.now_s(), group=999)
+        await trio.sleep(5.0)
+        assert board.calls(trunk.name) == 1, "max_calls"
+        assert not daemon.session.attempts
+        assert daemon.seat("agent1").state is AgentState.READY
+        board.release(trunk.name, 999)
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+
+
 async def test_given_a_flagged_record_when_nobody_answers_then_the_agent_is_ready_again_and_the_phone_hung_up(
     autojump_clock, tmp_path
 ):
