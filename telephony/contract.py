@@ -164,6 +164,8 @@ class LegSnapshot(msgspec.Struct, frozen=True, tag=True):
     retry_after_s: float = 0.0
     responded: bool = True
     """Both as in `LegEnded`."""
+    rang: bool = True
+    """A provisional response above 100 has come, or may have: older workers do not say."""
 
 
 class WorkerSnapshot(msgspec.Struct, frozen=True, tag=True):

@@ -239,6 +239,7 @@ class LegMachine:
             dialog=self.dialog,
             retry_after_s=ended.retry_after_s if ended else 0.0,
             responded=self.responded,
+            rang=self.was_early or self.answered_at_s is not None,
         )
 
 

@@ -161,16 +161,17 @@ class Placing:
             return False
         found = session.trunk_board.ended(name, ended, now_s - self._placed_s, now_s, gone=self._silenced)
         self._silenced = False
-        if not self._wanted():
+        if task.machine.state is not AttemptState.DIALING:
             return False
-        if 300 <= ended.sip_status < 400 and ended.redirect_to:
+        if self._wanted() and 300 <= ended.sip_status < 400 and ended.redirect_to:
             return await self._redirect(ended)
         if found is not Blame.TRUNK:
             return False
         why = why_failed(ended)
         self._note(why, ended)
         self._tried.append(name)
-        if not (ended.responded and ended.ended_by == "local") and await self._next_trunk(why):
+        may_move = self._wanted() and not (ended.responded and ended.ended_by == "local")
+        if may_move and await self._next_trunk(why):
             session.trunk_board.moved(name)
             return await self._go_on()
         record = context.record
@@ -182,7 +183,7 @@ class Placing:
         return True
 
     def _wanted(self) -> bool:
-        """Whether anybody still waits for this call to be answered."""
+        """Whether the call may be placed anew; one of an earlier daemon never is, whatever is left of it."""
         return self._task.machine.state is AttemptState.DIALING and not self._task.adopted
 
     async def _go_on(self) -> bool:

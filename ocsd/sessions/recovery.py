@@ -13,7 +13,8 @@ Start-up: every attempt that a dead daemon left open is adopted with its live le
     ringing                                                  ALERTING, with what its early media said
     an engaging call, or a nailed-up phone, without a        held again; hung up if its agent's desktop stays away
     customer
-    ended while no daemon listened                           settled with the result of that ending
+    ended while no daemon listened                           settled with the result of that ending; the record is
+                                                             Ready again where its trunk failed before anything rang
     unknown to every worker                                  settled as Stale: it may have rung, so it must not ring
                                                              again without somebody's decision
     any of them, its record cancelled or put on              a conversation goes on, and its record ends with it; the
@@ -47,6 +48,7 @@ from ocsd.sessions.planner import Planner
 from ocsd.sessions.session import Session
 from ocsd.sessions.settling import Ending, settle
 from ocsd.sessions.standing_legs import leg_of
+from ocsd.sessions.trunk_health import Blame, blame
 from ocsd.sessions.voice_recovery import adopt_application
 from ocsd.treatments.callback import reject_change
 from ocsd.treatments.contract import Decision
@@ -159,6 +161,24 @@ def settled(connected: bool, remains: Remains) -> tuple[CallResult, bool]:
     return CallResult.REMOTE_RELEASE, False
 
 
+def not_reached(remains: Remains) -> bool:
+    """The attempt's trunk has failed before any phone rang: nobody was called, and the record is as it was."""
+    leg = remains.leg
+    if leg is None or leg.state is not LegState.ENDED or leg.ended_at_s is None or leg.rang:
+        return False
+    ended = LegEnded(
+        leg.leg_id,
+        leg.ended_at_s,
+        leg.sip_status,
+        leg.ended_by,
+        was_answered=leg.answered_at_s is not None,
+        no_answer=leg.no_answer,
+        q850_cause=leg.q850_cause,
+        responded=leg.responded,
+    )
+    return blame(ended, leg.ended_at_s - leg.placed_at_s) is Blame.TRUNK
+
+
 def shown_after_connect(remains: Remains, connected_s: float) -> bool:
     """What an agent talks with has turned out to be no person since ``connected_s`` (monotonic)."""
     shown = remains.channel is not None and remains.channel.verdict_at_s > connected_s
@@ -250,13 +270,18 @@ async def _settle(
     connected = attempt.connected_at is not None or remains.agent_id is not None
     result: int
     result, interrupted = settled(connected, remains)
+    unreached = not connected and attempt.campaign_group_dbid in campaigns.groups and not_reached(remains)
+    status = RecordStatus.STALE if interrupted else RecordStatus.UPDATED
+    if unreached:
+        result, status = CallResult.ALL_TRUNKS_BUSY, RecordStatus.READY
     found = result
     if attempt.desktop_result is not None:
         result = attempt.desktop_result
     callback, treatment, owner = _asked(attempt)
     ending = Ending(
         call_result=int(result),
-        record_status=RecordStatus.STALE if interrupted else RecordStatus.UPDATED,
+        record_status=status,
+        counted=not unreached,
         handled=connected,
         agent_id=owner or attempt.agent_id,
         withdrawn=withdrawn,
@@ -282,6 +307,7 @@ async def _settle(
             agent_id=attempt.agent_id or remains.agent_id,
             owner=owner,
             interrupted=interrupted,
+            count_attempt=not unreached,
             verified=verified,
             agent_result=attempt.desktop_result,
             updates=attempt.desktop_updates,

@@ -355,6 +355,52 @@ async def test_given_a_call_on_its_second_trunk_when_the_daemon_is_killed_then_t
     assert at.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
 
 
+RINGS_THEN_FAILS = CallScript(ring_s=2.0, status=503)
+
+
+@pytest.mark.parametrize("after_s", [2.0, 13.0])
+@pytest.mark.parametrize(("status", "responds"), [(503, True), (408, False)])
+async def test_given_a_trunk_that_fails_around_a_kill_when_the_daemon_is_back_then_nothing_is_charged(
+    autojump_clock, tmp_path, status, responds, after_s
+):
+    """``after_s``: the trunk fails while there is no daemon (for ten seconds), or when the next one has the call."""
+    script = CallScript(ring_s=after_s, ringing_status=0, status=status, responds=responds)
+    async with world(tmp_path, [PERSON], edit=two_trunks()) as at:
+        at.telephony._script = carriers = Carriers(script, script)
+        async with at.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: customers(at))
+            daemon.kill()
+        carriers.of = {FIRST: BUSY, SECOND: BUSY}
+        async with at.daemon() as daemon:
+            recovered = daemon.recovered
+            await daemon.log_in("agent1")
+            await daemon.until(lambda: at.row(1).record_status is RecordStatus.UPDATED)
+
+    assert (recovered.adopted, recovered.settled) == ((0, 1) if after_s < 10.0 else (1, 0))
+    first, second = finished(at)
+    assert (first.call_result, first.count_attempt) == (CallResult.ALL_TRUNKS_BUSY, False)
+    assert (second.call_result, second.count_attempt) == (CallResult.BUSY, True)
+    assert at.row(1).record.attempt == 1
+
+
+async def test_given_a_phone_that_has_rung_when_its_trunk_fails_while_no_daemon_listens_then_it_is_not_called_again(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [PERSON], edit=two_trunks()) as at:
+        at.telephony._script = Carriers(RINGS_THEN_FAILS, RINGS_THEN_FAILS)
+        async with at.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: AttemptState.ALERTING in daemon.states())
+            daemon.kill()
+        async with at.daemon() as daemon:
+            await daemon.log_in("agent1")
+            await daemon.until(lambda: at.row(1).record_status is RecordStatus.UPDATED)
+
+    assert len(customers(at)) == 1
+    assert finished(at)[0].count_attempt
+
+
 CALLER_IDS = """
 [[caller_id_sets]]
 dbid = 900

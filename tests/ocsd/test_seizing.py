@@ -445,7 +445,9 @@ async def test_given_a_flagged_record_when_an_agent_is_ready_then_it_is_engaged_
         assert not legs(w, "standing")
 
 
-async def test_given_a_flagged_record_when_others_have_taken_the_last_port_then_its_call_waits(autojump_clock, tmp_path):
+async def test_given_a_flagged_record_when_others_have_taken_the_last_port_then_its_call_waits(
+    autojump_clock, tmp_path
+):
     async with world(tmp_path, [LONG], options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
         flag(w, 1)
         board = daemon.campaigns.trunk_board
