@@ -41,11 +41,12 @@ ATTEMPT_COLUMNS: Final = (
     ("attempt_id", "bigint"), ("guid", "text"), ("list_dbid", "int"), ("record_id", "int"), ("chain_id", "int"),
     ("campaign_dbid", "int"), ("campaign_group_dbid", "int"), ("phone", "text"), ("leg_id", "text"),
     ("started_at", "timestamptz"), ("customer_id", "text"), ("subject", "text"),
+    ("switch_dbid", "int"), ("caller_id", "text"),
 )  # fmt: skip
 OPEN_COLUMNS: Final = (
     "attempt_id", "guid", "list_dbid", "record_id", "chain_id", "campaign_dbid", "campaign_group_dbid", "phone",
     "leg_id", "started_at", "answered_at", "connected_at", "agent_id", "desktop_result", "desktop_updates",
-    "desktop_asks",
+    "desktop_asks", "switch_dbid", "caller_id",
 )  # fmt: skip
 TIME_COLUMNS: Final = tuple(AttemptTimes.__dataclass_fields__)
 
@@ -241,6 +242,18 @@ def open_attempts(conn: Connection) -> list[OpenAttempt]:
         OpenAttempt(**attempt | {name: attempt[name] or {} for name in ("desktop_updates", "desktop_asks")})
         for attempt in found
     ]
+
+
+def caller_ids_used(conn: Connection, since: datetime, most: int) -> dict[str, list[datetime]]:
+    """See `ListStore.caller_ids_used`."""
+    rows = conn.execute(
+        "SELECT caller_id, array_agg(started_at ORDER BY started_at) FROM ("
+        "SELECT caller_id, started_at, row_number() OVER (PARTITION BY caller_id ORDER BY started_at DESC) AS place"
+        " FROM ocsd.attempt WHERE started_at > %s AND caller_id IS NOT NULL) AS used"
+        " WHERE place <= %s GROUP BY caller_id",
+        (since, most),
+    )
+    return {caller_id: list(started) for caller_id, started in rows}
 
 
 # -- results and decisions -------------------------------------------------------------------------------------------

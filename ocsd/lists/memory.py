@@ -146,6 +146,14 @@ class MemoryListStore:
         await self._reach()
         return [attempt.open for attempt in self.database.open_attempts()]
 
+    async def caller_ids_used(self, since: datetime, most: int) -> dict[str, list[datetime]]:
+        await self._reach()
+        used: dict[str, list[datetime]] = {}
+        for new in sorted((attempt.new for attempt in self.database.attempts.values()), key=lambda new: new.started_at):
+            if new.caller_id is not None and new.started_at > since:
+                used.setdefault(new.caller_id, []).append(new.started_at)
+        return {caller_id: started[-most:] for caller_id, started in used.items()}
+
     async def records(self, list_dbid: int, record_ids: Sequence[int]) -> dict[int, CallingRecord]:
         await self._reach()
         rows = self.database.rows(list_dbid)

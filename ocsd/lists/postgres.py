@@ -273,6 +273,10 @@ class PostgresListStore:
     async def open_attempts(self) -> list[OpenAttempt]:
         return await self.database.transaction(journal.open_attempts, read_only=True)
 
+    async def caller_ids_used(self, since: datetime, most: int) -> dict[str, list[datetime]]:
+        query = partial(journal.caller_ids_used, since=since, most=most)
+        return await self.database.transaction(query, read_only=True)
+
     async def records(self, list_dbid: int, record_ids: Sequence[int]) -> dict[int, CallingRecord]:
         selection = self._selection(self._config.calling_list_by_dbid(list_dbid))
         query = sql.SQL("SELECT {} FROM {} WHERE record_id = ANY(%s)").format(

@@ -166,6 +166,10 @@ class ListStore(Protocol):
         """Attempts without an end, of any owner: what start-up must adopt or settle."""
         ...
 
+    async def caller_ids_used(self, since: datetime, most: int) -> dict[str, list[datetime]]:
+        """When calls began that showed each number of a caller ID set, oldest first; no more than the last ``most``."""
+        ...
+
     async def records(self, list_dbid: int, record_ids: Sequence[int]) -> dict[int, CallingRecord]:
         """The rows as they are now, by record_id; those that are gone are missing."""
         ...

@@ -275,6 +275,10 @@ class NewAttempt:
     customer_id: str | None = None
     subject: str | None = None
     """What the call is about, for attempt caps that count per debt, policy...: value of the list's subject field."""
+    switch_dbid: int | None = None
+    """The trunk that the call is placed on first."""
+    caller_id: str | None = None
+    """What the call shows, if that is a number of a caller ID set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +305,9 @@ class OpenAttempt:
     """What the desktop has asked for when the record is closed: ``callback_type``, ``callback_due`` (UTC seconds),
     ``treatment``; ``agent_id``: whose it becomes; ``processed``: nobody is asked about it any more; ``rejected``:
     it goes back to the list, ``always`` or ``unless_answered``."""
+    switch_dbid: int | None = None
+    caller_id: str | None = None
+    """Both as in `NewAttempt`; None also of an attempt of an earlier version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,22 @@ MAX_TRIES = 32
 """More trunks than any group has; bounds the search for a try after a restart."""
 
 
+def later_leg_id(first: str, tries: int, switch_dbid: int) -> str:
+    """Leg id of a customer's second and later try; the trunk's DBID tells a later daemon where the call is."""
+    return f"{first}-{tries}-{switch_dbid}"
+
+
+def last_try(first: str, leg_ids: Collection[str], switch_dbids: Collection[int]) -> tuple[int, int | None]:
+    """The last try whose leg is among those, and its trunk's DBID; (1, None): the first one, or none is left."""
+    found = (
+        (tries, dbid)
+        for tries in range(MAX_TRIES, 1, -1)
+        for dbid in switch_dbids
+        if later_leg_id(first, tries, dbid) in leg_ids
+    )
+    return next(found, (1, None))
+
+
 @dataclass(frozen=True, slots=True)
 class DialPlan:
     """How to reach the customer: everything of PlaceCall that does not depend on the leg."""
@@ -104,14 +120,7 @@ class AttemptContext:
     @property
     def leg_id(self) -> str:
         """Leg id of the customer, of the try under way."""
-        return self.first_leg_id if self.tries == 1 else f"{self.first_leg_id}-{self.tries}"
-
-    def find_try(self, leg_ids: Collection[str]) -> None:
-        """Take the last try whose leg is among those; after a restart."""
-        self.tries = max((n for n in range(1, MAX_TRIES + 1) if self._id_of(n) in leg_ids), default=1)
-
-    def _id_of(self, tries: int) -> str:
-        return self.first_leg_id if tries == 1 else f"{self.first_leg_id}-{tries}"
+        return self.first_leg_id if self.tries == 1 else later_leg_id(self.first_leg_id, self.tries, self.switch_dbid)
 
     @property
     def agent_leg_id(self) -> str:

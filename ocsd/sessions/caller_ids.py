@@ -2,8 +2,8 @@
 Which caller ID a call shows: pools of numbers that take turns, rest, or look local. Pure: time is passed in.
 
 A number that calls too often in a day is labelled as spam by the carriers' analytics, so each number of a set has at
-most ``calls_per_hour`` and ``calls_per_day``, counted over all campaign groups, and rests then. What has been counted
-is forgotten with the daemon: after a restart each number begins anew.
+most ``calls_per_hour`` and ``calls_per_day``, counted over all campaign groups, and rests then. After a restart
+the journal of attempts tells what had been counted (`CallerIds.remember`).
 
 ``match_prefix`` chooses, among the numbers that do not rest, those that share the longest beginning with the called
 number, if that is more than its country code: a call from the same area.
@@ -11,7 +11,7 @@ number, if that is more than its country code: a call from the same area.
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,8 +41,16 @@ class _Use:
 
     at_s: deque[float] = field(default_factory=deque)
     turn: int = 0
+    most: int = 1
+    """Of the limits that its sets have set it: older starts than so many do not matter."""
+
+    def shown(self, at_s: float) -> None:
+        self.at_s.append(at_s)
+        while len(self.at_s) > self.most:
+            self.at_s.popleft()
 
     def rests(self, of_set: CallerIdSet, now_s: float) -> bool:
+        self.most = max(self.most, of_set.calls_per_day, of_set.calls_per_hour)
         while self.at_s and self.at_s[0] <= now_s - DAY_S:
             self.at_s.popleft()
         if of_set.calls_per_day and len(self.at_s) >= of_set.calls_per_day:
@@ -96,8 +104,16 @@ class CallerIds:
         self._turn += 1
         use = self._use(chosen.digits)
         use.turn = self._turn
-        use.at_s.append(now_s)
+        use.shown(now_s)
         return chosen
+
+    def remember(self, used: Mapping[str, Sequence[float]]) -> None:
+        """When calls began that showed each number, oldest first (monotonic): what an earlier daemon had counted."""
+        for number in sorted(used, key=lambda number: used[number][-1]):
+            use = self._use(number)
+            self._turn += 1
+            use.turn = self._turn
+            use.at_s = deque(used[number])
 
     def resting(self, one: CallerIdSet, now_s: float) -> int:
         """Numbers of a set that rest now."""

@@ -164,6 +164,13 @@ class Planner:
                 return found
         return CallerId(str(self.option("CPNDigits", record.list_dbid)))
 
+    def caller_id_shown(self, record: CallingRecord, digits: str | None) -> CallerId:
+        """What a call of an earlier daemon shows. ``digits``: of a caller ID set; None: from elsewhere."""
+        if digits is None:
+            return CallerId(str(self.option("CPNDigits", record.list_dbid)))
+        sets = sets_named(str(self.option("caller-id-sets")), self.config.caller_id_sets)
+        return CallerId(digits, next((one.name for one in sets if digits in one.numbers), ""))
+
     def context(
         self, attempt_id: int, chain: Chain, trunk: Trunk, caller_id: CallerId = NO_CALLER_ID
     ) -> AttemptContext:
@@ -193,6 +200,7 @@ class Planner:
         context.plan = dial_plan(self, context.record, trunk, shown, context.attempt_id, context.guid, number)
         context.trunk, context.switch_dbid = trunk.name, trunk.dbid
         context.analysis = self._analysis(trunk, number or context.record.contact_info)
+        context.direct_media = self._of_trunk(DIRECT_MEDIA, trunk)
 
     def _own_number(self, trunk_name: str) -> str:
         trunk = self._trunk(trunk_name)
@@ -233,6 +241,8 @@ class Planner:
                 started_at=now,
                 customer_id=self.customer_id(context.record),
                 subject=self.subject(context.record),
+                switch_dbid=context.switch_dbid,
+                caller_id=context.caller_id.digits if context.caller_id.of_set else None,
             )
             for context in contexts
         ]

@@ -26,11 +26,10 @@ workers and the media server say counts as well, and the agent's name is part of
 
 import math
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
-import trio
 
 from ocsd.model.enums import CallResult, ContactInfoType, RecordStatus, RecordType
 from ocsd.model.errors import StoreUnavailable
@@ -38,13 +37,16 @@ from ocsd.model.records import AttemptTimes, CallingRecord, Chain, ChainChange, 
 from ocsd.sessions.agent_legs import AGENT_EVENTS
 from ocsd.sessions.analysis_recording import attempt_of, noted
 from ocsd.sessions.attempt import SAFETY_MARGIN_S, Answered, AttemptMachine, AttemptState, Do, Heard
+from ocsd.sessions.attempt_context import last_try
 from ocsd.sessions.attempt_events import Cancelled, PendingCallback, Withdrawn
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.call_recovery import FoundLeg, FoundLegs, adopt_call, find_call
+from ocsd.sessions.caller_ids import DAY_S
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.outcome import PEOPLE, result_of_failure, result_of_verdict
 from ocsd.sessions.people import person_left
 from ocsd.sessions.planner import Planner
+from ocsd.sessions.recordless import conversations_without_record, see_through
 from ocsd.sessions.session import Session
 from ocsd.sessions.settling import Ending, settle
 from ocsd.sessions.standing_legs import leg_of
@@ -52,7 +54,7 @@ from ocsd.sessions.trunk_health import Blame, blame
 from ocsd.sessions.voice_recovery import adopt_application
 from ocsd.treatments.callback import reject_change
 from ocsd.treatments.contract import Decision
-from telephony.api import Channel, Leg, LegLost, Media, Telephony
+from telephony.api import Media, Telephony
 from telephony.contract import ChannelSnapshot, LegEnded, LegSnapshot, LegState, Verdict, VerdictKind
 
 log = structlog.get_logger()
@@ -210,6 +212,7 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
         known = attempt.list_dbid in campaigns.list_dbids
         rows = await store.chain(attempt.list_dbid, attempt.chain_id) if known else ()
         chains[attempt.attempt_id] = found_chain(record, rows)
+    await recall_caller_ids(campaigns)
     adopted = given_up = 0
     # The plane is asked last: from here to the adoption nothing is awaited that could make its answer old.
     legs = {leg.leg_id: leg for leg in telephony.live_legs()}
@@ -222,9 +225,8 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
         task, verified = None, False
         remains = Remains(legs.get(attempt.leg_id), channels.get(f"{attempt.leg_id}-rtp"))
         if session is not None:
-            context = session.context_of(attempt, chain)
+            context = session.context_of(attempt, chain, legs)
             context.withdrawn = withdrawn
-            context.find_try(legs)
             remains = remains_of(context, legs, channels)
             call = find_call(context, attempt.agent_id, talking) if remains.answered else None
             if call is not None:
@@ -252,8 +254,8 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             log.exception("attempt.not_settled", attempt_id=attempt.attempt_id)
         else:
             given_up += 1
-    for pair in _conversations_without_record(telephony, media):
-        campaigns.start_soon(_see_through, *pair)
+    for pair in conversations_without_record(telephony, media):
+        campaigns.start_soon(see_through, *pair)
     campaigns.standing.adopt_held(telephony.live_legs(), campaigns.hold_of)
     await telephony.hang_up_unclaimed()
     await media.close_unclaimed()
@@ -262,6 +264,19 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             await store.note_recording(noted(event, attempt_id, campaigns.clock))
     returned = await store.recover_claims()
     return Recovered(adopted, given_up, returned)
+
+
+async def recall_caller_ids(campaigns: Campaigns) -> None:
+    """What the numbers of caller ID sets have been used for within a day, by earlier daemons and by others."""
+    sets = campaigns.config.caller_id_sets
+    if not sets:
+        return
+    now, now_s = campaigns.clock.utc(), campaigns.clock.now_s()
+    most = max(1, *(max(one.calls_per_hour, one.calls_per_day) for one in sets))
+    used = await campaigns.store.caller_ids_used(now - timedelta(seconds=DAY_S), most)
+    campaigns.trunk_board.caller_ids.remember(
+        {number: [now_s - (now - at).total_seconds() for at in began] for number, began in used.items()}
+    )
 
 
 async def _settle(
@@ -291,6 +306,8 @@ async def _settle(
     )
     decision = _decision(campaigns, attempt, chain, ending)
     leg, verdict = remains.leg, remains.verdict or remains.early_verdict
+    leg_ids, trunks = (leg.leg_id,) if leg is not None else (), [trunk.dbid for trunk in campaigns.config.trunks]
+    _, switch_dbid = last_try(attempt.leg_id, leg_ids, trunks)
     await campaigns.store.finish_attempt(
         FinishedAttempt(
             attempt_id=attempt.attempt_id,
@@ -303,6 +320,7 @@ async def _settle(
             times=AttemptTimes(dialing_at=attempt.started_at, answered_at=attempt.answered_at),
             sip_status=leg.sip_status or None if leg is not None else None,
             q850_cause=leg.q850_cause if leg is not None else None,
+            switch_dbid=switch_dbid or attempt.switch_dbid,
             cpa_verdict=str(verdict) if verdict is not None else None,
             agent_id=attempt.agent_id or remains.agent_id,
             owner=owner,
@@ -489,45 +507,3 @@ def _adopt(
     task.leg = telephony.adopt(context.leg_id)
     task.channel = media.adopt(channel.channel_id)
     return task
-
-
-# --- conversations whose record is closed ---------------------------------------------------------------------------
-
-
-def _conversations_without_record(telephony: Telephony, media: Media) -> list[tuple[Leg, Leg, Channel, Channel]]:
-    """Adopt pairs that still talk although their record was closed (ForceUnload): they are not ours to cut."""
-    legs = {leg.leg_id: leg for leg in telephony.live_legs() if leg.state is LegState.ANSWERED and leg.protected}
-    channels = {channel.channel_id: channel for channel in media.live_channels()}
-    pairs: list[tuple[Leg, Leg, Channel, Channel]] = []
-    seen: set[str] = set()
-    for leg_id in legs:
-        channel = channels.get(f"{leg_id}-rtp")
-        other_id = leg_of(channel.bridged_to) if channel is not None else ""
-        if channel is None or other_id not in legs or channel.bridged_to not in channels or leg_id in seen:
-            continue
-        seen |= {leg_id, other_id}
-        one, other = telephony.adopt(leg_id), telephony.adopt(other_id)
-        mine, theirs = media.adopt(channel.channel_id), media.adopt(channel.bridged_to)
-        if one is not None and other is not None and mine is not None and theirs is not None:
-            pairs.append((one, other, mine, theirs))
-    return pairs
-
-
-async def _see_through(one: Leg, other: Leg, channel: Channel, other_channel: Channel) -> None:
-    """When one side leaves, the other is released. A cancel leaves both talking, as the last one did."""
-    log.info("conversation.without_record", leg_id=one.leg_id, other_leg_id=other.leg_id)
-
-    async def follow(leg: Leg, scope: trio.CancelScope) -> None:
-        async for event in leg.events:
-            if isinstance(event, LegEnded | LegLost):
-                scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        for leg in (one, other):
-            nursery.start_soon(follow, leg, nursery.cancel_scope)
-    for leg in (one, other):
-        await leg.hang_up()
-        await leg.protect(False)
-        await leg.aclose()
-    for each in (channel, other_channel):
-        await each.close()

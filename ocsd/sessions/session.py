@@ -1,5 +1,6 @@
 """One loaded campaign group: its buffer, its dialing loop, its attempts, in a nursery of its own."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -7,7 +8,7 @@ from functools import partial
 import structlog
 import trio
 
-from ocsd.config.objects import CampaignGroup, Configuration
+from ocsd.config.objects import CampaignGroup, Configuration, Trunk
 from ocsd.dnc.contract import DoNotCall
 from ocsd.lists.store import ListStore
 from ocsd.model.enums import CallResult, GroupCampStatus
@@ -16,10 +17,12 @@ from ocsd.model.records import CallingRecord, Chain, ChainSettlement, CpdRecordi
 from ocsd.rules.contract import Hours
 from ocsd.sessions.assured import serve_assured
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptMachine, AttemptState, CallPlan, Forced
+from ocsd.sessions.attempt_context import last_try
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.bell import Bell
 from ocsd.sessions.call_parties import CallParties
 from ocsd.sessions.call_plan import call_plan
+from ocsd.sessions.caller_ids import CallerId
 from ocsd.sessions.claims import Claims
 from ocsd.sessions.clock import Clock
 from ocsd.sessions.concluding import conclude
@@ -303,10 +306,13 @@ class Session:
     def context_for(self, attempt_id: int, chain: Chain) -> AttemptContext:
         weight = self.planner.sharing_weight
         trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s(), self.group.dbid, weight)
-        self.sharing.legs.take(self.group.dbid)
-        self._on_trunk[attempt_id] = trunk.name
         pools, now_s = self.trunk_board.caller_ids, self.clock.now_s()
         caller_id = self.planner.caller_id(pools, chain.record, str(attempt_id), now_s)
+        return self._context(attempt_id, chain, trunk, caller_id)
+
+    def _context(self, attempt_id: int, chain: Chain, trunk: Trunk, caller_id: CallerId) -> AttemptContext:
+        self.sharing.legs.take(self.group.dbid)
+        self._on_trunk[attempt_id] = trunk.name
         context = self.planner.context(attempt_id, chain, trunk, caller_id)
         context.processing_at = self.prevalidation.asked_at(chain) or self.clock.utc()
         context.seizing = self.seizing.plan()
@@ -362,10 +368,14 @@ class Session:
             self.verification.adopt(task.context, machine.verdict, self.clock.now_s())
         self.launch(task)
 
-    def context_of(self, attempt: OpenAttempt, record_chain: Chain) -> AttemptContext:
-        """The context of an attempt found open at start-up, with its old identity."""
-        context = self.context_for(attempt.attempt_id, record_chain)
-        return replace(context, guid=attempt.guid, processing_at=attempt.started_at)
+    def context_of(self, attempt: OpenAttempt, chain: Chain, leg_ids: Collection[str]) -> AttemptContext:
+        """The context of an attempt found open at start-up, with its identity, trunk and caller ID."""
+        tries, dbid = last_try(attempt.leg_id, leg_ids, [trunk.dbid for trunk in self.trunk_board.trunks])
+        dbid = dbid if dbid is not None else attempt.switch_dbid
+        trunk = self.trunk_board.adopt(dbid, self.group.trunks[0], self.group.dbid)
+        caller_id = self.planner.caller_id_shown(chain.record, attempt.caller_id)
+        context = self._context(attempt.attempt_id, chain, trunk, caller_id)
+        return replace(context, guid=attempt.guid, processing_at=attempt.started_at, tries=tries)
 
     def not_adopted(self, context: AttemptContext) -> None:
         """Nothing is left of the attempt that `context_of` was asked for."""

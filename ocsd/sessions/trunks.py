@@ -185,6 +185,16 @@ class TrunkBoard:
         ]
         return self._count(self._by_weight(able), now_s, group) if able else None
 
+    def adopt(self, dbid: int | None, otherwise: str, group: int = 0) -> Trunk:
+        """
+        Count a call of an earlier daemon where it is: it has a port, and no start of now.
+
+        ``dbid`` of its trunk; None, or unknown by now: the one named ``otherwise``.
+        """
+        found = next((trunk for trunk in self._trunks.values() if trunk.dbid == dbid), self._trunks[otherwise])
+        self._lines[found.name].places.take(group)
+        return found
+
     def placed_again(self, name: str) -> None:
         """A call that has the trunk's port sends another INVITE (a redirect): a call start like any other."""
         line = self._lines[name]

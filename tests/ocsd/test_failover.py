@@ -89,7 +89,7 @@ async def test_given_a_trunk_that_answers_503_when_dialed_then_the_same_attempt_
 
         first, second = customers(at)
         assert (trunk_of(first), trunk_of(second)) == (FIRST, SECOND)
-        assert second.leg_id == f"{first.leg_id}-2"
+        assert second.leg_id == f"{first.leg_id}-2-205"
         assert second.from_uri.startswith("sip:+13105550100@")  # the second carrier's own number
         assert len(at.database.attempts) == 1
         assert found(daemon.desktops["agent1"].last("EventEstablished"), "GSW_SWITCH_DBID") == 205
@@ -349,10 +349,39 @@ async def test_given_a_call_on_its_second_trunk_when_the_daemon_is_killed_then_t
         async with at.daemon() as daemon:
             assert daemon.recovered.adopted == 1
             (task,) = daemon.session.attempts.values()
-            assert task.context.tries == 2
+            assert (task.context.tries, task.context.trunk) == (2, SECOND)
+            assert at_trunks(daemon) == {FIRST: 0, SECOND: 1}
             await daemon.until(lambda: at.row(1).record_status is RecordStatus.UPDATED)
 
     assert at.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
+
+
+def at_trunks(daemon):
+    return {name: daemon.campaigns.trunk_board.calls(name) for name in (FIRST, SECOND)}
+
+
+async def test_given_a_call_on_the_second_trunk_when_the_daemon_is_killed_then_the_next_one_books_it_there(
+    autojump_clock, tmp_path
+):
+    """It was its first try: the first trunk was full."""
+    async with world(tmp_path, [CallScript(ring_s=1.0, talk_s=1000.0)], edit=two_trunks()) as at:
+        async with at.daemon() as daemon:
+            board = daemon.campaigns.trunk_board
+            board.reconfigure([one.model_copy(update={"max_calls": 1}) for one in board.trunks])
+            board.take((FIRST,), 0.0, group=999)
+            await daemon.dial("agent1")
+            await daemon.until(lambda: daemon.states() == [AttemptState.TALKING])
+            assert at_trunks(daemon) == {FIRST: 1, SECOND: 1}
+            daemon.kill()
+        async with at.daemon() as daemon:
+            assert at_trunks(daemon) == {FIRST: 0, SECOND: 1}
+            assert daemon.campaigns.trunk_board.state(SECOND, 0.0).started == 0, "no call start of now"
+            (task,) = daemon.session.attempts.values()
+            at.telephony.legs[task.leg.leg_id].far_end_hangs_up()
+            await daemon.until(lambda: not daemon.session.attempts)
+            assert at_trunks(daemon) == {FIRST: 0, SECOND: 0}
+
+    assert [ended.switch_dbid for ended in finished(at)] == [205]
 
 
 RINGS_THEN_FAILS = CallScript(ring_s=2.0, status=503)
@@ -429,6 +458,33 @@ async def test_given_a_caller_id_set_when_calls_are_made_then_it_is_shown_and_to
     assert sorted(shown) == ["+12025550100", "+13105550110", "+13105550111"]
     pairs = {(found(one, "GSW_CPN_DIGITS"), found(one, "GSW_CPN_DIGITS_SET")) for one in attached}
     assert pairs == {("+12025550100", None), ("+13105550110", "West"), ("+13105550111", "West")}
+
+
+async def test_given_caller_ids_that_have_had_their_calls_when_the_daemon_is_killed_then_they_rest_on(
+    autojump_clock, tmp_path
+):
+    def edit(text):
+        group = f'trunks = ["{FIRST}"]\noptions = {{ caller-id-sets = "West" }}'
+        text = text.replace('trunks = ["Simulated Carrier"]', group)
+        return text.replace("[[time_zones]]", f"{CALLER_IDS}\n[[time_zones]]", 1)
+
+    talks = CallScript(ring_s=1.0, talk_s=1000.0)
+    async with world(tmp_path, [talks, PERSON, PERSON], agents=3, edit=edit) as at:
+        async with at.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: daemon.states() == [AttemptState.TALKING])
+            shown = next(iter(daemon.session.attempts.values())).context.caller_id
+            daemon.kill()
+        async with at.daemon() as daemon:
+            (task,) = daemon.session.attempts.values()
+            assert task.context.caller_id == shown
+            assert shown.of_set == "West"
+            await daemon.log_in("agent2")
+            await daemon.log_in("agent3")
+            await daemon.until(lambda: len(customers(at)) == 3)
+
+    callers = [command.from_uri.removeprefix("sip:").partition("@")[0] for command in customers(at)]
+    assert sorted(callers) == ["+12025550100", "+13105550110", "+13105550111"], "one call a day each, then the trunk's"
 
 
 def found(message, key):

@@ -1,5 +1,6 @@
 """The contract of ListStore: every test runs on the memory store and on PostgreSQL."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -307,6 +308,26 @@ async def test_given_marks_when_a_restart_reads_open_attempts_then_they_are_ther
     assert (opened.phone, opened.leg_id, opened.started_at) == (attempt.phone, "leg-5", NOON_UTC)
     assert opened.answered_at == NOON_UTC + timedelta(seconds=4)
     assert (opened.connected_at, opened.agent_id) == (NOON_UTC + timedelta(seconds=6), "5002")
+
+
+async def test_given_calls_that_showed_caller_ids_when_a_restart_asks_then_their_last_starts_are_known(world: World):
+    shown = {1: "+1", 2: "+1", 3: "+2", 4: None, 5: "+1", 6: "+1"}
+    for _ in shown:
+        world.add()
+    async with world.store() as store:
+        chains = await claimed(store)
+        attempts = [
+            replace(
+                attempt_for(chain, n), caller_id=shown[n], switch_dbid=7, started_at=NOON_UTC + timedelta(minutes=n)
+            )
+            for n, chain in zip(shown, chains, strict=True)
+        ]
+        await store.begin_attempts(attempts)
+        await store.finish_attempt(result_of(attempts[4]))
+        used = await store.caller_ids_used(NOON_UTC + timedelta(minutes=1), 2)
+        opened = (await store.open_attempts())[0]
+    assert used == {"+1": [NOON_UTC + timedelta(minutes=n) for n in (5, 6)], "+2": [NOON_UTC + timedelta(minutes=3)]}
+    assert (opened.switch_dbid, opened.caller_id) == (7, "+1")
 
 
 async def test_given_a_claim_that_was_lost_when_an_attempt_begins_then_it_is_refused(world: World):
