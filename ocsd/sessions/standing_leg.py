@@ -18,6 +18,7 @@ log = structlog.get_logger()
 
 COMFORT_DBFS: Final = -60.0
 """What an agent hears who is engaged without a customer: enough to tell that the line is up, too little to tire."""
+CLOSE_LIMIT_S: Final = 1.0
 PREFIX: Final = "standing-"
 CHANNEL: Final = re.compile(r"(?P<leg>.+)-rtp(~[0-9a-f]+)?")
 """Channels of a leg: its first one, and one that it has moved to."""
@@ -139,13 +140,20 @@ class StandingLeg:
         except TelephonyError as error:
             log.warning("standing_leg.not_moved", leg_id=self.leg_id, why=str(error))
             return False
-        answer = await self.leg.redirect(channel.host, channel.port)
-        if not 200 <= answer.sip_status < 300:
-            log.warning("standing_leg.not_moved", leg_id=self.leg_id, sip_status=answer.sip_status)
-            await channel.close()
-            return False
-        kinds = answer.payload_type, answer.event_payload_type
-        await channel.set_remote(answer.remote_rtp_host, answer.remote_rtp_port, *kinds)
+        try:
+            answer = await self.leg.redirect(channel.host, channel.port)
+            if not 200 <= answer.sip_status < 300:
+                log.warning("standing_leg.not_moved", leg_id=self.leg_id, sip_status=answer.sip_status)
+                await channel.close()
+                return False
+            kinds = answer.payload_type, answer.event_payload_type
+            await channel.set_remote(answer.remote_rtp_host, answer.remote_rtp_port, *kinds)
+        except trio.Cancelled:
+            # The customer has left meanwhile, and nobody knows where the phone sends its audio now.
+            self.release()
+            with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+                await channel.close()
+            raise
         self.channel = channel
         if before is not None:
             await before.close()

@@ -67,6 +67,7 @@ class TrunkKeeper:
             await running.wait()
             return
         self._probing[name, timeout_s] = trio.Event()
+        began_s = self._clock.now_s()
         try:
             found = await self._telephony.probe(f"sip:{trunk.host}:{trunk.port}", timeout_s=timeout_s)
         except NoCapacity:
@@ -77,6 +78,9 @@ class TrunkKeeper:
         if found.sip_status not in NOT_THERE:
             self._missed[name] = 0
             self._board.probed(name, now_s, found.rtt_s)
+            return
+        if self._board.has_worked_since(name, began_s):
+            self._missed[name] = 0  # phones ring over it: OPTIONS was lost, or late where the machine is busy
             return
         self._missed[name] = self._missed.get(name, 0) + 1
         why = f"OPTIONS: {found.sip_status}" if found.sip_status else "no answer to OPTIONS"

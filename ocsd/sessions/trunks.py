@@ -262,6 +262,10 @@ class TrunkBoard:
         breaker = self._lines[name].breaker
         return breaker.circuit is Circuit.OPEN and breaker.silent
 
+    def has_worked_since(self, name: str, at_s: float) -> bool:
+        """Whether a call has got through the trunk since then."""
+        return self._lines[name].worked_s >= at_s
+
     def why(self, name: str) -> str:
         """What keeps calls off the trunk; empty: nothing does."""
         line = self._lines[name]

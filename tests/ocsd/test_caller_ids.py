@@ -125,3 +125,22 @@ def test_given_any_rotation_and_pauses_when_calls_are_made_then_no_number_passes
 
     for at_s, digits in shown:
         assert sum(other == digits and at_s - 3600.0 < t <= at_s for t, other in shown) <= limit
+
+
+def test_given_numbers_without_limits_when_many_calls_show_them_then_no_more_is_kept_than_the_last():
+    ids, free, limited = CallerIds(), pool("+201"), pool("+202", name="east", calls_per_hour=5, calls_per_day=20)
+    for n in range(100):
+        ids.choose([free], "round-robin", "+12025550100", str(n), float(n))
+        ids.choose([limited], "round-robin", "+12025550100", str(n), n * 3600.0)
+
+    assert [len(ids._used[number].at_s) for number in ("201", "202")] == [1, 20]
+
+
+def test_given_what_an_earlier_daemon_has_counted_when_remembered_then_limits_and_turns_go_on():
+    ids, one = CallerIds(), pool("+201", "+202", "+203", calls_per_hour=2)
+    ids.remember({"+201": [-3000.0, -10.0], "+202": [-20.0]})
+
+    chosen = [ids.choose([one], "round-robin", "+12025550100", "k", 0.0) for _ in range(4)]
+
+    assert [each and each.digits for each in chosen] == ["+203", "+202", "+203", None]
+    assert ids.choose([one], "round-robin", "+12025550100", "k", 700.0).digits == "+201"

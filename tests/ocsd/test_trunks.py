@@ -1,12 +1,17 @@
 """Ports and call starts of trunks that several campaign groups share."""
 
 from collections import Counter
+from types import SimpleNamespace
 
+import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ocsd.config.objects import Trunk
+from ocsd.sessions.trunk_keeper import TrunkKeeper
 from ocsd.sessions.trunks import NO_LIMIT, StartBucket, TrunkBoard
+from telephony.contract import Probed
 
 
 def trunk(name, max_calls, per_s=0.0):
@@ -60,3 +65,32 @@ def test_given_any_pauses_when_all_allowed_calls_start_then_the_rate_holds(rate,
         started += allowed
 
     assert started <= rate * now_s + max(1.0, rate) + 1
+
+
+class Carrier:
+    """A carrier whose OPTIONS are lost; ``meanwhile`` happens while one is waited for."""
+
+    def __init__(self, meanwhile):
+        self.meanwhile = meanwhile
+
+    async def probe(self, uri, *, timeout_s=2.0, proxy=""):
+        await trio.sleep(timeout_s / 2)
+        self.meanwhile()
+        await trio.sleep(timeout_s / 2)
+        return Probed("probe-1", 0, 0.0)
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_given_calls_that_get_through_when_options_is_lost_then_the_trunk_is_not_taken_for_gone(
+    autojump_clock, works
+):
+    one = trunk("a", 10).model_copy(update={"probe_interval_s": 10.0})
+    board = TrunkBoard([one], 0.0)
+    board.probed("a", 0.0, 0.01)
+    clock = SimpleNamespace(now_s=trio.current_time)
+    keeper = TrunkKeeper(board, Carrier(lambda: board.progressed("a", trio.current_time()) if works else None), clock)
+
+    for _ in range(3):
+        await keeper.suspect(one)
+
+    assert board.is_silent("a") is not works

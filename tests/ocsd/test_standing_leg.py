@@ -1,0 +1,54 @@
+"""One standing leg on its own: what is left of it when it is given up amid a move."""
+
+from types import SimpleNamespace
+
+import trio
+
+from ocsd.sessions.attempt_events import AgentAnswered, AgentEnded
+from ocsd.sessions.standing_leg import Hold, Standing, StandingLeg
+
+
+class Line:
+    """A channel that can be closed."""
+
+    def __init__(self, channel_id):
+        self.channel_id, self.host, self.port = channel_id, "127.0.0.1", 4000
+        self.closed = False
+
+    async def close(self):
+        self.closed = True
+
+
+class Apart:
+    """Two media servers: every channel is at another one than the customer's."""
+
+    def __init__(self):
+        self.opened = []
+
+    def together(self, channel_id, other_id):
+        return False
+
+    async def open_channel(self, channel_id, beside=""):
+        self.opened.append(Line(channel_id))
+        return self.opened[-1]
+
+
+async def test_given_a_leg_that_is_being_moved_when_its_attempt_ends_then_its_new_port_is_closed_and_it_is_hung_up(
+    autojump_clock,
+):
+    media, told = Apart(), []
+    standing = StandingLeg("agent1", "standing-1-agent1-0.0", Hold(group=1))
+    standing.state, standing.channel = Standing.HELD, Line("standing-1-agent1-0.0-rtp")
+
+    async def never_agrees(host, port):
+        await trio.sleep_forever()
+
+    standing.leg = SimpleNamespace(redirect=never_agrees)
+    standing.up.set()
+    with trio.move_on_after(1.0):
+        await standing.take(told.append, AgentAnswered(), AgentEnded(), media, "customer-rtp")
+
+    (moved_to,) = media.opened
+    assert moved_to.closed
+    assert standing.scope.cancel_called, "nobody knows where the phone sends its audio now"
+    assert told == []
