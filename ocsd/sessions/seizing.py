@@ -161,11 +161,8 @@ class Seizing:
         return leg.rang_s if leg is not None and leg.state is Standing.RINGING else now_s
 
     def _used(self) -> int:
-        """Engaging calls of the group's agents, whoever has asked for them; a nailed-up phone's call is none."""
-        return sum(
-            (seat.engaged_s is not None or seat.phone_rings) and not seat.phone.nailed_up
-            for seat in self._session.roster.seats.values()
-        )
+        """Engaging calls of the group's agents, whoever has asked for them."""
+        return sum(seat.engaged_s is not None or seat.phone_rings for seat in self._session.roster.seats.values())
 
     def _expected(self) -> int | None:
         """

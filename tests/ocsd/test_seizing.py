@@ -558,19 +558,6 @@ def with_phone(**keys):
     return edit
 
 
-async def test_given_nailed_up_phones_when_asm_channel_num_bounds_engaging_calls_then_they_do_not_count(
-    autojump_clock, tmp_path
-):
-    def first_only(text):
-        return text.replace("login_id =", "phone = { nailed_up = true }\nlogin_id =", 1)
-
-    bound = '"asm_channel_num" = 1'
-    async with world(tmp_path, [LONG] * 2, options=bound, edit=first_only) as w, w.daemon() as daemon:
-        await seize(daemon, "agent1", "agent2")
-        await daemon.until(lambda: daemon.states().count(AttemptState.TALKING) == 2)
-        assert {leg_id.split("-")[1] for leg_id in legs(w, "standing")} == {"0", str(daemon.session.group.dbid)}
-
-
 @pytest.mark.parametrize("mode", [DialMode.PROGRESSIVE, DialMode.PROGRESSIVE_AND_SEIZE])
 async def test_given_a_nailed_up_phone_when_calls_come_then_they_are_bridged_to_it_with_a_tone_until_logout(
     autojump_clock, tmp_path, mode
