@@ -14,6 +14,8 @@ from telephony.cpa import tone_plan
 
 DIGITS: Final = re.compile(r"(\+?[0-9]{1,30})?")
 PREFIX: Final = re.compile(r"\+?[0-9*#]{0,20}")
+NO_IPV6: Final = "SIP over IPv6 is not supported"
+"""By the workers' transports; a call would fail for each record."""
 HOST_PORT: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]+)(:(?P<port>[0-9]{1,5}))?")
 
 
@@ -40,6 +42,8 @@ def _trunk(located: Located, trunk: o.Trunk, objects: Objects) -> Iterable[str]:
     yield from reference(located, "tenant", trunk.tenant, "tenants", objects)
     if not is_host(trunk.host):
         yield located.problem("host", f"must be a host name or an IP address, got {trunk.host!r}")
+    elif ":" in trunk.host:
+        yield located.problem("host", f"must be a host name or an IPv4 address: {NO_IPV6}, got {trunk.host!r}")
     if trunk.port == 0:
         yield located.problem("port", "must be a port from 1 to 65535, got 0")
     by_number = trunk.tone_plan == DIALED
@@ -59,6 +63,8 @@ def _trunk(located: Located, trunk: o.Trunk, objects: Objects) -> Iterable[str]:
         found = HOST_PORT.fullmatch(trunk.registrar)
         if not found or not is_host(found["host"].strip("[]")) or not 0 < int(found["port"] or 5060) < 65536:
             yield located.problem("registrar", f"must be host or host:port, got {trunk.registrar!r}")
+        elif ":" in found["host"]:
+            yield located.problem("registrar", f"must be a host name or an IPv4 address: {NO_IPV6}")
         if not trunk.username:
             yield located.problem("username", "is required where a registrar is given")
     for name, template in trunk.headers.items():

@@ -47,6 +47,7 @@ def test_given_all_keys_of_a_trunk_when_read_then_they_are_taken(tmp_path):
         ("session_expires_s = 60", "at least 90"),
         ("priority = 0", "priority"),
         ('identity = "rpid"', "identity"),
+        ('registrar = "[2001:db8::1]:5060"\nusername = "u"', "SIP over IPv6 is not supported"),
         ('dial_prefix = "+1"\nnumber_format = "e164"', "must be without +"),
     ],
 )
@@ -55,6 +56,13 @@ def test_given_a_wrong_key_of_a_trunk_when_checked_then_it_is_named(tmp_path, tr
         load(tmp_path, trunk)
 
     assert any(said in problem for problem in error.value.problems)
+
+
+def test_given_a_trunk_at_an_ipv6_address_when_checked_then_it_is_refused(tmp_path):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, more='[[trunks]]\ndbid = 205\nname = "Six"\ntenant = "Environment"\nhost = "2001:db8::1"')
+
+    assert any("SIP over IPv6 is not supported" in problem for problem in error.value.problems)
 
 
 @pytest.mark.parametrize(
