@@ -9,6 +9,7 @@ import trio
 
 from ocsd.dnc.contract import DncEntry
 from ocsd.model.enums import CallResult, RecordStatus
+from ocsd.model.services import CampaignRequest
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.figures import port_left
 from ocsd.sessions.trunk_health import Circuit
@@ -213,6 +214,24 @@ async def test_given_limits_of_the_second_trunk_when_the_first_fails_then_they_h
     assert seen >= 10
     assert most == 2
     assert all(later - earlier >= 0.85 for earlier, later in itertools.pairwise(starts))
+
+
+async def test_given_a_call_that_waits_for_another_trunk_when_dialing_stops_then_it_is_not_placed(
+    autojump_clock, tmp_path
+):
+    """Its own trunk has failed while the attempt was being written."""
+    async with carriers_of(tmp_path, BUSY, records=1, second="calls_per_second = 1.0") as (at, daemon, _):
+        board = daemon.campaigns.trunk_board
+        board.may_place = lambda name, now_s: name != FIRST
+        board.placed_again(SECOND)  # the next start is due in a second
+        await daemon.dial("agent1")
+        await daemon.until(lambda: daemon.session.attempts)
+        await daemon.request(CampaignRequest.STOP_DIALING)
+        await trio.sleep(5.0)
+        assert not daemon.session.attempts
+
+    assert customers(at) == []
+    assert [(one.call_result, one.count_attempt) for one in finished(at)] == [(CallResult.UNKNOWN, False)]
 
 
 async def test_given_trunks_of_one_priority_when_dialed_then_their_weights_divide_the_calls(autojump_clock, tmp_path):
