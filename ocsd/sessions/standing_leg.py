@@ -93,6 +93,8 @@ class StandingLeg:
         self.channel: Channel | None = None
         self.merged = False
         """A customer has been on it since it was last held."""
+        self.let_go = False
+        """The group that it was called for is over: it ends when whoever has it gives it back."""
         self.adopted_s: float | None = None
         """When a daemon took it over from an earlier one; None: it is this one's own."""
         self.rang_s = 0.0
@@ -166,6 +168,9 @@ class StandingLeg:
     async def give_back(self) -> None:
         """The attempt needs it no more; unless it is kept, it ends with a conversation."""
         self._tell = None
+        if self.let_go:
+            self.release()
+            return
         if self.state is not Standing.TAKEN:
             return
         merged, self.merged = self.merged, False

@@ -122,10 +122,10 @@ class StandingLegs:
         self._nursery.start_soon(self._run, standing)
 
     def release_group(self, group: int) -> None:
-        """A session is over: its engaging calls end; one with a customer ends with the conversation."""
+        """A session is over: its engaging calls end; one that an attempt has taken ends when that gives it back."""
         for standing in self.of_group(group):
-            if standing.state is Standing.TAKEN:
-                standing.hold = Hold(group, standing.hold.prompt, kept=False)
+            if standing.is_taken:
+                standing.let_go = True
             else:
                 standing.release()
 

@@ -2,10 +2,12 @@
 
 from types import SimpleNamespace
 
+import pytest
 import trio
 
 from ocsd.sessions.attempt_events import AgentAnswered, AgentEnded
 from ocsd.sessions.standing_leg import Hold, Standing, StandingLeg
+from ocsd.sessions.standing_legs import StandingLegs
 
 
 class Line:
@@ -52,3 +54,38 @@ async def test_given_a_leg_that_is_being_moved_when_its_attempt_ends_then_its_ne
     assert moved_to.closed
     assert standing.scope.cancel_called, "nobody knows where the phone sends its audio now"
     assert told == []
+
+
+class Held(Line):
+    """A channel whose agent hears something."""
+
+    async def unbridge(self):
+        pass
+
+    async def stop_playing(self):
+        pass
+
+    async def comfort(self, level_dbfs):
+        pass
+
+
+@pytest.mark.parametrize("rings", [True, False])
+async def test_given_a_leg_that_another_group_has_taken_when_its_own_group_is_over_then_it_ends_with_that_attempt(
+    autojump_clock, rings
+):
+    """No customer was ever on it: nobody else would hang it up."""
+    async with trio.open_nursery() as nursery:
+        legs = StandingLegs(nursery, telephony=None, media=None, clock=None, seats={}, from_uri="")
+        standing = legs._legs["agent1"] = StandingLeg("agent1", "standing-1-agent1-0.0", Hold(group=1))
+        standing.channel = Held("standing-1-agent1-0.0-rtp")
+        if not rings:
+            standing.state = Standing.HELD
+            standing.up.set()
+        nursery.start_soon(standing.take, lambda event: None, AgentAnswered(), AgentEnded(), Apart(), "")
+        await trio.sleep(1.0)
+        legs.release_group(1)
+        assert not standing.scope.cancel_called, "somebody counts on it"
+        standing.up.set()
+        await standing.give_back()
+
+    assert standing.scope.cancel_called
