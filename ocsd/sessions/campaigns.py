@@ -293,10 +293,16 @@ class Campaigns:
             del self.sessions[dbid]
         self._nursery.start_soon(self._remember_closed, dbid, session.settings)
 
-    def hold_of(self, dbid: int) -> Hold:
-        """How an engaging call for this group is held that was found at start-up; 0: a nailed-up phone."""
+    def hold_of(self, dbid: int) -> Hold | None:
+        """
+        How an engaging call for this group is held that was found at start-up; 0: a nailed-up phone.
+
+        None: the group is not loaded, and nobody would ever hang it up.
+        """
+        if not dbid:
+            return Hold()
         session = self.sessions.get(dbid)
-        return session.seizing.hold() if session is not None else Hold(dbid, kept=not dbid)
+        return session.seizing.hold() if session is not None else None
 
     async def _remember_closed(self, dbid: int, settings: DialSettings) -> None:
         async with self._locks[dbid]:  # a Load that comes now is written after this, or instead of it

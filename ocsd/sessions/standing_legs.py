@@ -303,8 +303,12 @@ class StandingLegs:
         """The standing leg of a conversation that outlived the daemon; None: it is gone, or none of ours."""
         return self._adopt(leg, channel_id, kept)
 
-    def adopt_held(self, legs: Iterable[LegSnapshot], kept: Callable[[int], Hold]) -> int:
-        """Take over the legs that hold nobody but their agent; how many. Conversations must have been adopted."""
+    def adopt_held(self, legs: Iterable[LegSnapshot], kept: Callable[[int], Hold | None]) -> int:
+        """
+        Take over the legs that hold nobody but their agent; how many. Conversations must have been adopted.
+
+        ``kept``: None for a campaign group that wants none; they are left to be hung up.
+        """
         channels = {each.channel_id: each for each in self.media.live_channels()}
         adopted = 0
         for leg in list(legs):
@@ -316,13 +320,15 @@ class StandingLegs:
                 log.info("standing_leg.adopted", agent_id=standing.agent_id, leg_id=standing.leg_id)
         return adopted
 
-    def _adopt(self, leg: LegSnapshot, channel_id: str, kept: Callable[[int], Hold]) -> StandingLeg | None:
+    def _adopt(self, leg: LegSnapshot, channel_id: str, kept: Callable[[int], Hold | None]) -> StandingLeg | None:
         whose = agent_of(leg.leg_id)
         if whose is None or whose[0] not in self._seats or whose[0] in self._legs:
             return None
         agent_id, group = whose
         seat, now_s = self._seats[agent_id], self._clock.now_s()
-        standing = StandingLeg(agent_id, leg.leg_id, kept(group))
+        if (hold := kept(group)) is None:
+            return None
+        standing = StandingLeg(agent_id, leg.leg_id, hold)
         standing.leg, standing.channel = self.telephony.adopt(leg.leg_id), self.media.adopt(channel_id)
         if standing.leg is None or standing.channel is None:
             return None

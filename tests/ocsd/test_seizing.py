@@ -391,6 +391,22 @@ async def test_given_an_engaged_agent_who_does_not_come_back_when_the_daemon_was
             await daemon.until(lambda: not legs(w, "standing"))
 
 
+async def test_given_an_engaged_agent_when_the_group_is_not_loaded_after_a_kill_then_the_phone_is_hung_up_at_once(
+    autojump_clock, tmp_path
+):
+    """No session looks after that phone any more."""
+    async with world(tmp_path, [NEVER]) as w:
+        async with w.daemon() as daemon:
+            await seize(daemon, "agent1")
+            await daemon.until(lambda: daemon.seat("agent1").engaged_s is not None)
+            daemon.kill()
+        w.memory.states.clear()
+        async with w.daemon() as daemon:
+            await trio.sleep(1.0)
+            assert not legs(w, "standing")
+            assert daemon.seat("agent1").engaged_s is None
+
+
 async def test_given_engaged_agents_when_the_daemon_and_its_plane_are_stopped_then_they_are_hung_up(
     autojump_clock, tmp_path
 ):
