@@ -317,6 +317,8 @@ class StandingLegs:
                 continue
             if (standing := self._adopt(leg, channel.channel_id, kept)) is not None:
                 adopted += 1
+                if standing.let_go:
+                    standing.release()
                 log.info("standing_leg.adopted", agent_id=standing.agent_id, leg_id=standing.leg_id)
         return adopted
 
@@ -333,6 +335,7 @@ class StandingLegs:
         if standing.leg is None or standing.channel is None:
             return None
         standing.state, standing.adopted_s = Standing.HELD, now_s
+        standing.let_go = not group and not seat.phone.nailed_up  # the configuration has changed meanwhile
         standing.up.set()
         seat.engaged_s = leg.answered_at_s if leg.answered_at_s is not None else now_s
         self._legs[agent_id] = standing

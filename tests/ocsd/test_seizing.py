@@ -8,6 +8,7 @@ from random import Random
 import pytest
 import trio
 
+from ocsd.config.objects import Phone
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
 from ocsd.model.errors import CampaignRequestError, DesktopRequestError
 from ocsd.model.services import CampaignRequest
@@ -640,6 +641,22 @@ async def test_given_a_nailed_up_phone_and_its_agent_when_the_daemon_is_killed_t
             await daemon.log_in("agent1")
             await trio.sleep(60.0)
             assert legs(w, "standing") == before
+
+
+async def test_given_a_phone_that_is_nailed_up_no_more_when_the_daemon_starts_anew_then_it_is_hung_up(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [NEVER], edit=with_phone(nailed_up=True)) as w:
+        async with w.daemon() as daemon:
+            await daemon.log_in("agent1", ready=False)
+            await daemon.until(lambda: daemon.seat("agent1").engaged_s is not None)
+            daemon.kill()
+        agents = tuple(agent.model_copy(update={"phone": Phone()}) for agent in w.config.agents)
+        w.config = w.config.model_copy(update={"agents": agents})
+        async with w.daemon() as daemon:
+            await trio.sleep(1.0)
+            assert not legs(w, "standing")
+            assert daemon.seat("agent1").engaged_s is None
 
 
 async def test_given_a_nailed_up_phone_when_its_agent_calls_from_the_desktop_then_nothing_rings(
