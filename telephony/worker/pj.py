@@ -26,7 +26,7 @@ from telephony.leg import AnswerUnusable, Failed, Released, RemoteBye
 from telephony.sdp import LocalAudio, check_local_audio, parse_address
 from telephony.sip import SipStatus
 from telephony.worker.pj_call import LIBRARY, StackCall, StackEvent, readable
-from telephony.worker.pj_native import look_at_messages, open_sockets, quietly
+from telephony.worker.pj_native import look_at_messages, open_sockets, quietly, silence_spent_sessions
 from telephony.worker.requests import (
     UnfitRequest,
     check_place_call,
@@ -120,7 +120,8 @@ class SipStack:
         self.in_a_hurry = False
         """There are TCP connections, which wake nobody who waits for ``sip_fd``."""
         self.sieve = Sieve("6" if ":" in self.host else "4")
-        self._module = look_at_messages(LIBRARY, self.sieve.holds_back)
+        self._native = (look_at_messages(LIBRARY, self.sieve.holds_back), silence_spent_sessions(LIBRARY))
+        """Kept as long as the endpoint."""
         self._accounts: dict[_AccountKey, _Account] = {}
         self._registrations: dict[str, _Account] = {}
         self._releasing: list[_Account] = []
@@ -139,7 +140,7 @@ class SipStack:
         key = _AccountKey(command.username, command.password, command.proxy, command.session_expires_s, transport)
         account = self._account(key)
         account.legs.add(command.leg_id)
-        call = StackCall(account, command, local, self._note)
+        call = StackCall(account, command, local, self._note, self.sieve.invite_sent)
         parameters = pjsua2.CallOpParam(True)
         parameters.opt.audioCount = 1
         parameters.opt.videoCount = 0

@@ -44,6 +44,7 @@ class StackCall(pjsua2.Call):
         command: PlaceCall,
         local: LocalAudio,
         note: Callable[[str, StackEvent], None],
+        invite_sent: Callable[[SipMessage], None],
     ) -> None:
         super().__init__(account)
         self.account = account
@@ -56,6 +57,7 @@ class StackCall(pjsua2.Call):
         self._invite_cseq = 0
         """Of our latest INVITE: the stack answers some refusals with another one (401, 407, 422)."""
         self._note = note
+        self._invite_sent = invite_sent
         self._media: MediaAddress | None = None
         self._described: MediaAddress | None = None
         """As the far end's last description had it: the stack tells where it wants RTP, but not all payload types."""
@@ -145,7 +147,10 @@ class StackCall(pjsua2.Call):
         try:
             message = received(parameters.e)
             if message is None:
-                self._invite_cseq = _sent_invite_cseq(parameters.e) or self._invite_cseq
+                sent = _sent_invite(parameters.e)
+                if sent is not None:
+                    self._invite_cseq = sent.cseq_number
+                    self._invite_sent(sent)
                 return
             if message.method in ("INFO", "OPTIONS"):
                 _accept(parameters.e)
@@ -276,11 +281,11 @@ def _accept(event: Any) -> None:
         _respond_ok(int(state.tsx.pjTransaction), int(state.src.rdata.pjRxData))
 
 
-def _sent_invite_cseq(event: Any) -> int:
-    """The number of the INVITE that the stack has just sent; 0 when the callback is about something else."""
+def _sent_invite(event: Any) -> SipMessage | None:
+    """The INVITE that the stack has just sent; None when the callback is about something else."""
     if event.type != pjsua2.PJSIP_EVENT_TSX_STATE or event.body.tsxState.type != pjsua2.PJSIP_EVENT_TX_MSG:
-        return 0
+        return None
     transaction = event.body.tsxState.tsx
     if transaction.method != "INVITE" or transaction.role != pjsua2.PJSIP_ROLE_UAC:
-        return 0
-    return parse_message(readable(event.body.tsxState.src.tdata.wholeMsg)).cseq_number
+        return None
+    return parse_message(readable(event.body.tsxState.src.tdata.wholeMsg))

@@ -1,11 +1,12 @@
 """What pjsua2 leaves out of its Python, taken from the C library it is linked with: a look at every message before the
-stack, and an answer to any request inside a dialog.
+stack, an answer to any request inside a dialog, and silence from calls that are over.
 
 Every name is looked up, and every layout that is relied upon is checked before it is used: a build that hides the names
 or has another layout does without.
 
 Sources: pjsip/include/pjsip/sip_module.h (struct pjsip_module), sip_transport.h (struct pjsip_rx_data),
-pj/include/pj/ioqueue.h (pj_ioqueue_op_key_t), all unchanged since long before 2.15.
+pj/include/pj/ioqueue.h (pj_ioqueue_op_key_t), all unchanged since long before 2.15; pjsip-ua/sip_inv.h (struct
+pjsip_inv_session, struct pjsip_inv_callback) and sip_inv.c (struct mod_inv) of 2.15.
 """
 
 import ctypes
@@ -25,9 +26,18 @@ MAX_PACKET: Final = 4000
 """PJSIP_MAX_PKT_LEN: so long is the array, and a zero follows."""
 TEXT_OFFSET: Final = 4424
 """Of msg_info.msg_buf, a pointer, and the length after it: over TCP several messages may lie in one packet."""
-_STARTS_LIKE_SIP: Final = re.compile(rb"(?:SIP/2\.0 |[A-Za-z0-9.!%*_+`'~-]{1,32} \S)")
+SESSION_STATE_OFFSET: Final = 56
+SESSION_NOTIFY_OFFSET: Final = 104
+SESSION_DIALOG_OFFSET: Final = 120
+"""Of state, notify and dlg in pjsip_inv_session, which begins with its name: "inv" and the address of its dialog."""
+MAX_SESSION_NAME: Final = 32
+STATE_CONFIRMED: Final = 5
+STATE_DISCONNECTED: Final = 6
+_STARTS_LIKE_SIP: Final = re.compile(rb"(?:(?i:SIP/2\.0) |[A-Za-z0-9.!%*_+`'~-]{1,32} \S)")
 _POINTER: Final = ctypes.c_void_p
 _Callback: Final = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER)
+_StateCallback: Final = ctypes.CFUNCTYPE(None, _POINTER, _POINTER)
+_MediaCallback: Final = ctypes.CFUNCTYPE(None, _POINTER, ctypes.c_int)
 
 
 class _Module(ctypes.Structure):
@@ -49,6 +59,23 @@ class _Module(ctypes.Structure):
         ("on_tx_request", _POINTER),
         ("on_tx_response", _POINTER),
         ("on_tsx_state", _POINTER),
+    )
+
+
+class _InviteModule(ctypes.Structure):
+    """struct mod_inv, as far as we need its callbacks."""
+
+    _fields_ = (
+        ("base", _Module),
+        ("endpoint", _POINTER),
+        ("on_state_changed", _POINTER),
+        ("on_new_session", _POINTER),
+        ("on_tsx_state_changed", _POINTER),
+        ("on_rx_offer", _POINTER),
+        ("on_rx_offer2", _POINTER),
+        ("on_rx_reinvite", _POINTER),
+        ("on_create_offer", _POINTER),
+        ("on_media_update", _POINTER),
     )
 
 
@@ -87,6 +114,8 @@ def look_at_messages(library: Any, holds_back: Callable[[str], bool]) -> object 
 
     Call it when the endpoint is there. Returns what must live as long as the endpoint; None where it is not possible.
     """
+    seen_sip = False
+
     try:
         endpoint_of, register = library.pjsua_get_pjsip_endpt, library.pjsip_endpt_register_module
     except AttributeError:
@@ -95,9 +124,11 @@ def look_at_messages(library: Any, holds_back: Callable[[str], bool]) -> object 
     register.restype, register.argtypes = ctypes.c_int, [_POINTER, _POINTER]
 
     def look(message: int) -> int:
+        nonlocal seen_sip
         try:
             text = _text_of(message).lstrip(b"\r\n")
-            if not _STARTS_LIKE_SIP.match(text):
+            seen_sip = seen_sip or _STARTS_LIKE_SIP.match(text) is not None
+            if not seen_sip:
                 return 0  # not what lies there in this build: the stack has parsed a message
             # As everywhere else: bytes that are no UTF-8 must not make us fail.
             return int(holds_back(text.decode(errors="replace")))
@@ -111,6 +142,68 @@ def look_at_messages(library: Any, holds_back: Callable[[str], bool]) -> object 
     if register(endpoint_of(), ctypes.addressof(module)) != 0:
         return None
     return module
+
+
+def silence_spent_sessions(library: Any) -> object | None:
+    """
+    Have pjsip tell pjsua nothing of an INVITE session that pjsua is no longer prepared for.
+
+    - Nothing more once pjsua has heard of its end. pjsua gives the place of a call to the next one then, but finds the
+      place of a session through a pointer that stays. A session may live on for transactions that are still open (an
+      INVITE that was cancelled or overtaken by BYE, and is answered later), and what it tells then is taken for news of
+      the next call. pjsip itself asks each session whether it is to notify.
+    - No further description once one in a provisional response has failed. pjsua has thrown away then what it had
+      prepared for the audio, and has asked for a CANCEL, which an answer may cross.
+
+    Otherwise asserts of pjsua_media.c and sip_dialog.c end the process. Call it after libInit. Returns what must live as
+    long as the endpoint; None where the layout is another.
+    """
+    try:
+        endpoint_of, instance_of = library.pjsua_get_pjsip_endpt, library.pjsip_inv_usage_instance
+    except AttributeError:
+        return None
+    endpoint_of.restype = instance_of.restype = _POINTER
+    endpoint_of.argtypes = instance_of.argtypes = []
+    module = _InviteModule.from_address(instance_of())
+    if module.base.name is None or module.base.name[: module.base.name_length] != b"mod-invite":
+        return None
+    if module.endpoint != endpoint_of() or not (module.on_state_changed and module.on_media_update):
+        return None
+    tell_state, tell_media = _StateCallback(module.on_state_changed), _MediaCallback(module.on_media_update)
+    given_up: set[int] = set()
+    """Sessions that pjsua has no audio prepared for."""
+
+    def state_changed(session: int, event: int) -> None:
+        tell_state(session, event)
+        try:
+            if _state_of(session) == STATE_DISCONNECTED:
+                given_up.discard(session)
+                ctypes.c_int.from_address(session + SESSION_NOTIFY_OFFSET).value = 0
+        except Exception:
+            FAULTS.exception("session")
+
+    def media_updated(session: int, status: int) -> None:
+        try:
+            if session in given_up:
+                return
+            if status != 0 and 0 < _state_of(session) < STATE_CONFIRMED:
+                given_up.add(session)
+        except Exception:
+            FAULTS.exception("session")
+        tell_media(session, status)
+
+    callbacks = _StateCallback(state_changed), _MediaCallback(media_updated)
+    module.on_state_changed, module.on_media_update = (ctypes.cast(each, _POINTER).value for each in callbacks)
+    return callbacks
+
+
+def _state_of(session: int) -> int:
+    """The state of a struct pjsip_inv_session that notifies, -1 when it is not one as we know it."""
+    dialog = ctypes.c_void_p.from_address(session + SESSION_DIALOG_OFFSET).value or 0
+    name = ctypes.string_at(session, MAX_SESSION_NAME).partition(b"\x00")[0]
+    if name != f"inv{dialog:#x}".encode() or ctypes.c_int.from_address(session + SESSION_NOTIFY_OFFSET).value != 1:
+        return -1
+    return ctypes.c_int.from_address(session + SESSION_STATE_OFFSET).value
 
 
 def _text_of(message: int) -> bytes:

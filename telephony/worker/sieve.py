@@ -24,6 +24,7 @@ _BRANCH: Final = re.compile(r";\s*branch\s*=\s*([^\s;,]+)", re.IGNORECASE)
 _CLEAN_TAG: Final = re.compile(r";tag=[A-Za-z0-9.!%*_+`'~-]+(?:;|\Z)")
 _CSEQ: Final = re.compile(r"(\d{1,10})\s+([A-Za-z]+)\Z")
 _ONCE: Final = ("call-id", "cseq", "from", "to")
+_OUTSIDE_CALLS: Final = frozenset({"REGISTER", "OPTIONS"})
 _AFTER_THE_END: Final = frozenset({"ACK", "BYE", "CANCEL"})
 
 
@@ -44,6 +45,8 @@ class Sieve:
         """When, and the CSeq of the INVITE that had been answered; 0: none."""
         self._branches: OrderedDict[tuple[str, str], str] = OrderedDict()
         """By Call-ID and branch: the method that used it first."""
+        self._invites: OrderedDict[str, str] = OrderedDict()
+        """The Call-ID by the branch of our INVITE, in lower case: so the stack looks for it."""
 
     def news(self, now_s: float) -> str:
         """What was dropped since the last time, for the log; "" where that is nothing, or was not long ago."""
@@ -67,6 +70,14 @@ class Sieve:
         ):
             self._ended.popitem(last=False)
 
+    def invite_sent(self, invite: SipMessage) -> None:
+        """Only its own call may be told of its answers: the stack finds the transaction by nothing but the branch."""
+        branch = _BRANCH.search(invite.header("via"))
+        if branch is not None:
+            self._invites[branch.group(1).lower()] = invite.header("call-id")
+            if len(self._invites) > MAX_REMEMBERED:
+                self._invites.popitem(last=False)
+
     def holds_back(self, text: str) -> bool:
         """Is this message to be dropped?"""
         why = self._flaw(text)
@@ -89,13 +100,17 @@ class Sieve:
         if branch is None:
             return "no branch"
         if not message.method:
-            return self._flaw_of_response(message)
+            return self._flaw_of_response(message, branch.group(1))
         if cseq.group(2) != message.method:
             return "cseq of another method"
         return self._flaw_of_request(message, branch.group(1))
 
-    def _flaw_of_response(self, message: SipMessage) -> str:
+    def _flaw_of_response(self, message: SipMessage, branch: str) -> str:
         call_id = message.header("call-id")
+        if call_id not in self._calls and call_id not in self._ended and message.cseq_method not in _OUTSIDE_CALLS:
+            return "answer of a stranger"
+        if message.cseq_method == "INVITE" and self._invites.get(branch.lower(), call_id) != call_id:
+            return "answer of another call"
         if 100 < message.status < 300 and call_id in self._calls:
             if _CLEAN_TAG.search(message.header("to")):
                 self._tagged.add(call_id)

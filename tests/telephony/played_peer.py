@@ -108,8 +108,11 @@ class PlayedPeer:
         self._socket.sendto(text.encode() if isinstance(text, str) else text, to or self._worker)
 
     def reply(self, request: SipMessage, reply: Reply) -> None:
-        if not reply.status:
-            return
+        if reply.status:
+            self.send(self.made(request, reply))
+
+    def made(self, request: SipMessage, reply: Reply) -> str:
+        """The text of a response."""
         body = reply.body or (SDP if request.method == "INVITE" and reply.status == 200 else "")
         lines = [f"SIP/2.0 {reply.status} Played"]
         lines += [f"Via: {value}" for name, value in request.headers if name == "via"]
@@ -121,7 +124,7 @@ class PlayedPeer:
         if body:
             lines.append("Content-Type: application/sdp")
         lines.append(f"Content-Length: {len(body)}")
-        self.send("\r\n".join(lines) + "\r\n\r\n" + body)
+        return "\r\n".join(lines) + "\r\n\r\n" + body
 
     def _to(self, request: SipMessage) -> str:
         value = request.header("to")

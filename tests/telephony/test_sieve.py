@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from telephony.client import open_telephony
 from telephony.contract import LegAnswered, LegEnded, LegProgress
+from telephony.procs import ProcessIdentity
 from telephony.sdp import flaw_of_description
 from telephony.worker.sieve import ENDED_KEPT_S, MAX_REMEMBERED, TELL_EVERY_S, Sieve
 from tests.telephony.played_peer import SDP, PlayedPeer, Reply, played_peer
@@ -230,3 +231,72 @@ async def test_given_a_conversation_when_messages_come_that_would_end_the_proces
             for leg in (talking, odd):
                 await leg.hang_up()
                 assert isinstance((await events_until_end(leg))[-1], LegEnded)
+
+
+async def test_given_a_reinvite_without_answer_when_the_call_ends_then_its_late_answer_touches_no_other_call(tmp_path):
+    """pjsua takes a late answer for one to whoever has the place of the call by then."""
+    with telephony_pool(tmp_path, 4), played_peer() as peer, trio.fail_after(HANG_LIMIT_S):
+        async with open_telephony(tmp_path) as telephony:
+            await all_connected(telephony, 1)
+            first = await telephony.place_call(a_call(peer.uri))
+            await event_of(first, LegAnswered)
+            peer.will("INVITE", Reply(100))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.redirect, "127.0.0.1", 40000)
+                await heard(peer, lambda: len(peer.requests("INVITE")) == 2)
+                await first.hang_up()
+                await events_until_end(first)
+                nursery.cancel_scope.cancel()
+            late = peer.requests("INVITE")[1]
+            assert "tag=" in late.header("to")
+
+            others = []
+            while len(others) < 3:
+                others.append(await telephony.place_call(a_call(peer.uri)))
+                await event_of(others[-1], LegAnswered)
+            peer.will("INVITE", Reply(180))
+            others.append(await telephony.place_call(a_call(peer.uri)))  # the fourth place is that of the first call
+            await event_of(others[-1], LegProgress)
+            peer.reply(late, Reply(200))
+            await heard(peer, lambda: [one for one in peer.requests("ACK") if one.cseq_number == late.cseq_number])
+
+            peer.reply(peer.requests("INVITE")[-1], Reply(200))
+            await event_of(others[-1], LegAnswered)
+            for leg in others:
+                await leg.hang_up()
+                assert (await events_until_end(leg))[-1].ended_by == "local"
+
+
+MULTIPART = (
+    "--part\r\nContent-Type: application/sdp\r\n\r\nv=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
+    "m=audio 6000 RTP/AVP 18\r\nc=IN IP4 127.0.0.1\r\n--part--\r\n"
+)
+
+
+@pytest.mark.parametrize("odd", ["in the other case", "in a part of a body"])
+async def test_given_a_provisional_description_of_no_use_when_the_answer_follows_then_the_worker_lives(tmp_path, odd):
+    """In ways that look unlike the usual one: where the sieve cannot drop it, pjsua must not hear of the answer's."""
+    with telephony_pool(tmp_path, 4), played_peer() as peer, trio.fail_after(HANG_LIMIT_S):
+        async with open_telephony(tmp_path) as telephony:
+            await all_connected(telephony, 1)
+            peer.will("INVITE", Reply(0), Reply(200))
+            worker = ProcessIdentity.read(tmp_path / "worker-0.lock")
+            leg = await telephony.place_call(a_call(peer.uri))
+            await heard(peer, lambda: peer.requests("INVITE"))
+            (invite,) = peer.requests("INVITE")
+            if odd == "in the other case":
+                peer.send(peer.made(invite, Reply(183, body=SDP)).swapcase())
+            else:
+                plain = peer.made(invite, Reply(183, body=MULTIPART))
+                peer.send(plain.replace("application/sdp", "multipart/mixed;boundary=part", 1))
+            peer.reply(invite, Reply(200))
+            if odd == "in the other case":
+                await event_of(leg, LegAnswered)
+                await leg.hang_up()
+            await events_until_end(leg)
+
+            again = await telephony.place_call(a_call(peer.uri))
+            await event_of(again, LegAnswered)
+            await again.hang_up()
+            await events_until_end(again)
+            assert ProcessIdentity.read(tmp_path / "worker-0.lock") == worker
