@@ -385,6 +385,8 @@ class TelephonyClient:
                     async for event in link.events:
                         if isinstance(event, Registered):
                             self._registrations.said(worker.path, event)
+                            if event.no_room:
+                                self._settle_registrations()
                         else:
                             worker.handle(event)
                     why = link.lost

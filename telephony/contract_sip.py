@@ -127,13 +127,18 @@ class Unregister(msgspec.Struct, frozen=True, tag=True):
 
 
 class Registered(msgspec.Struct, frozen=True, tag=True):
-    """What the registrar said last. Good while ``sip_status`` is 200 and ``expires_s`` above 0; status 0: not yet."""
+    """
+    What the registrar said last. Good while ``sip_status`` is 200 and ``expires_s`` above 0; status 0: not yet.
+
+    ``no_room``: no registrar was asked, because this worker holds as many registrations as it can; another one may.
+    """
 
     registration_id: str
     sip_status: int
     expires_s: int
     at_s: float
     reason_text: str = ""
+    no_room: bool = False
 
     @property
     def good(self) -> bool:

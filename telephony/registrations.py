@@ -30,15 +30,26 @@ class Registrations(Generic[WorkerT]):
         self._held: dict[str, WorkerT] = {}
         self._said: dict[str, Registered] = {}
         self._asked: dict[str, Register] = {}
+        self._refused: dict[str, set[WorkerT]] = {}
+        """Workers without room for it, as far as is known: nothing has left them since."""
 
     def want(self, wanted: Iterable[Register]) -> None:
         """From now on exactly these."""
         self._wanted = {one.registration_id: one for one in wanted}
+        self._refused = {each: workers for each, workers in self._refused.items() if each in self._wanted}
 
     def said(self, worker: WorkerT, event: Registered) -> None:
-        """A registrar answered a worker; what one says that no longer holds the registration counts for nothing."""
-        if self._held.get(event.registration_id) == worker:
-            self._said[event.registration_id] = event
+        """
+        A registrar answered a worker, or the worker has no room: then `settle` finds another one.
+
+        What one says that no longer holds the registration counts for nothing.
+        """
+        if self._held.get(event.registration_id) != worker:
+            return
+        if event.no_room:
+            self._forget(event.registration_id)
+            self._refused.setdefault(event.registration_id, set()).add(worker)
+        self._said[event.registration_id] = event
 
     def found(self, worker: WorkerT, registrations: Iterable[Registered]) -> list[Order[WorkerT]]:
         """
@@ -46,6 +57,7 @@ class Registrations(Generic[WorkerT]):
 
         What no other one holds stays with it, and is asked for anew: whoever held it may have had other credentials.
         """
+        self._has_room(worker)
         told = {one.registration_id: one for one in registrations}
         for registration_id in [each for each, holder in self._held.items() if holder == worker and each not in told]:
             self._forget(registration_id)  # asked for, and never arrived
@@ -58,8 +70,14 @@ class Registrations(Generic[WorkerT]):
                 orders.append(Order(worker, Unregister(registration_id)))
         return orders
 
+    def _has_room(self, worker: WorkerT) -> None:
+        """It may have: what was refused is tried there again."""
+        for refused in self._refused.values():
+            refused.discard(worker)
+
     def gone(self, worker: WorkerT) -> None:
         """The worker has died, or been out of reach for too long."""
+        self._has_room(worker)
         for registration_id in [each for each, holder in self._held.items() if holder == worker]:
             self._forget(registration_id)
 
@@ -77,6 +95,7 @@ class Registrations(Generic[WorkerT]):
             if holder in workers and registration_id not in self._wanted:
                 orders.append(Order(holder, Unregister(registration_id)))
                 self._forget(registration_id)
+                self._has_room(holder)
         staying = [worker for worker, stays in workers.items() if stays]
         for registration_id, wanted in self._wanted.items():
             holder_now = self._held.get(registration_id)
@@ -85,13 +104,14 @@ class Registrations(Generic[WorkerT]):
                     orders.append(Order(holder_now, wanted))
                     self._asked[registration_id] = wanted
                 continue
-            if not staying:
+            refused = self._refused.get(registration_id, set())
+            load = {worker: 0 for worker in staying if worker not in refused}
+            if not load:
                 continue
-            load = dict.fromkeys(staying, 0)
             for holder in self._held.values():
                 if holder in load:
                     load[holder] += 1
-            chosen = min(staying, key=lambda worker: load[worker])
+            chosen = min(load, key=lambda worker: load[worker])
             if holder_now is not None:
                 orders.append(Order(holder_now, Unregister(registration_id)))
             self._said.pop(registration_id, None)

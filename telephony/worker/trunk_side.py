@@ -65,7 +65,7 @@ class TrunkSide:
             return (kept.said,)
         if kept is None and len(self._kept) >= MAX_REGISTRATIONS:
             why = f"the worker holds {MAX_REGISTRATIONS} registrations already"
-            return (Registered(command.registration_id, 503, 0, now_s, why),)
+            return (Registered(command.registration_id, 503, 0, now_s, why, no_room=True),)
         self._kept[command.registration_id] = _Kept(command, Registered(command.registration_id, 0, 0, now_s))
         return (Release(command.registration_id), command) if kept is not None else (command,)
 

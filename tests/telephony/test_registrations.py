@@ -80,8 +80,44 @@ def test_given_a_command_lost_on_a_broken_connection_when_its_worker_is_back_wit
     assert registrations.settle({"one": True}) == [Order("one", A)]
 
 
+def test_given_a_worker_without_room_when_it_refuses_then_another_takes_it_until_one_has_left():
+    registrations = Registrations[str]()
+    registrations.want([A, B])
+    both = {"one": True, "two": True}
+    registrations.settle(both)
+    full = Registered("b", 503, 0, 1.0, "full", no_room=True)
+
+    registrations.said("two", full)
+    assert registrations.status("b") == full
+    assert registrations.settle(both) == [Order("one", B)]
+    registrations.said("one", full)
+    assert registrations.settle(both) == []  # nowhere, until something changes
+
+    registrations.want([B])
+    assert registrations.settle(both) == [Order("one", Unregister("a")), Order("one", B)]
+    registrations.said("one", told("b"))
+    assert registrations.status("b") == told("b")
+
+
+def test_given_nobody_with_room_when_a_worker_starts_anew_then_it_gets_the_registration():
+    registrations = Registrations[str]()
+    registrations.want([A])
+    registrations.settle({"one": True})
+    registrations.said("one", Registered("a", 503, 0, 1.0, no_room=True))
+
+    assert registrations.settle({"one": True, "two": True}) == [Order("two", A)]
+    registrations.said("two", Registered("a", 503, 0, 1.0, no_room=True))
+    registrations.gone("one")
+    registrations.found("one", [])
+
+    assert registrations.settle({"one": True, "two": True}) == [Order("one", A)]
+
+
+MOST = 2
+
+
 class Plane(RuleBasedStateMachine):
-    """Workers come, go and are cut off; what they hold follows from what they were sent."""
+    """Workers come, go and are cut off; what they hold follows from what they were sent, `MOST` each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +133,13 @@ class Plane(RuleBasedStateMachine):
                 continue
             match order.command:
                 case Register():
-                    self.workers[order.worker][order.command.registration_id] = order.command
+                    held, registration_id = self.workers[order.worker], order.command.registration_id
+                    if registration_id not in held and len(held) >= MOST:
+                        no_room = Registered(registration_id, 503, 0, 1.0, no_room=True)
+                        self.registrations.said(order.worker, no_room)
+                        self.settle()
+                    else:
+                        held[registration_id] = order.command
                 case Unregister():
                     self.workers[order.worker].pop(order.command.registration_id, None)
 
@@ -147,7 +189,9 @@ class Plane(RuleBasedStateMachine):
         if set(self.workers) != self.reachable or not self.workers:
             return
         held = sorted(one for worker in self.workers.values() for one in worker)
-        assert held == sorted(self.wanted)
+        assert len(held) == min(len(self.wanted), MOST * len(self.workers))
+        assert len(set(held)) == len(held)
+        assert set(held) <= set(self.wanted)
         for worker in self.workers.values():
             for registration_id, command in worker.items():
                 assert command == self.wanted[registration_id]

@@ -237,7 +237,7 @@ def test_given_more_registrations_than_accounts_when_asked_then_refused_and_said
 
     (refused,) = side.register(Register("one more", "sip:x", "sip:a@x"), 0.0)
 
-    assert (refused.sip_status, refused.good) == (503, False)
+    assert (refused.sip_status, refused.good, refused.no_room) == (503, False, True)
     assert [one.registration_id for one in side.registrations] == [str(n) for n in range(MAX_REGISTRATIONS)]
     assert side.unregister_all() == tuple(Release(str(n)) for n in range(MAX_REGISTRATIONS))
     assert side.registrations == ()
