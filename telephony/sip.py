@@ -257,9 +257,17 @@ class SipMessage:
     @property
     def contact_uri(self) -> str:
         """The URI of the first Contact, without display name and header parameters; "" without one."""
-        value = _QUOTED.sub("", _split(self.header("contact"), ",")[0]).strip()
-        bracketed = re.search(r"<([^<>]*)>", value)
-        return bracketed.group(1).strip() if bracketed else value.partition(";")[0].strip()
+        return uris_of(self.header("contact"))[0]
+
+
+def uris_of(value: str) -> tuple[str, ...]:
+    """The URIs of a header of addresses (Contact, Record-Route), without display names and header parameters."""
+    uris = []
+    for one in _split(value, ","):
+        address = _QUOTED.sub("", one).strip()
+        bracketed = re.search(r"<([^<>]*)>", address)
+        uris.append(bracketed.group(1).strip() if bracketed else address.partition(";")[0].strip())
+    return tuple(uris)
 
 
 def tag_of(value: str) -> str:

@@ -149,7 +149,7 @@ class SipStack:
         for name, value in command.headers:
             parameters.txOption.headers.append(_header(name, value))
         self._calls[command.leg_id] = call
-        self.sieve.call_begins(call_id)
+        self.sieve.call_begins(call_id, over_tcp=transport == "tcp")
         mark = len(self._events)
         try:
             # In brackets: else the parameters of the URI would be those of the To header (RFC 3261 20.10).

@@ -155,8 +155,8 @@ def silence_spent_sessions(library: Any) -> object | None:
     - No further description once one in a provisional response has failed. pjsua has thrown away then what it had
       prepared for the audio, and has asked for a CANCEL, which an answer may cross.
 
-    Otherwise asserts of pjsua_media.c and sip_dialog.c end the process. Call it after libInit. Returns what must live as
-    long as the endpoint; None where the layout is another.
+    Otherwise asserts of pjsua_media.c and sip_dialog.c end the process. Call it after libInit. Returns what must live
+    as long as the endpoint; None where the layout is another.
     """
     try:
         endpoint_of, instance_of = library.pjsua_get_pjsip_endpt, library.pjsip_inv_usage_instance

@@ -11,10 +11,11 @@ Strangers, requests with a Call-ID that is not one of our calls, may send OPTION
 import math
 import re
 from collections import OrderedDict
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 from telephony.sdp import flaw_of_description
-from telephony.sip import SipMessage, parse_message
+from telephony.sip import SipMessage, parse_message, uris_of
 
 TELL_EVERY_S: Final = 60.0
 ENDED_KEPT_S: Final = 40.0
@@ -24,8 +25,18 @@ _BRANCH: Final = re.compile(r";\s*branch\s*=\s*([^\s;,]+)", re.IGNORECASE)
 _CLEAN_TAG: Final = re.compile(r";tag=[A-Za-z0-9.!%*_+`'~-]+(?:;|\Z)")
 _CSEQ: Final = re.compile(r"(\d{1,10})\s+([A-Za-z]+)\Z")
 _ONCE: Final = ("call-id", "cseq", "from", "to")
+_TRANSPORT: Final = re.compile(r";\s*transport\s*=\s*([^;?>\s]*)", re.IGNORECASE)
+_OVER_UDP: Final = frozenset({"", "udp"})
+_OVER_TCP: Final = _OVER_UDP | {"tcp"}
 _OUTSIDE_CALLS: Final = frozenset({"REGISTER", "OPTIONS"})
 _AFTER_THE_END: Final = frozenset({"ACK", "BYE", "CANCEL"})
+
+
+class _Ended(NamedTuple):
+    at_s: float
+    answered_cseq: int
+    """Of the INVITE that had been answered; 0: none."""
+    over_tcp: bool
 
 
 class Sieve:
@@ -36,13 +47,15 @@ class Sieve:
         self.dropped: dict[str, int] = {}
         """How many messages, by reason."""
         self._told, self._told_s = 0, -math.inf
-        self._calls: set[str] = set()
+        self._calls: dict[str, bool] = {}
+        """Is TCP spoken in it?"""
+        self._routed: set[str] = set()
+        """Calls whose requests take the way of a Record-Route."""
         self._tagged: set[str] = set()
         """Calls whose far end has named itself by a tag."""
         self._answered: dict[str, tuple[str, int]] = {}
         """Calls with a 2xx to an INVITE: the tag and the CSeq of the first of these."""
-        self._ended: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        """When, and the CSeq of the INVITE that had been answered; 0: none."""
+        self._ended: OrderedDict[str, _Ended] = OrderedDict()
         self._branches: OrderedDict[tuple[str, str], str] = OrderedDict()
         """By Call-ID and branch: the method that used it first."""
         self._invites: OrderedDict[str, str] = OrderedDict()
@@ -56,17 +69,18 @@ class Sieve:
         self._told, self._told_s = total, now_s
         return ", ".join(f"{why}: {count}" for why, count in sorted(self.dropped.items()))
 
-    def call_begins(self, call_id: str) -> None:
-        self._calls.add(call_id)
+    def call_begins(self, call_id: str, *, over_tcp: bool = False) -> None:
+        self._calls[call_id] = over_tcp
         self._ended.pop(call_id, None)
 
     def call_ends(self, call_id: str, now_s: float) -> None:
-        self._ended.setdefault(call_id, (now_s, self._answered.get(call_id, ("", 0))[1]))
-        self._calls.discard(call_id)
+        over_tcp = self._calls.pop(call_id, False)
+        self._ended.setdefault(call_id, _Ended(now_s, self._answered.get(call_id, ("", 0))[1], over_tcp))
+        self._routed.discard(call_id)
         self._tagged.discard(call_id)
         self._answered.pop(call_id, None)
         while self._ended and (
-            len(self._ended) > MAX_REMEMBERED or next(iter(self._ended.values()))[0] < now_s - ENDED_KEPT_S
+            len(self._ended) > MAX_REMEMBERED or next(iter(self._ended.values())).at_s < now_s - ENDED_KEPT_S
         ):
             self._ended.popitem(last=False)
 
@@ -107,10 +121,13 @@ class Sieve:
 
     def _flaw_of_response(self, message: SipMessage, branch: str) -> str:
         call_id = message.header("call-id")
-        if call_id not in self._calls and call_id not in self._ended and message.cseq_method not in _OUTSIDE_CALLS:
+        known = call_id in self._calls or call_id in self._ended
+        if not known and message.cseq_method not in _OUTSIDE_CALLS:
             return "answer of a stranger"
         if message.cseq_method == "INVITE" and self._invites.get(branch.lower(), call_id) != call_id:
             return "answer of another call"
+        if known and 100 < message.status < 300 and (flaw := self._flaw_of_next_hop(message)):
+            return flaw
         if 100 < message.status < 300 and call_id in self._calls:
             if _CLEAN_TAG.search(message.header("to")):
                 self._tagged.add(call_id)
@@ -126,9 +143,29 @@ class Sieve:
             if message.status == 422:
                 return "longer session timer after the end of the call"
             # An answer that crossed our CANCEL is the first and has a description: ACK and BYE are due.
-            answered_cseq = self._ended[call_id][1]
-            if message.cseq_number == answered_cseq or (message.status < 300 and (flawed or not described)):
+            again = message.cseq_number == self._ended[call_id].answered_cseq
+            if again or (message.status < 300 and (flawed or not described)):
                 return "answer after the end of the call"
+        return ""
+
+    def _flaw_of_next_hop(self, message: SipMessage) -> str:
+        """
+        Where the requests to follow would go, by this message: nowhere is an ACK that cannot be sent, and so the end of
+        the process. We speak no TLS, and in a call over UDP no TCP.
+        """
+        call_id = message.header("call-id")
+        routes = [uri for name, value in message.headers if name == "record-route" for uri in uris_of(value)]
+        contact = [uri for uri in uris_of(message.header("contact"))[:1] if uri not in ("", "*")]
+        if any(not uri.lower().startswith("sip:") for uri in (*routes, *contact)):
+            return "scheme of a target"
+        # Of what is recorded the called party's end comes last, which is the next hop of the caller (RFC 3261 12.1.2).
+        next_hop = routes[-1:] or ([] if call_id in self._routed else contact)
+        over_tcp = self._calls[call_id] if call_id in self._calls else self._ended[call_id].over_tcp
+        spoken = _OVER_TCP if over_tcp else _OVER_UDP
+        if any(asked.lower() not in spoken for uri in next_hop for asked in _TRANSPORT.findall(unquote(uri))):
+            return "transport of a target"
+        if not message.method and message.cseq_method == "INVITE" and call_id not in self._answered:
+            (self._routed.add if routes else self._routed.discard)(call_id)
         return ""
 
     def _flaw_of_request(self, message: SipMessage, branch: str) -> str:
@@ -143,6 +180,8 @@ class Sieve:
             if method == "REFER" and message.from_tag != self._answered.get(call_id, ("", 0))[0]:
                 # Of a dialog that a forked INVITE made beside; pjsua would answer it in the other one.
                 return "REFER of nobody who answered"
+            if flaw := self._flaw_of_next_hop(message):
+                return flaw
         elif call_id in self._ended:
             if method not in _AFTER_THE_END:
                 return "after the end of the call"

@@ -11,6 +11,7 @@ from telephony.client import open_telephony
 from telephony.contract import LegAnswered, LegEnded, LegProgress
 from telephony.procs import ProcessIdentity
 from telephony.sdp import flaw_of_description
+from telephony.sip import parse_message
 from telephony.worker.sieve import ENDED_KEPT_S, MAX_REMEMBERED, TELL_EVERY_S, Sieve
 from tests.telephony.played_peer import SDP, PlayedPeer, Reply, played_peer
 from tests.telephony.test_workers_with_sipp import (
@@ -133,6 +134,55 @@ def test_given_a_call_that_has_ended_when_messages_still_come_then_only_those_th
     sieve.call_ends("cancelled", 101.0)
     assert not sieve.holds_back(response(200, "cancelled", body=SDP))  # it crossed our CANCEL: ACK and BYE are due
     assert sieve.holds_back(response(200, "cancelled", body=SDP.replace("6000", "0")))
+
+
+@pytest.mark.parametrize(
+    ("line", "over_tcp", "fine"),
+    [
+        ("Contact: <sip:far@192.0.2.1:5070;transport=udp>", False, True),
+        ("Contact: sip:far@192.0.2.1", False, True),
+        ("Contact: <sip:far@192.0.2.1;transport=TCP>", True, True),
+        ("Contact: <sip:far@192.0.2.1;transport=tcp>", False, False),
+        ("Contact: <sip:far@192.0.2.1;%74ransport=t%63p>", False, False),
+        ("Contact: <sip:far@192.0.2.1;transport=tls>", True, False),
+        ("Contact: <sips:far@192.0.2.1>", False, False),
+        ("Contact: <tel:+12125550100>", False, False),
+        ("Record-Route: <sip:192.0.2.9;lr>\r\nContact: <sip:far@10.0.0.1;transport=tcp>", False, True),
+        ("Record-Route: <sip:192.0.2.8;transport=tcp;lr>, <sip:192.0.2.9;lr>", False, True),
+        ("Record-Route: <sip:192.0.2.9;lr>, <sip:192.0.2.8;transport=tcp;lr>", False, False),
+        ("Record-Route: <tel:+1>, <sip:192.0.2.9;lr>", False, False),
+    ],
+)
+def test_given_an_answer_when_its_ack_could_not_be_sent_then_it_is_dropped(line, over_tcp, fine):
+    """The stack aborts the process where the ACK finds no transport."""
+    sieve = Sieve()
+    sieve.call_begins("call", over_tcp=over_tcp)
+    answer = response(200, body=SDP).replace("CSeq:", f"{line}\r\nCSeq:")
+    assert sieve.holds_back(answer) != fine
+    sieve.call_ends("call", 1.0)
+    late = answer.replace("CSeq: 5", "CSeq: 6")
+    assert sieve.holds_back(late) != fine
+
+
+def test_given_a_recorded_route_when_a_target_in_the_call_asks_for_tcp_then_only_the_route_counts():
+    moved = request("INVITE", to=";tag=us", body=SDP).replace(
+        "\r\n\r\n", "\r\nContact: <sip:x@y;transport=tcp>\r\n\r\n"
+    )
+    assert a_sieve().holds_back(moved)
+    sieve = Sieve()
+    sieve.call_begins("call")
+    assert not sieve.holds_back(response(200, body=SDP).replace("CSeq:", "Record-Route: <sip:192.0.2.9;lr>\r\nCSeq:"))
+    assert not sieve.holds_back(moved)
+
+
+def test_given_responses_when_they_are_of_another_call_or_of_none_then_they_are_dropped():
+    sieve = a_sieve(answered=False)
+    sieve.call_begins("other")
+    sieve.invite_sent(parse_message(request("INVITE", "other", "z9hG4bKPj")))
+    assert sieve.holds_back(response(200, body=SDP))
+    assert not sieve.holds_back(response(200, "other", body=SDP))
+    assert sieve.holds_back(response(200, "nobody", body=SDP))
+    assert not sieve.holds_back(response(200, "probe", method="OPTIONS"))
 
 
 def test_given_many_ended_calls_and_strangers_when_remembered_then_so_long_and_so_many():
@@ -271,6 +321,24 @@ MULTIPART = (
     "--part\r\nContent-Type: application/sdp\r\n\r\nv=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
     "m=audio 6000 RTP/AVP 18\r\nc=IN IP4 127.0.0.1\r\n--part--\r\n"
 )
+
+
+async def test_given_an_answer_whose_contact_nobody_can_call_when_it_comes_then_the_worker_lives(tmp_path):
+    with telephony_pool(tmp_path, 4), played_peer() as peer, trio.fail_after(HANG_LIMIT_S):
+        async with open_telephony(tmp_path) as telephony:
+            await all_connected(telephony, 1)
+            worker = ProcessIdentity.read(tmp_path / "worker-0.lock")
+            peer.will("INVITE", Reply(180))
+            leg = await telephony.place_call(a_call(peer.uri))
+            await event_of(leg, LegProgress)
+            for target in ("<tel:+12125550100>", "<sips:x@127.0.0.1>", f"<{peer.uri};transport=tcp>"):
+                answer = peer.made(peer.requests("INVITE")[0], Reply(200))
+                peer.send(answer.replace(f"<{peer.uri}>", target))
+            peer.reply(peer.requests("INVITE")[0], Reply(200))
+            await event_of(leg, LegAnswered)
+            await leg.hang_up()
+            await events_until_end(leg)
+            assert ProcessIdentity.read(tmp_path / "worker-0.lock") == worker
 
 
 @pytest.mark.parametrize("odd", ["in the other case", "in a part of a body"])
