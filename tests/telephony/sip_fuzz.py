@@ -29,10 +29,11 @@ import trio
 from ocsd.demo.run import json_file, wait_for
 from telephony.api import ChannelLost, LegLost, TelephonyError
 from telephony.client import TelephonyClient, open_telephony
-from telephony.contract import ChannelClosed, LegAnswered, LegEnded, LegProgress
+from telephony.contract import ChannelClosed, LegAnswered, LegEnded
 from telephony.media_client import MediaClient, open_media
 from telephony.procs import ProcessIdentity
 from telephony.simworld.numbers import number_for
+from telephony.worker_leg import WorkerLeg
 from tests.e2e.site import outside_world
 from tests.telephony.media_fuzz import rtcp_frames, rtp_frames
 from tests.telephony.media_peer import Server, free_port_range
@@ -45,6 +46,7 @@ LIVE_CALLS = 4
 VICTIMS = 6
 """Calls at a time to the far end that speaks in damaged messages; the other slots stay free for what lingers."""
 BUSY = "12125559999"
+KINDS_OF_CALLS = ({}, {"username": "us", "password": "secret"}, {"session_expires_s": 90})
 FRAMES_A_TURN = 40
 TURN_S = 0.02
 DEATH = re.compile(r"Assertion|SIGABRT|SIGSEGV|signal|Fatal Python|terminate called")
@@ -130,7 +132,7 @@ class BrokenFarEnd:
         rng = self.mutator.random
         dialog = Dialog(
             call_id=_header(text, "Call-ID"),
-            local=_header(text, "To") + f";tag=far{rng.getrandbits(32):x}",
+            local=_tagged(_header(text, "To"), f"far{rng.getrandbits(32):x}"),
             remote=_header(text, "From"),
             target=f"sip:ocsd@127.0.0.1:{source[1]}",
             via=_header(text, "Via"),
@@ -176,6 +178,10 @@ class BrokenFarEnd:
 def _header(text: str, name: str) -> str:
     found = re.search(rf"(?mi)^{name}:\s*(.*?)\r?$", text)
     return found[1] if found else ""
+
+
+def _tagged(value: str, tag: str) -> str:
+    return value if ";tag=" in value else f"{value};tag={tag}"
 
 
 class Fuzz:
@@ -324,18 +330,23 @@ class Fuzz:
             self.legs += 1
             # How long a call is left alone decides how deep an attack gets into it.
             patience_s = self.random.choice((0.05, 0.3, 1.0))
+            command = a_call(
+                f"sip:{BUSY}@127.0.0.1:{self.far_end.port}", no_answer_s=1.5, **self.random.choice(KINDS_OF_CALLS)
+            )
             try:
-                leg = await telephony.place_call(a_call(f"sip:{BUSY}@127.0.0.1:{self.far_end.port}", no_answer_s=1.5))
+                leg = await telephony.place_call(command)
             except TelephonyError as error:
                 self.result.victims[type(error).__name__] += 1
                 await trio.sleep(0.1)
                 continue
             end = ""
-            with trio.move_on_after(patience_s):
-                end = await _end_of(leg)
-            if not end:
-                await leg.hang_up()
-                end = await _end_of(leg)
+            async with trio.open_nursery() as nursery:
+                with trio.move_on_after(patience_s):
+                    end = await _end_of(leg, nursery, self.random.random())
+                if not end:
+                    await leg.hang_up()
+                    end = await _end_of(leg)
+                nursery.cancel_scope.cancel()
             self.result.victims[end] += 1
 
     def _send_one(self, carrier_port: int) -> None:
@@ -412,13 +423,18 @@ class Fuzz:
             await leg.hang_up()
 
 
-async def _end_of(leg) -> str:
+async def _end_of(leg: WorkerLeg, nursery: trio.Nursery | None = None, chance: float = 1.0) -> str:
+    """With a nursery something is asked of the far end once it has answered: ``chance``, 0..1, says what."""
     async for event in leg.events:
         if isinstance(event, LegEnded):
             return f"{event.ended_by} {event.sip_status}"
         if isinstance(event, LegLost):
             return "worker lost"
-        assert isinstance(event, (LegProgress, LegAnswered)) or event.leg_id == leg.leg_id
+        if isinstance(event, LegAnswered) and nursery is not None:
+            if chance < 0.4:
+                nursery.start_soon(leg.redirect, "127.0.0.1", 40000)
+            elif chance < 0.6:
+                nursery.start_soon(leg.refer, "sip:elsewhere@127.0.0.1:9")
     return "worker lost"
 
 

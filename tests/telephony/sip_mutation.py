@@ -27,6 +27,11 @@ EXTRA = (
     "Refer-To: <sip:9@127.0.0.1:9?Replaces=a%3Bto-tag%3Db%3Bfrom-tag%3Dc>", "Replaces: a;to-tag=b;from-tag=c",
     "RAck: 1 1 INVITE", "Allow: INVITE, ACK", "Content-Encoding: gzip", "Expires: 3600", "Max-Forwards: 0",
     "Accept: application/sdp", "X-Long: " + "a" * 500, "Subject: \u00fcml\u00e4ut", "Warning: 399 x \"y\"",
+    "Require: 100rel\r\nRSeq: 1", "Require: 100rel\r\nRSeq: 2", "Contact: <sip:x@127.0.0.1:9;transport=tcp>",
+    "Contact: <sips:x@127.0.0.1:9>", "Contact: <tel:+12125550100>", "Contact: <sip:x@host.invalid>",
+    "Record-Route: <sip:127.0.0.1:9;transport=tls;lr>", "Session-Expires: 90;refresher=uac\r\nRequire: timer",
+    'WWW-Authenticate: Digest realm="a", nonce="c", stale=true', 'Proxy-Authenticate: Digest realm="b", nonce="d"',
+    'WWW-Authenticate: Digest realm="a", nonce="YQ==", algorithm=AKAv1-MD5', "Min-SE: 90\r\nRequire: timer",
     "Content-Disposition: session;handling=required", "P-Asserted-Identity: \"A\" <sip:1@x>, <tel:+1>",
 )  # fmt: skip
 SDP_LINES = (
