@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,24 @@ def process_tree(root: int) -> list[int]:
     return found
 
 
-def run(options: DemoOptions) -> int:
+@dataclass(frozen=True, slots=True)
+class Between:
+    """
+    What stands between the site and its outside world, a proxy say, whoever runs the demo has started.
+
+    Attributes:
+        world_options: options of the simulated carrier and phones that lead them there.
+        edit: makes of the configuration's text one that leads there too.
+    """
+
+    world_options: tuple[str, ...] = ()
+    edit: Callable[[str], str] = lambda text: text
+
+
+NOTHING = Between()
+
+
+def run(options: DemoOptions, between: Between = NOTHING) -> int:
     """Run the demo to its summary; 0 when it ran, 1 when a part did not come up."""
     console = Console()
     try:
@@ -226,7 +244,7 @@ def run(options: DemoOptions) -> int:
             else:
                 folder = options.data_dir.absolute()
                 folder.mkdir(parents=True, exist_ok=True)
-            Demo(options, folder, console, stack).run()
+            Demo(options, folder, console, stack, between).run()
     except (DemoFailed, PortsExhausted) as error:
         Console(stderr=True).print(f"[red]demo:[/red] {error}")
         return 1
@@ -264,8 +282,11 @@ class Ended:
 class Demo:
     """One run; ``stack`` owns every process, so that whatever happens nothing stays behind."""
 
-    def __init__(self, options: DemoOptions, folder: Path, console: Console, stack: ExitStack) -> None:
+    def __init__(
+        self, options: DemoOptions, folder: Path, console: Console, stack: ExitStack, between: Between = NOTHING
+    ) -> None:
         self.options = options
+        self.between = between
         self.folder = folder
         self.console = console
         self.stack = stack
@@ -292,6 +313,7 @@ class Demo:
             rtp_ports=(rtp_ports[0], rtp_ports[-1]),
             legal_window=False,
         )
+        self.config_path.write_text(self.between.edit(self.config_path.read_text(encoding="utf-8")), encoding="utf-8")
         config = load_configuration(self.config_path)
         self.console.print("Starting PostgreSQL, importing the calling list ...")
         postgres = EmbeddedPostgres(data_folder(config.data_dir) / "postgres")
@@ -365,6 +387,7 @@ class Demo:
                     f"--ring-scale={RING_SCALE}",
                     f"--mix={options.mix}",
                     *(["--impaired"] if options.of_all_kinds else []),
+                    *self.between.world_options,
                 ],
                 log_path,
             )

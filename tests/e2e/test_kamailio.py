@@ -5,7 +5,6 @@ lost on the way: the same results per number, the right people talking to each o
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
 from telephony.client import open_telephony
 from telephony.simworld.numbers import number_for
 from tests.e2e.campaign import json_lines
-from tests.e2e.kamailio import Proxy, kamailio
+from tests.e2e.kamailio import Proxy, Way, behind, faults_of, kamailio, registered_at, way_of
 from tests.e2e.site import GROUP, eventually, outside_world, site
 from tests.ladder import Ladder
 from tests.telephony.sipp_peer import sipp_uas
@@ -50,21 +49,12 @@ class Run:
     proxy: Proxy
 
 
-def behind(proxy: Proxy) -> Callable[[str], str]:
-    """The site's configuration with the trunk's credentials, and every phone behind the proxy."""
-
-    def edit(text: str) -> str:
-        credentials = f'username = "{proxy.trunk_user}"\npassword = "{proxy.trunk_password}"'
-        text, trunks = re.subn(r'(host = "127.0.0.1"\nport = \d+)', rf"\1\n{credentials}", text)
-        phone = f'phone = {{ username = "{proxy.trunk_user}", password = "{proxy.trunk_password}" }}'
-        text, phones = re.subn(r'(dn = "sip:\d+@127.0.0.1:)\d+"', rf'\g<1>{proxy.port}"\n{phone}', text)
-        assert (trunks, phones) == (1, AGENTS)
-        return text.replace(
-            "options = { record_processed = true",
-            "options = { call_wait_connected_timeout = 15, progressive_dial_factor = 2, record_processed = true",
-        )
-
-    return edit
+def patient(proxy: Proxy) -> Callable[[str], str]:
+    """The site behind the proxy, with rings shorter than usual and a line or two more than agents."""
+    edit = behind(proxy, AGENTS)
+    options = "options = {{ {}record_processed = true"
+    ours = options.format("call_wait_connected_timeout = 15, progressive_dial_factor = 2, ")
+    return lambda text: edit(text).replace(options.format(""), ours)
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +75,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         )  # fmt: skip
         ports = wait_for("the carrier", lambda: json_file(ready), carrier, folder / "carrier.log")
         proxy = stack.enter_context(kamailio(ports["carrier_port"], folder))
-        place = stack.enter_context(site(proxy.port, agents=AGENTS, edit=behind(proxy)))
+        place = stack.enter_context(site(proxy.port, agents=AGENTS, edit=patient(proxy)))
         place.add_records([(number_for(index), f"Customer {index}") for index in range(CALLS)])
         place.start_daemon()
         world = place.start_agents(
-            AGENTS, f"--registrar=127.0.0.1:{proxy.port}", f"--phone-password={proxy.phone_password}",
-            f"--phones-truth={folder / 'phones.jsonl'}", f"--wire-log={folder / 'phones-wire.jsonl'}",
-            f"--seed={SEED}", "--talk-mean-s=4", "--wrap-mean-s=1",
+            AGENTS, *registered_at(proxy), f"--phones-truth={folder / 'phones.jsonl'}",
+            f"--wire-log={folder / 'phones-wire.jsonl'}", f"--seed={SEED}", "--talk-mean-s=4",
+            "--wrap-mean-s=1",
         )  # fmt: skip
         place.client.load(GROUP)
         eventually("all agents are ready", lambda: place.statistics().get("agents_ready") == AGENTS)
@@ -194,3 +184,36 @@ async def test_given_a_proxy_when_the_password_is_wrong_then_the_challenge_is_th
             ended = (await events_until_end(leg))[-1]
 
     assert (ended.sip_status, ended.was_answered) == (407, False)
+
+
+def good_report(**changes: Any) -> dict[str, Any]:
+    truth = {"judged": 20, "signalling": 1.0, "cpa": 1.0, "misses": []}
+    return {"truth_match": truth, "double_dialed": 0, "lost": 0, "audio_ok": 1.0, "audio": {"failures": []}} | changes
+
+
+@pytest.mark.parametrize(
+    ("report_changes", "way"),
+    [
+        ({"lost": 1}, Way(20, 0, 0)),
+        ({"double_dialed": 1}, Way(20, 0, 0)),
+        ({"audio_ok": 0.9, "audio": {"failures": ["deaf"]}}, Way(20, 0, 0)),
+        ({"truth_match": {"signalling": 0.95, "misses": [{}]}}, Way(20, 0, 0)),
+        ({}, Way(0, 0, 0)),
+        ({}, Way(20, 1, 0)),
+        ({}, Way(20, 0, 1)),
+    ],
+)
+def test_given_a_campaign_by_the_proxy_when_anything_is_wrong_then_it_is_a_fault(report_changes, way):
+    assert faults_of(good_report(), good_report(), Way(20, 0, 0)) == []
+    assert len(faults_of(good_report(**report_changes), good_report(), way)) == 1
+
+
+def test_given_what_the_world_received_when_read_then_the_way_of_every_invite_is_told(tmp_path):
+    def line(port: int, sip: str) -> str:
+        return json.dumps({"peer_port": port, "sip": sip})
+
+    log = tmp_path / "wire.jsonl"
+    credentials = "INVITE sip:1 SIP/2.0\r\nProxy-Authorization: Digest"
+    log.write_text("\n".join([line(5060, "INVITE sip:1"), line(5061, credentials), line(5061, "BYE sip:1")]))
+
+    assert way_of(log, 5060) == Way(invites=2, past_the_proxy=1, with_credentials=1)
