@@ -72,7 +72,8 @@ from ocsd.streams import StreamKeeping
 from ocsd.validation import open_validator
 from telephony import launcher
 from telephony.client import open_telephony
-from telephony.media_pool import open_media_servers
+from telephony.media_pool import MediaPool, open_media_servers
+from telephony.watchdog import Watchdog
 
 log = structlog.get_logger()
 
@@ -211,11 +212,14 @@ def _ensure_servers(config: Configuration, run_dir: Path) -> None:
     )
 
 
-async def _keep_servers(config: Configuration, run_dir: Path) -> None:
-    """Start workers' pool or a media server again when they die; under systemd their own units do that."""
+async def _keep_servers(config: Configuration, run_dir: Path, media: MediaPool) -> None:
+    """Start workers' pool or a media server again when they die or hang; under systemd their own units do that."""
     wanted = set(launcher.parts_of(config.telephony.media_servers))
+    watchdog = Watchdog(run_dir, time.monotonic())
     while True:
         await trio.sleep(SERVERS_CHECK_S)
+        for part, silent_s in watchdog.kill_hung(time.monotonic(), media.silent_s_by_server()).items():
+            log.error("telephony.hung", part=part, silent_s=round(silent_s, 1), what="killed")
         if wanted <= launcher.server_pids(run_dir).keys():
             continue  # without knocking at their sockets every second
         try:
@@ -358,7 +362,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
                     services.start_soon(streams.run)
                     services.start_soon(obey_news, dnc, desks.records, clock)
                     if config.telephony.embedded:
-                        services.start_soon(_keep_servers, config, run_dir)
+                        services.start_soon(_keep_servers, config, run_dir, media)
                     _exempt_from_collections()
                     log.info(
                         "daemon.ready",

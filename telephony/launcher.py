@@ -127,8 +127,13 @@ def stop(run_dir: Path) -> None:
 
 def server_pids(run_dir: Path) -> dict[str, int]:
     """Process ids of the living servers started here, by part: see `parts_of`."""
+    return {name: identity.pid for name, identity in server_processes(run_dir).items()}
+
+
+def server_processes(run_dir: Path) -> dict[str, ProcessIdentity]:
+    """The living servers started here, by part: see `parts_of`."""
     found = {path.stem: ProcessIdentity.read(path) for path in _pid_files(run_dir)}
-    return {name: identity.pid for name, identity in found.items() if identity is not None and identity.alive}
+    return {name: identity for name, identity in found.items() if identity is not None and identity.alive}
 
 
 def _start(run_dir: Path, part: _Part) -> None:

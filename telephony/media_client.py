@@ -67,6 +67,8 @@ class MediaClient:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._link: Link[MediaSnapshot] | None = None
+        self._heard_s = trio.current_time()
+        """While there is no link: when something last came, or nobody listened who could have said something."""
         self._connected = trio.Event()
         self._tried = trio.Event()
         self._channels: dict[str, MediaChannel] = {}
@@ -87,6 +89,11 @@ class MediaClient:
     def responds(self) -> bool:
         """Connected, and not silent either: a server that has stopped for good keeps its connection for a while."""
         return self._link is not None and self._link.silent_s < RESPONDS_WITHIN_S
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has come from a server that listens."""
+        return self._link.silent_s if self._link is not None else trio.current_time() - self._heard_s
 
     @property
     def capacity(self) -> int:
@@ -272,10 +279,14 @@ class MediaClient:
                     reachable_s = trio.current_time()
             except (LinkLost, ContractError) as error:
                 why = str(error)
+                if isinstance(error, ContractError) or error.nobody_listens:  # it speaks, or it is not there
+                    self._heard_s = trio.current_time()
                 if isinstance(error, ContractError) and why != refused:  # said once, not every second
                     log.error("media.refused", server=self._path.stem, why=why)
                     refused = why
             finally:
+                if self._link is not None:
+                    self._heard_s = trio.current_time() - self._link.silent_s
                 self._link = None
                 self._connected = trio.Event()
             async with self._stats_arrived:

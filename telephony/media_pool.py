@@ -99,6 +99,10 @@ class MediaPool:
         """Channels of each known server by its number."""
         return {number: server.client.in_use for number, server in sorted(self._servers.items())}
 
+    def silent_s_by_server(self) -> dict[int, float]:
+        """For how long nothing has come from each known server that listens, by its number."""
+        return {number: server.client.silent_s for number, server in self._servers.items()}
+
     def server_of(self, channel_id: str) -> int | None:
         """Number of the server that has the channel."""
         return next((server.number for server in self._servers.values() if server.client.holds(channel_id)), None)

@@ -77,6 +77,29 @@ class ProcessIdentity:
             os.close(pidfd)
 
 
+class SignOfLife:
+    """A file whose time is the monotonic one at which its owner last said that it lives; any process can read it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def give(self, now_s: float) -> None:
+        """Makes the file when it is not there."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.utime(fd, ns=(int(now_s * 1e9), int(now_s * 1e9)))
+        finally:
+            os.close(fd)
+
+    def silent_s(self, now_s: float) -> float:
+        """For how long there was no sign; 0 when there never is one (the owner is of an older release)."""
+        try:
+            given_s = self._path.stat().st_mtime_ns / 1e9
+        except FileNotFoundError:
+            return 0.0
+        return max(0.0, now_s - given_s)  # the calendar's time of an ordinary write lies far ahead
+
+
 class LockFile:
     """An exclusive lock that the kernel drops with its holder; the file names the holder (`ProcessIdentity.text`)."""
 
@@ -107,11 +130,7 @@ class LockFile:
 
     def silent_s(self, now_s: float) -> float:
         """For how long the holder has given no sign of life; 0 when it never gives any (it is of an older release)."""
-        try:
-            beat_s = self._path.stat().st_mtime_ns / 1e9
-        except FileNotFoundError:
-            return 0.0
-        return max(0.0, now_s - beat_s)  # the calendar's time of an ordinary write lies far ahead
+        return SignOfLife(self._path).silent_s(now_s)
 
     def leave_to_parent(self) -> None:
         """In a forked child: close the inherited descriptor, which would keep the parent's lock beyond its death."""

@@ -27,6 +27,7 @@ from typing import Final
 import sdnotify
 
 from telephony.procs import LockFile, ProcessIdentity, is_listening
+from telephony.watchdog import Patience, pool_sign
 from telephony.worker.pj import discover_capacity
 from telephony.worker.process import run_worker
 
@@ -84,7 +85,8 @@ class Pool:
         ]
         self._stopping = False
         self._anew = False
-        self._looked_s = self._patient_until_s = time.monotonic()
+        self._patience = Patience(HUNG_S, STOOD_STILL_S, time.monotonic())
+        self._sign = pool_sign(run_dir)
 
     def run(self, drain: bool = False) -> bool:
         """
@@ -97,12 +99,14 @@ class Pool:
         ready_file.unlink(missing_ok=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         if drain:
-            self._drain()
+            self._mark_leaving()
+        self._drain()
         self._start_missing(time.monotonic())
         ready = False
         ready_by_s = time.monotonic() + READY_LIMIT_S
         while not self._stopping and not self._anew:
             notifier.notify("WATCHDOG=1")
+            self._sign.give(time.monotonic())
             if not ready:
                 listening = sum(is_listening(slot.socket) for slot in self._slots if not slot.leaving)
                 # One slot that cannot start must not hold up the others for ever.
@@ -120,6 +124,7 @@ class Pool:
                 self._start_missing(time.monotonic())
         ready_file.unlink(missing_ok=True)
         if self._anew and not self._stopping:
+            self._mark_leaving()
             return True
         notifier.notify("STOPPING=1")
         self._stop()
@@ -132,11 +137,24 @@ class Pool:
         elif received is not None and received.si_signo == signal.SIGUSR1:
             self._anew = True
 
+    def _mark_leaving(self) -> None:
+        """
+        Put down who is to finish its calls, before anybody is told: a parent that is killed amid the exchange is
+        followed by one that goes on with it, and takes none of them for one that serves.
+        """
+        for slot in self._slots:
+            if (holder := self._holder(slot)) is not None:
+                self._leaving_mark(slot).write_text(holder.text, encoding="ascii")
+
+    def _leaving_mark(self, slot: _Slot) -> Path:
+        """Names a process, so that whoever is later in the slot is not meant."""
+        return self._run_dir / f"worker-{slot.number}.leaving"
+
     def _drain(self) -> None:
-        """Have those who serve finish their calls, as far as they know how to."""
+        """Have those who are marked finish their calls, as far as they know how to. To be told twice does nothing."""
         for slot in self._slots:
             holder = self._holder(slot)
-            if holder is None:
+            if holder is None or ProcessIdentity.read(self._leaving_mark(slot)) != holder:
                 continue
             if holder.catches(signal.SIGUSR1):
                 slot.leaving = holder.send_signal(signal.SIGUSR1)
@@ -144,15 +162,8 @@ class Pool:
                 _log(f"worker-{slot.number} (pid {holder.pid}) cannot be drained: it is left as it is")
 
     def _kill_hung(self, now_s: float) -> None:
-        """
-        Not who has just been forked and has yet to write over the last sign of the worker before. And nobody for a
-        while after we have stood still ourselves: then the whole machine may have (a snapshot, a migration), and the
-        workers had no more time to give a sign than we to look for one.
-        """
-        if now_s - self._looked_s > STOOD_STILL_S:
-            self._patient_until_s = now_s + HUNG_S
-        self._looked_s = now_s
-        if now_s < self._patient_until_s:
+        """Not who has just been forked and has yet to write over the last sign of the worker before."""
+        if not self._patience.is_over(now_s):
             return
         for slot in self._slots:
             silent = min(slot.lock.silent_s(now_s), now_s - slot.started_s) > HUNG_S

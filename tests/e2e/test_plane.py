@@ -8,6 +8,7 @@ import pytest
 
 from ocsd.model.enums import CallResult, RecordStatus
 from telephony import launcher
+from telephony.media_client import RECOVERY_LIMIT_S
 from tests.e2e.campaign import Campaign, Outcome, campaign
 from tests.e2e.chaos import doubled
 from tests.e2e.site import eventually
@@ -74,14 +75,45 @@ def test_given_a_campaign_when_every_service_is_upgraded_in_order_then_no_call_i
     assert outcome.wrong(outcome.truths) == []
 
 
+def test_given_calls_when_the_media_server_stands_still_then_the_daemon_replaces_it_and_people_talk_on():
+    with campaign(mix=ANSWERED, talk_s=40.0) as run:
+        run.await_conversations(2)
+        pid = part(run, "media-0")
+        stopped_s = time.monotonic()
+        os.kill(pid, signal.SIGSTOP)
+        eventually("another media server", lambda: run.new_server("media-0", pid))
+        eventually("no channel is out of reach", lambda: run.site.log_text().count('"media.connected"') > 1)
+        back_s = time.monotonic()
+        assert '"telephony.hung"' in run.site.log_text()
+        run.await_calls(run.attempts_begun() + 1)
+        outcome = run.finish()
+    print(outcome.figures(), f"away for {back_s - stopped_s:.1f} s")
+    outcome.assert_nothing_lost_or_doubled()
+    talked = outcome.talking_at(stopped_s)
+    assert talked
+    assert {outcome.result_of(truth) for truth in talked} == {CallResult.ANSWER}
+    if back_s - stopped_s < RECOVERY_LIMIT_S:  # a machine too slow for it ends them instead, as the next test shows
+        assert outcome.cut(talked) == []
+
+
 def test_given_calls_when_the_media_server_stands_still_for_good_then_it_is_our_fault_and_nobody_is_charged():
     with campaign(mix=ANSWERED, talk_s=20.0) as run:
         run.await_conversations(2)
         run.await_calls(7)
-        pid = part(run, "media-0")
+        first = pid = part(run, "media-0")
         stopped_s = time.monotonic()
-        os.kill(pid, signal.SIGSTOP)  # it listens, and never says a word: nobody starts another one
-        eventually("its channels are given up", lambda: '"media.lost"' in run.site.log_text())
+        os.kill(pid, signal.SIGSTOP)
+
+        def given_up() -> bool:
+            """No server that is started in its place gets to serve either."""
+            nonlocal pid
+            if run.new_server("media-0", pid):
+                pid = part(run, "media-0")
+                os.kill(pid, signal.SIGSTOP)
+            return '"media.lost"' in run.site.log_text()
+
+        eventually("its channels are given up", given_up)
+        assert pid != first, "the daemon tried"
         eventually("no agent talks with nobody", lambda: run.figure("agents_talking") == 0)
         ours = run.count(
             "SELECT count(*) FROM ocsd.attempt WHERE treatment_dbid IS NULL"
@@ -90,7 +122,7 @@ def test_given_calls_when_the_media_server_stands_still_for_good_then_it_is_our_
         charged = run.site.query(
             "SELECT count(*) FROM {list} WHERE attempt > 0 AND call_result = %s", int(CallResult.SYSTEM_ERROR)
         )[0][0]
-        run.kill("media", pid)  # what the watchdog of its unit does
+        run.kill("media", pid)
         eventually("another media server", lambda: run.new_server("media-0", pid))
         back_s = time.monotonic()
         run.await_calls(run.attempts_begun() + 3)

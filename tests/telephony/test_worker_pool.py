@@ -73,6 +73,69 @@ async def test_given_a_call_when_everything_is_exchanged_then_it_goes_on_and_the
     assert (ended.ended_by, ended.sip_status) == ("local", 200)
 
 
+async def test_given_a_parent_that_is_killed_amid_an_exchange_when_the_next_one_comes_then_it_goes_on_with_it(tmp_path):
+    with sipp_uas("answer", tmp_path) as peer, telephony_pool(tmp_path, 8) as pool:
+        async with open_telephony(tmp_path) as telephony:
+            await all_connected(telephony, 2)
+            old = workers(tmp_path)
+            leg = await telephony.place_call(a_call(peer.uri()))
+            await event_of(leg, LegAnswered)
+            os.kill(pool.pid, signal.SIGUSR1)
+            with trio.fail_after(HANG_LIMIT_S):
+                while telephony.capacity < 8 or len(workers(tmp_path) & old) != 1:  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+
+            pool.kill()
+            pool.wait()
+            os.kill(min(workers(tmp_path) - old), signal.SIGKILL)  # a place that the next parent has to fill
+            with telephony_pool(tmp_path, 8):
+                with trio.fail_after(HANG_LIMIT_S):
+                    while len(workers(tmp_path) - old) < 2:  # noqa: ASYNC110
+                        await trio.sleep(0.02)
+                assert len(workers(tmp_path) & old) == 1, "it still has its call"
+                await leg.hang_up("done")
+                ended = (await events_until_end(leg))[-1]
+                with trio.fail_after(HANG_LIMIT_S):
+                    while workers(tmp_path) & old:  # noqa: ASYNC110
+                        await trio.sleep(0.02)
+                assert len(workers(tmp_path)) == 2
+    assert isinstance(ended, LegEnded)
+    assert (ended.ended_by, ended.sip_status) == ("local", 200)
+
+
+def test_given_marks_of_an_exchange_when_its_parent_was_killed_before_it_told_anybody_then_the_next_one_does(tmp_path):
+    handler = "import signal; signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0)); print(flush=True)"
+    drainable = HOLDER.replace("print(flush=True)", handler)
+    with subprocess.Popen(
+        [sys.executable, "-c", drainable, str(tmp_path / "worker-0.lock")], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        Pool(tmp_path, LockFile(tmp_path / "telephony.lock"), 1, "127.0.0.1", 5000)._mark_leaving()
+        following = Pool(tmp_path, LockFile(tmp_path / "telephony.lock"), 1, "127.0.0.1", 5000)
+
+        following._drain()
+
+        assert [slot.leaving for slot in following._slots] == [True, False]
+        assert holder.wait(HANG_LIMIT_S) == 0
+
+
+def test_given_a_mark_of_a_worker_that_is_gone_when_another_is_in_its_slot_then_that_one_serves_on(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "worker-0.lock")], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        (tmp_path / "worker-0.leaving").write_text(ProcessIdentity(holder.pid, 1).text)
+        pool = Pool(tmp_path, LockFile(tmp_path / "telephony.lock"), 1, "127.0.0.1", 5000)
+
+        pool._drain()
+
+        assert [slot.leaving for slot in pool._slots] == [False, False]
+        assert holder.poll() is None
+        holder.kill()
+
+
 def test_given_a_worker_whose_loop_stands_still_when_its_time_is_over_then_it_is_killed(tmp_path):
     path = tmp_path / "worker-0.lock"
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE) as holder:
@@ -142,6 +205,7 @@ def test_given_a_process_without_a_handler_when_it_is_to_be_drained_then_it_is_n
         holder.stdout.readline()
         pool = Pool(tmp_path, LockFile(tmp_path / "telephony.lock"), 1, "127.0.0.1", 5000)
 
+        pool._mark_leaving()
         pool._drain()
 
         assert [slot.leaving for slot in pool._slots] == [False, False]
@@ -160,6 +224,7 @@ def test_given_a_worker_that_does_not_serve_yet_when_all_are_exchanged_then_it_l
     try:
         slot = pool._slots[0]
         slot.pid = pool._fork(0)
+        pool._mark_leaving()
         pool._drain()
         assert slot.leaving
         _, status = os.waitpid(slot.pid, 0)
