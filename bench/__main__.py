@@ -27,6 +27,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.calls import NOT_HELD
+
 STOP_LIMIT_S = 90.0
 """For a measurement that was interrupted to take its processes down."""
 
@@ -327,6 +329,7 @@ def calls_rows(found: list[Mapping[str, Any]]) -> list[Row]:
                 f"{run['started'] - run['answered']} not answered, media ticks {run['late_p99_ms']} ms late (p99)",
             ),
             ("  processor cores", cores),
+            ("  processor ms per call", ", ".join(f"{part} {ms}" for part, ms in run["cpu_ms_per_call"].items())),
             ("  memory per call, KB", ", ".join(f"{part} {kb}" for part, kb in run["memory_per_call_kb"].items())),
             (
                 "  left behind",
@@ -376,8 +379,11 @@ SECTIONS = (
 )
 
 
-def run(section: Section, quick: bool, folder: Path) -> Any:
-    """The section's figures; RuntimeError when it failed. Interrupted, it is given time to take its processes down."""
+def run(section: Section, quick: bool, folder: Path) -> tuple[Any, bool]:
+    """
+    The section's figures, and whether they are what it asks for; RuntimeError when it failed. Interrupted, it is given
+    time to take its processes down.
+    """
     file = folder / f"{section.name}.json"
     arguments = section.quick_arguments if quick else section.arguments
     command = [sys.executable, "-m", f"bench.{section.name}", *arguments, "--json", str(file)]
@@ -397,9 +403,9 @@ def run(section: Section, quick: bool, folder: Path) -> Any:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-    if code != 0:
+    if code not in (0, NOT_HELD):
         raise RuntimeError(f"took longer than {section.limit_s:.0f} s" if code is None else f"ended with code {code}")
-    return json.loads(file.read_text(encoding="utf-8"))
+    return json.loads(file.read_text(encoding="utf-8")), code == 0
 
 
 def main() -> int:
@@ -435,12 +441,13 @@ def main() -> int:
                 print(f"== {section.name}", flush=True)
                 began_s = time.monotonic()
                 try:
-                    found = run(section, options.quick, Path(folder))
+                    found, good = run(section, options.quick, Path(folder))
                 except RuntimeError as error:
                     failed = True
                     table.add_row(section.name, f"not measured: {error}")
                     everything[section.name] = {"failed": str(error)}
                     continue
+                failed |= not good
                 everything[section.name] = {"took_s": round(time.monotonic() - began_s, 1), "figures": found}
                 for row in section.rows(found):
                     table.add_row(*row)
