@@ -93,8 +93,15 @@ class AgentSeat:
             self.wants = None
 
     def ask_for(self, state: AgentState, now_s: float) -> None:
-        """Become ready, not ready or logged out: now, or when the call is over."""
-        if self.state in ON_A_CALL:
+        """
+        Become ready, not ready or logged out: now, or when the call is over.
+
+        Who says ready while the phone is called is so already, and has yet to hear of the call (one before it came to
+        nothing, say). That is no word on the time after the conversation: its wrap-up is not to be left out.
+        """
+        if self.state is AgentState.RESERVED and state is AgentState.READY:
+            self.wants, self.ready_at_s = None, None
+        elif self.state in ON_A_CALL:
             self.wants, self.ready_at_s = state, None
         elif self.state is not state:
             self.enter(state, now_s)

@@ -57,6 +57,43 @@ def test_given_a_state_asked_for_during_the_call_when_the_call_ends_then_it_is_t
     assert roster.seats["a0"].state is AgentState.NOT_READY
 
 
+def test_given_an_agent_reserved_anew_when_it_says_ready_after_the_call_before_then_this_call_has_its_wrap_up():
+    """The person hung up while the phone rang; the desktop's answer to that comes when the next call has the agent."""
+    roster = roster_of(1)
+    roster.seek(1)
+    roster.match(1.0)
+    roster.back_to_ready("a0", 2.0)
+    roster.seek(2)
+    roster.match(2.0)
+    roster.seats["a0"].ask_for(AgentState.READY, 2.1)
+    roster.bridged("a0", 3.0)
+    roster.wrap_up("a0", 12.0)
+
+    assert roster.seats["a0"].state is AgentState.WRAP_UP
+
+
+def test_given_an_agent_whose_phone_is_called_when_it_says_not_ready_and_ready_again_then_the_last_word_holds():
+    roster = roster_of(1)
+    roster.seek(1)
+    roster.match(1.0)
+    roster.seats["a0"].ask_for(AgentState.NOT_READY, 1.1)
+    roster.seats["a0"].ask_for(AgentState.READY, 1.2)
+    roster.back_to_ready("a0", 2.0)
+
+    assert roster.seats["a0"].state is AgentState.READY
+
+
+def test_given_an_agent_in_conversation_when_it_says_ready_then_it_wants_no_wrap_up():
+    roster = roster_of(1)
+    roster.seek(1)
+    roster.match(1.0)
+    roster.bridged("a0", 2.0)
+    roster.seats["a0"].ask_for(AgentState.READY, 3.0)
+    roster.wrap_up("a0", 12.0)
+
+    assert roster.seats["a0"].state is AgentState.READY
+
+
 def test_given_a_phone_that_did_not_answer_when_it_fails_then_the_agent_is_not_ready():
     roster = roster_of(1)
     roster.seek(1)
