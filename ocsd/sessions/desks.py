@@ -62,7 +62,7 @@ class Desks:
             tell=self._tell,
             not_ready=partial(self._tell_not_ready, reason="left the campaign"),
         )
-        self._control = DeskControl(campaigns, self._user_data, self._tell)
+        self._control = DeskControl(campaigns, self._call_data, self._tell)
         self._engaging = EngagingNews(campaigns, self._shared_dbid, self._tell)
         campaigns.start_soon(CallbackDelivery(campaigns, self.records).run)
         campaigns.listener = SessionListener(
@@ -358,11 +358,15 @@ class Desks:
                 conn_id=conn_id(task.context.attempt_id),
                 this_dn=session.roster.seat(agent_id).dn,
                 other_dn=task.context.record.contact_info,
-                user_data=self._user_data(session, task) | regular_data(session, task),
+                user_data=self._call_data(session, task),
                 reference_id=reference_id,
                 previous_conn_id=previous_conn_id(task) if event is DesktopEvent.ESTABLISHED else None,
             )
         )
+
+    def _call_data(self, session: Session, task: AttemptTask) -> Message:
+        """What call events carry: the record, and what kind of call it is."""
+        return self._user_data(session, task) | regular_data(session, task)
 
     def _user_data(self, session: Session, task: AttemptTask) -> Message:
         record = task.context.record

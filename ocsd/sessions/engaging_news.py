@@ -1,5 +1,6 @@
 """
-What desktops hear of their agents' engaging calls and nailed-up phones: call events with GSW_CALL_TYPE ENGAGING.
+What desktops hear of their agents' engaging calls and nailed-up phones: call events with GSW_CALL_TYPE ENGAGING; and
+what marks a customer's call as REGULAR.
 
 The engaging call has a ConnID of its own, for as long as the phone is up. The customer's call, REGULAR, has that of its
 attempt: it begins with EventEstablished (nothing rings), which names the engaging call as PreviousConnID. Source:
@@ -122,9 +123,13 @@ def _mode(session: "Session") -> int:
 
 
 def regular_data(session: "Session", task: "AttemptTask") -> Message:
-    """What a customer's call carries besides its record, where agents are seized; {} elsewhere."""
+    """
+    What a customer's call carries besides its record ("TMakePredictiveCall Attached Data", in every automatic mode).
+
+    {} for a call that the agent makes from the desktop: the manual's table is of calls that the dialer makes.
+    """
     assured = task.machine.assured
-    if not (task.context.seizing.seizes or assured):
+    if task.machine.designated_agent is not None and not assured:
         return {}
     data: Message = {"GSW_CALL_TYPE": "REGULAR", **session_data(session)}
     if task.context.evidence.get("asm_overdial"):

@@ -13,6 +13,7 @@ from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
 from ocsd.model.errors import CampaignRequestError, DesktopRequestError
 from ocsd.model.services import CampaignRequest
 from ocsd.protocols.desktop import RequestAgentLogout, RequestAgentNotReady, RequestAgentReady, RequestReleaseCall
+from ocsd.protocols.desktop_calls import RequestInitiateTransfer
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.desk_record import DeskRecord
 from ocsd.sessions.roster import AgentState
@@ -73,6 +74,26 @@ async def test_given_asm_mode_when_a_person_is_found_then_the_engaged_agent_is_b
         assert standing.bridged_to == task.channel.channel_id
         assert standing.prompts == ["tone"], "beep-on-merge"
         assert len(calls(desktop, "EventRinging")) == 1, "the phone rings once"
+
+
+async def test_given_transfer_mode_when_a_person_is_found_then_the_customers_call_says_regular_to_every_desktop(
+    autojump_clock, tmp_path
+):
+    """Table "TMakePredictiveCall Attached Data": its three keys are required, whatever the mode."""
+    async with world(tmp_path, [LONG], agents=2) as w, w.daemon() as daemon:
+        await seize(daemon, "agent1", mode=DialMode.PROGRESSIVE)
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        first = calls(daemon.desktops["agent1"], "EventRinging")[0]
+        other = await daemon.log_in("agent2", ready=False)
+        request = RequestInitiateTransfer(conn_id=first["ConnID"], other_dn="agent2", reference_id=5)
+        await daemon.desks.received(daemon.desktops["agent1"], request)
+        await daemon.until(lambda: calls(other, "EventEstablished"))
+        for event in ("EventRinging", "EventEstablished"):
+            for desktop in (daemon.desktops["agent1"], other):
+                data = calls(desktop, event)[0]["UserData"]
+                assert data["GSW_CALL_TYPE"] == "REGULAR"
+                assert data["GSW_SESSION_DBID"] == daemon.session.group.dbid
+                assert data["GSW_QUEUE_DBID"] == w.config.agent_groups[0].dbid
 
 
 async def test_given_a_conversation_when_it_ends_then_the_engaging_call_ends_and_the_agent_is_engaged_anew_when_ready(
@@ -676,6 +697,8 @@ async def test_given_a_nailed_up_phone_when_its_agent_calls_from_the_desktop_the
         await daemon.until(lambda: AttemptState.TALKING in daemon.states())
         assert len(w.telephony.placed) == 2, "the customer, and the phone once"
         assert w.media.channels[f"{leg_id}-rtp"].bridged_to
+        own = calls(desktop, "EventEstablished")[-1]["UserData"]
+        assert "GSW_CALL_TYPE" not in own, "no call that the dialer made"
         await daemon.until(lambda: AttemptState.WRAP_UP in daemon.states())
         assert legs(w, "standing") == [leg_id]
         assert calls(desktop, "EventRinging")[0]["UserData"]["GSW_CALL_TYPE"] == "ENGAGING"
