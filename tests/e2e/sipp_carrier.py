@@ -70,6 +70,11 @@ def respond(status: int, reason: str, *headers: str, sdp: bool = False, cseq: st
     return raw_response("\n" + "\n".join("      " + line for line in lines) + "\n" + (_SDP if sdp else ""))
 
 
+def in_dialog(status: int, reason: str, *headers: str, sdp: bool = False) -> str:
+    """A response to a request within the dialog: its To tag is there already."""
+    return respond(status, reason, *headers, sdp=sdp).replace("[last_To:];tag=[pid]c[call_number]", "[last_To:]")
+
+
 INVITE_CSEQ = "CSeq: [$cseq] INVITE"
 ACK = '<recv request="ACK"/>'
 OK_IN_DIALOG = raw_response("""

@@ -7,7 +7,7 @@ import pytest
 
 from ocsd.model.enums import CallResult, DialMode
 from telephony.simworld.numbers import number_for
-from tests.e2e.sipp_carrier import ACK, WAIT_FOR_BYE, Steps, respond, sipp_carrier
+from tests.e2e.sipp_carrier import ACK, WAIT_FOR_BYE, Steps, in_dialog, respond, sipp_carrier
 from tests.e2e.site import GROUP, eventually, site
 from tests.e2e.test_merge_by_transfer import notify
 from tests.ladder import Ladder
@@ -24,10 +24,6 @@ def finding(cseq: int, kind: str, subtype: str) -> Steps:
     """What the gateway has heard."""
     body = (f"Type= {kind}", f"SubType= {subtype}")
     return (request("INFO", cseq, "Content-Type: application/x-detect", body=body), '<recv response="200"/>')
-
-
-def in_dialog(status: int, reason: str) -> str:
-    return respond(status, reason).replace("[last_To:];tag=[pid]c[call_number]", "[last_To:]")
 
 
 def table(_folder: Path) -> dict[str, Steps]:
