@@ -9,15 +9,15 @@ the ladders show. docs/flows/README.md has the whole list.
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ocsd.demo.world import CALLING_LIST
 from ocsd.model.enums import CallResult, DialMode
 from telephony.simworld.numbers import number_for
+from tests.e2e.groups import TRUNK, Group, with_groups
 from tests.e2e.sipp_carrier import ACK, WAIT_FOR_BYE, Steps, in_dialog, play, respond, sipp_carrier
 from tests.e2e.site import Site, eventually, site
 from tests.e2e.test_sipp_carrier import PERSON
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.e2e
 
 TRANSFER, ASM = DialMode.PROGRESSIVE, DialMode.PROGRESSIVE_AND_SEIZE
 QUEUE = "7000"
+ANALYSES = "Analysing gateway"
 GATEWAY, SWITCH = "gateway", "switch"
 
 
@@ -152,72 +153,38 @@ def tables(folder: Path) -> dict[str, dict[str, Steps]]:
     }
 
 
-def configured(text: str, ports: dict[str, int]) -> str:
-    """The demo's site with a campaign group for each figure, and a second trunk to the gateway that analyses."""
-    text = text.replace("record_processed = true", "record_processed = false")
-    # A filter for the demo's own list, which nobody loads: lists that share a table must have one each.
-    text = text.replace(f'name = "{CALLING_LIST}"\n', f'name = "{CALLING_LIST}"\nfilter = "demo"\n')
-    text += f"""
-        [[filters]]
-        dbid = {FIRST_DBID - 2}
-        name = "demo"
-        criteria = "customer_name = 'demo'"
-
-        [[trunks]]
-        dbid = {FIRST_DBID - 1}
-        name = "Analysing gateway"
-        tenant = "Environment"
-        host = "127.0.0.1"
-        port = {ports[GATEWAY]}
-        options = {{ cpa = "gateway", direct-media = true }}
-        """
+def groups(ports: dict[str, int]) -> list[Group]:
+    found = []
     for name, flow in FLOWS.items():
-        dbid, index = GROUPS[name], NAMES.index(name) + 1
-        text = re.sub(
-            rf'dn = "sip:{1000 + index}@127.0.0.1:\d+"', f'dn = "sip:{PHONES[name]}@127.0.0.1:{ports[flow.phone_at]}"',
-            text,
-        )  # fmt: skip
         options = [f"direct-media = {str(flow.direct).lower()}", 'cpa-after-connect = "no"']
         if flow.queue:
             options += [
                 'distribution = "reinvite"', f'transfer_destination = "sip:{QUEUE}@127.0.0.1:{ports[SWITCH]}"',
                 'transfer-data = "headers"', "transfer-lines = 1",
             ]  # fmt: skip
-        text += f"""
-            [[filters]]
-            dbid = {dbid + 1}
-            name = "{name}"
-            criteria = "customer_name = '{name}'"
+        agents = [] if flow.queue else [AGENTS[name]]
+        trunk = ANALYSES if flow.analyses else TRUNK
+        found.append(Group(GROUPS[name], name, flow.mode, agents, [trunk], options))
+    return found
 
-            [[agent_groups]]
-            dbid = {dbid + 2}
-            name = "{name}"
-            agents = ["{AGENTS.get(name, "agent1")}"]
 
-            [[calling_lists]]
-            dbid = {dbid + 3}
-            name = "{name}"
-            table_access = "Demo Table"
-            filter = "{name}"
-            daily_from = 0
-            daily_till = 86400
-
-            [[campaigns]]
-            dbid = {dbid + 4}
-            name = "{name}"
-            tenant = "Environment"
-            lists = [{{ calling_list = "{name}" }}]
-
-            [[campaign_groups]]
-            dbid = {dbid}
-            name = "{name}"
-            campaign = "{name}"
-            group = "{name}"
-            trunks = ["{"Analysing gateway" if flow.analyses else "Simulated Carrier"}"]
-            dial_mode = {int(flow.mode)}
-            options = {{ {", ".join(options)} }}
-            """
-    return text
+def configured(text: str, ports: dict[str, int]) -> str:
+    """The demo's site with a campaign group for each figure, and a second trunk to the gateway that analyses."""
+    text = text.replace("record_processed = true", "record_processed = false")
+    for name, agent_id in AGENTS.items():
+        dn = rf'dn = "sip:100{agent_id[-1]}@127.0.0.1:\d+"'
+        text, count = re.subn(dn, f'dn = "sip:{PHONES[name]}@127.0.0.1:{ports[FLOWS[name].phone_at]}"', text)
+        assert count == 1
+    text += f"""
+        [[trunks]]
+        dbid = {FIRST_DBID - 1}
+        name = "{ANALYSES}"
+        tenant = "Environment"
+        host = "127.0.0.1"
+        port = {ports[GATEWAY]}
+        options = {{ cpa = "gateway" }}
+        """
+    return with_groups(text, groups(ports))
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------
@@ -229,7 +196,6 @@ class Desktop:
 
     socket: DesktopSocket
     releases: bool
-    released: bool = field(default=False)
 
     def pump(self) -> None:
         while (message := self.socket.poll()) is not None:
