@@ -26,6 +26,7 @@ class Group:
     trunks: Sequence[str] = (TRUNK,)
     options: Sequence[str] = ()
     list_options: Sequence[str] = ()
+    campaign_options: Sequence[str] = ()
     lines: str = ""
     """More keys of the campaign group."""
 
@@ -56,6 +57,7 @@ class Group:
             name = "{self.name}"
             tenant = "Environment"
             lists = [{{ calling_list = "{self.name}" }}]
+            options = {{ {", ".join(self.campaign_options)} }}
 
             [[campaign_groups]]
             dbid = {self.dbid}
