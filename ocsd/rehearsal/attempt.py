@@ -141,7 +141,7 @@ class RehearsedAttempt(AttemptTask):
 
     def _invite(self) -> None:
         session, machine = self.session, self.machine
-        if not session.may_dial(self):
+        if session.keeps_from_dialing(self) is not None:
             self.handle(machine_events.NotPlaced(CallResult.UNKNOWN))
             return
         course = self.course = session.course_of(self.context.record)

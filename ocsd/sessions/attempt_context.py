@@ -190,7 +190,9 @@ class AttemptHost(Protocol):
         """The session itself, for those who need all of it."""
         ...
 
-    def may_dial(self, task: "AttemptTask") -> bool: ...
+    def keeps_from_dialing(self, task: "AttemptTask") -> str | None:
+        """The last gate before an INVITE: what keeps it from leaving; None: nothing."""
+        ...
 
     def call_action(self, task: "AttemptTask", call_result: CallResult) -> CallPlan | None:
         """

@@ -71,7 +71,7 @@ class Placing:
     async def place(self) -> None:
         """Send the INVITE; `NotPlaced` where nothing left."""
         task, session = self._task, self._session
-        if not task.host.may_dial(task):  # stopped while the attempt was being written
+        if self._kept():  # stopped while the attempt was being written
             await task.handle_now(machine_events.NotPlaced(CallResult.UNKNOWN))
             return
         # Its trunk may have failed since it was chosen, while the attempt was being written.
@@ -82,11 +82,19 @@ class Placing:
                 task.context.evidence["no_trunk"] = session.trunk_board.why(name)
                 await task.handle_now(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
                 return
-            if not task.host.may_dial(task):  # withdrawn or stopped while the other trunk was waited for
+            if self._kept():  # withdrawn or stopped while the other trunk was waited for
                 await task.handle_now(machine_events.NotPlaced(CallResult.UNKNOWN))
                 return
         if (failed := await self._send()) is not None:
             await task.handle_now(failed)
+
+    def _kept(self) -> bool:
+        """Whether something keeps the call from being placed after all; the evidence says what."""
+        why = self._task.host.keeps_from_dialing(self._task)
+        if why is not None:
+            self._task.context.evidence["not_dialed"] = why
+            log.info("attempt.not_dialed", why=why)
+        return why is not None
 
     async def _send(self) -> machine_events.NotPlaced | None:
         """One INVITE, over the context's trunk; None: it has left, or may have."""
@@ -189,7 +197,7 @@ class Placing:
     async def _go_on(self) -> bool:
         """Send the next INVITE; the limits of the ring begin anew."""
         task = self._task
-        if not self._wanted() or not task.host.may_dial(task):
+        if not self._wanted() or self._kept():
             task.customer_gone = True
             if self._wanted():
                 task.post(machine_events.NotPlaced(CallResult.UNKNOWN))

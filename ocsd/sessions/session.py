@@ -400,11 +400,11 @@ class Session:
     def session(self) -> "Session":
         return self
 
-    def may_dial(self, task: AttemptTask) -> bool:
+    def keeps_from_dialing(self, task: AttemptTask) -> str | None:
         """The last gate before the INVITE: writing the attempt may have taken as long as the database was away."""
         if not self.dials:
-            return False
-        return self.why_not(task.context.chain, self.clock.utc()) is None
+            return "dialing has stopped"
+        return self.why_not(task.context.chain, self.clock.utc())
 
     def why_not(self, chain: Chain, now: datetime) -> str | None:
         """The gates that can be asked at once, right before a dial; None: dial."""

@@ -163,8 +163,8 @@ def person(choice: dict[str, str]) -> Callable[[FarEnd, FarCall], None]:
     """Somebody who listens to the menu, and then presses the key chosen for the number."""
 
     def listens(far: FarEnd, call: FarCall) -> None:
-        eventually("hello", lambda: call.level(HELLO_HZ) > 0.8, 10.0)
-        eventually("menu", lambda: call.level(MENU_HZ) > 0.8, 10.0)
+        eventually("hello", lambda: call.level(HELLO_HZ) > 0.8)
+        eventually("menu", lambda: call.level(MENU_HZ) > 0.8)
         call.keys.append(choice[call.invite.called.lstrip("+")])
 
     return listens

@@ -113,8 +113,8 @@ class FakeHost:
     def standing_leg(self, task: AttemptTask, agent_id: str) -> None:
         return None
 
-    def may_dial(self, task: AttemptTask) -> bool:
-        return self.dialable
+    def keeps_from_dialing(self, task: AttemptTask) -> str | None:
+        return None if self.dialable else "dialing has stopped"
 
     def call_action(self, task: AttemptTask, call_result: CallResult) -> CallPlan | None:
         self.asked.append(call_result)

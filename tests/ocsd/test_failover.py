@@ -231,7 +231,9 @@ async def test_given_a_call_that_waits_for_another_trunk_when_dialing_stops_then
         assert not daemon.session.attempts
 
     assert customers(at) == []
-    assert [(one.call_result, one.count_attempt) for one in finished(at)] == [(CallResult.UNKNOWN, False)]
+    (ended,) = finished(at)
+    assert (ended.call_result, ended.count_attempt) == (CallResult.UNKNOWN, False)
+    assert ended.evidence["not_dialed"] == "dialing has stopped"
 
 
 async def test_given_trunks_of_one_priority_when_dialed_then_their_weights_divide_the_calls(autojump_clock, tmp_path):
