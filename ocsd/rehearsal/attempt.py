@@ -222,7 +222,7 @@ class RehearsedAttempt(AttemptTask):
                 self._ring_second(answer, course.connect_s)
             case Do.BRIDGE_DESTINATION:
                 session.after(max(course.talk_s, MESSAGE_S), partial(self.handle, _OVER))
-            case Do.AGENT_BACK_TO_READY:
+            case Do.AGENT_BACK_TO_READY | Do.AGENT_NOT_REACHED:
                 agent_id, self._reserved = self._reserved, None
                 if agent_id is not None:
                     session.agent_back(self, agent_id)

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 AGENT_EVENTS: Final = LegEvents(
-    machine_events.AgentAnswered(), machine_events.AgentEnded(), machine_events.AgentEnded()
+    machine_events.AgentAnswered(),
+    machine_events.AgentEnded(),
+    not_placed=machine_events.AgentEnded(ours=True),
+    refused=machine_events.AgentEnded(),
+    lost=machine_events.AgentEnded(ours=True),
 )
 
 

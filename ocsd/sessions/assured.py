@@ -41,9 +41,9 @@ async def serve_assured(session: "Session") -> None:
 
 def free_agent(session: "Session") -> str | None:
     """Who has waited longest; None: nobody is free."""
-    seats = session.roster.seats
+    seats, now_s = session.roster.seats, session.clock.now_s()
     return min(
-        session.roster.free(session.group.dbid),
+        (agent_id for agent_id in session.roster.free(session.group.dbid) if now_s >= seats[agent_id].rests_until_s),
         key=lambda agent_id: (seats[agent_id].free_since_s(), agent_id),
         default=None,
     )

@@ -56,6 +56,7 @@ from dataclasses import dataclass
 
 from ocsd.model.enums import CallAction, CallResult, RecordStatus
 from ocsd.model.errors import InvariantError
+from ocsd.sessions.attempt_agents import AttemptAgents
 from ocsd.sessions.attempt_events import (
     AfterConnect,
     AgentAnswered,
@@ -94,7 +95,6 @@ from ocsd.sessions.attempt_events import (
     Withdrawn,
 )
 from ocsd.sessions.attempt_faults import media_failed
-from ocsd.sessions.attempt_orders import AttemptOrders
 from ocsd.sessions.attempt_passing import passed_on
 from ocsd.sessions.attempt_steps import RINGING, SAFETY_MARGIN_S, SEEKING
 from ocsd.sessions.call_control_events import ControlEvent, PassedOn
@@ -114,7 +114,7 @@ TRANSFERS = frozenset({CallAction.TRANSFER, CallAction.MUTE_TRANSFER, CallAction
 
 
 @dataclass(slots=True)
-class AttemptMachine(AttemptOrders):
+class AttemptMachine(AttemptAgents):
     """State of one attempt (`AttemptSteps` has its attributes); one task owns it, and begins with `start`."""
 
     def start(self) -> tuple[Do, ...]:
@@ -140,11 +140,11 @@ class AttemptMachine(AttemptOrders):
             case NotPlaced(result, useless):
                 return self._not_placed(result, useless, now_s)
             case AgentReserved(agent_id):
-                return self._agent_reserved(agent_id)
+                return self.agent_reserved(agent_id)
             case AgentAnswered():
-                return self._agent_answered(now_s)
-            case AgentEnded():
-                return self._agent_ended(now_s)
+                return self.agent_answered(now_s)
+            case AgentEnded(ours):
+                return self.agent_ended(ours, now_s)
             case DestinationAnswered():
                 return self.destination_answered(now_s)
             case DestinationEnded(placed):
@@ -362,47 +362,6 @@ class AttemptMachine(AttemptOrders):
                 return self.announce(CallResult.ANSWER, now_s)
             case AttemptState.PLAYING | AttemptState.ANNOUNCING:
                 return self.close(self.result, now_s, Do.HANG_UP_CUSTOMER)
-            case _:
-                return ()
-
-    # --- the agent ----------------------------------------------------------------------------------------------
-
-    def _agent_reserved(self, agent_id: str) -> tuple[Do, ...]:
-        if self.state is not AttemptState.WAITING:
-            raise InvariantError(f"AgentReserved in {self.state.name}")
-        self.agent_id = agent_id
-        self.state = AttemptState.CONNECTING
-        return (Do.DIAL_AGENT,)
-
-    def _agent_answered(self, now_s: float) -> tuple[Do, ...]:
-        match self.state:
-            case AttemptState.RINGING_AGENT:
-                self.state = AttemptState.DIALING
-                self.started_s = now_s  # the customer's attempt begins here
-                self.deadline_s = now_s + self.rules.no_answer_s + SAFETY_MARGIN_S
-                return (Do.DIAL_CUSTOMER,)
-            case AttemptState.CONNECTING:
-                return self.talk(now_s)
-            case _:
-                return ()  # adopted in a conversation, or no longer needed and being hung up
-
-    def _agent_ended(self, now_s: float) -> tuple[Do, ...]:
-        match self.state:
-            case AttemptState.RINGING_AGENT if self.seized:
-                return self.not_seized(now_s)
-            case _ if self.seized:
-                return self.seized_agent_left()
-            case AttemptState.RINGING_AGENT:
-                return self.nobody_dialed(now_s, Do.AGENT_NOT_READY)
-            case AttemptState.DIALING | AttemptState.ALERTING if self.designated_agent is not None:
-                return self.given_up(now_s)
-            case AttemptState.CONNECTING:
-                self.agent_id = None
-                self.state = AttemptState.WAITING
-                # The roster must take the agent out before it looks for another.
-                return (Do.AGENT_NOT_READY, Do.SEEK_AGENT)
-            case AttemptState.TALKING:
-                return self.end_of_talk(now_s, Do.HANG_UP_CUSTOMER)
             case _:
                 return ()
 

@@ -250,6 +250,10 @@ class AttemptHost(Protocol):
 
     def agent_back(self, task: "AttemptTask", agent_id: str) -> None: ...
 
+    def agent_not_reached(self, task: "AttemptTask", agent_id: str) -> None:
+        """Our plane could not reach the phone: the agent is ready still, and gets a call again after a moment."""
+        ...
+
     def attempt_changed(self, task: "AttemptTask") -> None:
         """Called after each event: feeds pacing and statistics, wakes the dialing loop."""
         ...

@@ -59,6 +59,7 @@ class Do(Enum):
     HANG_UP_DESTINATION = auto()
     AGENT_BACK_TO_READY = auto()  # reserved in vain
     AGENT_NOT_READY = auto()  # its phone did not answer: do not pick it again
+    AGENT_NOT_REACHED = auto()  # our plane could not reach its phone: ready still, and picked again after a moment
     AGENT_TO_WRAP_UP = auto()
     AGENT_FREED = auto()  # given a machine: ready again, there is nothing to write up
     TELL_AGENT = auto()  # the call has shown to be none with a person
@@ -207,7 +208,13 @@ class AgentAnswered:
 
 @dataclass(frozen=True, slots=True)
 class AgentEnded:
-    """The agent leg is gone (rejected, not answered in time, released, worker lost)."""
+    """
+    The agent leg is gone: rejected, not answered in time, released.
+
+    ``ours``: the telephony plane has failed it (worker or media server lost, no channel). The agent has done nothing.
+    """
+
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,17 +20,21 @@ WITH_A_SEIZED_AGENT = RINGING | {AttemptState.RINGING_AGENT, AttemptState.ANALYS
 class AttemptSeizing(AttemptSteps):
     """Steps of seized agents."""
 
-    def not_seized(self, now_s: float) -> tuple[Do, ...]:
-        """The phone of the agent who was to be seized was not answered: nobody was called, the record goes back."""
+    def not_seized(self, now_s: float, agent: Do = Do.AGENT_NOT_READY) -> tuple[Do, ...]:
+        """
+        The phone of the agent who was to be seized was not answered: nobody was called, the record goes back.
+
+        ``agent``: what becomes of the agent.
+        """
         self.seized, self.count_attempt = False, False
         self.agent_id = None
         self.record_status = RecordStatus.READY
-        return self.close(CallResult.UNKNOWN, now_s, Do.AGENT_NOT_READY)
+        return self.close(CallResult.UNKNOWN, now_s, agent)
 
-    def seized_agent_left(self) -> tuple[Do, ...]:
+    def seized_agent_left(self, agent: Do) -> tuple[Do, ...]:
         """The agent hung up while the customer was being called; the call goes on as one without an agent."""
         self.seized, self.agent_id = False, None
-        return (Do.AGENT_NOT_READY,)
+        return (agent,)
 
     def seized_agent_given_back(self, do: tuple[Do, ...]) -> tuple[Do, ...]:
         """``do``, after the agent is free again whom the call as it is now has no use for."""

@@ -190,6 +190,10 @@ class AttemptTask:
         match event:
             case machine_events.AgentReserved(agent_id) if not self.host.is_reserved(self, agent_id):
                 return  # given back since: the attempt stopped seeking before it heard of this
+            case machine_events.AgentEnded(ours=True):
+                missed = self.context.evidence.setdefault("agents_not_reached", [])
+                assert isinstance(missed, list)
+                missed.append(self.machine.agent_id)
             case machine_events.RecordProcessed(treatment=treatment):
                 self.context.treatment = treatment
             case machine_events.Withdrawn() | machine_events.Cancelled():
@@ -403,11 +407,12 @@ class AttemptTask:
                 agent_id, self._reserved_agent = self._reserved_agent, None
                 if agent_id is not None:
                     host.agent_back(self, agent_id)
-            case Do.AGENT_NOT_READY:
+            case Do.AGENT_NOT_READY | Do.AGENT_NOT_REACHED:
                 agent_id, self._reserved_agent = self._reserved_agent, None
                 if agent_id is not None:
                     await self.second.hang_up()
-                    host.agent_failed(self, agent_id)
+                    gone = host.agent_failed if do is Do.AGENT_NOT_READY else host.agent_not_reached
+                    gone(self, agent_id)
             case Do.AGENT_TO_WRAP_UP:
                 self._reserved_agent = None
                 if not self.control.agent_left:

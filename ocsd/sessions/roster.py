@@ -5,6 +5,7 @@ States follow the T-Library (logged out, not ready, ready, after-call work) plus
 and talking. The agent ready longest gets the person waiting longest, over all agent groups that an agent is in.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -27,6 +28,10 @@ class AgentState(Enum):
 ON_A_CALL = frozenset({AgentState.RESERVED, AgentState.TALKING})
 NO_FURTHER_CALL = frozenset({AgentState.NOT_READY, AgentState.LOGGED_OUT})
 AT_WORK = frozenset({AgentState.READY, AgentState.RESERVED, AgentState.TALKING, AgentState.WRAP_UP})
+
+UNREACHED_REST_S = 1.0
+"""Wait before an agent whose phone our own plane could not reach is given a call again: who cannot be reached now is
+not reached in the next instant either, and somebody else may take the person who waits."""
 
 READY_TIME_GRACE_S = 10.0
 """An announced instant (ReadyTime) that has passed by more than this is no longer believed: the agent counts by its
@@ -57,6 +62,8 @@ class AgentSeat:
     phone: PhonePlan = PLAIN_PHONE
     engaged_s: float | None = None
     phone_rings: bool = False
+    rests_until_s: float = -math.inf
+    """Our plane could not reach the phone: no call is given to the agent before that."""
     is_port: bool = False
     """A port of an IVR, which is ready whenever no call is on it."""
 
@@ -165,7 +172,7 @@ class WaitingLine:
             ranked = [
                 (agent_id in roster.leaving, rank, seat.free_since_s(), agent_id)
                 for agent_id, seat in roster.ready()
-                if seat.can_take(seizes) and (rank := rank_of(agent_id)) is not None
+                if seat.can_take(seizes) and now_s >= seat.rests_until_s and (rank := rank_of(agent_id)) is not None
             ]
             if not ranked:
                 nobody.add((id(roster), group))
@@ -273,6 +280,11 @@ class Roster:
         seat.attempt_id = None
         seat.enter(seat.wants if seat.wants is not None else AgentState.READY, now_s)
         seat.wants = None
+
+    def not_reached(self, agent_id: str, now_s: float) -> None:
+        """Our plane could not reach the phone: as `back_to_ready`, after a rest."""
+        self.line.seats[agent_id].rests_until_s = now_s + UNREACHED_REST_S
+        self.back_to_ready(agent_id, now_s)
 
     def phone_failed(self, agent_id: str, now_s: float) -> None:
         """The phone did not answer: not ready until the agent says otherwise."""

@@ -8,7 +8,7 @@ import trio
 
 from ocsd.sessions.attempt_events import Event, MediaFailed
 from ocsd.sessions.standing_legs import StandingLeg
-from telephony.api import Channel, ChannelLost, Leg, LegLost, Media, Telephony, TelephonyError
+from telephony.api import CallRefused, Channel, ChannelLost, Leg, LegLost, Media, Telephony, TelephonyError
 from telephony.contract import LegAnswered, LegEnded, LegProgress, PlaceCall
 
 log = structlog.get_logger()
@@ -18,11 +18,22 @@ Post = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class LegEvents:
-    """What the machine is told about the leg."""
+    """
+    What the machine is told about the leg.
+
+    ``not_placed``: our plane could not call; ``refused``: nobody could, as the address is (None: as ``not_placed``).
+    ``lost``: our plane has failed a leg that was placed (None: as ``ended``).
+    """
 
     answered: Event
     ended: Event
     not_placed: Event
+    refused: Event | None = None
+    lost: Event | None = None
+
+    def failed(self, error: TelephonyError) -> Event:
+        """A call that has not left."""
+        return self.refused if isinstance(error, CallRefused) and self.refused is not None else self.not_placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,7 @@ class SecondLeg:
                 )
             except TelephonyError as error:
                 log.warning("attempt.second_leg_not_dialed", leg_id=plan.leg_id, error=str(error))
-                self._post(events.not_placed)
+                self._post(events.failed(error))
                 return
             self.leg = leg
             on_ringing()
@@ -112,7 +123,7 @@ class SecondLeg:
         self.standing = standing
         with trio.CancelScope() as scope:
             self._scope = scope
-            await standing.take(self._taken, events.answered, events.ended, self._media, beside)
+            await standing.take(self._taken, events.answered, events.ended, self._media, beside, lost=events.lost)
 
     def _taken(self, event: Event) -> None:
         if self.standing is not None:
@@ -123,7 +134,7 @@ class SecondLeg:
         """A standing leg that is bridged already, after a restart."""
         self.standing = standing
         self.leg, self.channel = standing.leg, standing.channel
-        standing.adopt(self._taken, events.ended)
+        standing.adopt(self._taken, events.ended, lost=events.lost)
 
     async def follow_adopted(self, events: LegEvents) -> None:
         """Follow a leg that an earlier run of the daemon has dialed; a standing one is followed by its own task."""
@@ -158,7 +169,8 @@ class SecondLeg:
                 case LegEnded() | LegLost():
                     if self.leg is leg:
                         self.ended = event if isinstance(event, LegEnded) else None
-                        self._post(events.ended)
+                        lost = events.lost if isinstance(event, LegLost) else None
+                        self._post(lost if lost is not None else events.ended)
                         if self.channel is not None:
                             await self.channel.close()  # its port is free for another call from here on
 

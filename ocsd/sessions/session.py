@@ -543,6 +543,12 @@ class Session:
         self.listener.on_released(self, task, agent_id)
         self.listener.on_agent_changed(self, agent_id)
 
+    def agent_not_reached(self, task: AttemptTask, agent_id: str) -> None:
+        self.roster.not_reached(agent_id, self.clock.now_s())
+        log.warning("agent.not_reached", agent_id=agent_id)
+        self.listener.on_released(self, task, agent_id)
+        self.match_agents()
+
     def agent_back(self, task: AttemptTask, agent_id: str) -> None:
         self.roster.back_to_ready(agent_id, self.clock.now_s())
         self.listener.on_released(self, task, agent_id)

@@ -103,7 +103,9 @@ class StandingLeg:
         """The phone was answered, or never will be."""
         self.ended = trio.Event()
         self.scope = trio.CancelScope()
-        self._tell: tuple[Taker, Event] | None = None
+        self.failed = False
+        """It is released because our plane has failed it."""
+        self._tell: tuple[Taker, Event, Event] | None = None
 
     @property
     def conn_id(self) -> str:
@@ -114,15 +116,17 @@ class StandingLeg:
         """An attempt has it, or will as soon as the phone is answered."""
         return self._tell is not None
 
-    async def take(self, post: Taker, answered: Event, ended: Event, media: Media, beside: str) -> None:
+    async def take(
+        self, post: Taker, answered: Event, ended: Event, media: Media, beside: str, *, lost: Event | None = None
+    ) -> None:
         """
         An attempt has the leg from now on: ``post`` gets ``answered`` once customer and agent can be bridged, and
-        ``ended`` when the leg is over.
+        ``ended`` when the leg is over, or ``lost`` (None: the same) when that is our plane's fault.
 
         ``beside``: the customer's channel, "" while there is none. To be cancelled when the attempt gives it back
         before that.
         """
-        self._tell = (post, ended)
+        self._tell = post, ended, lost if lost is not None else ended
         await self.up.wait()
         if self.state is Standing.OVER:
             return
@@ -141,6 +145,7 @@ class StandingLeg:
             channel = await media.open_channel(f"{self.leg_id}-rtp~{uuid.uuid4().hex[:8]}", beside=beside)
         except TelephonyError as error:
             log.warning("standing_leg.not_moved", leg_id=self.leg_id, why=str(error))
+            self.failed = True
             return False
         try:
             answer = await self.leg.redirect(channel.host, channel.port)
@@ -161,9 +166,10 @@ class StandingLeg:
             await before.close()
         return True
 
-    def adopt(self, post: Taker, ended: Event) -> None:
+    def adopt(self, post: Taker, ended: Event, *, lost: Event | None = None) -> None:
         """An attempt of an earlier daemon has it, bridged already."""
-        self.state, self.merged, self._tell = Standing.TAKEN, True, (post, ended)
+        self.state, self.merged = Standing.TAKEN, True
+        self._tell = post, ended, lost if lost is not None else ended
 
     async def give_back(self) -> None:
         """The attempt needs it no more; unless it is kept, it ends with a conversation."""
@@ -197,10 +203,10 @@ class StandingLeg:
         """Hang up; `ended` is set when that is done."""
         self.scope.cancel()
 
-    def over(self) -> None:
-        """Whoever has it is told."""
+    def over(self, *, ours: bool = False) -> None:
+        """Whoever has it is told; ``ours``: our plane has failed it."""
         tell, self._tell, self.state = self._tell, None, Standing.OVER
         self.up.set()
         if tell is not None:
-            post, ended = tell
-            post(ended)
+            post, ended, lost = tell
+            post(lost if ours else ended)

@@ -216,6 +216,7 @@ class StandingLegs:
                 if isinstance(event, ChannelLost):
                     log.warning("standing_leg.media_lost", leg_id=standing.leg_id, why=event.why)
                     self._redial_at_s[standing.agent_id] = self._clock.now_s() + RETRY_S
+                    standing.failed = True
                     standing.release()
             if standing.channel is channel:
                 return
@@ -251,7 +252,7 @@ class StandingLegs:
         if self._legs.get(agent_id) is standing:
             del self._legs[agent_id]
         seat.phone_rings, seat.engaged_s = False, None
-        standing.over()
+        standing.over(ours=ours or standing.failed)
         if standing.leg is not None:
             self.news.down(standing)
         if ours:

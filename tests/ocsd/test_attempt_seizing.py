@@ -76,6 +76,33 @@ def test_given_a_phone_that_is_not_answered_when_it_was_to_be_seized_then_the_re
     assert (machine.record_status, machine.count_attempt, machine.agent_id) == (RecordStatus.READY, False, None)
 
 
+def test_given_our_plane_fails_the_agents_phone_when_it_was_to_be_seized_then_the_agent_stays_ready():
+    machine = seized()
+    assert after(machine, AgentEnded(ours=True)) == (Do.AGENT_NOT_REACHED, Do.CLOSE_RECORD, Do.FINISH)
+    assert (machine.record_status, machine.count_attempt) == (RecordStatus.READY, False)
+    machine = seized()
+    assert after(machine, AgentAnswered(), Progress(False), AgentEnded(ours=True)) == (Do.AGENT_NOT_REACHED,)
+    assert machine.state is AttemptState.ALERTING, "the call goes on without an agent"
+
+
+def test_given_our_plane_fails_a_designated_agents_phone_then_nobody_is_charged_and_the_record_stays_on_the_desk():
+    machine = AttemptMachine(AttemptRules(), 0.0, designated_agent="a")
+    assert after(machine, AgentEnded(ours=True)) == (Do.HANG_UP_AGENT, Do.AGENT_TO_WRAP_UP)
+    assert (machine.state, machine.count_attempt) == (AttemptState.WRAP_UP, False)
+    machine = AttemptMachine(AttemptRules(), 0.0, designated_agent="a")
+    done = after(machine, AgentAnswered(), Progress(False), AgentEnded(ours=True))
+    assert done == (Do.HANG_UP_CUSTOMER, Do.HANG_UP_AGENT, Do.AGENT_TO_WRAP_UP)
+    assert (machine.result, machine.count_attempt) == (CallResult.SYSTEM_ERROR, False)
+
+
+def test_given_our_plane_fails_the_phone_of_the_agent_for_a_person_then_another_agent_is_sought():
+    machine = AttemptMachine(AttemptRules(), 0.0)
+    assert after(machine, Answered(), PERSON, AgentReserved("a"), AgentEnded(ours=True)) == (
+        Do.AGENT_NOT_REACHED,
+        Do.SEEK_AGENT,
+    )
+
+
 @pytest.mark.parametrize(
     ("events", "result"),
     [

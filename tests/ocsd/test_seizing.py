@@ -355,6 +355,51 @@ async def test_given_a_plane_that_fails_when_agents_are_engaged_then_they_stay_r
             assert daemon.campaigns.standing.of("agent1") is not leg
 
 
+@pytest.mark.parametrize("lost", ["worker", "nothing free"])
+@pytest.mark.parametrize("others", [0, 1])
+async def test_given_a_plane_that_fails_when_an_agent_is_called_then_it_stays_ready_and_the_person_gets_an_agent(
+    autojump_clock, tmp_path, lost, others
+):
+    """Transfer mode: the phone is called when a person waits."""
+    async with world(tmp_path, [LONG], options='"call_wait_in_queue_timeout" = 4') as w, w.daemon() as daemon:
+        await daemon.dial("agent1", *["agent2"] * others)
+        await daemon.until(lambda: AttemptState.ANALYSING in daemon.states())
+        if lost == "nothing free":
+            w.telephony.capacity = w.telephony.in_use
+            await daemon.until(lambda: daemon.seat("agent1").rests_until_s > 0.0)
+            w.telephony.capacity = 1000
+        else:
+            await daemon.until(lambda: legs(w, "-agent-agent1"))
+            w.telephony.lose(legs(w, "-agent-agent1")[0], "the worker died")
+            await daemon.until(lambda: daemon.seat("agent1").rests_until_s > 0.0)
+        assert daemon.seat("agent1").state is AgentState.READY
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        assert "EventAgentNotReady" not in daemon.desktops["agent1"].events()
+        called = [command for command in w.telephony.placed if "-agent-" in command.leg_id]
+        assert len(called) <= 2, "one who cannot be reached is not called over and over"
+        (task,) = daemon.session.attempts.values()
+        assert "agent1" in task.context.evidence["agents_not_reached"]
+        if lost == "worker":
+            assert daemon.seat("agent2" if others else "agent1").state is AgentState.TALKING
+
+
+async def test_given_an_assured_record_when_the_plane_fails_its_agent_then_the_agent_stays_ready_and_is_called_again(
+    autojump_clock, tmp_path
+):
+    slow = CallScript(ring_s=2.0)
+    async with world(tmp_path, [LONG], phones=slow, options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
+        flag(w, 1)
+        await seize(daemon, "agent1", mode=DialMode.PROGRESSIVE)
+        await daemon.until(lambda: AttemptState.RINGING_AGENT in daemon.states() and legs(w, "standing"))
+        w.telephony.lose(legs(w, "standing")[0], "the worker died")
+        await daemon.until(lambda: not daemon.session.attempts)
+        assert daemon.seat("agent1").state is AgentState.READY
+        assert w.dialed() == []
+        assert w.row(1).record.attempt == 0
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        assert len(w.database.attempts) == 2
+
+
 async def test_given_a_conversation_on_an_engaging_call_when_its_worker_dies_then_the_agent_wraps_up(
     autojump_clock, tmp_path
 ):

@@ -8,6 +8,7 @@ import trio
 from ocsd.sessions.attempt_events import AgentAnswered, AgentEnded
 from ocsd.sessions.standing_leg import Hold, Standing, StandingLeg
 from ocsd.sessions.standing_legs import StandingLegs
+from telephony.api import NoCapacity
 
 
 class Line:
@@ -54,6 +55,27 @@ async def test_given_a_leg_that_is_being_moved_when_its_attempt_ends_then_its_ne
     assert moved_to.closed
     assert standing.scope.cancel_called, "nobody knows where the phone sends its audio now"
     assert told == []
+
+
+class Full(Apart):
+    """No media server has a port left."""
+
+    async def open_channel(self, channel_id, beside=""):
+        raise NoCapacity("no port")
+
+
+async def test_given_no_port_to_move_a_leg_to_when_it_ends_then_its_attempt_hears_whose_fault_it_is():
+    told = []
+    standing = StandingLeg("agent1", "standing-1-agent1-0.0", Hold(group=1))
+    standing.state, standing.channel = Standing.HELD, Line("standing-1-agent1-0.0-rtp")
+    standing.leg = SimpleNamespace()
+    standing.up.set()
+    lost = AgentEnded(ours=True)
+    await standing.take(told.append, AgentAnswered(), AgentEnded(), Full(), "customer-rtp", lost=lost)
+    assert standing.scope.cancel_called
+    standing.over(ours=standing.failed)
+
+    assert told == [lost]
 
 
 class Held(Line):
