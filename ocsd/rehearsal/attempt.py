@@ -18,6 +18,8 @@ from ocsd.sessions.attempt_context import AttemptContext, AttemptHost
 from ocsd.sessions.attempt_events import AttemptState, Do, Event
 from ocsd.sessions.attempt_steps import no_action
 from ocsd.sessions.attempt_task import AttemptTask
+from ocsd.sessions.placing import NEXT_TRUNK_POLL_S
+from ocsd.sessions.trunk_use import START_WAIT_S
 from telephony.contract import VerdictKind
 
 if TYPE_CHECKING:
@@ -137,12 +139,30 @@ class RehearsedAttempt(AttemptTask):
         """The store in memory keeps no other."""
         return AttemptTimes(dialing_at=self.session.clock.utc_at(self.machine.started_s))
 
+    def _start(self) -> bool:
+        """Count the call whose agent came first, now or as soon as a trunk admits it (`Placing`)."""
+        session, machine = self.session, self.machine
+        if session.trunk_use.start(self.context, paced=True) is not None:
+            session.score.tally.launched(1, session.clock.seconds)
+            return True
+        if session.clock.seconds - machine.started_s < START_WAIT_S:
+            session.after(NEXT_TRUNK_POLL_S, self._start_again)
+        else:
+            self.handle(machine_events.NotPlaced(CallResult.NO_PORT_AVAILABLE))
+        return False
+
+    def _start_again(self) -> None:
+        if self.machine.state is AttemptState.DIALING:
+            self._invite()
+
     # --- the called side ----------------------------------------------------------------------------------------------
 
     def _invite(self) -> None:
         session, machine = self.session, self.machine
         if session.keeps_from_dialing(self) is not None:
             self.handle(machine_events.NotPlaced(CallResult.UNKNOWN))
+            return
+        if not session.trunk_use.is_counted(self.context.attempt_id) and not self._start():
             return
         course = self.course = session.course_of(self.context.record)
         self.placed_s = session.clock.seconds

@@ -23,7 +23,8 @@ async def serve_assured(session: "Session") -> None:
     Dial what the pacing would have dialed had it needed no agent first, one for each agent who is free.
 
     Nobody waits then: whoever did would have got that agent. The pacing counts each record that is due as a person who
-    waits, so that no call is started for the same agent. Ports and call starts bound these calls as they do the others.
+    waits, so that no call is started for the same agent. Ports and call starts bound these calls as they do the others;
+    they count when the agent has answered and the customer is called (`trunk_use`).
     """
     due = session.seizing.due
     while due and session.dials and start_left(session) and (agent_id := free_agent(session)) is not None:
@@ -61,7 +62,7 @@ async def _launch(session: "Session", agent_id: str) -> bool:
             due.clear()  # withdrawn, or held back by a gate
             return False
         due.pop(chains[0].key, None)
-        started = await begin(session, chains)
+        started = await begin(session, chains, later=True)
     except StoreUnavailable as error:
         log.warning("group.take_failed", error=str(error))
         return False
@@ -73,8 +74,6 @@ async def _launch(session: "Session", agent_id: str) -> bool:
         return False
     (context,) = started
     now_s = session.clock.now_s()
-    session.bucket.take(1)
-    session.score.tally.launched(1, now_s)
     session.roster.seats[agent_id].attempt_id = context.attempt_id
     rules = planner.rules(context.record.list_dbid, context.trunk)
     machine = AttemptMachine(rules, now_s, agent_id=agent_id, assured=True)

@@ -292,7 +292,8 @@ class CallControlTask:
                 task.nursery.start_soon(leg.take, standing, events, beside)
                 return
         plan = self._plan(destination, number, beside)
-        task.nursery.start_soon(leg.ring, plan, events, partial(task.post, ThirdRings(number)))
+        turn = partial(host.session.trunk_use.turn, destination.trunk) if destination.trunk else None
+        task.nursery.start_soon(leg.ring, plan, events, partial(task.post, ThirdRings(number)), turn)
 
     def _plan(self, destination: Destination, number: int, beside: str) -> LegPlan:
         task, context, host = self._task, self._task.context, self._task.host

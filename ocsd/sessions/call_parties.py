@@ -111,14 +111,14 @@ class CallParties:
         if destination.agent_id is not None:
             self._everybody.reserve(destination.agent_id, attempt_id, session.clock.now_s())
         if destination.trunk:
-            session.trunk_board.take((destination.trunk,), session.clock.now_s(), session.group.dbid)
+            session.trunk_board.take_port(destination.trunk, session.group.dbid)  # `TrunkUse.turn` counts its start
 
     def adopt(self, session: "Session", attempt_id: int, destination: Destination) -> None:
         """Somebody has been in a call since an earlier run of the daemon, before the desktop is back."""
         if destination.agent_id is not None:
             self._everybody.adopt(destination.agent_id, attempt_id, session.clock.now_s())
         if destination.trunk:
-            session.trunk_board.take((destination.trunk,), session.clock.now_s(), session.group.dbid)
+            session.trunk_board.take_port(destination.trunk, session.group.dbid)
 
     def answered(self, session: "Session", destination: Destination) -> None:
         """Somebody has answered."""

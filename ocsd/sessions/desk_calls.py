@@ -38,7 +38,7 @@ async def call_from_desk(session: "Session", desk: DeskRecord, agent_id: str) ->
         raise DesktopRequestError(GswError.INVALID_REQUEST, f"the record may not be dialed now: {why}")
     desk.closing = True  # no other request finds it while the attempt is being written
     session.roster.reserve(agent_id, desk.handle, session.clock.now_s())
-    context = session.context_for(desk.handle, chain)
+    context = session.context_for(desk.handle, chain, later=True)
     context.updates.update(desk.updates)
     context.callback = desk.callback
     try:

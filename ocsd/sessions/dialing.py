@@ -51,9 +51,9 @@ def give_up(session: "Session", places: Sequence[int]) -> None:
     log.info("pacing.gave_up", calls=len(places))
 
 
-async def begin(session: "Session", chains: list[Chain]) -> list[AttemptContext]:
+async def begin(session: "Session", chains: list[Chain], *, later: bool = False) -> list[AttemptContext]:
     """
-    Write the attempt rows; returns only when they are on disk.
+    Write the attempt rows; returns only when they are on disk. ``later``: see `Session.context_for`.
 
     While the database is away the very same rows are tried again: a write whose answer was lost may have been
     committed, and a second set of rows would later settle a record that was dialed under the other id.
@@ -61,7 +61,9 @@ async def begin(session: "Session", chains: list[Chain]) -> list[AttemptContext]
     ids = await through_outages(
         "group.attempts_not_begun", partial(session.store.next_attempt_ids, len(chains)), chains=len(chains)
     )
-    contexts = [session.context_for(attempt_id, chain) for attempt_id, chain in zip(ids, chains, strict=True)]
+    contexts = [
+        session.context_for(attempt_id, chain, later=later) for attempt_id, chain in zip(ids, chains, strict=True)
+    ]
     refused = await write_begun(session, contexts)
     for context in contexts:
         if (refusal := refused.get(context.attempt_id)) is not None:
@@ -82,7 +84,7 @@ async def write_begun(session: "Session", contexts: list[AttemptContext]) -> Map
         )
     finally:
         for attempt_id in refused:
-            session.leave_trunk(attempt_id)
+            session.trunk_use.leave(attempt_id)
     return refused
 
 

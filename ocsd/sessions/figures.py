@@ -157,7 +157,7 @@ def port_left(session: "Session") -> bool:
     customers = sum(task.machine.state is not AttemptState.WRAP_UP for task in session.attempts.values())
     return (
         customers < session.group.num_of_channels
-        and session.trunk_board.ports_left(session.group.trunks, session.clock.now_s()) > 0
+        and session.trunk_board.ports_left(session.group.trunks, session.clock.now_s()) > session.trunk_use.uncounted
         and _legs_free(session, session.clock.now_s()) > 0
     )
 

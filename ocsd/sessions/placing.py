@@ -30,6 +30,7 @@ from ocsd.sessions.number_format import written
 from ocsd.sessions.second_leg import channel_of
 from ocsd.sessions.trunk_health import Blame, why_failed
 from ocsd.sessions.trunk_keeper import SUSPICION_S
+from ocsd.sessions.trunk_use import START_WAIT_S
 from telephony.api import CallRefused, Leg, TelephonyError
 from telephony.contract import LegEnded, PlaceCall
 
@@ -74,6 +75,8 @@ class Placing:
         if self._kept():  # stopped while the attempt was being written
             await task.handle_now(machine_events.NotPlaced(CallResult.UNKNOWN))
             return
+        if not await self._start():
+            return
         # Its trunk may have failed since it was chosen, while the attempt was being written.
         name = task.context.trunk
         if not session.trunk_board.may_place(name, session.clock.now_s()):
@@ -87,6 +90,46 @@ class Placing:
                 return
         if (failed := await self._send()) is not None:
             await task.handle_now(failed)
+
+    async def _start(self) -> bool:
+        """Count the start of a call whose agent came first, as soon as a trunk admits it; False: it is not placed."""
+        task, use = self._task, self._session.trunk_use
+        context, machine = task.context, task.machine
+        if use.is_counted(context.attempt_id):
+            return True
+        trunk, waited = use.start(context, paced=machine.assured), False
+        if trunk is None:
+            waited = True
+            log.info("attempt.waits_for_start", trunk=context.trunk)
+            with use.going_first(), trio.move_on_after(START_WAIT_S):
+                while trunk is None and not task.second.is_over and task.host.keeps_from_dialing(task) is None:
+                    await trio.sleep(NEXT_TRUNK_POLL_S)
+                    trunk = use.start(context, paced=machine.assured)
+        result = CallResult.UNKNOWN
+        if task.second.is_over:
+            context.evidence["not_dialed"] = "the agent has left"
+            if machine.seized:
+                await task.handle_now(machine_events.AgentEnded())
+        elif not self._kept():
+            if trunk is not None:
+                self._counted(trunk, again=waited)
+                return True
+            result = CallResult.NO_PORT_AVAILABLE
+            context.evidence["no_trunk"] = f"no trunk has admitted the call for {START_WAIT_S:.0f} s"
+        log.warning("attempt.not_started", waited=waited)
+        await task.handle_now(machine_events.NotPlaced(result))
+        return False
+
+    def _counted(self, trunk: Trunk, *, again: bool) -> None:
+        """``again``: it has waited, and its time begins only now."""
+        session, machine = self._session, self._task.machine
+        if trunk.name != self._task.context.trunk:
+            self._move(trunk)
+        if machine.assured:
+            session.score.tally.launched(1, session.clock.now_s())
+        if again:
+            machine.started_s = session.clock.now_s()
+            machine.deadline_s = machine.started_s + machine.rules.no_answer_s + SAFETY_MARGIN_S
 
     def _kept(self) -> bool:
         """Whether something keeps the call from being placed after all; the evidence says what."""
@@ -240,7 +283,7 @@ class Placing:
         """The attempt belongs to another trunk, already counted there; ``number``: of a redirect."""
         session, task, context = self._session, self._task, self._task.context
         if trunk.name != context.trunk:
-            session.moved_to(context.attempt_id, trunk.name)
+            session.trunk_use.move(context.attempt_id, trunk.name)
         context.tries += 1
         session.planner.move(context, trunk, number)
         task.machine.rules = session.planner.rules(context.record.list_dbid, trunk.name)

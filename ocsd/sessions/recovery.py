@@ -236,7 +236,7 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             if call is not None and task is not None and task.machine.state is AttemptState.TALKING:
                 adopt_call(task, call, telephony, media)
             if task is None:
-                session.not_adopted(context)
+                session.trunk_use.leave(context.attempt_id)
         if task is not None and session is not None:
             session.adopt(task)
             adopted += 1

@@ -1,19 +1,21 @@
 """The second leg of an attempt, with its channel: an agent's phone or a transfer's destination. One at a time."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 import trio
 
 from ocsd.sessions.attempt_events import Event, MediaFailed
-from ocsd.sessions.standing_legs import StandingLeg
+from ocsd.sessions.standing_legs import Standing, StandingLeg
 from telephony.api import CallRefused, Channel, ChannelLost, Leg, LegLost, Media, Telephony, TelephonyError
 from telephony.contract import LegAnswered, LegEnded, LegProgress, PlaceCall
 
 log = structlog.get_logger()
 
 Post = Callable[[Event], None]
+Turn = Callable[[], Awaitable[bool]]
+"""Returns when a call may start; False: it may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class SecondLeg:
         self._scope: trio.CancelScope | None = None
         self.outlives_media: Callable[[], bool] = lambda: False
         """Asked when its channel is lost: does the conversation go on without one?"""
+        self._is_over = False
         self.standing: StandingLeg | None = None
         """The agent's leg was up before the attempt needed it, and lives on by itself."""
 
@@ -88,10 +91,24 @@ class SecondLeg:
         """Id of its channel; "" while there is none."""
         return self.channel.channel_id if self.channel is not None else ""
 
-    async def ring(self, plan: LegPlan, events: LegEvents, on_ringing: Callable[[], None]) -> None:
-        """Dial, and follow the leg to its end. `hang_up` cancels it."""
+    @property
+    def is_over(self) -> bool:
+        """The far end has left, or was lost; the machine may not have heard of it yet."""
+        return self.standing.state is Standing.OVER if self.standing is not None else self._is_over
+
+    async def ring(
+        self, plan: LegPlan, events: LegEvents, on_ringing: Callable[[], None], turn: Turn | None = None
+    ) -> None:
+        """Dial, when it is its ``turn``, and follow the leg to its end. `hang_up` cancels it."""
         with trio.CancelScope() as scope:
-            self._scope, self.ended = scope, None  # what the end of another leg said is not this one's
+            self._scope, self.ended, self._is_over = (
+                scope,
+                None,
+                False,
+            )  # what the end of another leg said is not this one's
+            if turn is not None and not await turn():
+                self._post(events.not_placed)
+                return
             try:
                 self.channel = channel = await self._media.open_channel(channel_of(plan.leg_id), beside=plan.beside)
                 leg = await self._telephony.place_call(
@@ -168,6 +185,7 @@ class SecondLeg:
                         self._post(events.answered)
                 case LegEnded() | LegLost():
                     if self.leg is leg:
+                        self._is_over = True
                         self.ended = event if isinstance(event, LegEnded) else None
                         lost = events.lost if isinstance(event, LegLost) else None
                         self._post(lost if lost is not None else events.ended)

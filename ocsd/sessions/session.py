@@ -17,7 +17,6 @@ from ocsd.model.records import CallingRecord, Chain, ChainSettlement, CpdRecordi
 from ocsd.rules.contract import Hours
 from ocsd.sessions.assured import serve_assured
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptMachine, AttemptState, CallPlan, Forced
-from ocsd.sessions.attempt_context import last_try
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.bell import Bell
 from ocsd.sessions.call_parties import CallParties
@@ -47,6 +46,7 @@ from ocsd.sessions.standing_legs import StandingLeg, StandingLegs
 from ocsd.sessions.supply import RecordSupply
 from ocsd.sessions.transfer_out import TransferOut
 from ocsd.sessions.trunk_keeper import TrunkKeeper
+from ocsd.sessions.trunk_use import TrunkUse
 from ocsd.sessions.trunks import StartBucket, TrunkBoard
 from ocsd.sessions.verdicts import VerdictTally
 from ocsd.sessions.verification import Verification
@@ -113,7 +113,7 @@ class Session:
         self.trunk_keeper: TrunkKeeper | None = None
         self.guard = guard
         self.sharing = sharing if sharing is not None else Sharing({group.group: roster})
-        self._on_trunk: dict[int, str] = {}
+        self.trunk_use = TrunkUse(self)
         self._gate = gate
         self.held_back = False
         self._beginning = False
@@ -303,34 +303,19 @@ class Session:
             self._beginning = False
             self._changed.set()
 
-    def context_for(self, attempt_id: int, chain: Chain) -> AttemptContext:
-        weight = self.planner.sharing_weight
-        trunk = self.trunk_board.take(self.group.trunks, self.clock.now_s(), self.group.dbid, weight)
+    def context_for(self, attempt_id: int, chain: Chain, *, later: bool = False) -> AttemptContext:
+        """The context of a new attempt; ``later``: its call starts when an agent has answered (`TrunkUse`)."""
+        trunk = self.trunk_use.take(attempt_id, later=later)
         pools, now_s = self.trunk_board.caller_ids, self.clock.now_s()
-        caller_id = self.planner.caller_id(pools, chain.record, str(attempt_id), now_s)
-        return self._context(attempt_id, chain, trunk, caller_id)
+        return self._context(
+            attempt_id, chain, trunk, self.planner.caller_id(pools, chain.record, str(attempt_id), now_s)
+        )
 
     def _context(self, attempt_id: int, chain: Chain, trunk: Trunk, caller_id: CallerId) -> AttemptContext:
-        self.sharing.legs.take(self.group.dbid)
-        self._on_trunk[attempt_id] = trunk.name
         context = self.planner.context(attempt_id, chain, trunk, caller_id)
         context.processing_at = self.prevalidation.asked_at(chain) or self.clock.utc()
         context.seizing = self.seizing.plan()
         return context
-
-    def moved_to(self, attempt_id: int, trunk: str) -> None:
-        """The customer's call goes on over another trunk, which has counted it."""
-        if (name := self._on_trunk.pop(attempt_id, None)) is not None:
-            self.trunk_board.release(name, self.group.dbid)
-            self._on_trunk[attempt_id] = trunk
-        else:
-            self.trunk_board.release(trunk, self.group.dbid)  # it has ended meanwhile
-
-    def leave_trunk(self, attempt_id: int) -> None:
-        """The customer's leg is gone (or never was); asked more than once per attempt."""
-        if (name := self._on_trunk.pop(attempt_id, None)) is not None:
-            self.trunk_board.release(name, self.group.dbid)
-            self.sharing.legs.release(self.group.dbid)
 
     def new_attempt(self, context: AttemptContext, machine: AttemptMachine) -> AttemptTask:
         """What carries out an attempt; a rehearsal has another one."""
@@ -361,7 +346,7 @@ class Session:
         if machine.state is AttemptState.TALKING and machine.agent_id is not None:
             self.roster.adopt(machine.agent_id, task.context.attempt_id, machine.marks["agent_answered"])
         if machine.state is AttemptState.WRAP_UP:
-            self.leave_trunk(task.context.attempt_id)
+            self.trunk_use.leave(task.context.attempt_id)
         if machine.state is AttemptState.IN_DIALOG:
             self.voice.adopt(task.context.attempt_id, machine.marks["applied"])
         if machine.state in OUTLIVES_DAEMON:
@@ -370,16 +355,10 @@ class Session:
 
     def context_of(self, attempt: OpenAttempt, chain: Chain, leg_ids: Collection[str]) -> AttemptContext:
         """The context of an attempt found open at start-up, with its identity, trunk and caller ID."""
-        tries, dbid = last_try(attempt.leg_id, leg_ids, [trunk.dbid for trunk in self.trunk_board.trunks])
-        dbid = dbid if dbid is not None else attempt.switch_dbid
-        trunk = self.trunk_board.adopt(dbid, self.group.trunks[0], self.group.dbid)
+        trunk, tries = self.trunk_use.adopt(attempt, leg_ids)
         caller_id = self.planner.caller_id_shown(chain.record, attempt.caller_id)
         context = self._context(attempt.attempt_id, chain, trunk, caller_id)
         return replace(context, guid=attempt.guid, processing_at=attempt.started_at, tries=tries)
-
-    def not_adopted(self, context: AttemptContext) -> None:
-        """Nothing is left of the attempt that `context_of` was asked for."""
-        self.leave_trunk(context.attempt_id)
 
     # --- AttemptHost ------------------------------------------------------------------------------------------------
 
@@ -571,12 +550,12 @@ class Session:
         self.guard.changed(attempt_id, machine)
         self._changed.set()
         if machine.state is AttemptState.WRAP_UP:
-            self.leave_trunk(attempt_id)
+            self.trunk_use.leave(attempt_id)
         self.wake()
 
     def attempt_finished(self, task: AttemptTask) -> None:
         attempt_id = task.context.attempt_id
-        self.leave_trunk(attempt_id)
+        self.trunk_use.leave(attempt_id)
         self.attempts.pop(attempt_id, None)
         self.score.finish(attempt_id, task.machine)
         self.verdicts.ended(task.machine, task.context.heard)

@@ -8,7 +8,8 @@ through a trunk, and for calls that come from another trunk that failed.
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -98,6 +99,8 @@ class _Line:
         self.worked_s = -math.inf
         """When a call last got through."""
         self.started = self.failed = self.moved = 0
+        self.ahead = 0
+        """Calls that wait for a port or a start, and go before the pacing's."""
 
 
 class TrunkBoard:
@@ -135,12 +138,15 @@ class TrunkBoard:
 
     def free_ports(self, names: Iterable[str], group: int = 0, weight: float = 1.0, now_s: float = 0.0) -> int:
         """Calls that the group may add on these trunks for its pacing."""
-        return sum(min(self._free(name, group, weight, now_s), self._healthy(name, now_s)) for name in names)
+        return sum(
+            max(0, min(self._free(name, group, weight, now_s), self._healthy(name, now_s)) - self._lines[name].ahead)
+            for name in names
+        )
 
     def starts_allowed(self, names: Iterable[str], now_s: float, group: int = 0, weight: float = 1.0) -> int:
         """Calls that may start now on these trunks together."""
         allowed = (
-            min(self._allowed(name, now_s), self._healthy(name, now_s))
+            max(0, min(self._allowed(name, now_s), self._healthy(name, now_s)) - self._lines[name].ahead)
             for name in names
             if self._lines[name].starts.may_start(group, weight, now_s)
         )
@@ -159,7 +165,11 @@ class TrunkBoard:
     # --- calls ------------------------------------------------------------------------------------------------------
 
     def take(self, names: tuple[str, ...], now_s: float, group: int = 0, weight: float = 1.0) -> Trunk:
-        """Choose a trunk for one call, and count it; where none can take it, the one that is nearest to it."""
+        """Choose a trunk for one call that starts now, and count it."""
+        return self._count(self.choose(names, now_s, group, weight).name, now_s, group)
+
+    def choose(self, names: tuple[str, ...], now_s: float, group: int = 0, weight: float = 1.0) -> Trunk:
+        """A trunk for one call; where none can take it, the one that is nearest to it. Nothing is counted."""
 
         def rank(name: str) -> tuple[bool, bool, bool]:
             has_port = self._free(name, group, weight, now_s) > 0
@@ -167,7 +177,7 @@ class TrunkBoard:
 
         ranks = {name: rank(name) for name in names}
         best = max(ranks.values())
-        return self._count(self._by_weight([name for name in names if ranks[name] == best]), now_s, group)
+        return self._trunks[self._by_weight([name for name in names if ranks[name] == best])]
 
     def take_other(self, names: Iterable[str], without: Collection[str], now_s: float, group: int = 0) -> Trunk | None:
         """
@@ -175,7 +185,35 @@ class TrunkBoard:
 
         It does not queue for the group's part: the port it leaves is one that the group had.
         """
-        able = [
+        able = self._able(names, without, now_s)
+        return self._count(self._by_weight(able), now_s, group) if able else None
+
+    def take_start(self, chosen: str, names: Iterable[str], now_s: float, group: int = 0) -> Trunk | None:
+        """
+        The trunk of a call that starts now and goes before the pacing's, counted; None: there is none now.
+
+        That is the one which was ``chosen`` for it, or another one when that takes no call.
+        """
+        able = self._able(names, (), now_s)
+        if not able:
+            return None
+        return self._count(chosen if chosen in able else self._by_weight(able), now_s, group)
+
+    @contextmanager
+    def going_first(self, names: Iterable[str]) -> Iterator[None]:
+        """Within it, each of these trunks keeps a port and a call start from the pacing, for `take_start`."""
+        lines = [self._lines[name] for name in names]
+        for line in lines:
+            line.ahead += 1
+        try:
+            yield
+        finally:
+            for line in lines:
+                line.ahead -= 1
+
+    def _able(self, names: Iterable[str], without: Collection[str], now_s: float) -> list[str]:
+        """Trunks that can take a call at this instant, whose ever turn it is."""
+        return [
             name
             for name in names
             if name not in without
@@ -183,7 +221,6 @@ class TrunkBoard:
             and self._trunks[name].max_calls > self._lines[name].places.used
             and self._allowed(name, now_s) > 0
         ]
-        return self._count(self._by_weight(able), now_s, group) if able else None
 
     def adopt(self, dbid: int | None, otherwise: str, group: int = 0) -> Trunk:
         """
@@ -195,8 +232,16 @@ class TrunkBoard:
         self._lines[found.name].places.take(group)
         return found
 
+    def take_port(self, name: str, group: int = 0) -> None:
+        """A further call of a conversation: it has a port, and starts when it is admitted (`placed_again`)."""
+        self._lines[name].places.take(group)
+
+    def admits(self, name: str, now_s: float) -> bool:
+        """Whether a call that has a port of the trunk may start now, as far as its calls per second go."""
+        return self._allowed(name, now_s) > 0
+
     def placed_again(self, name: str) -> None:
-        """A call that has the trunk's port sends another INVITE (a redirect): a call start like any other."""
+        """A call that has the trunk's port sends an INVITE (after a redirect, say): a call start like any other."""
         line = self._lines[name]
         line.bucket.take()
         line.started += 1

@@ -195,6 +195,23 @@ async def test_given_a_transfer_outside_when_completed_then_the_record_is_stale_
         await daemon.until(lambda: daemon.session.trunk_board.calls("Simulated Carrier") == 0)
 
 
+async def test_given_a_number_outside_when_its_trunk_has_started_a_call_then_the_consultation_waits_for_its_turn(
+    autojump_clock, tmp_path
+):
+    async with conversation(tmp_path, options=['outside-destinations = "+44*"']) as (at, daemon, handle):
+        board = daemon.campaigns.trunk_board
+        (trunk,) = board.trunks
+        board.reconfigure([trunk.model_copy(update={"calls_per_second": 1.0})])
+        await trio.sleep(2.0)
+        board.take((trunk.name,), daemon.campaigns.clock.now_s(), group=999)
+        before, began_s = board.state(trunk.name, trio.current_time()), trio.current_time()
+        await ask(daemon, ALICE, "RequestInitiateTransfer", conn_id(handle), OtherDN=OUTSIDE)
+        await daemon.until(lambda: "-third-" in at.telephony.placed[-1].leg_id)
+        assert trio.current_time() - began_s == pytest.approx(1.0, abs=0.2)
+        after = board.state(trunk.name, trio.current_time())
+        assert (after.started, after.calls) == (before.started + 1, before.calls + 1)
+
+
 async def test_given_a_result_already_said_when_transferred_outside_then_it_stands(autojump_clock, tmp_path):
     async with conversation(tmp_path) as (at, daemon, handle):
         await daemon.desktops[ALICE].about("UpdateCallCompletionStats", handle, GSW_CALL_RESULT=53)

@@ -547,6 +547,88 @@ async def test_given_a_flagged_record_when_others_have_taken_the_last_port_then_
         await daemon.until(lambda: AttemptState.TALKING in daemon.states())
 
 
+def limit(daemon, **limits):
+    """The trunk's, from now on; returns the board, and its state as a function."""
+    board = daemon.campaigns.trunk_board
+    (trunk,) = board.trunks
+    board.reconfigure([trunk.model_copy(update=limits)])
+    return board, lambda: board.state(trunk.name, daemon.campaigns.clock.now_s())
+
+
+async def test_given_a_flagged_record_when_its_agents_phone_rings_then_its_call_counts_only_when_it_starts(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [LONG], phones=SLOW_PHONE, options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
+        flag(w, 1)
+        _, state = limit(daemon, calls_per_second=1.0)
+        await seize(daemon, "agent1", mode=DialMode.PROGRESSIVE)
+        await daemon.until(lambda: AttemptState.RINGING_AGENT in daemon.states())
+        await trio.sleep(1.0)
+        assert (state().started, state().calls) == (0, 0)
+        assert daemon.session.starts_per_s == 0.0
+        await daemon.until(lambda: w.dialed())
+        assert (state().started, state().calls) == (1, 1)
+        assert daemon.session.starts_per_s > 0.0
+        await daemon.request(CampaignRequest.STOP_DIALING)
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+
+
+async def test_given_a_flagged_record_when_others_start_calls_while_the_phone_rings_then_it_is_the_next_one(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [LONG], phones=SLOW_PHONE, options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
+        flag(w, 1)
+        board, state = limit(daemon, calls_per_second=0.5)
+        await seize(daemon, "agent1", mode=DialMode.PROGRESSIVE)
+        await daemon.until(lambda: daemon.seat("agent1").phone_rings)
+        await daemon.until(lambda: trio.current_time() > daemon.campaigns.standing.of("agent1").rang_s + 2.9)
+        board.take((state().name,), daemon.campaigns.clock.now_s(), group=999)
+        await daemon.until(lambda: AttemptState.DIALING in daemon.states())
+        assert w.dialed() == []
+        assert board.starts_allowed((state().name,), daemon.campaigns.clock.now_s() + 2.0, 999) == 0, "it goes first"
+        await daemon.until(lambda: w.dialed())
+        assert board.starts_allowed((state().name,), daemon.campaigns.clock.now_s() + 2.0, 999) == 1
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+
+
+async def test_given_a_flagged_record_that_waits_for_its_start_when_the_agent_hangs_up_then_nobody_is_called(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [LONG], phones=SLOW_PHONE, options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
+        flag(w, 1)
+        board, state = limit(daemon, max_calls=1)
+        await seize(daemon, "agent1", mode=DialMode.PROGRESSIVE)
+        await daemon.until(lambda: daemon.seat("agent1").phone_rings)
+        board.take((state().name,), daemon.campaigns.clock.now_s(), group=999)
+        await daemon.until(lambda: AttemptState.DIALING in daemon.states())
+        await trio.sleep(1.0)
+        w.telephony.legs[daemon.campaigns.standing.of("agent1").leg_id].far_end_hangs_up()
+        await daemon.until(lambda: not daemon.session.attempts)
+        assert daemon.seat("agent1").state is AgentState.NOT_READY
+        assert w.dialed() == []
+        assert (w.row(1).record.attempt, w.result(1)[1]) == (0, CallResult.UNKNOWN)
+        (attempt,) = w.database.attempts.values()
+        assert attempt.finished.evidence["not_dialed"] == "the agent has left"
+
+
+async def test_given_a_flagged_record_when_no_port_comes_free_then_the_agent_is_ready_again_and_nothing_counted(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [LONG], phones=SLOW_PHONE, options=ASSURED, edit=with_vip) as w, w.daemon() as daemon:
+        flag(w, 1)
+        board, state = limit(daemon, max_calls=1)
+        await seize(daemon, "agent1", mode=DialMode.PROGRESSIVE)
+        await daemon.until(lambda: daemon.seat("agent1").phone_rings)
+        board.take((state().name,), daemon.campaigns.clock.now_s(), group=999)
+        await daemon.until(lambda: AttemptState.DIALING in daemon.states())
+        await daemon.until(lambda: not daemon.session.attempts)
+        assert daemon.seat("agent1").state is AgentState.READY
+        assert (w.row(1).record.attempt, w.result(1)[1]) == (0, CallResult.NO_PORT_AVAILABLE)
+        assert state().calls == 1
+        board.release(state().name, 999)
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+
+
 async def test_given_a_flagged_record_when_nobody_answers_then_the_agent_is_ready_again_and_the_phone_hung_up(
     autojump_clock, tmp_path
 ):
@@ -748,6 +830,29 @@ async def test_given_a_nailed_up_phone_when_its_agent_calls_from_the_desktop_the
         assert legs(w, "standing") == [leg_id]
         assert calls(desktop, "EventRinging")[0]["UserData"]["GSW_CALL_TYPE"] == "ENGAGING"
         assert len(calls(desktop, "EventRinging")) == 1
+
+
+async def test_given_a_call_from_the_desktop_when_its_trunk_has_started_a_call_then_it_waits_for_its_turn(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [SHORT], edit=with_phone(nailed_up=True)) as w, w.daemon() as daemon:
+        await daemon.request(CampaignRequest.LOAD)
+        await daemon.log_in("agent1", ready=False)
+        await daemon.until(lambda: daemon.seat("agent1").engaged_s is not None)
+        await daemon.request(CampaignRequest.START_DIALING, dial_mode=DialMode.PROGRESSIVE)
+        (chain,) = await daemon.session.supply.take(1)
+        handle = await daemon.session.next_handle()
+        desk = daemon.session.on_desk[handle] = DeskRecord(handle, chain, "agent1", daemon.world.clock.now_s())
+        board, state = limit(daemon, calls_per_second=1.0)
+        board.take((state().name,), daemon.campaigns.clock.now_s(), group=999)
+        began_s = trio.current_time()
+        await daemon.session.call_from_desk(desk, "agent1")
+        await daemon.until(lambda: w.dialed())
+        assert trio.current_time() - began_s == pytest.approx(1.0, abs=0.2)
+        assert state().started == 2
+        await daemon.until(lambda: AttemptState.TALKING in daemon.states())
+        (task,) = daemon.session.attempts.values()
+        assert task.machine.started_s == pytest.approx(began_s + 1.0, abs=0.2), "the time it has waited is no ringing"
 
 
 @pytest.mark.parametrize(
