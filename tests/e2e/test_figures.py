@@ -39,6 +39,7 @@ GATEWAY, SWITCH = "gateway", "switch"
 class Flow:
     """
     One figure. ``analyses``: the gateway does. ``direct``: in the end customer and agent exchange RTP by themselves.
+    ``moves``: what the customer's side answers when it is told the agent's address, one after the other.
     ``phone_at``: whether the agent is at the customers' gateway (one location) or at the switch (two).
     """
 
@@ -48,15 +49,22 @@ class Flow:
     mode: DialMode
     analyses: bool = False
     direct: bool = False
+    moves: tuple[int, ...] = (200,)
     phone_at: str = SWITCH
     queue: bool = False
     """No agent of ours: another switch's queue, by a second leg."""
+
+    @property
+    def moved(self) -> bool:
+        return self.direct and self.moves[-1] == 200
 
 
 OF_A_BOARD = (
     "The figure has a dialer board that needs a line of its own through a gateway (leg 10) until it has heard the "
     "customer; here the media server hears the customer, and no such leg is needed. "
 )
+MEDIA_BETWEEN = 'step "All media streams are now between the SIP agent endpoint and the customer" of several figures'
+REASONS = {488: "Not Acceptable Here", 491: "Request Pending", 200: "OK"}
 FLOWS = {
     "transfer-gateway-cpa": Flow(
         "Transfer mode: the gateway analyses",
@@ -106,6 +114,19 @@ FLOWS = {
         "the dialer board does in the figure.",
         ASM, phone_at=GATEWAY,
     ),
+    "direct-media-refused": Flow(
+        "Direct media: refused",
+        MEDIA_BETWEEN,
+        "A carrier that does not take another address (488): the phone is not asked, and the two go on through the "
+        "media server.",
+        TRANSFER, direct=True, moves=(488,),
+    ),
+    "direct-media-glare": Flow(
+        "Direct media: glare",
+        MEDIA_BETWEEN,
+        "The carrier has a re-INVITE of its own under way (491), and is asked again after 2.1 to 4 s (RFC 3261 14.1).",
+        TRANSFER, direct=True, moves=(491, 200),
+    ),
     "transfer-to-queue-by-reinvite": Flow(
         "Transfer mode to another switch's queue, without REFER",
         'figure "Transfer Mode - Cisco UCM"',
@@ -126,7 +147,9 @@ GROUPS = {name: FIRST_DBID + 10 * index for index, name in enumerate(NAMES)}
 
 
 def customer(flow: Flow, folder: Path) -> Steps:
-    moved = ('<recv request="INVITE" rrs="true"/>', in_dialog(200, "OK", sdp=True), ACK) if flow.direct else ()
+    moved: Steps = ()
+    for status in flow.moves if flow.direct else ():
+        moved += ('<recv request="INVITE" rrs="true"/>', in_dialog(status, REASONS[status], sdp=status == 200), ACK)
     heard = finding(1, "AMD", "VOICE") if flow.analyses else (play(PERSON, folder),)
     # A customer whose audio has moved hangs up; the others are hung up on by their agents.
     leaves: Steps = (
@@ -137,7 +160,7 @@ def customer(flow: Flow, folder: Path) -> Steps:
 
 
 def phone(flow: Flow) -> Steps:
-    moved = ('<recv request="INVITE"/>', in_dialog(200, "OK", sdp=True), ACK) if flow.direct else ()
+    moved = ('<recv request="INVITE"/>', in_dialog(200, "OK", sdp=True), ACK) if flow.moved else ()
     rings = (respond(180, "Ringing"), '<pause milliseconds="300"/>')
     return (*rings, respond(200, "OK", sdp=True), ACK, *moved, *WAIT_FOR_BYE)
 
@@ -296,18 +319,23 @@ def test_given_a_figure_when_its_call_was_made_then_its_messages_are_in_the_figu
     at_phone = run.messages(flow.phone_at, PHONES[name])
     at_customer = run.messages(GATEWAY, number)
     answered = ("180 Ringing", "200 OK (INVITE, SDP)", "ACK")
-    moved = ("INVITE", "200 OK (INVITE, SDP)", "ACK") if flow.direct else ()
+    moved = ("INVITE", "200 OK (INVITE, SDP)", "ACK") if flow.moved else ()
+    refused = [part for status in flow.moves if status != 200 for part in ("INVITE", f"{status} ", "ACK")]
     found = ("INFO", "200 OK (INFO)") if flow.analyses else ()
-    at_customer.assert_order(f"INVITE {number} (SDP)", *answered, *found, *moved, "BYE", "200 OK (BYE)")
+    at_customer.assert_order(f"INVITE {number} (SDP)", *answered, *found, *refused, *moved, "BYE", "200 OK (BYE)")
     at_phone.assert_order(f"INVITE {PHONES[name]} (SDP)", *answered, *moved, "BYE", "200 OK (BYE)")
     dialed_s, found_s = moments(at_customer)
     engaged_s, _ = moments(at_phone)
     assert engaged_s < dialed_s if flow.mode is ASM else found_s < engaged_s, "who is called when"
-    if flow.direct:
+    if flow.moved:
         offers = [audio_ports(run.messages(*where), "INVITE") for where in ((GATEWAY, number), where_phone(name))]
         answers = [audio_ports(run.messages(*where), "200") for where in ((GATEWAY, number), where_phone(name))]
-        assert offers[0][1] == answers[1][0], "the customer's side was told where the agent hears"
-        assert offers[1][1] == answers[0][0], "and the other way round"
+        assert offers[0][-1] == answers[1][0], "the customer's side was told where the agent hears"
+        assert offers[1][-1] == answers[0][0], "and the other way round"
+    else:
+        assert len(audio_ports(at_phone, "INVITE")) == 1, "the agent's side was not asked"
+    if 488 in flow.moves:
+        assert "488" in run.results[number][1]["direct_media"]["refused"]
     ladder = Ladder(flow.title, source=flow.source, about=flow.about)
     customers, agents = "Gateway", "PBX and queue" if flow.queue else "Agent's switch"
     if flow.phone_at == GATEWAY:

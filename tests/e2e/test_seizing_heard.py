@@ -32,7 +32,10 @@ AT_ONCE = 'call_answer_type_recognition = "no_progress_detection"'
 SEIZED = Group(2000, "seized", DialMode.PROGRESSIVE_AND_SEIZE, ["agent1"], options=[AT_ONCE, 'beep-on-merge = "yes"'])
 OVERDIALED = Group(
     2010, "overdialed", DialMode.PROGRESSIVE_AND_SEIZE, ["agent2"],
-    options=[AT_ONCE, "progressive_dial_factor = 2", 'asm_drop_announcement_data = "sorry.wav"', "beep-on-merge = false"],
+    options=[
+        AT_ONCE, "progressive_dial_factor = 2", "beep-on-merge = false",
+        'asm_drop_announcement_data = "sorry.wav"',
+    ],
 )  # fmt: skip
 ASSURED = Group(
     2020, "assured", DialMode.PROGRESSIVE, ["agent3"], options=[AT_ONCE],

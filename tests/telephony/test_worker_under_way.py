@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -539,6 +540,34 @@ async def test_given_a_registrar_that_refuses_when_kept_then_told_and_tried_agai
     await until(lambda: telephony.registered("trunk") is not None and telephony.registered("trunk").sip_status == 403)
     assert not telephony.registered("trunk").good
 
+    await until(lambda: telephony.registered("trunk").good)
+    telephony.keep_registered([])
+    await until(lambda: peer.requests("REGISTER")[-1].header("expires") == "0")
+
+
+async def test_given_a_registrar_that_grants_other_times_when_kept_then_it_is_asked_so_and_again_before_they_end(
+    telephony, peer
+):
+    """RFC 3261 10.2.8 (423), 10.2.4 (refreshing)."""
+    asked_s: list[float] = []
+
+    def note(_request: SipMessage) -> None:
+        asked_s.append(time.monotonic())
+
+    peer.will(
+        "REGISTER", Reply(423, ("Min-Expires: 90",), then=note), Reply(200, ("Expires: 7",), then=note),
+        Reply(403, then=note),
+    )  # fmt: skip
+
+    telephony.keep_registered([a_registration(peer)])
+    await until(lambda: telephony.registered("trunk") is not None and telephony.registered("trunk").good)
+    await until(lambda: telephony.registered("trunk").sip_status == 403)
+
+    assert not telephony.registered("trunk").good, "a binding that is not renewed is none"
+    asked = peer.requests("REGISTER")
+    assert [one.header("expires") for one in asked[:3]] == ["60", "90", "90"]
+    assert len({one.header("call-id") for one in asked[:3]}) == 1
+    assert asked_s[2] - asked_s[1] < 7.0
     await until(lambda: telephony.registered("trunk").good)
     telephony.keep_registered([])
     await until(lambda: peer.requests("REGISTER")[-1].header("expires") == "0")
