@@ -203,6 +203,14 @@ def test_given_a_tone_in_early_media_when_heard_then_the_call_is_cancelled_with_
     assert machine.result == CallResult.SIT_VACANT_CODE
 
 
+def test_given_cpd_on_connect_when_early_media_comes_then_nobody_listens_before_the_answer():
+    """TMakePredictiveCall extension cpd-on-connect: an odd ringback tone is not taken for anything."""
+    _, done = drive(Progress(has_media=True), Answered(), rules=AttemptRules(early_analysis=False))
+
+    assert done[0] == ()
+    assert Do.START_ANALYSIS in done[1]
+
+
 def test_given_ringback_in_early_media_when_heard_then_nothing_happens():
     machine, done = drive(Progress(has_media=True), Heard(VerdictKind.RINGBACK, connected=False))
 
