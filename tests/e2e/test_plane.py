@@ -76,7 +76,7 @@ def test_given_a_campaign_when_every_service_is_upgraded_in_order_then_no_call_i
 
 
 def test_given_calls_when_the_media_server_stands_still_then_the_daemon_replaces_it_and_people_talk_on():
-    with campaign(mix=ANSWERED, talk_s=40.0) as run:
+    with campaign(mix=ANSWERED, talk_s=15.0) as run:
         run.await_conversations(2)
         pid = part(run, "media-0")
         stopped_s = time.monotonic()
