@@ -68,6 +68,8 @@ docs: setup
 	mv docs/options.md.new docs/options.md
 	$(BIN)/python -m ocsd.http.openapi > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
+	$(BIN)/python -m tests.units > docs/units.md.new
+	mv docs/units.md.new docs/units.md
 
 # Hashes of every file of a release are written down, so one lock serves all supported Pythons. `make lock ARGS=--upgrade`
 # takes the newest versions; without it only what pyproject.toml demands changes.

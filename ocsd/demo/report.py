@@ -203,9 +203,14 @@ def extension_of(agent_id: str) -> str:
 
 
 def double_dialed(truths: Sequence[Mapping[str, Any]]) -> int:
-    """Numbers that the carrier saw called more than once; every record of the demo has its own number, dialed once."""
+    """
+    Calls that the carrier saw to numbers which had had theirs; every record of the demo has its own number.
+
+    A 503 is the trunk's fault and charges nobody: such a number is called once more, and then its result stands.
+    """
     calls = Counter(truth["number"].lstrip("+") for truth in truths)
-    return sum(count - 1 for count in calls.values() if count > 1)
+    again = {truth["number"].lstrip("+") for truth in truths if truth["class"] == NumberClass.SIP_503}
+    return sum(max(0, count - (2 if number in again else 1)) for number, count in calls.items())
 
 
 def lost(

@@ -70,6 +70,12 @@ def test_given_a_bridged_call_when_both_heard_each_other_then_audio_is_ok():
 
 def test_given_a_number_called_twice_when_counted_then_it_is_double_dialed():
     assert report.double_dialed([truth("human"), truth("human"), truth("human", "12125552001")]) == 1
+    assert report.double_dialed([truth("human"), truth(report.CANCELLED)]) == 1
+
+
+def test_given_a_number_that_the_carrier_had_no_way_to_when_called_once_more_then_that_is_no_double():
+    assert report.double_dialed([truth("sip_503")] * 2) == 0
+    assert report.double_dialed([truth("sip_503")] * 3) == 1
 
 
 def test_given_everything_in_its_place_when_counted_then_nothing_is_lost():
