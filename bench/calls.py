@@ -32,7 +32,7 @@ from typing import Any
 import trio
 
 from bench.media import prefer, raise_descriptors
-from ocsd.demo.run import cpu_seconds, end, json_file, process_tree, wait_for
+from ocsd.demo.processes import cpu_seconds, end, json_file, process_tree, wait_for
 from telephony.api import LegLost, TelephonyError
 from telephony.client import TelephonyClient, open_telephony
 from telephony.contract import ChannelClosed, LegAnswered, LegEnded, MediaStats, PlaceCall, Verdict

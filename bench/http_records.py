@@ -36,7 +36,7 @@ from bench import probe
 from bench.http_client import Crowd, Guests, closed_loop, mixed, open_loop, request
 from bench.rig import GROUP, Load, Rig, rig
 from ocsd.client import ControlError
-from ocsd.demo.run import cpu_seconds
+from ocsd.demo.processes import cpu_seconds
 from ocsd.demo.world import CALLING_LIST
 from telephony.simworld.numbers import AREAS, LINES, number_for
 

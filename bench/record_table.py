@@ -37,7 +37,7 @@ from ocsd.config.objects import (
     TimeZoneObject,
     Treatment,
 )
-from ocsd.demo.run import process_tree
+from ocsd.demo.processes import process_tree
 from ocsd.lists.embedded import EmbeddedPostgres
 from ocsd.lists.migrate import migrate
 from ocsd.lists.tables import create_table

@@ -22,7 +22,8 @@ from ocsd.client import ControlClient, ControlUnavailable
 from ocsd.config.loader import load_configuration
 from ocsd.config.objects import Configuration
 from ocsd.demo.options import DemoOptions
-from ocsd.demo.run import child, cpu_seconds, end, prepare_list, process_tree, wait_for
+from ocsd.demo.processes import child, cpu_seconds, end, process_tree, wait_for
+from ocsd.demo.run import prepare_list
 from ocsd.demo.world import CAMPAIGN_GROUP_DBID, free_port, write_configuration, write_customers
 from ocsd.lists.embedded import EmbeddedPostgres, data_folder
 from ocsd.model.enums import DialMode, GroupCampStatus, OptimizeBy

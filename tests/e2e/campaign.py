@@ -16,7 +16,8 @@ from typing import Any
 import psycopg
 
 from ocsd.demo import report
-from ocsd.demo.run import attempts_and_statuses, end, json_file, wait_for
+from ocsd.demo.processes import end, json_file, wait_for
+from ocsd.demo.run import attempts_and_statuses
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
 from telephony import launcher
 from telephony.procs import ProcessIdentity

@@ -19,7 +19,7 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from ocsd.demo.run import json_file, wait_for
+from ocsd.demo.processes import json_file, wait_for
 from ocsd.demo.world import CALLING_LIST
 from ocsd.model.enums import DialMode, GroupCampStatus
 from telephony.simworld.numbers import number_for

@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from ocsd.demo.run import end
+from ocsd.demo.processes import end
 from ocsd.model.enums import CallResult
 from telephony.simworld.idtone import AGENT_CODES
 from tests.e2e.campaign import AGENTS, Campaign, Outcome, Truth, campaign

@@ -19,7 +19,7 @@ from ocsd.client import ControlClient, ControlUnavailable
 from ocsd.config.loader import load_configuration
 from ocsd.config.objects import Configuration
 from ocsd.demo.options import DemoOptions
-from ocsd.demo.run import child, end, json_file, process_tree, wait_for
+from ocsd.demo.processes import child, end, json_file, process_tree, wait_for
 from ocsd.demo.world import CALLING_LIST, CAMPAIGN_GROUP_DBID, write_configuration
 from ocsd.lists.embedded import EmbeddedPostgres, data_folder
 from ocsd.lists.importer import import_csv

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 import ocsd
-from ocsd.demo.run import json_file, wait_for
+from ocsd.demo.processes import json_file, wait_for
 from ocsd.model.enums import CallResult, DialMode, RecordStatus, RecordType
 from telephony.simworld.numbers import number_for
 from tests.e2e.campaign import json_lines

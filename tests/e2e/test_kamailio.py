@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from ocsd.demo import report
-from ocsd.demo.run import attempts_and_statuses, end, json_file, wait_for
+from ocsd.demo.processes import end, json_file, wait_for
+from ocsd.demo.run import attempts_and_statuses
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, RecordStatus
 from telephony.client import open_telephony
 from telephony.simworld.numbers import number_for

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ocsd.demo.run import json_file, wait_for
+from ocsd.demo.processes import json_file, wait_for
 from ocsd.model.enums import CallResult, DialMode, GroupCampStatus, OptimizeBy
 from telephony.simworld.numbers import number_for
 from tests.e2e.site import GROUP, Site, eventually, outside_world, site

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from ocsd.demo.run import json_file, wait_for
+from ocsd.demo.processes import json_file, wait_for
 from ocsd.model.enums import CallResult, DialMode, OptimizeBy
 from telephony.simworld.numbers import number_for
 from tests.e2e.far_end import FarCall, FarEnd

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import trio
 
-from ocsd.demo.run import json_file, wait_for
+from ocsd.demo.processes import json_file, wait_for
 from telephony.api import ChannelLost, LegLost, TelephonyError
 from telephony.client import TelephonyClient, open_telephony
 from telephony.contract import ChannelClosed, LegAnswered, LegEnded
