@@ -158,7 +158,7 @@ def flaw_of_description(sdp: str, ip_version: str = "") -> str:
 
     ``ip_version`` "4" or "6": addresses of this kind only; "": of any.
     """
-    lines = [line.rstrip() for line in sdp.replace("\r\n", "\n").split("\n")]
+    lines = [line.rstrip() for line in re.split(r"\r?\n|\r", sdp)]  # the stack takes each of the three for an end
     if not lines[0].startswith("v=0") or not any(_ORIGIN.match(line) for line in lines):
         return "version or origin"
     if not any(line.startswith("s=") for line in lines) or not any(_TIME.match(line) for line in lines):

@@ -26,6 +26,8 @@ _CLEAN_TAG: Final = re.compile(r";tag=[A-Za-z0-9.!%*_+`'~-]+(?:;|\Z)")
 _CSEQ: Final = re.compile(r"(\d{1,10})\s+([A-Za-z]+)\Z")
 _ONCE: Final = ("call-id", "cseq", "from", "to")
 _TRANSPORT: Final = re.compile(r";\s*transport\s*=\s*([^;?>\s]*)", re.IGNORECASE)
+_LONG_ADDRESS: Final = re.compile(r"(?:^|[\r\n])(?:c=|a=rtcp:)[^\r\n]*?[^\s]{250}")
+"""In a session description. No name of a host has more than 253 characters (RFC 1035 2.3.4), nor has the stack room."""
 _OVER_UDP: Final = frozenset({"", "udp"})
 _OVER_TCP: Final = _OVER_UDP | {"tcp"}
 _OUTSIDE_CALLS: Final = frozenset({"REGISTER", "OPTIONS"})
@@ -110,6 +112,8 @@ class Sieve:
         cseq = _CSEQ.match(message.header("cseq"))
         if cseq is None or int(cseq.group(1)) >= 2**31:
             return "cseq"
+        if _LONG_ADDRESS.search(message.body):
+            return "address in a description"
         branch = _BRANCH.search(message.header("via"))
         if branch is None:
             return "no branch"
