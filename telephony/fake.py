@@ -52,6 +52,7 @@ from telephony.leg import (
     SendHangUp,
 )
 from telephony.sdp import MediaAddress
+from telephony.sip import SipStatus
 
 if TYPE_CHECKING:
     from telephony.api import Leg, Media, Telephony
@@ -280,7 +281,11 @@ class FakeTelephony:
         self.machines[leg_id] = machine
         for effect in effects:
             if isinstance(effect, SendHangUp):
-                self.step(leg_id, Released(event.at_s))
+                script = self.script_of_leg(leg_id)
+                if machine.phase is Phase.CANCELLING and script.cancel_status != SipStatus.REQUEST_TERMINATED:
+                    self.step(leg_id, Failed(event.at_s, script.cancel_status))
+                else:
+                    self.step(leg_id, Released(event.at_s))
             else:
                 self._report(leg_id, effect)
 

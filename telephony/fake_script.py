@@ -24,6 +24,7 @@ class CallScript:
         worker_dies_s: the worker dies so long after the INVITE (LegLost).
         responds: False: no message at all comes back; the leg ends with 408 after ``ring_s``.
         retry_after_s: Retry-After of a refusal.
+        cancel_status: final response after our CANCEL.
         headers: of the final response and of the BYE; the leg's events carry those that `contract.PlaceCall` wants.
         reinvite_statuses: how re-INVITEs are answered, one after the other; the last one stays. 408 and 481 end the
             leg.
@@ -48,6 +49,7 @@ class CallScript:
     worker_dies_s: float = math.inf
     responds: bool = True
     retry_after_s: float = 0.0
+    cancel_status: int = 487
     headers: tuple[tuple[str, str], ...] = ()
     reinvite_statuses: tuple[int, ...] = (200,)
     reinvite_s: float = 0.0

@@ -36,7 +36,7 @@ from typing import Final, TypeAlias
 
 from telephony.contract import DialogId, LegAnswered, LegEnded, LegProgress, LegSnapshot, LegState
 from telephony.sdp import MediaAddress
-from telephony.sip import SipStatus
+from telephony.sip import SipStatus, speaks_of_called_party
 
 
 class Phase(Enum):
@@ -323,10 +323,10 @@ def _on_unusable(leg: LegMachine, event: LegEvent) -> Step:
 
 def _on_failed(leg: LegMachine, event: LegEvent) -> Step:
     assert isinstance(event, Failed)
-    # 487 is the echo of our CANCEL; any other final response crossed it, and then it is what really happened.
-    by = "local" if leg.phase is Phase.CANCELLING and event.status == SipStatus.REQUEST_TERMINATED else "remote"
-    if leg.phase is Phase.HANGING_UP:
-        by = "local"
+    # What speaks of the called party crossed our CANCEL, and is what really happened. Anything else is its echo: 487
+    # (RFC 3261 9.2), or what gateways send in its place (408, 500, 503), which is no failure of theirs.
+    crossed = leg.phase is Phase.CANCELLING and speaks_of_called_party(event.status, event.q850_cause)
+    by = "local" if leg.stopping and not crossed else "remote"
     if by == "remote":
         leg = replace(leg, no_answer=False)
     return _end(

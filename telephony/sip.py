@@ -118,6 +118,24 @@ class Q850Cause(IntEnum):
     INTERWORKING = 127
 
 
+OF_CALLED_PARTY: Final = frozenset({404, 410, 480, 484, 485, 486, 600, 603, 604, 607, 608})
+"""Final responses that tell of the called party or its number, besides every 3xx."""
+CAUSES_OF_CALLED_PARTY: Final = frozenset({1, 17, 18, 19, 20, 21, 22, 28})
+"""Q.850 causes that do so; a gateway may wrap them in any status."""
+
+
+_VAGUE_CAUSES: Final = frozenset({16, 31, 127})  # normal clearing, normal unspecified, interworking
+
+
+def speaks_of_called_party(status: int, q850_cause: int | None) -> bool:
+    """Does this refusal of a call tell of the called party? A cause counts for more than the status around it."""
+    if status == SipStatus.REQUEST_TERMINATED:
+        return False
+    if q850_cause is not None and q850_cause not in _VAGUE_CAUSES:
+        return q850_cause in CAUSES_OF_CALLED_PARTY
+    return status in OF_CALLED_PARTY or 300 <= status < 400
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One value of a Reason header: ``protocol`` in upper case ("Q.850", "SIP"), ``cause`` None when absent."""

@@ -25,6 +25,7 @@ from enum import Enum
 from typing import Final
 
 from telephony.contract import LegEnded
+from telephony.sip import CAUSES_OF_CALLED_PARTY
 
 SILENT_S: Final = 4.0
 """An INVITE over UDP has been sent four times by then (RFC 3261 17.1.1.2: 0, 0.5, 1.5, 3.5 s): who has not even said
@@ -45,8 +46,6 @@ MAX_RETRY_AFTER_S: Final = 300.0
 TRIAL_S: Final = 10.0
 """A trial call that nobody has heard of for so long has said nothing (given up, withdrawn): another one may go."""
 
-OF_THE_CALLEE: Final = frozenset({1, 17, 18, 19, 20, 21, 22, 28})
-"""Q.850 causes that speak of the called party; a gateway may wrap them in any status."""
 OF_THE_NETWORK: Final = frozenset({34, 38, 41, 42, 44, 47})
 """Q.850: no circuit, network out of order, temporary failure, congestion, requested circuit unavailable, resources."""
 OF_THE_TRUNK: Final = frozenset({401, 403, 407, 482, 483})
@@ -77,7 +76,7 @@ def blame(ended: LegEnded, age_s: float) -> Blame:
         return Blame.TRUNK if failed else Blame.NOBODY
     if ended.no_answer:
         return Blame.CALLEE
-    if cause in OF_THE_CALLEE:
+    if cause in CAUSES_OF_CALLED_PARTY:
         return Blame.CALLEE
     if ended.ended_by == "local":
         return Blame.NOBODY

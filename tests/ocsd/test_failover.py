@@ -1,6 +1,7 @@
 """Calls whose trunk fails, over the in-memory plane in virtual time: what moves, what waits, what is charged."""
 
 import itertools
+import math
 from collections import Counter
 from contextlib import asynccontextmanager
 
@@ -183,6 +184,21 @@ async def test_given_what_the_callee_answers_when_dialed_then_no_other_trunk_is_
         assert circuit(daemon, FIRST) is Circuit.CLOSED
 
     assert {trunk_of(command) for command in customers(at)} == {FIRST}
+
+
+@pytest.mark.parametrize("status", [500, 503, 408])
+async def test_given_our_cancel_when_a_gateway_answers_it_with_an_error_then_no_trunk_is_charged(
+    autojump_clock, tmp_path, status
+):
+    async with carriers_of(tmp_path, CallScript(ring_s=math.inf, cancel_status=status)) as (at, daemon, _):
+        await daemon.dial("agent1")
+        await daemon.until(
+            lambda: all(r.record_status is RecordStatus.UPDATED for r in at.database.rows(LIST).values())
+        )
+        assert circuit(daemon, FIRST) is Circuit.CLOSED
+
+    assert {trunk_of(command) for command in customers(at)} == {FIRST}
+    assert {(one.call_result, one.count_attempt) for one in finished(at)} == {(CallResult.NO_ANSWER, True)}
 
 
 async def test_given_a_phone_that_has_rung_when_the_trunk_fails_then_it_is_not_called_again(autojump_clock, tmp_path):

@@ -57,6 +57,8 @@ def test_given_no_response_when_a_call_ends_then_the_trunk_is_to_blame_unless_we
     assert blame(ended(487, by="local", responded=False), SILENT_S) is Blame.TRUNK
     assert blame(ended(487, by="local", responded=False), SILENT_S - 0.1) is Blame.NOBODY
     assert blame(ended(487, by="local", no_answer=True), 25.0) is Blame.CALLEE
+    assert blame(ended(503, by="local", no_answer=True), 25.0) is Blame.CALLEE  # in the place of 487, to our CANCEL
+    assert blame(ended(503, by="local"), 2.0) is Blame.NOBODY
 
 
 def opened(why="503"):

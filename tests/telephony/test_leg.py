@@ -158,6 +158,31 @@ def test_given_a_cancel_when_the_200_crosses_it_then_bye_and_nobody_is_told_of_a
     assert (ended.ended_by, ended.was_answered, ended.reason_text) == ("local", False, "agent")
 
 
+@pytest.mark.parametrize(
+    ("status", "cause", "ended_by", "no_answer"),
+    [
+        (487, None, "local", True),
+        (487, 19, "local", True),
+        (503, None, "local", True),
+        (500, 41, "local", True),
+        (408, None, "local", True),
+        (480, 34, "local", True),
+        (486, None, "remote", False),
+        (404, 1, "remote", False),
+        (500, 17, "remote", False),
+        (480, 16, "remote", False),
+        (302, None, "remote", False),
+    ],
+)
+def test_given_a_ring_limit_when_the_cancelled_invite_is_refused_then_only_news_of_the_called_party_count(
+    status, cause, ended_by, no_answer
+):
+    leg, (ended,) = after("provisional", "no_answer").on(Failed(5.0, status, cause))
+
+    assert (ended.sip_status, ended.ended_by, ended.no_answer) == (status, ended_by, no_answer)
+    assert leg.snapshot().no_answer == no_answer
+
+
 def test_given_100_trying_when_received_then_nothing_but_that_somebody_is_there():
     assert LEG.on(Provisional(2.0, 100)) == (replace(LEG, responded=True), ())
 
