@@ -167,11 +167,15 @@ class _Worker:
                     payload_type=event.payload_type,
                     event_payload_type=event.event_payload_type,
                     dialog=event.dialog,
+                    headers=event.headers or found.headers,
                 )
-            case LegProgress() if event.remote_rtp_port:
+            case LegProgress() if not event.remote_rtp_port:
+                self.unclaimed[leg_id] = replace(found, headers=event.headers or found.headers)
+            case LegProgress():
                 # Early media, or moved by a re-INVITE. The state stays: an answer is told as such.
                 self.unclaimed[leg_id] = replace(
                     found,
+                    headers=event.headers or found.headers,
                     remote_rtp_host=event.remote_rtp_host,
                     remote_rtp_port=event.remote_rtp_port,
                     payload_type=event.payload_type,
@@ -189,6 +193,8 @@ class _Worker:
                     redirect_to=event.redirect_to,
                     retry_after_s=event.retry_after_s,
                     responded=event.responded,
+                    headers=(),
+                    ended_headers=event.headers,
                 )
 
 

@@ -173,6 +173,10 @@ class LegSnapshot(msgspec.Struct, frozen=True, tag=True):
     """Both as in `LegEnded`."""
     rang: bool = True
     """A provisional response above 100 has come, or may have: older workers do not say."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Of a live leg: what `PlaceCall` wanted of the latest response to it that had any of it."""
+    ended_headers: tuple[tuple[str, str], ...] = ()
+    """As in `LegEnded`. Of both, what would make the snapshot too long is left out."""
 
 
 class WorkerSnapshot(msgspec.Struct, frozen=True, tag=True):

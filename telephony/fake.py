@@ -353,7 +353,8 @@ class FakeTelephony:
         if snapshot.answered_at_s is not None:
             host, port = snapshot.remote_rtp_host, snapshot.remote_rtp_port
             kinds = snapshot.payload_type, snapshot.event_payload_type
-            leg.report(LegAnswered(leg_id, snapshot.answered_at_s, host, port, *kinds, dialog=snapshot.dialog))
+            at_s, headers, dialog = snapshot.answered_at_s, snapshot.headers, snapshot.dialog
+            leg.report(LegAnswered(leg_id, at_s, host, port, *kinds, headers=headers, dialog=dialog))
         if snapshot.state is LegState.ENDED:
             leg.report(
                 LegEnded(
@@ -367,6 +368,7 @@ class FakeTelephony:
                     redirect_to=snapshot.redirect_to,
                     retry_after_s=snapshot.retry_after_s,
                     responded=snapshot.responded,
+                    headers=snapshot.ended_headers,
                 )
             )
         else:

@@ -51,6 +51,11 @@ class Phase(Enum):
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 """Those of a message that `contract.PlaceCall` wanted."""
 
+MAX_SNAPSHOT_HEADERS: Final = 1024
+MAX_ENDED_HEADERS: Final = 256
+"""Characters in the snapshot of a leg: a worker tells of up to a thousand live ones and some thousand that have ended
+in one frame (`contract.MAX_FRAME_BYTES`)."""
+
 
 # --- events: what the stack or the worker says; at_s is monotonic -------------------------------------------------
 
@@ -193,6 +198,8 @@ class LegMachine:
     stop_reason: str = ""
     responded: bool = False
     dialog: DialogId | None = None
+    headers: Headers = ()
+    """Of the latest response that had some."""
     ended: LegEnded | None = None
 
     @property
@@ -240,7 +247,20 @@ class LegMachine:
             retry_after_s=ended.retry_after_s if ended else 0.0,
             responded=self.responded,
             rang=self.was_early or self.answered_at_s is not None,
+            headers=_fitting(self.headers, MAX_SNAPSHOT_HEADERS) if ended is None else (),
+            ended_headers=_fitting(ended.headers, MAX_ENDED_HEADERS) if ended is not None else (),
         )
+
+
+def _fitting(headers: Headers, limit: int) -> Headers:
+    """The first ones that together have no more characters."""
+    total, fitting = 0, []
+    for name, value in headers:
+        total += len(name) + len(value)
+        if total > limit:
+            break
+        fitting.append((name, value))
+    return tuple(fitting)
 
 
 Step: TypeAlias = tuple[LegMachine, tuple[Effect, ...]]
@@ -288,7 +308,8 @@ def _on_provisional(leg: LegMachine, event: LegEvent) -> Step:
     assert isinstance(event, Provisional)
     if event.status <= SipStatus.TRYING:
         return leg, ()
-    leg = replace(leg, phase=Phase.EARLY, was_early=True, media=event.media or leg.media)
+    media, headers = event.media or leg.media, event.headers or leg.headers
+    leg = replace(leg, phase=Phase.EARLY, was_early=True, media=media, headers=headers)
     if event.media is not None:
         return leg, (_progress(leg, event.at_s, event.status, event.headers),)
     return leg, (LegProgress(leg.leg_id, event.status, event.at_s, headers=event.headers),)
@@ -304,6 +325,7 @@ def _on_answered(leg: LegMachine, event: LegEvent) -> Step:
         media=media,
         deadline_s=math.inf,
         dialog=event.dialog,
+        headers=event.headers or leg.headers,
     )
     kinds = media.payload_type, media.event_payload_type
     return leg, (

@@ -201,7 +201,8 @@ class WorkerLeg:
         host, port = snapshot.remote_rtp_host, snapshot.remote_rtp_port
         kinds = snapshot.payload_type, snapshot.event_payload_type
         if snapshot.answered_at_s is not None and not self.answered:
-            self.report(LegAnswered(self.leg_id, snapshot.answered_at_s, host, port, *kinds, dialog=snapshot.dialog))
+            at_s, headers, dialog = snapshot.answered_at_s, snapshot.headers, snapshot.dialog
+            self.report(LegAnswered(self.leg_id, at_s, host, port, *kinds, headers=headers, dialog=dialog))
         elif self.answered and snapshot.remote_rtp_port and self._media != (host, port) and not self._reinvites:
             # Moved by the far end while nobody listened.
             at_s = time.monotonic()
@@ -255,4 +256,5 @@ def _ended_of(snapshot: LegSnapshot) -> LegEnded:
         redirect_to=snapshot.redirect_to,
         retry_after_s=snapshot.retry_after_s,
         responded=snapshot.responded,
+        headers=snapshot.ended_headers,
     )

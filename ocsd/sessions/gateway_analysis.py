@@ -3,8 +3,8 @@ Call progress analysis by the trunk's gateway, for one attempt: asked for in the
 
 The attempt goes on as with our own analysis; only the verdicts come from elsewhere, and the limit of the analysis is
 the machine's to keep. A gateway that does not promise to tell people from machines (`gateway_cpa.promised`) is not
-waited for: our media server listens then, and the log says so once for each trunk. So it does after a restart of the
-daemon in the midst of an analysis, when nobody knows any more what was promised.
+waited for: our media server listens then, and the log says so once for each trunk. What was promised is remembered by
+the SIP worker over a restart of the daemon.
 """
 
 from typing import TYPE_CHECKING, Final

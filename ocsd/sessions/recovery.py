@@ -429,6 +429,8 @@ def _adopt(
     if context.withdrawn:
         # The last daemon may have died before it could hang up; and no desktop finds this record any more to finish it.
         task.post(Withdrawn() if context.record.record_type == RecordType.NO_CALL else Cancelled())
+    if leg is not None:
+        task.gateway.response(leg.headers)
     context.updates |= attempt.desktop_updates
     # Also what was asked for over HTTP before any agent had the record: it was answered, so it holds.
     context.callback, context.treatment, context.owner = _asked(attempt)

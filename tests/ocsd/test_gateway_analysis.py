@@ -12,7 +12,7 @@ from ocsd.sessions.attempt import AttemptState
 from telephony.contract import VerdictKind
 from telephony.fake import CallScript
 from telephony.gateway_cpa import CONTENT_TYPE, HEADER, REQUEST
-from tests.ocsd.test_session import world
+from tests.ocsd.test_session import restarted, world
 
 ALICE = "agent1"
 ON = '"cpa" = "gateway"'
@@ -118,6 +118,21 @@ async def test_given_a_gateway_that_promises_nothing_when_answered_then_we_liste
             assert "cpa_by" not in task.context.evidence
     told = [entry for entry in logs if entry["event"] == "trunk.gateway_does_not_analyse"]
     assert [entry["trunk"] for entry in told] == ["Simulated Carrier"]
+
+
+async def test_given_a_daemon_that_dies_while_a_gateway_analyses_when_restarted_then_the_gateway_is_still_relied_upon(
+    tmp_path, autojump_clock
+):
+    async with world(tmp_path, [callee()], options=ON) as w:
+        await restarted(w, lambda daemon: AttemptState.ANALYSING in daemon.states(), ALICE)
+        async with w.daemon() as daemon:
+            (task,) = daemon.session.attempts.values()
+            assert daemon.states() == [AttemptState.ANALYSING]
+            await daemon.log_in(ALICE)
+            info(task, "AMD", "VOICE")
+            await daemon.until(lambda: task.machine.state is AttemptState.TALKING)
+            assert "start_analysis" not in task.channel.commands
+            assert task.context.evidence["cpa_by"] == "gateway"
 
 
 async def test_given_a_trunk_without_a_gateway_when_somebody_sends_findings_then_they_count_for_nothing(

@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -110,6 +111,22 @@ async def test_given_legs_of_a_dead_daemon_when_some_are_adopted_then_only_the_o
             await until(lambda: worker.hung_up)
             assert worker.hung_up == ["ringing"]
             assert telephony.in_use >= 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_given_headers_in_a_snapshot_when_its_legs_are_adopted_then_their_events_carry_them(tmp_path):
+    promised, left = (("x-detect", "Response=AMD"),), (("x-data", "7"),)
+    answered = msgspec.structs.replace(TALKING, headers=promised)
+    over = msgspec.structs.replace(OVER, ended_headers=left)
+    worker = PlayedWorker(answered, over)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(worker.serve, tmp_path / "worker-0.sock")
+        async with open_telephony(tmp_path) as telephony:
+            talking, gone = telephony.adopt("talking"), telephony.adopt("over")
+            assert (await talking.events.receive()).headers == promised
+            ended = await gone.events.receive()
+            assert isinstance(ended, LegEnded)
+            assert ended.headers == left
         nursery.cancel_scope.cancel()
 
 

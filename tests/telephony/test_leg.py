@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from telephony.contract import DialogId, LegAnswered, LegEnded, LegProgress, LegState
 from telephony.leg import (
+    MAX_ENDED_HEADERS,
     TRANSITIONS,
     Answered,
     AnswerUnusable,
@@ -211,6 +212,11 @@ def test_given_what_sessions_asked_for_when_messages_carry_it_then_reports_do():
     assert [one.headers for one in (progress, answered, refused, ended)] == [wanted] * 4
     assert (answered.dialog, answered_leg.snapshot().dialog) == (dialog, dialog)
     assert refused.retry_after_s == 30.0
+    early_leg, _ = LEG.on(Provisional(2.0, 180, None, wanted))
+    later_leg, _ = early_leg.on(Answered(3.0, MEDIA))
+    assert later_leg.snapshot().headers == wanted
+    gone_leg, _ = answered_leg.on(RemoteBye(5.0, headers=(*wanted, ("x-long", "y" * MAX_ENDED_HEADERS))))
+    assert (gone_leg.snapshot().headers, gone_leg.snapshot().ended_headers) == ((), wanted)
 
 
 def test_given_early_media_when_180_follows_without_sdp_then_the_address_is_kept_and_not_repeated():
