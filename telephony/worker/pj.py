@@ -136,6 +136,7 @@ class SipStack:
         """Send the INVITE, with audio to ``local``. Raises CallNotPlaced when none was sent."""
         call_id = _call_id(command.leg_id)
         self._check(command, local)
+        self._leave_no_ended_call()
         transport = transport_of(command.uri)  # checked before
         key = _AccountKey(command.username, command.password, command.proxy, command.session_expires_s, transport)
         account = self._account(key)
@@ -160,6 +161,16 @@ class SipStack:
             del self._events[mark:]  # what the stack said of a call that never was
             busy = error.status == PJ_ETOOMANY
             raise CallNotPlaced(f"{error.reason} ({error.status})", retryable=busy) from error
+
+    def _leave_no_ended_call(self) -> None:
+        """
+        Outside of callbacks. pjsua2's object of a call that is over, when it goes, hangs up whichever call has its place
+        by then, and cuts it off from its own object: none may be left when a place is given out.
+        """
+        for leg_id, event in self._events:
+            if isinstance(event, (Failed, RemoteBye, Released)):
+                self._bury(leg_id)
+        self._graveyard.clear()
 
     def hang_up(self, leg_id: str, reason: str) -> None:
         """CANCEL or BYE, whichever fits; `Released` follows. Nothing happens when the call is gone."""
