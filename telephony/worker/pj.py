@@ -164,8 +164,8 @@ class SipStack:
 
     def _leave_no_ended_call(self) -> None:
         """
-        Outside of callbacks. pjsua2's object of a call that is over, when it goes, hangs up whichever call has its place
-        by then, and cuts it off from its own object: none may be left when a place is given out.
+        Outside of callbacks. pjsua2's object of a call that is over, when it goes, hangs up whichever call has its
+        place by then, and cuts it off from its own object: none may be left when a place is given out.
         """
         for leg_id, event in self._events:
             if isinstance(event, (Failed, RemoteBye, Released)):

@@ -176,7 +176,11 @@ class Sieve:
         call_id, method = message.header("call-id"), message.method
         key = (call_id, branch)
         began_by = self._branches.get(key)
+        if method == "CANCEL" and began_by != "INVITE":
+            return "CANCEL of no INVITE"
         if call_id in self._calls:
+            if method == "INVITE" and call_id not in self._answered:
+                return "INVITE before the answer"  # RFC 3261 14.1: not while another one is in progress
             if method == "BYE" and call_id not in self._answered:
                 # RFC 3261 section 15: the called party must not. pjsua gives the call's place to another one while the
                 # INVITE is still to be answered, and takes the two for one when it is.
@@ -191,7 +195,7 @@ class Sieve:
                 return "after the end of the call"
         elif method in ("ACK", "CANCEL"):
             if began_by != "INVITE":
-                return f"{method} of a stranger"
+                return "ACK of a stranger"
         elif method not in ("INVITE", "OPTIONS") or message.to_tag:
             return "method of a stranger"
         elif method == "INVITE" and message.header("content-type") and flaw_of_description(message.body):

@@ -481,7 +481,8 @@ def main() -> int:
         print(*(line for place in deaths for line in lines[max(0, place - 12) : place + 2]), sep="\n")
     if options.json is not None:
         options.json.write_text(json.dumps(found), encoding="utf-8")
-    sound = not (fuzz.result.workers_died or fuzz.result.live_ended or fuzz.result.tracebacks)
+    result = fuzz.result
+    sound = not (result.workers_died or result.live_ended or result.tracebacks) and result.legs_left == LIVE_CALLS
     return 0 if sound and fuzz.result.slots_usable == LEGS - LIVE_CALLS else 1
 
 

@@ -114,6 +114,21 @@ def test_given_a_call_that_is_not_answered_when_the_far_end_says_bye_then_it_is_
     assert not sieve.holds_back(request("BYE", branch="z9hG4bKb"))
 
 
+def test_given_a_call_that_is_not_answered_when_the_far_end_sends_invite_then_it_is_dropped():
+    sieve = a_sieve(answered=False)
+    assert sieve.holds_back(request("INVITE", to=";tag=us", body=SDP))
+    assert not sieve.holds_back(request("UPDATE", branch="z9hG4bKu", to=";tag=us", body=SDP))
+    assert not sieve.holds_back(response(200, body=SDP))
+    assert not sieve.holds_back(request("INVITE", branch="z9hG4bKi", to=";tag=us", body=SDP))
+
+
+def test_given_a_cancel_in_a_call_when_it_is_of_no_invite_of_the_far_end_then_it_is_dropped():
+    sieve = a_sieve()
+    assert sieve.holds_back(request("CANCEL", branch="z9hG4bKn"))
+    assert not sieve.holds_back(request("INVITE", branch="z9hG4bKn", to=";tag=us", body=SDP))
+    assert not sieve.holds_back(request("CANCEL", branch="z9hG4bKn", to=";tag=us"))
+
+
 def test_given_a_refer_when_it_is_of_no_dialog_that_stands_then_it_is_dropped():
     assert a_sieve(answered=False).holds_back(request("REFER"))
     assert a_sieve().holds_back(request("REFER").replace("tag=far", "tag=fork"))
@@ -123,7 +138,7 @@ def test_given_a_refer_when_it_is_of_no_dialog_that_stands_then_it_is_dropped():
 def test_given_a_call_that_has_ended_when_messages_still_come_then_only_those_that_end_transactions_pass():
     sieve = a_sieve()
     sieve.call_ends("call", 100.0)
-    for method in ("BYE", "ACK", "CANCEL"):
+    for method in ("BYE", "ACK"):
         assert not sieve.holds_back(request(method, branch=f"z9hG4bK{method}"))
     for method in ("INVITE", "REFER", "INFO", "UPDATE"):
         assert sieve.holds_back(request(method, branch=f"z9hG4bK{method}"))
