@@ -73,6 +73,7 @@ from ocsd.validation import open_validator
 from telephony import launcher
 from telephony.client import open_telephony
 from telephony.media_pool import MediaPool, open_media_servers
+from telephony.notify import service_notifier
 from telephony.watchdog import Watchdog
 
 log = structlog.get_logger()
@@ -295,7 +296,7 @@ async def serve(config: Configuration, config_path: Path) -> None:
 
     Raises ConfigError, StoreUnavailable, TelephonyError or OSError when it cannot start.
     """
-    notifier = sdnotify.SystemdNotifier()
+    notifier = service_notifier()
     clock = SystemClock()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with AsyncExitStack() as parts:

@@ -18,7 +18,6 @@ from typing import Final, TextIO, cast
 
 import msgspec
 import numpy as np
-import sdnotify
 import structlog
 
 from telephony import contract as wire
@@ -28,6 +27,7 @@ from telephony.media.log_stream import LogStream
 from telephony.media.plane import TICK_S, MediaPlane
 from telephony.media.prompts import PromptLibrary
 from telephony.media.sources import Learn
+from telephony.notify import service_notifier
 from telephony.ports import client_ports
 from telephony.procs import LockFile, is_listening, listen_unix
 
@@ -278,14 +278,6 @@ def _allow_descriptors(wanted: int) -> bool:
     return soft >= wanted
 
 
-def _notifier() -> sdnotify.SystemdNotifier:
-    """To the service manager, if there is one; what it does not take at once is not sent: a tick waits for nobody."""
-    notifier = sdnotify.SystemdNotifier()
-    if notifier.socket is not None:
-        notifier.socket.setblocking(False)
-    return notifier
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 stopped as asked, 1 cannot start."""
     options = _arguments(arguments)
@@ -297,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ],
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, LogStream(sys.stderr.fileno()))),
     )
-    notifier = _notifier()
+    notifier = service_notifier(wait_s=0.0)  # a tick waits for nobody
     path = options.run_dir / f"{options.name}.sock"
     lock = LockFile(options.run_dir / f"{options.name}.lock")
     if not lock.acquire() or is_listening(path):

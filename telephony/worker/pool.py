@@ -24,8 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import sdnotify
-
+from telephony.notify import service_notifier
 from telephony.procs import LockFile, ProcessIdentity, is_listening
 from telephony.watchdog import Patience, pool_sign
 from telephony.worker.pj import discover_capacity
@@ -94,7 +93,7 @@ class Pool:
 
         ``drain``: whoever serves now is to finish its calls.
         """
-        notifier = sdnotify.SystemdNotifier()
+        notifier = service_notifier()
         ready_file = self._run_dir / "telephony.ready"
         ready_file.unlink(missing_ok=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
