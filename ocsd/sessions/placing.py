@@ -7,7 +7,8 @@ last one's. Where no trunk is left, nobody has been called: the record is Ready 
 applies (`NotPlaced`), and the breakers say when trunks are tried again.
 
 One case is the number's, not the trunk's: one that has been failed before, by a trunk that has worked for others
-since. Then the result stands as any other, or the record would be dialed for ever.
+since, or that is refused again and again where nobody else can tell. Then the result stands as any other, or the record
+would be dialed for ever. In between, a number that was refused rests for half a minute.
 
 A redirect (3xx) is followed once, where the trunk's ``redirects`` says so, to a number at a configured trunk, which
 passes Do-Not-Call and attempt caps as a number of its own.
@@ -15,6 +16,7 @@ passes Do-Not-Call and attempt caps as a number of its own.
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -28,9 +30,10 @@ from ocsd.sessions.attempt_events import AttemptState
 from ocsd.sessions.attempt_steps import SAFETY_MARGIN_S
 from ocsd.sessions.number_format import written
 from ocsd.sessions.second_leg import channel_of
-from ocsd.sessions.trunk_health import Blame, why_failed
+from ocsd.sessions.trunk_health import UNREACHED, Blame, why_failed
 from ocsd.sessions.trunk_keeper import SUSPICION_S
 from ocsd.sessions.trunk_use import START_WAIT_S
+from ocsd.sessions.trunks import REFUSED_REST_S
 from telephony.api import CallRefused, Leg, TelephonyError
 from telephony.contract import LegEnded, PlaceCall
 
@@ -210,13 +213,14 @@ class Placing:
             self._placed_s = task.machine.started_s
         if ended.was_answered or self._progressed:
             return False
-        found = session.trunk_board.ended(name, ended, now_s - self._placed_s, now_s, gone=self._silenced)
+        key = context.record.list_dbid, context.record.record_id
+        found = session.trunk_board.ended(name, ended, now_s - self._placed_s, now_s, key, gone=self._silenced)
         self._silenced = False
         if task.machine.state is not AttemptState.DIALING:
             return False
         if self._wanted() and 300 <= ended.sip_status < 400 and ended.redirect_to:
             return await self._redirect(ended)
-        if found is not Blame.TRUNK:
+        if found not in UNREACHED:
             return False
         why = why_failed(ended)
         self._note(why, ended)
@@ -225,9 +229,10 @@ class Placing:
         if may_move and await self._next_trunk(why):
             session.trunk_board.moved(name)
             return await self._go_on()
-        record = context.record
-        if session.trunk_board.refuses_only((record.list_dbid, record.record_id), name, now_s):
+        if session.trunk_board.refuses_only(key, name, found, now_s):
             return False  # the result is this number's
+        if found is Blame.UNCLEAR:
+            session.supply.rest(key, session.clock.utc() + timedelta(seconds=REFUSED_REST_S))
         log.warning("attempt.no_trunk", trunk=name, why=why, tried=self._tried)
         task.customer_gone = True
         task.post(machine_events.NotPlaced(CallResult.ALL_TRUNKS_BUSY))

@@ -50,7 +50,7 @@ from ocsd.sessions.recordless import conversations_without_record, see_through
 from ocsd.sessions.session import Session
 from ocsd.sessions.settling import Ending, settle
 from ocsd.sessions.standing_legs import leg_of
-from ocsd.sessions.trunk_health import Blame, blame
+from ocsd.sessions.trunk_health import UNREACHED, blame
 from ocsd.sessions.voice_recovery import adopt_application
 from ocsd.treatments.callback import reject_change
 from ocsd.treatments.contract import Decision
@@ -178,7 +178,7 @@ def not_reached(remains: Remains) -> bool:
         q850_cause=leg.q850_cause,
         responded=leg.responded,
     )
-    return blame(ended, leg.ended_at_s - leg.placed_at_s) is Blame.TRUNK
+    return blame(ended, leg.ended_at_s - leg.placed_at_s) in UNREACHED
 
 
 def shown_after_connect(remains: Remains, connected_s: float) -> bool:

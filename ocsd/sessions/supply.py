@@ -64,6 +64,8 @@ class Gate(Enum):
     """Window, zones, legal hours, statistical tables, schedule, attempts."""
     CAPS = "caps"
     DO_NOT_CALL = "do_not_call"
+    TRUNKS = "trunks"
+    """Refused by the trunks a moment ago (`Placing`)."""
 
 
 @dataclass(order=True, slots=True)
@@ -100,6 +102,8 @@ class RecordSupply:
         self._gone: dict[tuple[int, int], datetime] = {}
         """When (list DBID, record_id) was withdrawn while its chain was ours: our copy of the row is old. A claim that
         begins later has read the row anew."""
+        self._resting: dict[tuple[int, int], datetime] = {}
+        """Records (list DBID, record_id) that are not dialed before then: see `rest`."""
         self._broken: dict[int, list[str]] = {}
         """Lists whose table or filter does not work, and why."""
         self._leaving: dict[tuple[int, int], Chain] = {}
@@ -318,6 +322,8 @@ class RecordSupply:
                 refusals.append((place, refusal, Gate.HOURS))
             elif (refusal := capped.get((chain.list_dbid, record.record_id))) is not None:
                 refusals.append((place, refusal, Gate.CAPS))
+            elif (until := self._resting.get((chain.list_dbid, record.record_id))) is not None and until > now:
+                refusals.append((place, Refusal("refused by the trunks a moment ago", until), Gate.TRUNKS))
             else:
                 return left if place == left.position else replace(left, position=place)
         place, refusal, gate = min(refusals, key=lambda entry: _when(entry[1], now))
@@ -467,6 +473,11 @@ class RecordSupply:
         """Keep a claimed chain until ``due`` (aware), then buffer it."""
         self._order += 1
         heapq.heappush(self._held, _Held(due.timestamp(), self._order, chain))
+
+    def rest(self, key: tuple[int, int], until: datetime) -> None:
+        """Do not dial the record (list DBID, record_id) before then (aware), whoever has its chain meanwhile."""
+        now = self._utc()
+        self._resting = {one: due for one, due in self._resting.items() if due > now} | {key: until}
 
     def _release_due(self, now: datetime) -> None:
         while self._held and self._held[0].due_s <= now.timestamp():

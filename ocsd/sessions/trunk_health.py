@@ -14,6 +14,10 @@ Theory of operation
 Only what the trunk itself did wrong counts. What the called party answers through it (busy, declined, unknown number)
 shows that the trunk works, and closes the circuit. A lost registration keeps calls off besides, whatever the state.
 
+A refusal may speak of either: a carrier says 403 or 500 of one number that it blocks or has no route to, and of all of
+them when the account is closed. It is an answer, so the trunk is there; whether it is good for anything the other
+numbers tell. When many different ones in a row are refused for a while, and no call gets through between, it is not.
+
 Sources: RFC 3261 21.5.4 and 20.33 (503, Retry-After), 8.1.3.1 (no response is a 408), 16.7; RFC 3398 8.2.6 (ISUP
 causes); Nygard, "Release It!", chapter "Circuit Breaker".
 """
@@ -39,6 +43,10 @@ WINDOW_RATIO: Final = 0.5
 """A trunk that fails every other call is worse than the next one."""
 
 FIRST_OPEN_S: Final = 5.0
+REFUSED_NUMBERS: Final = 10
+"""Different numbers that are refused one after the other: where half of a list is blocked, that is once in a thousand
+calls, and at more than a call per second never for as long as REFUSED_S."""
+REFUSED_S: Final = 10.0
 MAX_OPEN_S: Final = 60.0
 """Each trial that fails doubles the pause, up to this: a dead carrier is asked once a minute."""
 MAX_RETRY_AFTER_S: Final = 300.0
@@ -48,8 +56,11 @@ TRIAL_S: Final = 10.0
 
 OF_THE_NETWORK: Final = frozenset({34, 38, 41, 42, 44, 47})
 """Q.850: no circuit, network out of order, temporary failure, congestion, requested circuit unavailable, resources."""
-OF_THE_TRUNK: Final = frozenset({401, 403, 407, 482, 483})
-"""Our account is refused, or the trunk sends the call in circles. Besides them every 5xx."""
+OF_THE_TRUNK: Final = frozenset({401, 407, 503})
+"""Our credentials are not taken, or it serves nobody now (RFC 3261 21.5.4)."""
+OF_EITHER: Final = frozenset({403, 482, 483})
+"""Refused, or sent in circles: this number or any (RFC 3261 21.4.4, 16.3). Besides them every other 5xx, which is about
+"the request" (21.5), and what gateways make of causes that they have no status for (RFC 3398 8.2.6.1)."""
 SAYS_NOTHING: Final = frozenset({400, 405, 406, 415, 420, 481, 487, 488, 606})
 """Neither the trunk's health nor the called party: our own request, or our own CANCEL."""
 
@@ -61,8 +72,14 @@ class Blame(Enum):
     """Its fault: the called party has not been reached."""
     CALLEE = "callee"
     """It works: what came back is the called party's answer."""
+    UNCLEAR = "unclear"
+    """The called party has not been reached; the number's fault or the trunk's, as other numbers will tell."""
     NOBODY = "nobody"
     """Says nothing."""
+
+
+UNREACHED: Final = frozenset({Blame.TRUNK, Blame.UNCLEAR})
+"""The call may go on over another trunk."""
 
 
 def blame(ended: LegEnded, age_s: float) -> Blame:
@@ -80,8 +97,10 @@ def blame(ended: LegEnded, age_s: float) -> Blame:
         return Blame.CALLEE
     if ended.ended_by == "local":
         return Blame.NOBODY
-    if cause in OF_THE_NETWORK or status in OF_THE_TRUNK or 500 <= status < 600:
+    if cause in OF_THE_NETWORK or status in OF_THE_TRUNK:
         return Blame.TRUNK
+    if status in OF_EITHER or 500 <= status < 600:
+        return Blame.UNCLEAR
     if status == 0 or status in SAYS_NOTHING:
         return Blame.NOBODY
     return Blame.CALLEE
@@ -112,7 +131,11 @@ class Change:
 
 
 class Breaker:
-    """The circuit of one trunk: `started`, `worked` and `failed` tell it of calls, `allowed` how many may start."""
+    """
+    The circuit of one trunk.
+
+    `started`, `worked`, `refused` and `failed` tell it of calls; `allowed` says how many may start.
+    """
 
     def __init__(self) -> None:
         self.circuit = Circuit.CLOSED
@@ -126,6 +149,11 @@ class Breaker:
         self.silent = False
         """Opened because nothing came back; then an answered probe is news."""
         self._in_a_row = 0
+        self._refused: set[str] = set()
+        """Different numbers refused since the last call that got through; as many as matter."""
+        self._refused_since_s = 0.0
+        self._refuses = False
+        """Opened because it refused everybody; then one refusal more is no news."""
         self._ended: deque[tuple[float, bool]] = deque()
         self._pause_s = FIRST_OPEN_S
         self._trial_at_s = -math.inf
@@ -156,14 +184,40 @@ class Breaker:
         self.heard = True
         self._note(now_s, failed=False)
         self._in_a_row = 0
+        self._refused.clear()
         if self.circuit is Circuit.CLOSED:
             return None
         if self.circuit is Circuit.OPEN and now_s < self.until_s and not self.silent:
             return None  # a call from before; the carrier has asked for its pause, or refuses new ones
-        self.circuit, self.why, self.until_s, self.silent = Circuit.CLOSED, "", 0.0, False
-        self._pause_s, self._trial_at_s = FIRST_OPEN_S, -math.inf
-        self._ended.clear()
-        return Change(Circuit.CLOSED, "a call got through")
+        return self._close("a call got through")
+
+    def refused(self, now_s: float, number: str, why: str, *, known: bool = False) -> Change | None:
+        """
+        A call was refused, for the number's sake or the trunk's: the trunk is there, as far as that goes.
+
+        ``known``: it has refused this number before, and got calls of others through since; it is the number's.
+        """
+        self.heard = True
+        if known and (self.circuit is Circuit.CLOSED or self._refuses):
+            return None
+        if not self._refused:
+            self._refused_since_s = now_s
+        if len(self._refused) < REFUSED_NUMBERS:
+            self._refused.add(number)
+        if self.circuit is Circuit.OPEN and now_s < self.until_s and not self.silent:
+            return None  # another call from before
+        if self.circuit is Circuit.CLOSED:
+            self._in_a_row = 0
+            everybody = len(self._refused) == REFUSED_NUMBERS and now_s - self._refused_since_s >= REFUSED_S
+            if not everybody:
+                return None
+        elif not self._refuses:
+            return self._close(f"calls are answered: {why}")
+        else:
+            self._pause_s = min(MAX_OPEN_S, 2.0 * self._pause_s)
+        change = self._open(now_s, f"{why}, to everybody", 0.0, silent=False)
+        self._refuses = True
+        return change
 
     def failed(self, now_s: float, why: str, retry_after_s: float = 0.0, *, silent: bool = False) -> Change | None:
         """A call failed by the trunk's fault; ``retry_after_s`` > 0: it asked to be left alone for so long."""
@@ -196,10 +250,16 @@ class Breaker:
             return self._half_open("OPTIONS is answered again")
         return None
 
+    def _close(self, why: str) -> Change:
+        self.circuit, self.why, self.until_s, self.silent = Circuit.CLOSED, "", 0.0, False
+        self._pause_s, self._trial_at_s, self._refuses, self._in_a_row = FIRST_OPEN_S, -math.inf, False, 0
+        self._ended.clear()
+        return Change(Circuit.CLOSED, why)
+
     def _open(self, now_s: float, why: str, retry_after_s: float, *, silent: bool) -> Change:
         pause_s = min(retry_after_s, MAX_RETRY_AFTER_S) if retry_after_s > 0.0 else self._pause_s
         self.circuit, self.why, self.until_s, self.silent = Circuit.OPEN, why, now_s + pause_s, silent
-        self._trial_at_s = -math.inf
+        self._trial_at_s, self._refuses = -math.inf, False
         return Change(Circuit.OPEN, why, self.until_s)
 
     def _half_open(self, why: str) -> Change:

@@ -26,6 +26,9 @@ log = structlog.get_logger()
 NO_LIMIT: Final = 1_000_000
 REFUSED_KEPT: Final = 10_000
 """Records that a trunk has failed: the oldest are forgotten."""
+REFUSED_TIMES: Final = 3
+REFUSED_REST_S: Final = 30.0
+"""Wait before a number that all trunks have refused is dialed again: by then others have told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class TrunkBoard:
         self._trunks = {trunk.name: trunk for trunk in trunks}
         self._lines = {name: _Line(now_s) for name in self._trunks}
         self.caller_ids = CallerIds()
-        self._refused: OrderedDict[tuple[int, int], float] = OrderedDict()
+        self._refused: OrderedDict[tuple[int, int], tuple[float, int]] = OrderedDict()
         self.on_change: Callable[[str], None] = lambda _name: None
 
     def reconfigure(self, trunks: Iterable[Trunk]) -> None:
@@ -316,16 +319,18 @@ class TrunkBoard:
         line = self._lines[name]
         return f"is not registered: {line.registration}" if line.registered is False else line.breaker.why
 
-    def refuses_only(self, record: tuple[int, int], name: str, now_s: float) -> bool:
+    def refuses_only(self, record: tuple[int, int], name: str, found: Blame, now_s: float) -> bool:
         """
         Note that a trunk has failed a record (list, id); whether that is the number's trouble, not the trunk's.
 
-        It is when a trunk has failed it before, and this one has worked for others since.
+        It is when a trunk has failed it before, and this one has worked for others since. Where there are no others, or
+        too few to tell, a number that is refused for the REFUSED_TIMESth time has had its chances.
         """
-        before_s = self._refused.pop(record, None)
-        if before_s is not None and self._lines[name].worked_s > before_s:
+        before_s, times = self._refused.pop(record, (now_s, 0))
+        times += found is Blame.UNCLEAR and self.closed(name)
+        if self._lines[name].worked_s > before_s or times >= REFUSED_TIMES:
             return True
-        self._refused[record] = now_s if before_s is None else before_s
+        self._refused[record] = before_s, times
         while len(self._refused) > REFUSED_KEPT:
             self._refused.popitem(last=False)
         return False
@@ -342,12 +347,24 @@ class TrunkBoard:
         self._lines[name].worked_s = now_s
         self._told(name, self._lines[name].breaker.worked(now_s))
 
-    def ended(self, name: str, ended: LegEnded, age_s: float, now_s: float, *, gone: bool = False) -> Blame:
-        """A call has ended that neither rang nor was answered; whose fault that was. ``gone``: given up for that."""
+    def ended(
+        self, name: str, ended: LegEnded, age_s: float, now_s: float, record: tuple[int, int], *, gone: bool = False
+    ) -> Blame:
+        """
+        A call to a record (list, id) has ended that neither rang nor was answered; whose fault that was.
+
+        ``gone``: it was given up because the trunk is.
+        """
         found, line = Blame.TRUNK if gone else blame(ended, age_s), self._lines[name]
         if found is Blame.CALLEE:
             line.worked_s = now_s
             self._told(name, line.breaker.worked(now_s))
+        elif found is Blame.UNCLEAR:
+            line.failed += 1
+            why = why_failed(ended)
+            log.info("trunk.call_refused", trunk=name, why=why, in_state=line.breaker.circuit.value)
+            known = record in self._refused and line.worked_s > self._refused[record][0]
+            self._told(name, line.breaker.refused(now_s, f"{record}", why, known=known))
         elif found is Blame.TRUNK:
             line.failed += 1
             why, silent = why_failed(ended), not ended.responded

@@ -13,7 +13,9 @@ from ocsd.model.enums import CallResult, RecordStatus
 from ocsd.model.services import CampaignRequest
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.figures import port_left
+from ocsd.sessions.supply import Gate
 from ocsd.sessions.trunk_health import Circuit
+from ocsd.sessions.trunks import REFUSED_REST_S
 from telephony.fake import CallScript
 
 from .test_session import LIST, NOON, PERSON, PHONE, number, world
@@ -172,6 +174,45 @@ async def test_given_a_number_that_a_working_trunk_refuses_twice_when_dialed_the
     of_it = [attempt.finished for attempt in at.database.attempts.values() if attempt.new.record_id == 1]
     assert [ended.count_attempt for ended in of_it] == [False, True]
     assert at.row(1).record.attempt == 1
+
+
+BLOCKED = CallScript(ring_s=0.05, ringing_status=0, status=403)
+
+
+async def test_given_a_list_full_of_blocked_numbers_when_others_get_through_then_the_trunk_stays_and_they_are_charged(
+    autojump_clock, tmp_path
+):
+    scripts = [BUSY if index % 4 == 0 else BLOCKED for index in range(80)]
+    async with world(tmp_path, scripts) as at, at.daemon() as daemon:
+        changes: list[str] = []
+        daemon.campaigns.trunk_board.on_change = changes.append
+        await daemon.dial("agent1", "agent2")
+        await daemon.until(
+            lambda: all(r.record_status is RecordStatus.UPDATED for r in at.database.rows(LIST).values())
+        )
+        assert changes == [], "no circuit opened"
+
+    tries = Counter(attempt.new.record_id for attempt in at.database.attempts.values())
+    assert {tries[index] for index in range(1, 81) if scripts[index - 1] is BUSY} == {1}
+    assert {tries[index] for index in range(1, 81) if scripts[index - 1] is BLOCKED} <= {2, 3}
+    assert all(row.record.attempt == 1 for row in at.database.rows(LIST).values())
+
+
+async def test_given_a_few_blocked_numbers_and_nobody_else_when_dialed_then_each_has_its_chances_and_is_charged(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, [BLOCKED] * 3) as at, at.daemon() as daemon:
+        began_s = trio.current_time()
+        await daemon.dial("agent1", "agent2")
+        await daemon.until(
+            lambda: all(r.record_status is RecordStatus.UPDATED for r in at.database.rows(LIST).values())
+        )
+        assert trio.current_time() - began_s > 2 * REFUSED_REST_S
+        assert circuit(daemon, FIRST) is Circuit.CLOSED
+        assert daemon.session.supply.refused[Gate.TRUNKS] > 0
+
+    assert Counter(attempt.new.record_id for attempt in at.database.attempts.values()) == {1: 3, 2: 3, 3: 3}
+    assert all(row.record.attempt == 1 for row in at.database.rows(LIST).values())
 
 
 @pytest.mark.parametrize("status", [486, 603, 404, 480])

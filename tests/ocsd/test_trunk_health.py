@@ -9,6 +9,8 @@ from ocsd.sessions.trunk_health import (
     FIRST_OPEN_S,
     MAX_OPEN_S,
     MAX_RETRY_AFTER_S,
+    REFUSED_NUMBERS,
+    REFUSED_S,
     SILENT_S,
     TRIAL_S,
     WINDOW_CALLS,
@@ -29,9 +31,15 @@ def test_given_an_answer_of_the_callee_when_a_call_ends_then_the_trunk_works(sta
     assert blame(ended(status), 1.0) is Blame.CALLEE
 
 
-@pytest.mark.parametrize("status", [401, 403, 407, 482, 483, 500, 501, 502, 503, 504, 505, 513, 580])
+@pytest.mark.parametrize("status", [401, 407, 503])
 def test_given_an_error_of_the_trunk_when_a_call_ends_then_it_is_to_blame(status):
     assert blame(ended(status), 1.0) is Blame.TRUNK
+
+
+@pytest.mark.parametrize("status", [403, 482, 483, 500, 501, 502, 504, 505, 513, 580])
+def test_given_a_refusal_when_a_call_ends_then_other_numbers_must_tell_whose_fault_it_is(status):
+    assert blame(ended(status), 1.0) is Blame.UNCLEAR
+    assert blame(ended(status, 34), 1.0) is Blame.TRUNK, "a cause says more"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +105,54 @@ def test_given_every_other_call_failed_when_the_window_is_full_then_the_circuit_
     assert breaker.circuit is Circuit.OPEN
 
 
+def refused(breaker, numbers, per_s, from_s=0.0):
+    """So many different numbers one after the other; the changes."""
+    return [breaker.refused(from_s + index / per_s, f"n{from_s}-{index}", "403") for index in range(numbers)]
+
+
+def test_given_a_list_full_of_blocked_numbers_when_others_get_through_then_the_circuit_stays_closed():
+    breaker = Breaker()
+    for minute in range(60):
+        refused(breaker, REFUSED_NUMBERS * 9, 10.0, minute * 60.0)
+        breaker.worked(minute * 60.0 + 9.5)
+        refused(breaker, REFUSED_NUMBERS - 1, 1.0, minute * 60.0 + 20.0)
+        breaker.worked(minute * 60.0 + 50.0)
+
+    assert breaker.circuit is Circuit.CLOSED
+
+
+def test_given_one_number_that_is_refused_over_and_over_then_the_circuit_stays_closed():
+    breaker = Breaker()
+
+    assert not any(breaker.refused(float(at_s), "n", "403") for at_s in range(1000))
+
+
+def test_given_everybody_refused_for_a_while_when_nobody_gets_through_then_the_circuit_opens_and_trials_keep_it_open():
+    breaker = Breaker()
+    (*before, change) = refused(breaker, int(REFUSED_S) + 1, 1.0)
+
+    assert not any(before)
+    assert (change.circuit, change.why) == (Circuit.OPEN, "403, to everybody")
+    now_s = change.until_s
+    assert breaker.look(now_s).circuit is Circuit.HALF_OPEN
+    breaker.started(now_s)
+    again = breaker.refused(now_s, "another", "403")
+    assert again.circuit is Circuit.OPEN
+    assert again.until_s - now_s == 2 * FIRST_OPEN_S
+    breaker.look(again.until_s)
+    breaker.started(again.until_s)
+    assert breaker.worked(again.until_s).circuit is Circuit.CLOSED
+
+
+def test_given_a_trunk_that_was_overloaded_or_silent_when_a_trial_is_refused_then_it_is_there_again():
+    for breaker in (opened(), Breaker()):
+        if breaker.circuit is Circuit.CLOSED:
+            breaker.gone(0.0, "no answer to OPTIONS")
+        breaker.look(FIRST_OPEN_S)
+        breaker.started(FIRST_OPEN_S)
+        assert breaker.refused(FIRST_OPEN_S, "n", "403").circuit is Circuit.CLOSED
+
+
 def test_given_a_half_open_circuit_when_one_call_is_under_way_then_no_other_may_start():
     breaker = opened()
     breaker.look(FIRST_OPEN_S)
@@ -143,7 +199,7 @@ def test_given_an_open_circuit_when_a_call_from_before_is_answered_then_it_stays
     assert breaker.circuit is Circuit.OPEN
 
 
-EVENTS = st.sampled_from(["failed", "worked", "retry", "gone", "probed", "started"])
+EVENTS = st.sampled_from(["failed", "worked", "retry", "refused", "gone", "probed", "started"])
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 20.0), EVENTS), max_size=60))
@@ -159,6 +215,8 @@ def test_given_any_course_when_time_passes_then_the_trunk_is_always_tried_again(
                 breaker.worked(now_s)
             case "retry":
                 breaker.failed(now_s, "503", 120.0)
+            case "refused":
+                breaker.refused(now_s, str(now_s), "403")
             case "gone":
                 breaker.gone(now_s, "silent")
             case "probed":
