@@ -152,7 +152,7 @@ def _same_subject(rule: CapRule, other: Call, call: Call) -> bool:
 
 
 def past_calls(conn: Connection, caps: Caps, calls: Sequence[Call]) -> History:
-    """What the caps of ``calls`` must know, by two index scans."""
+    """What the caps of ``calls`` must know, by three index scans."""
     capped = [(call, rules) for call in calls if (rules := caps.rules(call.list_dbid))]
     if not capped:
         return History(caps, ())
@@ -164,11 +164,16 @@ def past_calls(conn: Connection, caps: Caps, calls: Sequence[Call]) -> History:
         UNION ALL
         SELECT attempt_id, phone, customer_id, subject, campaign_dbid, list_dbid, started_at, connected_at
         FROM ocsd.attempt WHERE customer_id = ANY(%s::text[]) AND started_at > %s AND counted IS NOT FALSE
+        UNION ALL
+        SELECT attempt_id, redirected_to, customer_id, subject, campaign_dbid, list_dbid, started_at, connected_at
+        FROM ocsd.attempt WHERE redirected_to = ANY(%s::text[]) AND started_at > %s AND counted IS NOT FALSE
         """,
         (
-            list({call.phone for call, _ in capped}),
+            (phones := list({call.phone for call, _ in capped})),
             since - LONGEST_RING,
             list({call.customer_id for call, _ in capped if call.customer_id is not None}),
+            since - LONGEST_RING,
+            phones,
             since - LONGEST_RING,
         ),
         prepare=False,  # planned for these values: a kept plan would not know how few rows they have

@@ -90,6 +90,12 @@ class MemoryListStore:
         await self._reach()
         return memory_results.begin(self.database, self.owner, attempts)
 
+    async def redirect_attempt(
+        self, attempt_id: int, record: CallingRecord, campaign_dbid: int, now: datetime
+    ) -> Refusal | None:
+        await self._reach()
+        return memory_results.redirect(self.database, attempt_id, record, campaign_dbid, now)
+
     async def withdraw(
         self, list_dbids: Sequence[int], selector: Selector, withdrawal: Withdrawal, *, spare_claimed: bool = False
     ) -> list[Withdrawn]:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ocsd.config.objects import Configuration
@@ -49,12 +49,14 @@ class MemoryJournal:
         statements: SQL statements that would have been run, in order.
         outbox: by item id.
         recordings: of the analysis, by path.
+        redirected: numbers that attempts (by id) went on to.
     """
 
     decisions: list[MemoryDecision] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
     outbox: dict[int, MemoryItem] = field(default_factory=dict)
     recordings: dict[str, CpdRecording] = field(default_factory=dict)
+    redirected: dict[int, str] = field(default_factory=dict)
     _by_phone: dict[str, dict[int, NewAttempt]] = field(default_factory=lambda: defaultdict(dict))
     _by_customer: dict[str, dict[int, NewAttempt]] = field(default_factory=lambda: defaultdict(dict))
     _people: dict[tuple[int, int], AbandonmentBucket] = field(default_factory=dict)
@@ -70,6 +72,11 @@ class MemoryJournal:
         self._by_phone[attempt.phone].setdefault(attempt.attempt_id, attempt)
         if attempt.customer_id is not None:
             self._by_customer[attempt.customer_id].setdefault(attempt.attempt_id, attempt)
+
+    def redirect(self, attempt_id: int, phone: str, attempt: NewAttempt) -> None:
+        """The attempt has gone on to another number, which is called too."""
+        self.redirected[attempt_id] = phone
+        self._by_phone[phone][attempt_id] = replace(attempt, phone=phone)
 
     def count_person(self, campaign_dbid: int, person: PersonFound) -> None:
         """The twin of `abandonment.add`."""

@@ -89,6 +89,18 @@ def refused_by_caps(
     return {record_id: found for record_id, call in calls.items() if (found := history.refusal(call)) is not None}
 
 
+def redirect(
+    db: MemoryDatabase, attempt_id: int, record: CallingRecord, campaign_dbid: int, now: datetime
+) -> Refusal | None:
+    """See ListStore.redirect_attempt."""
+    caps = db.journal.caps(db.config)
+    call = replace(caps.call(record, campaign_dbid, now), attempt_id=attempt_id)
+    refused = _history(db, [call]).refusal(call)
+    if refused is None:
+        db.journal.redirect(attempt_id, call.phone, db.attempts[attempt_id].new)
+    return refused
+
+
 def _history(db: MemoryDatabase, calls: Sequence[Call]) -> History:
     caps = db.journal.caps(db.config)
     capped = [call for call in calls if caps.rules(call.list_dbid)]

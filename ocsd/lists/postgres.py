@@ -10,6 +10,7 @@ import uuid
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -28,6 +29,7 @@ from ocsd.lists import (
     journal,
     reader,
     recordings,
+    redirecting,
     releasing,
     verified,
     withdrawing,
@@ -210,6 +212,12 @@ class PostgresListStore:
         if isinstance(answer, ClaimLost):
             raise answer
         return answer
+
+    async def redirect_attempt(
+        self, attempt_id: int, record: CallingRecord, campaign_dbid: int, now: datetime
+    ) -> Refusal | None:
+        call = replace(self._caps.call(record, campaign_dbid, now), attempt_id=attempt_id)
+        return await self.database.transaction(partial(redirecting.redirect, caps=self._caps, call=call))
 
     async def mark_answered(self, attempt_id: int, answered_at: datetime) -> None:
         await self._results.post(Mark(attempt_id, answered_at, None))

@@ -127,6 +127,16 @@ class ListStore(Protocol):
         """
         ...
 
+    async def redirect_attempt(
+        self, attempt_id: int, record: CallingRecord, campaign_dbid: int, now: datetime
+    ) -> Refusal | None:
+        """
+        An open attempt goes on to another number, that of ``record``: commit it before the INVITE leaves.
+
+        None: it may be called, and is written; else the attempt cap that holds it back. Raises StoreUnavailable.
+        """
+        ...
+
     async def mark_answered(self, attempt_id: int, answered_at: datetime) -> None:
         """Queue the answer time; written soon, not waited for."""
         ...

@@ -11,7 +11,8 @@ since, or that is refused again and again where nobody else can tell. Then the r
 would be dialed for ever. In between, a number that was refused rests for half a minute.
 
 A redirect (3xx) is followed once, where the trunk's ``redirects`` says so, to a number at a configured trunk, which
-passes Do-Not-Call and attempt caps as a number of its own.
+passes Do-Not-Call, calling hours and attempt caps as a number of its own. It is written with the attempt before it is
+called, so that caps count it from then on.
 """
 
 import re
@@ -25,6 +26,7 @@ import trio
 from ocsd.config.objects import Trunk
 from ocsd.model.enums import CallResult
 from ocsd.model.errors import StoreUnavailable
+from ocsd.model.records import CallingRecord
 from ocsd.sessions import attempt_events as machine_events
 from ocsd.sessions.attempt_events import AttemptState
 from ocsd.sessions.attempt_steps import SAFETY_MARGIN_S
@@ -317,23 +319,35 @@ class Placing:
         if here.redirects != "follow" or self._redirected:
             return False
         found = self._target(ended.redirect_to, here)
-        why = "its host is no configured trunk" if found is None else await self._forbidden(*found)
-        if found is None or why:
-            log.warning("attempt.redirect_refused", trunk=here.name, why=why)
-            context.evidence["redirect_refused"] = why
-            return False
+        if found is None:
+            return self._not_redirected("its host is no configured trunk")
         trunk, number = found
+        # Carriers write numbers as they like (national ones, with 00 or 011); lists and Do-Not-Call hold E.164.
+        called = written(number, "e164", trunk.country)
+        own = context.record.contact_info
+        record = replace(context.record, contact_info=called if own.startswith("+") else called.lstrip("+"))
+        if why := self._forbidden(number, called, record):
+            return self._not_redirected(why)
         if trunk.name != here.name:
             taken = session.trunk_board.take_other((trunk.name,), (), session.clock.now_s(), session.group.dbid)
             if taken is None:
-                context.evidence["redirect_refused"] = f"trunk {trunk.name} takes no calls"
-                return False
+                return self._not_redirected(f"trunk {trunk.name} takes no calls")
         else:
             session.trunk_board.placed_again(here.name)
+        if why := await self._capped(record):
+            if trunk.name != here.name:
+                session.trunk_board.release(trunk.name, session.group.dbid)
+            return self._not_redirected(why)
         self._redirected = True
+        context.evidence["redirected_to"] = record.contact_info
         self._note(f"redirected to {trunk.name}", ended)
         self._move(trunk, number)
         return await self._go_on()
+
+    def _not_redirected(self, why: str) -> bool:
+        log.warning("attempt.redirect_refused", trunk=self._task.context.trunk, why=why)
+        self._task.context.evidence["redirect_refused"] = why
+        return False
 
     def _target(self, contact: str, here: Trunk) -> tuple[Trunk, str] | None:
         """The trunk and the number, without its prefix, of a Contact; None: it leads elsewhere."""
@@ -347,26 +361,27 @@ class Placing:
                 return trunk, found["user"].removeprefix(trunk.dial_prefix) or found["user"]
         return None
 
-    async def _forbidden(self, trunk: Trunk, number: str) -> str:
+    def _forbidden(self, number: str, called: str, record: CallingRecord) -> str:
         """
-        Why the number of a redirect must not be called; empty: it may.
+        Why the number of a redirect must not be called now, in whatever form; empty: it may, as far as caps go.
 
-        Do-Not-Call is asked whatever the options say: no claim has ever compared this number with it. Carriers write
-        numbers as they like (national ones, with 00 or 011), lists and Do-Not-Call hold E.164.
+        ``record``: the attempt's, with that number. Do-Not-Call is asked whatever the options say, and legal hours in
+        the zones of that number: no claim has ever compared this number with either.
         """
-        session, context = self._session, self._task.context
-        now = session.clock.utc()
-        called = written(number, "e164", trunk.country)
-        plain = called.lstrip("+")
-        for form in {number, called, plain}:
-            if session.supply.forbids(replace(context.record, contact_info=form), now):
+        session, now = self._session, self._session.clock.utc()
+        for form in {number, called, called.lstrip("+")}:
+            if session.supply.forbids(replace(record, contact_info=form), now):
                 return "Do-Not-Call"
-        if not session.planner.has_caps(context.record.list_dbid):
-            return ""
-        record = replace(context.record, contact_info=called if context.record.contact_info.startswith("+") else plain)
+        closed = session.hours(record.list_dbid).closed(record, now)
+        return closed.why if closed is not None else ""
+
+    async def _capped(self, record: CallingRecord) -> str:
+        """Write the number of a redirect with the attempt, for caps to count; why they do not allow it, or empty."""
+        session, context = self._session, self._task.context
         try:
-            refused = await session.store.refused_by_caps(record.list_dbid, session.campaign.dbid, [record], now)
+            refused = await session.store.redirect_attempt(
+                context.attempt_id, record, session.campaign.dbid, session.clock.utc()
+            )
         except StoreUnavailable:
-            return "its attempt caps cannot be asked"
-        refusal = refused.get(record.record_id)
-        return refusal.why if refusal is not None else ""
+            return "it cannot be written with the attempt"
+        return refused.why if refused is not None else ""

@@ -392,6 +392,58 @@ async def test_given_a_redirect_that_must_not_be_followed_when_dialed_then_it_is
     assert finished(at)[0].evidence["redirect_refused"]
 
 
+@asynccontextmanager
+async def redirected_to(tmp_path, to, records=1, rules="", caps=""):
+    """Every number of the first trunk is redirected to this one; it is noon in New York, 7 o'clock on Hawaii."""
+    contact = f"<sip:{to}@127.0.0.2:5062>"
+    script = CallScript(ring_s=0.1, ringing_status=0, status=302, redirect_to=contact)
+    trunks = two_trunks(first='redirects = "follow"')
+
+    def edit(text):
+        text = trunks(text)
+        i = text.index("\n", text.index("[[calling_lists]]"))
+        return f"{caps}\n{text[:i]}\n{rules}{text[i:]}"
+
+    async with world(tmp_path, [PERSON] * records, edit=edit) as at:
+        at.telephony._script = Carriers(script, BUSY)
+        async with at.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(
+                lambda: all(r.record_status is RecordStatus.UPDATED for r in at.database.rows(LIST).values())
+            )
+            yield at
+
+
+@pytest.mark.parametrize(("to", "dialed"), [("+18085559999", 1), ("+12125559999", 2)])
+async def test_given_a_redirect_to_another_zone_when_it_is_too_early_there_then_it_is_not_followed(
+    autojump_clock, tmp_path, to, dialed
+):
+    rules = 'calling_hours = ["us-federal"]\nstrictest_zone = true'
+    async with redirected_to(tmp_path, to, rules=rules) as at:
+        assert len(customers(at)) == dialed
+        (ended,) = finished(at)
+        assert ("08:00" in str(ended.evidence.get("redirect_refused"))) is (dialed == 1)
+
+
+async def test_given_a_number_that_two_are_redirected_to_when_a_cap_allows_one_call_then_it_is_called_once(
+    autojump_clock, tmp_path
+):
+    caps, rules = (
+        'attempt_caps = [{ dbid = 1, name = "one", max_attempts = 1, period_h = 24 }]',
+        'attempt_caps = ["one"]',
+    )
+    async with redirected_to(tmp_path, "+12125559999", records=2, rules=rules, caps=caps) as at:
+        called = [command.uri for command in customers(at)]
+        assert sorted(uri.partition("@")[0] for uri in called) == [
+            "sip:+12125552001", "sip:+12125552002", "sip:+12125559999"
+        ]  # fmt: skip
+        assert list(at.database.journal.redirected.values()) == ["+12125559999"]
+        (refused,) = [one for one in finished(at) if "redirect_refused" in one.evidence]
+        assert "one" in refused.evidence["redirect_refused"]
+        (followed,) = [one for one in finished(at) if "redirected_to" in one.evidence]
+        assert followed.evidence["redirected_to"] == "+12125559999"
+
+
 async def test_given_a_redirect_to_the_same_trunk_when_followed_then_it_is_a_call_start_of_that_trunk(
     autojump_clock, tmp_path
 ):

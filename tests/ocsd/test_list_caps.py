@@ -176,6 +176,32 @@ async def test_given_records_when_asked_about_then_those_that_a_cap_holds_back_a
         assert await store.refused_by_caps(LIST, CAMPAIGN, [], NOON_UTC) == {}
 
 
+async def test_given_a_call_that_is_redirected_when_that_number_is_asked_about_then_it_counts_for_both(make_world):
+    world = make_world(cap(1))
+    async with world.store() as store:
+        (attempt,) = await attempts_on(store, world, {})
+        assert await store.begin_attempts([attempt]) == {}
+        world.add(contact_info=OTHER_PHONE)
+        (other,) = [chain.record for chain in await store.claim_chains(LIST, GROUP, 9, NOON_UTC)]
+        assert await store.redirect_attempt(attempt.attempt_id, other, CAMPAIGN, NOON_UTC) is None
+        for record in (other, replace(other, contact_info=attempt.phone)):
+            refused = await store.refused_by_caps(LIST, CAMPAIGN, [record], NOON_UTC + HOUR)
+            assert refused[other.record_id].until == NOON_UTC + DAY
+
+
+async def test_given_a_number_that_a_cap_holds_back_when_a_call_is_redirected_to_it_then_that_is_refused(make_world):
+    world = make_world(cap(1))
+    async with world.store() as store:
+        assert await call(store, world)
+        (attempt,) = await attempts_on(store, world, {"phone": OTHER_PHONE})
+        assert await store.begin_attempts([attempt]) == {}
+        world.add(contact_info=PHONE)
+        (record,) = [chain.record for chain in await store.claim_chains(LIST, GROUP, 9, NOON_UTC)]
+        refused = await store.redirect_attempt(attempt.attempt_id, record, CAMPAIGN, NOON_UTC + HOUR)
+        assert refused is not None
+        assert refused.until == NOON_UTC + DAY
+
+
 async def test_given_customers_and_subjects_in_the_rows_when_asked_about_then_they_count(make_world):
     world = make_world(cap(1, per="customer_id", subject="subject_field"))
     async with world.store() as store:
