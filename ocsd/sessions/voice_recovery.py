@@ -18,7 +18,7 @@ from telephony.contract import LegState, VerdictKind
 if TYPE_CHECKING:
     from ocsd.model.records import OpenAttempt
     from ocsd.sessions.attempt_task import AttemptTask
-    from ocsd.sessions.recovery import Remains
+    from ocsd.sessions.remains import Remains
     from ocsd.sessions.session import Session
     from telephony.api import Media, Telephony
 

@@ -18,6 +18,7 @@ from ocsd.sessions.trunk_health import Circuit
 from ocsd.sessions.trunks import REFUSED_REST_S
 from telephony.fake import CallScript
 
+from .test_seizing import ASSURED, flag, with_vip
 from .test_session import LIST, NOON, PERSON, PHONE, number, world
 
 FIRST, SECOND = "Simulated Carrier", "Second Carrier"
@@ -541,6 +542,30 @@ async def test_given_a_trunk_that_fails_around_a_kill_when_the_daemon_is_back_th
     assert (first.call_result, first.count_attempt) == (CallResult.ALL_TRUNKS_BUSY, False)
     assert (second.call_result, second.count_attempt) == (CallResult.BUSY, True)
     assert at.row(1).record.attempt == 1
+
+
+@pytest.mark.parametrize("assured", [False, True])
+async def test_given_a_call_on_its_second_trunk_when_the_group_is_not_loaded_after_a_kill_then_it_has_its_true_end(
+    autojump_clock, tmp_path, assured
+):
+    options, edit = (ASSURED, lambda text: with_vip(two_trunks()(text))) if assured else ("", two_trunks())
+    rings = CallScript(ring_s=5.0, status=486)
+    async with world(tmp_path, [PERSON], options=options, edit=edit) as at:
+        if assured:
+            flag(at, 1)
+        at.telephony._script = Carriers(REFUSES, rings)
+        async with at.daemon() as daemon:
+            await daemon.dial("agent1")
+            await daemon.until(lambda: AttemptState.ALERTING in daemon.states())
+            daemon.kill()
+        at.memory.states.clear()
+        async with at.daemon() as daemon:
+            assert (daemon.recovered.adopted, daemon.recovered.settled) == (0, 1)
+
+    (attempt,) = at.database.attempts.values()
+    ended = attempt.finished
+    assert (ended.call_result, ended.interrupted, ended.switch_dbid) == (CallResult.BUSY, False, 205)
+    assert at.row(1).record_status is RecordStatus.UPDATED
 
 
 async def test_given_a_phone_that_has_rung_when_its_trunk_fails_while_no_daemon_listens_then_it_is_not_called_again(

@@ -3,7 +3,7 @@
 import pytest
 
 from ocsd.model.enums import CallResult
-from ocsd.sessions.recovery import Remains, settled
+from ocsd.sessions.remains import Remains, settled
 from telephony.contract import ChannelSnapshot, LegSnapshot, LegState, VerdictKind
 
 ANSWERED_AT_S = 100.0
