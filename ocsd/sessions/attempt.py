@@ -56,7 +56,7 @@ from dataclasses import dataclass
 
 from ocsd.model.enums import CallAction, CallResult, RecordStatus
 from ocsd.model.errors import InvariantError
-from ocsd.sessions.attempt_agents import AttemptAgents
+from ocsd.sessions.attempt_endings import AttemptEndings
 from ocsd.sessions.attempt_events import (
     AfterConnect,
     AgentAnswered,
@@ -98,7 +98,7 @@ from ocsd.sessions.attempt_faults import media_failed
 from ocsd.sessions.attempt_passing import passed_on
 from ocsd.sessions.attempt_steps import RINGING, SAFETY_MARGIN_S, SEEKING
 from ocsd.sessions.call_control_events import ControlEvent, PassedOn
-from ocsd.sessions.outcome import PEOPLE, result_of_failure, result_of_verdict
+from ocsd.sessions.outcome import PEOPLE, result_of_verdict
 from telephony.contract import VerdictKind
 
 GREETING_LIMIT_S = 20.0
@@ -114,7 +114,7 @@ TRANSFERS = frozenset({CallAction.TRANSFER, CallAction.MUTE_TRANSFER, CallAction
 
 
 @dataclass(slots=True)
-class AttemptMachine(AttemptAgents):
+class AttemptMachine(AttemptEndings):
     """State of one attempt (`AttemptSteps` has its attributes); one task owns it, and begins with `start`."""
 
     def start(self) -> tuple[Do, ...]:
@@ -136,7 +136,7 @@ class AttemptMachine(AttemptAgents):
             case Heard():
                 return self._heard(event, now_s)
             case CustomerEnded():
-                return self._customer_ended(event, now_s)
+                return self.customer_ended(event, now_s)
             case NotPlaced(result, useless):
                 return self._not_placed(result, useless, now_s)
             case AgentReserved(agent_id):
@@ -366,61 +366,6 @@ class AttemptMachine(AttemptAgents):
                 return ()
 
     # --- endings ------------------------------------------------------------------------------------------------
-
-    def _customer_ended(self, event: CustomerEnded, now_s: float) -> tuple[Do, ...]:
-        if self.state is AttemptState.WRAP_UP:
-            return ()  # we hung up
-        self.marks.setdefault("released", now_s)
-        if not self.answered:
-            self.sip_status = event.sip_status or self.sip_status
-        self.q850_cause = event.q850_cause
-        match self.state:
-            case AttemptState.DIALING | AttemptState.ALERTING:
-                return self._not_answered(event, now_s)
-            case AttemptState.ANALYSING:
-                if event.lost:
-                    return self.interrupt(now_s)
-                # Answered and gone before anybody could tell what it was: no contact with the called party.
-                return self.close(CallResult.REMOTE_RELEASE, now_s)
-            case AttemptState.TRANSFERRING if self.refer_accepted:
-                return self.referred_away(now_s)
-            case AttemptState.WAITING | AttemptState.CONNECTING | AttemptState.TRANSFERRING:
-                release = self.release_partner()
-                if not self.found_person or self.queued:
-                    return self.close(self.result, now_s, *release)
-                self.marks["abandoned"] = now_s
-                self.person_at_s = now_s if self.person_at_s is None else self.person_at_s
-                return self.close(CallResult.ABANDONED, now_s, *release)
-            case AttemptState.AWAITING_BEEP | AttemptState.PLAYING | AttemptState.ANNOUNCING:
-                return self.close(self.result, now_s)
-            case AttemptState.TRANSFERRED:
-                return self.end_of_transfer(now_s, Do.HANG_UP_DESTINATION)
-            case AttemptState.IN_APPLICATION:
-                return self.left_application(now_s)
-            case AttemptState.IN_DIALOG:
-                return self.dialog_ends(now_s, Do.HANG_UP_DESTINATION)
-            case AttemptState.TALKING:
-                return self.end_of_talk(now_s, Do.HANG_UP_AGENT)
-            case _:
-                return ()
-
-    def _not_answered(self, event: CustomerEnded, now_s: float) -> tuple[Do, ...]:
-        if event.lost and self.designated_agent is None:
-            return self.interrupt(now_s)
-        if event.no_answer and self.nothing_rang:
-            # Not one ring in all that time: a silent trunk must not look like people who do not answer.
-            result = CallResult.NO_RINGBACK
-        else:
-            result = result_of_failure(
-                event.sip_status,
-                event.q850_cause,
-                self.early_verdict,
-                no_answer=event.no_answer,
-                announced=VerdictKind.ANNOUNCEMENT in self.early_heard,
-            )
-        if self.designated_agent is not None:
-            return self.to_desk(result, now_s, Do.HANG_UP_AGENT, Do.AGENT_TO_WRAP_UP)
-        return self.close(result, now_s)
 
     def _deadline(self, now_s: float) -> tuple[Do, ...]:
         match self.state:
