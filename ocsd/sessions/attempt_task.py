@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 from functools import partial
 
-import msgspec
 import structlog
 import trio
 
@@ -13,41 +12,28 @@ from ocsd.model.records import (
     AttemptTimes,
 )
 from ocsd.sessions import attempt_events as machine_events
-from ocsd.sessions.agent_legs import AGENT_EVENTS, dial_agent, merged, referred
+from ocsd.sessions.agent_legs import AGENT_EVENTS, dial_agent, merged
 from ocsd.sessions.analysis_recording import AnalysisRecording
 from ocsd.sessions.attempt import OUTLIVES_DAEMON, AttemptMachine
 from ocsd.sessions.attempt_context import AttemptContext, AttemptHost, DialPlan
 from ocsd.sessions.attempt_events import AttemptState, CallPlan, Do, Event
-from ocsd.sessions.attempt_faults import heard_nobody
 from ocsd.sessions.attempt_result import final_result
-from ocsd.sessions.call_control_events import KeysSent
 from ocsd.sessions.call_control_task import CallControlTask
 from ocsd.sessions.clock import utc_of
+from ocsd.sessions.customer_line import follow_channel, follow_customer
 from ocsd.sessions.direct_media import DirectMedia
 from ocsd.sessions.gateway_analysis import GatewayAnalysis
 from ocsd.sessions.placing import Placing
-from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of, follow_media
+from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of
 from ocsd.sessions.verdicts import lost_waiting_for, verdict_latency_s
 from ocsd.sessions.voice_task import DIALOG_EVENTS, VoiceRun, mark_applied, run_application, voice_takes
 from telephony.api import (
     Channel,
-    ChannelLost,
     Leg,
     LegLost,
 )
 from telephony.contract import (
-    ChannelFailed,
-    DigitPressed,
-    DigitsSent,
-    LegAnswered,
     LegEnded,
-    LegInfo,
-    LegProgress,
-    PromptFinished,
-    RecordingFinished,
-    Referred,
-    Verdict,
-    VerdictKind,
 )
 
 log = structlog.get_logger()
@@ -60,9 +46,6 @@ LEG_END_LIMIT_S = 4.0
 
 EVENT_QUEUE = 64
 """Bound of an attempt's event queue; legs and channels send a handful of events each."""
-
-RINGS = 180
-"""RFC 3261 21.1.2. Other provisional responses do not say whether a phone rings."""
 
 DESTINATION_EVENTS = LegEvents(
     machine_events.DestinationAnswered(),
@@ -244,94 +227,11 @@ class AttemptTask:
 
     async def follow_customer(self, leg: Leg) -> None:
         """Tell the machine of a leg to the customer."""
-        async for event in leg.events:
-            match event:
-                case LegProgress():
-                    self.gateway.response(event.headers)
-                    self.placing.progressed()
-                    if event.remote_rtp_port and self.channel is not None:
-                        await follow_media(self.channel, event)
-                    self.post(machine_events.Progress(bool(event.remote_rtp_port), event.sip_status == RINGS))
-                case LegAnswered():
-                    self.gateway.response(event.headers)
-                    self.placing.progressed()
-                    if self.channel is not None:
-                        await follow_media(self.channel, event)
-                    self.post(machine_events.Answered(event.at_s))
-                case LegEnded() if await self.placing.goes_on(event):
-                    return  # over another trunk, or nobody was called
-                case LegEnded():
-                    self.customer_gone = True
-                    self.context.evidence.update(
-                        {"ended_by": event.ended_by, "reason": event.reason_text}
-                        | ({"redirect_to": event.redirect_to} if event.redirect_to else {})
-                    )
-                    if self.channel is not None and not self.channel.reachable and heard_nobody(self.machine):
-                        self._media_failed("who had answered left while the media server was away")
-                    self.post(
-                        machine_events.CustomerEnded(
-                            event.sip_status, event.q850_cause, no_answer=event.no_answer, lost=self.media_lost
-                        )
-                    )
-                    await self._audio_over()
-                case LegInfo():
-                    self.gateway.info(event)
-                case Referred():
-                    if not self.host.session.transfer_out.referred(self, event):
-                        referred(self, event)
-                case LegLost():
-                    self.customer_gone = True
-                    self.context.evidence["ended_by"] = "lost worker"
-                    self.post(machine_events.CustomerEnded(lost=True))
-                    await self._audio_over()
+        await follow_customer(self, leg)
 
     async def follow_channel(self, channel: Channel) -> None:
         """Tell the machine of the customer's channel."""
-        async for event in channel.events:
-            match event:
-                case Verdict():
-                    # What an adopted channel heard before the answer was early media, whatever the report says.
-                    connected = event.connected and event.at_s >= self.machine.marks.get("answered", 0.0)
-                    self.context.heard.note(msgspec.structs.replace(event, connected=connected))
-                    # Reached while the media server was out of reach, it comes late and without the greeting's end:
-                    # the person has waited since the verdict at least.
-                    since_s = event.at_s if event.kind is VerdictKind.HUMAN else 0.0
-                    self.post(machine_events.Heard(event.kind, connected, event.speech_end_s or since_s))
-                case PromptFinished() if event.prompt != self.prompt and self.voice is None:
-                    pass  # it made place for the one that plays now
-                case PromptFinished():
-                    if event.error:
-                        log.error("attempt.prompt_not_played", prompt=event.prompt, why=event.error)
-                        self.context.evidence["prompt_error"] = event.error
-                    self.post(machine_events.PromptFinished(event.error, event.prompt))
-                case DigitPressed():
-                    self.post(machine_events.KeyPressed(event.digit))
-                case RecordingFinished():
-                    await self.recording.finished(event)
-                case DigitsSent():
-                    self.post(KeysSent(event.error))
-                case ChannelFailed():
-                    log.warning("attempt.media_command_failed", why=event.why)
-                case ChannelLost() if self.direct.outlives_media():
-                    log.warning("attempt.media_not_needed", why=event.why)
-                case ChannelLost():
-                    # The media server stayed away: nobody hears anybody. A conversation ends as one, the rest is cut.
-                    self._media_failed(event.why)
-                    if self.leg is not None:
-                        await self.leg.hang_up("media lost")
-                case _:
-                    pass
-
-    async def _audio_over(self) -> None:
-        """The record may be on a desk for long: meanwhile nothing is sent where somebody else may listen by then."""
-        if self.channel is not None:
-            await self.channel.close()
-
-    def _media_failed(self, why: str) -> None:
-        log.warning("attempt.media_lost", why=why)
-        self.media_lost = True
-        self.context.evidence["our_fault"] = f"media lost: {why}"
-        self.post(machine_events.MediaFailed())
+        await follow_channel(self, channel)
 
     # --- doing what the machine says --------------------------------------------------------------------------------
 

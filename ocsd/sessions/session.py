@@ -16,7 +16,7 @@ from ocsd.model.errors import StoreUnavailable
 from ocsd.model.records import CallingRecord, Chain, ChainSettlement, CpdRecording, OpenAttempt
 from ocsd.rules.contract import Hours
 from ocsd.sessions.assured import serve_assured
-from ocsd.sessions.attempt import OUTLIVES_DAEMON, AgentReserved, AttemptMachine, AttemptState, CallPlan, Forced
+from ocsd.sessions.attempt import OUTLIVES_DAEMON, AttemptMachine, AttemptState, CallPlan, Forced
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
 from ocsd.sessions.bell import Bell
 from ocsd.sessions.call_parties import CallParties
@@ -34,15 +34,15 @@ from ocsd.sessions.guarding import CampaignGuard
 from ocsd.sessions.listener import SessionListener
 from ocsd.sessions.pacing_keeping import PacingBook, PacingKeeping
 from ocsd.sessions.patience import through_outages
-from ocsd.sessions.phones import PhonePlan
 from ocsd.sessions.planner import Planner
 from ocsd.sessions.prevalidation import Prevalidation
-from ocsd.sessions.roster import AgentState, Roster
+from ocsd.sessions.roster import Roster
 from ocsd.sessions.score import Score
 from ocsd.sessions.seizing import Seizing
+from ocsd.sessions.session_agents import SessionAgents
 from ocsd.sessions.settling import treat
 from ocsd.sessions.shared import Sharing
-from ocsd.sessions.standing_legs import StandingLeg, StandingLegs
+from ocsd.sessions.standing_legs import StandingLegs
 from ocsd.sessions.supply import RecordSupply
 from ocsd.sessions.transfer_out import TransferOut
 from ocsd.sessions.trunk_keeper import TrunkKeeper
@@ -68,7 +68,7 @@ AGENT_PHONE_S = 0.5
 """Of the two seconds, to dial the agent's phone (measured); the analysis takes `Planner.verdict_s` before."""
 
 
-class Session:
+class Session(SessionAgents):
     """
     A campaign group from Load to Unload. Implements AttemptHost.
 
@@ -456,90 +456,6 @@ class Session:
         return await through_outages(
             "record.settlement_waits", partial(self.store.settle_chain, settlement), record_id=settlement.record_id
         )
-
-    def seek_agent(self, task: AttemptTask) -> None:
-        self.voice.roster_of(task.context.attempt_id).seek(task.context.attempt_id, self.group.dbid)
-        self.match_agents()
-        self.seizing.sought(task)
-
-    def stop_seeking(self, task: AttemptTask) -> None:
-        reserved = self.roster.stop_seeking(task.context.attempt_id)
-        if reserved is not None:  # matched in the same instant, and not told yet: the next person may have this agent
-            self.roster.back_to_ready(reserved, self.clock.now_s())
-            self.match_agents()
-
-    def is_reserved(self, task: AttemptTask, agent_id: str) -> bool:
-        return self.roster.is_reserved(agent_id, task.context.attempt_id)
-
-    def match_agents(self) -> None:
-        """Pair waiting people with ready agents, other groups' too; called whenever either changes."""
-        for attempt_id, seat in self.roster.match(self.clock.now_s()):
-            self.sharing.task_of(self, attempt_id).post(AgentReserved(seat.agent_id))
-
-    def agent_dn(self, agent_id: str) -> str:
-        return self.roster.seat(agent_id).dn
-
-    def agent_phone(self, agent_id: str) -> PhonePlan:
-        return self.roster.seat(agent_id).phone
-
-    def standing_leg(self, task: AttemptTask, agent_id: str) -> StandingLeg | None:
-        return self.seizing.leg_for(task, agent_id)
-
-    def agent_ringing(self, task: AttemptTask) -> None:
-        self.listener.on_ringing(self, task)
-
-    def agent_connected(self, task: AttemptTask) -> None:
-        machine, now_s = task.machine, self.clock.now_s()
-        assert machine.agent_id is not None
-        self.roster.bridged(machine.agent_id, now_s)
-        if not machine.has_agent and not machine.queued:
-            self.score.bridged(max(0.0, now_s - (machine.person_at_s if machine.person_at_s is not None else now_s)))
-        self.listener.on_established(self, task)
-
-    def agent_told(self, task: AttemptTask) -> None:
-        self.listener.on_unmasked(self, task)
-
-    def agent_freed(self, task: AttemptTask) -> None:
-        agent_id = task.machine.agent_id
-        assert agent_id is not None
-        self.roster.free_of_wrap_up(agent_id)
-        self.agent_released(task)
-        self.listener.on_agent_changed(self, agent_id)
-
-    def agent_released(self, task: AttemptTask) -> None:
-        agent_id = task.machine.agent_id
-        assert agent_id is not None
-        self.voice.port_released(task, agent_id)
-        talked_s = self.roster.wrap_up(agent_id, self.clock.now_s())
-        if self.roster.seat(agent_id).state is AgentState.READY:
-            self.handled(talked_s, 0.0)  # asked to be ready during the call: no wrap-up follows that would be told
-        self.listener.on_released(self, task, agent_id)
-        self.match_agents()
-
-    def agent_failed(self, task: AttemptTask, agent_id: str) -> None:
-        self.roster.phone_failed(agent_id, self.clock.now_s())
-        log.warning("agent.phone_failed", agent_id=agent_id)
-        self.listener.on_released(self, task, agent_id)
-        self.listener.on_agent_changed(self, agent_id)
-
-    def agent_not_reached(self, task: AttemptTask, agent_id: str) -> None:
-        self.roster.not_reached(agent_id, self.clock.now_s())
-        log.warning("agent.not_reached", agent_id=agent_id)
-        self.listener.on_released(self, task, agent_id)
-        self.match_agents()
-
-    def agent_back(self, task: AttemptTask, agent_id: str) -> None:
-        self.roster.back_to_ready(agent_id, self.clock.now_s())
-        self.listener.on_released(self, task, agent_id)
-        self.match_agents()
-
-    def agent_ready(self, agent_id: str) -> None:
-        """Called by the desk when an agent became ready: closes the handling-time measurement and matches."""
-        self.match_agents()
-        self.wake()
-
-    def handled(self, talk_s: float, wrap_up_s: float) -> None:
-        self.score.pacer.handled(talk_s, wrap_up_s)
 
     def attempt_changed(self, task: AttemptTask) -> None:
         attempt_id, machine = task.context.attempt_id, task.machine
