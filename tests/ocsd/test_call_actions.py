@@ -80,6 +80,7 @@ class FakeSession:
         self.group = SimpleNamespace(trunks=("t",), dbid=1)
         self.trunk_board = TrunkBoard([trunk], clock.now_s())
         self.trunk_keeper = None
+        self.trunk_use = SimpleNamespace(is_counted=lambda _attempt_id: True)
         self.without_gateway_cpa: set[str] = set()
         self.transfer_out = SimpleNamespace(referred=lambda _task, _event: False)
         self.voice = SimpleNamespace(wanted_headers=lambda _task, _agent_id: ())
