@@ -13,11 +13,10 @@ held, or back in its list; nothing is dropped on the floor. Chains that pre-dial
 buffer meanwhile (`prevalidation`); only those that it admits are taken.
 """
 
-import heapq
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final
@@ -41,7 +40,9 @@ from ocsd.model.records import (
     Withdrawal,
     Withdrawn,
 )
+from ocsd.sessions.held_chains import HeldChains
 from ocsd.sessions.planner import Planner
+from ocsd.sessions.supply_gates import capped, forbidden
 from ocsd.treatments.contract import Decision
 from ocsd.treatments.state import turn
 
@@ -68,13 +69,6 @@ class Gate(Enum):
     """Refused by the trunks a moment ago (`Placing`)."""
 
 
-@dataclass(order=True, slots=True)
-class _Held:
-    due_s: float
-    order: int
-    chain: Chain = field(compare=False)
-
-
 class RecordSupply:
     """
     Owned by one session (or by a run in virtual time). `refill`, `callbacks`, `take` and `postpone` may overlap, as
@@ -93,8 +87,7 @@ class RecordSupply:
         self._exhausted_until: dict[int, datetime] = {}
         self._grown: Counter[int] = Counter()
         """How often each list has got a record: one that came while a claim was under way may have been missed."""
-        self._held: list[_Held] = []
-        self._order = 0
+        self._held = HeldChains()
         self._unsifted: list[Chain] = []
         """Claimed, and not yet sifted because the database went away meanwhile."""
         self._returning: list[Chain] = []
@@ -130,8 +123,13 @@ class RecordSupply:
 
     def in_memory(self) -> list[Chain]:
         """Every chain that is ours and neither on a call nor on a desktop."""
-        held = (held.chain for held in self._held)
-        return [*self._buffer.chains(), *held, *self._unsifted, *self._leaving.values(), *self._returning]
+        return [
+            *self._buffer.chains(),
+            *self._held.chains(),
+            *self._unsifted,
+            *self._leaving.values(),
+            *self._returning,
+        ]
 
     def front(self, count: int, chosen: Callable[[Chain], bool] | None = None) -> list[Chain]:
         """The next ``count`` of the buffered chains (that are ``chosen``); nothing is changed."""
@@ -139,7 +137,7 @@ class RecordSupply:
 
     def held_until(self, key: tuple[int, int]) -> datetime | None:
         """Until when the chain (`Chain.key`) is kept in memory; None: it is not held."""
-        return next((_instant(held.due_s) for held in self._held if held.chain.key == key), None)
+        return self._held.until(key)
 
     def all_exhausted(self) -> bool:
         """Every list came back short at its last claim, and nothing is left in memory."""
@@ -167,7 +165,7 @@ class RecordSupply:
         changed = {dbid for dbid in shares if before.filter_text(dbid) != planner.filter_text(dbid)}
         for list_dbid in gone | changed:
             self._returning += self._buffer.empty_list(list_dbid)
-            self._returning += self._unhold(lambda chain, dbid=list_dbid: chain.list_dbid == dbid)  # type: ignore[misc]
+            self._returning += self._held.take(lambda chain, dbid=list_dbid: chain.list_dbid == dbid)  # type: ignore[misc]
             self._returning += [chain for chain in self._unsifted if chain.list_dbid == list_dbid]
             self._unsifted = [chain for chain in self._unsifted if chain.list_dbid != list_dbid]
             self._exhausted_until.pop(list_dbid, None)
@@ -277,11 +275,12 @@ class RecordSupply:
         types = self._planner.goes_with(delivered=delivered)
         passed: list[Chain] = []
         try:
-            capped = {} if at_dial else await self._capped(waiting)  # at the dial the insert itself counts
-            forbidden = self._forbidden(waiting, at_dial=at_dial)
+            # At the dial the insert itself counts.
+            held_back = {} if at_dial else await capped(self._planner, self._store, waiting, self._utc())
+            on_dnc = self._forbidden(waiting, at_dial=at_dial)
             while waiting:
                 chain = waiting[-1]
-                sifted = await self._sift_one(chain, capped, forbidden, types)
+                sifted = await self._sift_one(chain, held_back, on_dnc, types)
                 waiting.pop()
                 if sifted is not None:
                     passed.append(sifted)
@@ -296,13 +295,13 @@ class RecordSupply:
     async def _sift_one(
         self,
         chain: Chain,
-        capped: dict[tuple[int, int], Refusal],
-        forbidden: set[tuple[int, int]],
+        held_back: dict[tuple[int, int], Refusal],
+        on_dnc: set[tuple[int, int]],
         types: Collection[RecordType],
     ) -> Chain | None:
         for record in chain.records:
             key = (chain.list_dbid, record.record_id)
-            if key in forbidden and key not in self._gone:
+            if key in on_dnc and key not in self._gone:
                 await self._store.withdraw(
                     [chain.list_dbid], Selector(record=key, all_chain=False), Withdrawal.DO_NOT_CALL
                 )
@@ -320,7 +319,7 @@ class RecordSupply:
             record = left.records[place]
             if (refusal := self._planner.refusal(record, now)) is not None:
                 refusals.append((place, refusal, Gate.HOURS))
-            elif (refusal := capped.get((chain.list_dbid, record.record_id))) is not None:
+            elif (refusal := held_back.get((chain.list_dbid, record.record_id))) is not None:
                 refusals.append((place, refusal, Gate.CAPS))
             elif (until := self._resting.get((chain.list_dbid, record.record_id))) is not None and until > now:
                 refusals.append((place, Refusal("refused by the trunks a moment ago", until), Gate.TRUNKS))
@@ -361,16 +360,6 @@ class RecordSupply:
             )
         )
 
-    async def _capped(self, chains: Sequence[Chain]) -> dict[tuple[int, int], Refusal]:
-        found: dict[tuple[int, int], Refusal] = {}
-        for list_dbid in {chain.list_dbid for chain in chains}:
-            if not self._planner.has_caps(list_dbid):
-                continue
-            records = [record for chain in chains if chain.list_dbid == list_dbid for record in chain.records]
-            refusals = await self._store.refused_by_caps(list_dbid, self._planner.campaign.dbid, records, self._utc())
-            found |= {(list_dbid, record_id): refusal for record_id, refusal in refusals.items()}
-        return found
-
     def _forbidden(self, chains: Sequence[Chain], *, at_dial: bool) -> set[tuple[int, int]]:
         """Records on Do-Not-Call, by number or customer id."""
         checked = [
@@ -379,38 +368,22 @@ class RecordSupply:
             for record in chain.records
             if not at_dial or self._planner.checks_dnc_at_dial(record)
         ]
-        now, tenant = self._utc(), self._planner.tenant_dbid
-        verdicts = self._dnc.forbidden(tenant, [record.contact_info for _, record in checked], now)
-        found = {(dbid, record.record_id) for (dbid, record), bad in zip(checked, verdicts, strict=True) if bad}
-        named = [
-            (dbid, record, customer_id)
-            for dbid, record in checked
-            if (customer_id := self._planner.customer_id(record)) is not None
-        ]
-        if named:
-            verdicts = self._dnc.customers_forbidden(tenant, [customer_id for _, _, customer_id in named], now)
-            found |= {(dbid, record.record_id) for (dbid, record, _), bad in zip(named, verdicts, strict=True) if bad}
-        return found
+        return forbidden(self._planner, self._dnc, checked, self._utc())
 
     def forbidden_in_memory(self) -> list[tuple[Chain, CallingRecord]]:
         """Records of `in_memory` that have come onto Do-Not-Call since they were claimed."""
         chains = self.in_memory()
-        forbidden = self._forbidden(chains, at_dial=False)
+        on_dnc = self._forbidden(chains, at_dial=False)
         return [
             (chain, record)
             for chain in chains
             for record in chain.records
-            if (chain.list_dbid, record.record_id) in forbidden
+            if (chain.list_dbid, record.record_id) in on_dnc
         ]
 
     def forbids(self, record: CallingRecord, now: datetime) -> bool:
         """Whether the record is on Do-Not-Call, by number or customer id."""
-        if self._dnc.forbidden(self._planner.tenant_dbid, [record.contact_info], now)[0]:
-            return True
-        customer_id = self._planner.customer_id(record)
-        return (
-            customer_id is not None and self._dnc.customers_forbidden(self._planner.tenant_dbid, [customer_id], now)[0]
-        )
+        return bool(forbidden(self._planner, self._dnc, [(record.list_dbid, record)], now))
 
     # --- after a dial ---------------------------------------------------------------------------------------------
 
@@ -465,14 +438,13 @@ class RecordSupply:
 
     def let_go(self, chain: Chain) -> list[Chain]:
         """Take one chain out of memory, wherever it is; to be given back."""
-        return [*self._buffer.drop({chain.key}), *self._unhold(lambda held: held.key == chain.key)]
+        return [*self._buffer.drop({chain.key}), *self._held.take(lambda held: held.key == chain.key)]
 
     # --- holding and letting go -----------------------------------------------------------------------------------
 
     def hold(self, chain: Chain, due: datetime) -> None:
         """Keep a claimed chain until ``due`` (aware), then buffer it."""
-        self._order += 1
-        heapq.heappush(self._held, _Held(due.timestamp(), self._order, chain))
+        self._held.hold(chain, due)
 
     def rest(self, key: tuple[int, int], until: datetime) -> None:
         """Do not dial the record (list DBID, record_id) before then (aware), whoever has its chain meanwhile."""
@@ -480,15 +452,8 @@ class RecordSupply:
         self._resting = {one: due for one, due in self._resting.items() if due > now} | {key: until}
 
     def _release_due(self, now: datetime) -> None:
-        while self._held and self._held[0].due_s <= now.timestamp():
-            chain = heapq.heappop(self._held).chain
+        for chain in self._held.due(now):
             self._buffer.put(chain.list_dbid, [chain], self._planner.priorities())
-
-    def _unhold(self, chosen: Callable[[Chain], bool]) -> list[Chain]:
-        out = [held.chain for held in self._held if chosen(held.chain)]
-        self._held = [held for held in self._held if not chosen(held.chain)]
-        heapq.heapify(self._held)
-        return out
 
     def forget(self, withdrawn: Iterable[Withdrawn]) -> list[Chain]:
         """
@@ -508,16 +473,7 @@ class RecordSupply:
                 empty.append(chain)
             else:
                 self._buffer.put(left.list_dbid, [left], self._planner.priorities())
-        for held in list(self._held):
-            if held.chain.key in chains:
-                left = self.live(held.chain)
-                if left is None:
-                    self._held.remove(held)
-                    empty.append(held.chain)
-                else:
-                    held.chain = left
-        heapq.heapify(self._held)
-        return empty
+        return empty + self._held.change(lambda chain: self.live(chain) if chain.key in chains else chain)
 
     def live(self, chain: Chain) -> Chain | None:
         """A claimed chain without records that were withdrawn; None when none is left."""
@@ -531,8 +487,7 @@ class RecordSupply:
 
     def empty(self) -> list[Chain]:
         """Remove and return everything, to be given back to the lists."""
-        chains = [*self._buffer.empty(), *(held.chain for held in self._held), *self._unsifted, *self._returning]
-        self._held.clear()
+        chains = [*self._buffer.empty(), *self._held.take(lambda _: True), *self._unsifted, *self._returning]
         self._unsifted.clear()
         self._returning.clear()
         return chains
