@@ -26,6 +26,7 @@ from telephony.leg import AnswerUnusable, Failed, Released, RemoteBye
 from telephony.sdp import LocalAudio, check_local_audio, parse_address
 from telephony.sip import SipStatus
 from telephony.worker.pj_call import LIBRARY, StackCall, StackEvent, readable
+from telephony.worker.pj_clock import without_clock
 from telephony.worker.pj_native import look_at_messages, open_sockets, quietly, silence_spent_sessions
 from telephony.worker.requests import (
     UnfitRequest,
@@ -50,6 +51,9 @@ MAX_EVENTS_PER_POLL: Final = 500
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+\Z")  # RFC 3261 25.1
 _CODECS: Final = ("PCMU/8000", "PCMA/8000")
+_BRIDGE_HZ: Final = 8000
+"""Of the stack's conference bridge, as of the codecs: else each call gets a resampler."""
+_BRIDGE_FRAME_MS: Final = 20
 
 
 class CallNotPlaced(Exception):
@@ -94,6 +98,8 @@ class SipStack:
         config.uaConfig.userAgent = "ocsd"
         config.medConfig.threadCnt = 0
         config.medConfig.hasIoqueue = False
+        config.medConfig.clockRate, config.medConfig.channelCount = _BRIDGE_HZ, 1
+        config.medConfig.audioFramePtime = _BRIDGE_FRAME_MS
         config.logConfig.level = config.logConfig.consoleLevel = log_level
         config.logConfig.msgLogging = 0
         self._log_writer = _LogWriter()
@@ -107,9 +113,11 @@ class SipStack:
         self._transport_id = self._endpoint.transportCreate(pjsua2.PJSIP_TRANSPORT_UDP, transport)
         (self.sip_fd,) = open_sockets() - before
         self._endpoint.libStart()
-        # setNullDev, not setNoDev: without a device the conference bridge never frees its ports and after some 250
+        # Without a device somebody must turn the conference bridge, or it never frees its ports and after some 250
         # calls answers are dropped with 488.
-        self._endpoint.audDevManager().setNullDev()
+        self._turn_bridge = without_clock(LIBRARY, _BRIDGE_HZ * _BRIDGE_FRAME_MS // 1000)
+        if self._turn_bridge is None:
+            self._endpoint.audDevManager().setNullDev()
         for codec in self._endpoint.codecEnum2():
             wanted = codec.codecId.startswith(_CODECS)
             self._endpoint.codecSetPriority(codec.codecId, 128 if wanted else 0)
@@ -302,12 +310,16 @@ class SipStack:
 
     def poll(self) -> list[tuple[str, StackEvent]]:
         """Let the stack work off what has arrived, without waiting; what it said of which leg, in order."""
+        handled_any = False
         for _ in range(MAX_EVENTS_PER_POLL):
             handled = self._endpoint.libHandleEvents(0)
             if self._strangers:
                 self._refuse_strangers()
             if handled <= 0:
                 break
+            handled_any = True
+        if handled_any and self._turn_bridge is not None:
+            self._turn_bridge()  # an answer or an end may have put a port in, or taken one out
         if news := self.sieve.news(time.monotonic()):
             sys.stderr.write(f"SIP messages dropped so far, by reason: {news}\n")
             sys.stderr.flush()

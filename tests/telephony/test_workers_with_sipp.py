@@ -92,6 +92,13 @@ async def all_connected(telephony: TelephonyClient, workers: int) -> None:
             await trio.sleep(0.02)
 
 
+def threads_of(lock: Path) -> set[str]:
+    """The names of the threads of the process that holds this lock."""
+    holder = ProcessIdentity.read(lock)
+    assert holder is not None
+    return {path.read_text().strip() for path in Path(f"/proc/{holder.pid}/task").glob("*/comm")}
+
+
 async def finished(peer: SippPeer) -> int:
     return await trio.to_thread.run_sync(peer.finish)
 
@@ -115,6 +122,31 @@ async def test_given_an_answering_party_when_we_hang_up_then_the_leg_ends_locall
     assert 'From: "Acme \\"1\\"" <sip:+15550001@dialer.test>' in peer.trace
     assert "P-Asserted-Identity: <sip:1@a.test>" in peer.trace
     assert "m=audio 40000 RTP/AVP 0 8 101" in peer.trace
+
+
+async def test_given_more_calls_than_the_stacks_bridge_has_ports_when_one_worker_takes_them_then_all_are_answered(
+    tmp_path,
+):
+    calls = 320  # the bridge holds 254, and frees none unless it is turned
+    statuses: list[int] = []
+
+    async def some(telephony: TelephonyClient, uri: str) -> None:
+        for _ in range(calls // 2):
+            leg = await telephony.place_call(a_call(uri))
+            await event_of(leg, LegAnswered)
+            await leg.hang_up()
+            statuses.extend(event.sip_status for event in await events_until_end(leg) if isinstance(event, LegEnded))
+
+    with sipp_uas("answer", tmp_path, calls=calls) as peer, telephony_pool(tmp_path, 4):
+        async with open_telephony(tmp_path) as telephony:
+            await all_connected(telephony, 1)
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(some, telephony, peer.uri())
+        threads = threads_of(tmp_path / "worker-0.lock")
+
+    assert statuses == [200] * calls
+    assert "clock" not in threads, "nothing beats in a worker where nobody hears it"
 
 
 @pytest.mark.parametrize(
