@@ -26,7 +26,7 @@ from telephony.leg import AnswerUnusable, Failed, Released, RemoteBye
 from telephony.sdp import LocalAudio, check_local_audio, parse_address
 from telephony.sip import SipStatus
 from telephony.worker.pj_call import LIBRARY, StackCall, StackEvent, readable
-from telephony.worker.pj_clock import without_clock
+from telephony.worker.pj_clock import find_timer, without_clock
 from telephony.worker.pj_native import look_at_messages, open_sockets, quietly, silence_spent_sessions
 from telephony.worker.requests import (
     UnfitRequest,
@@ -125,6 +125,7 @@ class SipStack:
         if address is None:
             raise RuntimeError("the SIP transport has no local address")
         self.host, self.port = address.host, address.port
+        self._timer_in_s = find_timer(LIBRARY)
         self.in_a_hurry = False
         """There are TCP connections, which wake nobody who waits for ``sip_fd``."""
         self.sieve = Sieve("6" if ":" in self.host else "4")
@@ -307,6 +308,11 @@ class SipStack:
             account.probes.pop(int(token.this), None)  # not there when the stack has said so in between
             self._probes.pop(command.probe_id, None)
             raise CallNotPlaced(f"{error.reason} ({error.status})", retryable=False) from error
+
+    @property
+    def timer_in_s(self) -> float | None:
+        """When to poll at the latest, seconds from now, infinite without a timer; None: unknown with this build."""
+        return self._timer_in_s() if self._timer_in_s is not None else None
 
     def poll(self) -> list[tuple[str, StackEvent]]:
         """Let the stack work off what has arrived, without waiting; what it said of which leg, in order."""

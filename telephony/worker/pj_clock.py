@@ -6,6 +6,7 @@ since long before 2.15.
 """
 
 import ctypes
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -53,3 +54,45 @@ def without_clock(library: Any, samples_per_frame: int) -> Callable[[], None] | 
         pull(port, frame)
 
     return turn
+
+
+class _TimeVal(ctypes.Structure):
+    """pj_time_val."""
+
+    _fields_ = (("seconds", ctypes.c_long), ("milliseconds", ctypes.c_long))
+
+
+def find_timer(library: Any) -> Callable[[], float] | None:
+    """
+    What tells in how many seconds the stack has to be polled for its timers: 0 for now, infinite without one.
+
+    None where that is not possible. Call it when the endpoint is there.
+    """
+    try:
+        heap_of, endpoint_of = library.pjsip_endpt_get_timer_heap, library.pjsua_get_pjsip_endpt
+        count, earliest, clock = (
+            library.pj_timer_heap_count,
+            library.pj_timer_heap_earliest_time,
+            library.pj_gettickcount,
+        )
+    except AttributeError:
+        return None
+    endpoint_of.restype, endpoint_of.argtypes = _POINTER, []
+    heap_of.restype, heap_of.argtypes = _POINTER, [_POINTER]
+    count.restype, count.argtypes = ctypes.c_size_t, [_POINTER]
+    earliest.restype, earliest.argtypes = ctypes.c_int, [_POINTER, ctypes.POINTER(_TimeVal)]
+    clock.restype, clock.argtypes = ctypes.c_int, [ctypes.POINTER(_TimeVal)]
+    heap = heap_of(endpoint_of())
+    if not heap:
+        return None
+    due, now = _TimeVal(), _TimeVal()
+
+    def due_in_s() -> float:
+        # Of an empty heap it may not be asked: pjlib would abort the process.
+        if not count(heap) or earliest(heap, due) != 0 or clock(now) != 0:
+            return math.inf
+        wait_ms = 1000 * (due.seconds - now.seconds) + due.milliseconds - now.milliseconds
+        # Both are cut to milliseconds: one more, or we would be back before it is due, and again.
+        return 0.001 * (wait_ms + 1) if wait_ms > 0 else 0.0
+
+    return due_in_s

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -58,17 +58,22 @@ from telephony.worker.connection import Connection
 from telephony.worker.pj import CallNotPlaced, SipStack
 from telephony.worker.pj_call import StackEvent
 from telephony.worker.roster import Roster
+from telephony.worker.stack import Stack
 from telephony.worker.trunk_side import Effect as TrunkEffect
 from telephony.worker.trunk_side import Release, Renew, TrunkSide
 from telephony.worker.under_way import Order, ReinviteAnswered, Told, UnderWay
 
+LONGEST_WAIT_S: Final = 1.0
+"""Between two polls of the stack. What arrives wakes us at once; the rest are timers of pjsua, which run only when it
+is polled, and it tells when the next one is due. With few calls a worker there are many workers, of which each turn for
+nothing counts."""
 LIVE_TICK_S: Final = 0.1
-"""Longest wait between two polls of the stack while there are legs. What arrives wakes us at once; the rest are timers
-of pjsua, which run only when it is polled, and none of them is shorter than the first retransmission's 500 ms (RFC 3261
-17.1.1.1). With few calls a worker there are many workers: at 20 ms these empty turns cost more than the calls."""
+"""The same while there are legs, where the stack does not tell: no timer is shorter than the first retransmission's
+500 ms (RFC 3261 17.1.1.1)."""
+IDLE_TICK_S: Final = 0.2
+"""The same without legs."""
 SLOT_TICK_S: Final = 0.02
 """The same while a call waits for a slot that is just being freed, or while the worker stops."""
-IDLE_TICK_S: Final = 0.2
 SILENCE_LIMIT_S: Final = 4 * HEARTBEAT_S
 HELLO_LIMIT_S: Final = 5.0
 MAX_STRANGERS: Final = 4
@@ -81,27 +86,6 @@ STOP_LIMIT_S: Final = 3.0
 RELEASE_LIMIT_S: Final = 1.0
 STOP_LINGER_S: Final = 0.3
 """After the last BYE or CANCEL, so that the far end's answer is acknowledged."""
-
-
-class Stack(Protocol):
-    """What the worker needs of `pj.SipStack`."""
-
-    capacity: int
-    sip_fd: int
-    in_a_hurry: bool
-
-    @property
-    def releasing(self) -> bool: ...
-    def place(self, command: PlaceCall, local: LocalAudio) -> None: ...
-    def hang_up(self, leg_id: str, reason: str) -> None: ...
-    def reinvite(self, command: Reinvite) -> None: ...
-    def refer(self, command: Refer) -> None: ...
-    def register(self, command: Register) -> None: ...
-    def renew(self, registration_id: str) -> None: ...
-    def release(self, registration_id: str) -> None: ...
-    def probe(self, command: Probe) -> None: ...
-    def poll(self) -> list[tuple[str, StackEvent]]: ...
-    def close(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -145,6 +129,22 @@ class Worker:
         self._stop_at_s: float | None = None
         self.stop_requested = False
         self.drain_requested = False
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        """Wakes the loop; negative once that has ended."""
+
+    def stop(self) -> None:
+        """Have `run` hang up and return. From a signal handler or another thread."""
+        self.stop_requested = True
+        self._wake()
+
+    def drain(self) -> None:
+        """Have `run` take no more calls and return after the last one. From a signal handler or another thread."""
+        self.drain_requested = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._bell >= 0:
+            os.eventfd_write(self._bell, 1)
 
     def run(self) -> None:
         """Serve until told to stop or recycled."""
@@ -157,13 +157,17 @@ class Worker:
             except OSError:
                 pass
             self._daemon.stream.close()
+        bell, self._bell = self._bell, -1
+        os.close(bell)
 
     def _turn(self) -> None:
         connections = [*self._strangers, *([self._daemon] if self._daemon else [])]
-        reading: list[Any] = [self._stack.sip_fd, self._listener, *(each.stream for each in connections)]
+        reading: list[Any] = [self._stack.sip_fd, self._listener, self._bell, *(each.stream for each in connections)]
         writing = [each.stream for each in connections if each.wants_to_send]
         readable, writable, _ = select.select(reading, writing, [], self._wait_s(time.monotonic()))
         now_s = time.monotonic()
+        if self._bell in readable:
+            os.eventfd_read(self._bell)
         self._take_all(self._stack.poll())
         if self._listener in readable:
             self._accept(now_s)
@@ -178,8 +182,10 @@ class Worker:
 
     def _wait_s(self, now_s: float) -> float:
         leaving = self._stop_at_s is not None or self._released_by_s is not None
-        calm_s = LIVE_TICK_S if self._roster.live else IDLE_TICK_S
-        tick_s = SLOT_TICK_S if self._waiting or leaving or self._stack.in_a_hurry else calm_s
+        calm_s = self._stack.timer_in_s
+        if calm_s is None:
+            calm_s = LIVE_TICK_S if self._roster.live else IDLE_TICK_S
+        tick_s = min(SLOT_TICK_S if self._waiting or leaving or self._stack.in_a_hurry else LONGEST_WAIT_S, calm_s)
         due_s = min(self._roster.next_deadline_s, self._under_way.next_due_s, self._trunk_side.next_due_s)
         return max(0.0, min(tick_s, due_s - now_s))
 
@@ -480,10 +486,10 @@ def run_worker(run_dir: Path, slot: int, sip_host: str, recycle_after: int) -> i
     worker = Worker(stack, listener, f"worker-{slot}", recycle_after, lock.beat)
 
     def stop(_number: int, _frame: object) -> None:
-        worker.stop_requested = True
+        worker.stop()
 
     def drain(_number: int, _frame: object) -> None:
-        worker.drain_requested = True
+        worker.drain()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGUSR1, drain)

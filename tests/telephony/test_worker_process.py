@@ -1,6 +1,7 @@
 """The worker's loop with a scripted SIP stack: real Unix sockets, no SIP. `Worker.run` runs in a thread."""
 
 import itertools
+import math
 import socket
 import threading
 import time
@@ -44,6 +45,7 @@ class ScriptedStack:
     """``placed`` and ``hung_up`` say what the worker ordered; `far_end` says what happened. ``busy`` slots refuse."""
 
     capacity = 2
+    timer_in_s: float | None = None
 
     def __init__(self) -> None:
         self.placed: list[str] = []
@@ -135,8 +137,11 @@ class Daemon:
 
 
 @contextmanager
-def a_worker(path: Path, recycle_after: int = 1000) -> Iterator[tuple[ScriptedStack, Worker, threading.Thread]]:
+def a_worker(
+    path: Path, recycle_after: int = 1000, timer_in_s: float | None = None
+) -> Iterator[tuple[ScriptedStack, Worker, threading.Thread]]:
     stack = ScriptedStack()
+    stack.timer_in_s = timer_in_s
     listener = listen_unix(path)
     worker = Worker(stack, listener, "worker-0", recycle_after)
     thread = threading.Thread(target=worker.run)
@@ -144,7 +149,7 @@ def a_worker(path: Path, recycle_after: int = 1000) -> Iterator[tuple[ScriptedSt
     try:
         yield stack, worker, thread
     finally:
-        worker.stop_requested = True
+        worker.stop()
         thread.join(HANG_LIMIT_S)
         listener.close()
         stack.close()
@@ -312,6 +317,39 @@ def test_given_no_call_then_one_then_one_that_waits_for_a_slot_when_the_worker_w
         stack.close()
 
     assert waits_s == [process.IDLE_TICK_S, process.LIVE_TICK_S, process.SLOT_TICK_S]
+
+
+@pytest.mark.parametrize(
+    ("timer_in_s", "wait_s"),
+    [(0.0, 0.0), (0.3, 0.3), (7.0, process.LONGEST_WAIT_S), (math.inf, process.LONGEST_WAIT_S)],
+)
+def test_given_a_stack_that_tells_its_next_timer_when_the_worker_waits_then_for_that(path, timer_in_s, wait_s):
+    stack = ScriptedStack()
+    stack.timer_in_s = timer_in_s
+    listener = listen_unix(path)
+    worker = Worker(stack, listener, "worker-0", 1000)
+    now_s = time.monotonic()
+    try:
+        idle_s = worker._wait_s(now_s)
+        worker._obey(a_call("a"), now_s)
+        live_s = worker._wait_s(now_s)
+        stack.busy = 1
+        worker._obey(a_call("b"), now_s)
+        slot_s = worker._wait_s(now_s)
+    finally:
+        listener.close()
+        stack.close()
+
+    assert (idle_s, live_s, slot_s) == (wait_s, wait_s, min(wait_s, process.SLOT_TICK_S))
+
+
+def test_given_a_worker_that_waits_when_it_is_told_to_stop_then_at_once(path, monkeypatch):
+    monkeypatch.setattr(process, "LONGEST_WAIT_S", 3600.0)
+    with a_worker(path, timer_in_s=3600.0) as (_, worker, thread), Daemon(path) as daemon:
+        daemon.hear(WorkerSnapshot)
+        worker.stop()
+        thread.join(HANG_LIMIT_S)
+        assert not thread.is_alive()
 
 
 def test_given_a_no_answer_limit_when_the_worker_waits_then_not_past_it(path):
