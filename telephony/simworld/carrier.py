@@ -1,5 +1,6 @@
 """The simulated carrier: every number of the world behind one SIP port, with real audio and a log of the truth."""
 
+import math
 import random
 import time
 from collections import Counter
@@ -85,12 +86,19 @@ class Carrier:
                 self._aim(call)
 
     def step(self, now_s: float) -> None:
+        first_s, last_s = self.engine.loud_s()
         for active in list(self.calls.values()):
             party = active.party
-            if party.state in (PartyState.WAITING, PartyState.TALKING):
-                heard = self.engine.heard(active.leg)
-                self._note(active, heard.first_loud_s, now_s)
-                commands = party.step(now_s, heard.first_loud_s, heard.last_loud_s)
+            state = party.state
+            if state is PartyState.WAITING or state is PartyState.TALKING:
+                # Hundreds of times a tick: most have nothing to do but to listen.
+                leg = active.leg
+                first_loud_s = _known(first_s[leg.slot])
+                if first_loud_s is not None or leg.heard_codes:
+                    self._note(active, first_loud_s, now_s)
+                if now_s < party.quiet_until_s and (first_loud_s is None or state is PartyState.TALKING):
+                    continue
+                commands = party.step(now_s, first_loud_s, _known(last_s[leg.slot]))
             elif now_s >= party.deadline_s:
                 commands = party.step(now_s, None, None)
             else:
@@ -254,6 +262,10 @@ class Carrier:
                 "why": "refused",
             }
         )
+
+
+def _known(at_s: float) -> float | None:
+    return None if math.isnan(at_s) else at_s
 
 
 def _identity(call: SipCall, number: str) -> dict[str, object]:

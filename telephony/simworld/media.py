@@ -102,9 +102,10 @@ class MediaLeg:
         return frame
 
 
-def _transmit(leg: MediaLeg, packet: bytes | memoryview, remote: Address) -> None:
+def _transmit(leg: MediaLeg, packet: bytes | memoryview) -> None:
+    assert leg.remote is not None
     try:
-        leg.rtp.sendto(packet, remote)
+        leg.rtp.sendto(packet, leg.remote)
     except OSError as error:
         # The far end has closed its port (an ICMP error of an earlier packet), or a full buffer: lost as on any
         # network. Anything else would be a bug of ours and must show.
@@ -238,6 +239,10 @@ class MediaEngine:
         packets, lost, pauses = int(self._packets[i]), int(self._lost[i]), tuple(leg.pauses)
         return Heard(packets, lost, last_packet_s, first_loud_s, last_loud_s, loud_s, pauses)
 
+    def loud_s(self) -> tuple[list[float], list[float]]:
+        """``first_loud_s`` and ``last_loud_s`` of `heard`, of all legs by ``slot``; not a number: not yet."""
+        return self._first_loud_s.tolist(), self._last_loud_s.tolist()
+
     def listen_anew(self, leg: MediaLeg) -> None:
         """Forget what was loud so far: ``first_loud_s`` is then the first sound after this moment."""
         i = leg.slot
@@ -303,7 +308,7 @@ class MediaEngine:
         if not legs:
             return
         rows = self._rows[: len(legs)]
-        slots = np.fromiter((leg.slot for leg in legs), np.int64, len(legs))
+        slots = np.array([leg.slot for leg in legs], np.int64)
         payload_types = rows[:, 1] & 0x7F
         version_good = rows[:, 0] >> 6 == 2
         audio = (payload_types == PCMU) | (payload_types == PCMA)
@@ -366,22 +371,23 @@ class MediaEngine:
     def send(self) -> None:
         """Send the next 20 ms of every leg that is sending and knows its remote address."""
         self.ticks += 1
-        addressed = [(leg, leg.remote) for leg in self._legs.values() if leg.sending and leg.remote is not None]
-        if not addressed:
+        legs = [leg for leg in self._legs.values() if leg.sending and leg.remote is not None]
+        if not legs:
             return
-        legs = [leg for leg, _ in addressed]
         n = len(legs)
-        slots = np.fromiter((leg.slot for leg in legs), np.int64, n)
-        mixed = np.stack([leg.next_frame() for leg in legs]).astype(np.float32)
+        slots = np.array([leg.slot for leg in legs], np.int64)
+        frames = [_SILENT_FRAME if leg.sound is None else leg.next_frame() for leg in legs]
+        mixed = np.concatenate(frames).reshape(n, FRAME_SAMPLES).astype(np.float32)
         mixed *= self._gain[slots, None]
         mixed += self._noise[(slots * 31 + self.ticks * 7) % len(self._noise)] * self._noise_gain[slots, None]
         for i, leg in enumerate(legs):
             if leg.code is not None:
                 mixed[i] += self._tone(leg.code)[self.ticks % 50]
-        samples = np.clip(mixed, -32768, 32767).astype(np.int16)
+        np.clip(mixed, -32768, 32767, out=mixed)
+        samples = mixed.astype(np.int16)
         packets = np.empty((n, PACKET_BYTES), np.uint8)
         packets[:, HEADER_BYTES:] = g711.encode(samples)
-        payload_types = np.fromiter((leg.payload_type for leg in legs), np.uint8, n)
+        payload_types = np.array([leg.payload_type for leg in legs], np.uint8)
         if (alaw := payload_types == PCMA).any():
             packets[alaw, HEADER_BYTES:] = g711.encode(samples[alaw], PCMA)
         packets[:, 0] = 0x80
@@ -399,17 +405,19 @@ class MediaEngine:
         losing = np.where(self._losing[slots], chance < 1.0 - 1.0 / LOSS_BURST, chance < self._loss_begins[slots])
         self._losing[slots] = losing
         late = self._rng.random(n) < self._late[slots]
-        for i, (leg, remote) in enumerate(addressed):
+        at = 0
+        for leg, loses, is_late in zip(legs, losing.tolist(), late.tolist(), strict=True):
             if leg.held:
-                _transmit(leg, leg.held, remote)
+                _transmit(leg, leg.held)
                 leg.held = b""
-            packet = flat[i * PACKET_BYTES : (i + 1) * PACKET_BYTES]
-            if losing[i]:
+            packet = flat[at : at + PACKET_BYTES]
+            at += PACKET_BYTES
+            if loses:
                 leg.packets_lost += 1
-            elif late[i]:
+            elif is_late:
                 leg.held = bytes(packet)
             else:
-                _transmit(leg, packet, remote)
+                _transmit(leg, packet)
 
     def skip(self, ticks: int) -> None:
         """Let time pass without sending, after a stall: timestamps go on, so the peer sees a gap and no burst."""

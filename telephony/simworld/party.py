@@ -109,6 +109,8 @@ class CalledParty:
     """cancel, bye, refused, rang_out, patience, talk_over, dead_air, plan, stop."""
     hellos: int = 0
     deadline_s: float = field(default=math.inf)
+    quiet_until_s: float = 0.0
+    """While it waits or talks: before then `step` does nothing, unless it has waited and now hears a sound."""
     _next_turn_s: float = field(default=math.inf)
 
     @property
@@ -205,19 +207,23 @@ class CalledParty:
             self.deadline_s = now_s + min(self.plan.talk_s, LONGEST_TALK_S)
             self._next_turn_s = now_s + self.rng.uniform(*TURN_PAUSE_S)
             self.hellos = 0
+            self.quiet_until_s = 0.0
             return (Hum(),)
         if now_s >= self.deadline_s:
             planned = self.deadline_s < self.greeting_ended_at_s + self.plan.patience_s
             return self._hang_up(now_s, "plan" if planned else "patience")
-        if now_s >= self.greeting_ended_at_s + self.plan.hello_again_s * (self.hellos + 1) + 1.5 * self.hellos:
+        hello_at_s = self.greeting_ended_at_s + self.plan.hello_again_s * (self.hellos + 1) + 1.5 * self.hellos
+        if now_s >= hello_at_s:
             return self._hello()
+        self.quiet_until_s = min(self.deadline_s, hello_at_s)
         return ()
 
     def _talk(self, now_s: float, last_loud_s: float | None) -> Sequence[Command]:
         assert self.talk_began_at_s is not None
         if now_s >= self.deadline_s:
             return self._hang_up(now_s, "talk_over")
-        quiet_s = now_s - max(last_loud_s or 0.0, self.talk_began_at_s)
+        quiet_from_s = max(last_loud_s or 0.0, self.talk_began_at_s)
+        quiet_s = now_s - quiet_from_s
         if quiet_s >= DEAD_AIR_HANG_UP_S:
             return self._hang_up(now_s, "dead_air")
         if quiet_s >= DEAD_AIR_HELLO_S:
@@ -226,6 +232,8 @@ class CalledParty:
             clip = self.rng.choice(sound.clips_of("customer"))
             self._next_turn_s = now_s + sound.length_s(f"clip:{clip}") + self.rng.uniform(*TURN_PAUSE_S)
             return (Say(f"clip:{clip}"),)
+        # Sound that comes meanwhile makes it later.
+        self.quiet_until_s = min(self.deadline_s, self._next_turn_s, quiet_from_s + DEAD_AIR_HELLO_S)
         return ()
 
     def _hello(self) -> Sequence[Command]:

@@ -53,6 +53,30 @@ def test_given_a_person_whom_nobody_greets_then_hello_is_repeated_and_patience_e
     assert sip_status_in_the_end(made) == 200
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_given_a_person_who_says_when_to_look_again_when_looked_at_only_then_then_all_happens_as_at_every_tick(seed):
+    chance = random.Random(seed)
+    sounds = sorted(chance.uniform(104.0, 150.0) for _ in range(chance.choice((0, 1, 4, 30))))
+
+    def heard(now_s):
+        so_far = [at_s for at_s in sounds if at_s <= now_s]
+        return (so_far[0], so_far[-1]) if so_far else (None, None)
+
+    every, some = party(PERSON), party(PERSON)
+    expected, out, looks = [], [], 0
+    for i in range(2500):
+        now_s = 100.0 + i * 0.02
+        expected += [(i, command) for command in every.step(now_s, *heard(now_s))]
+        waits = some.state is PartyState.WAITING and heard(now_s)[0] is None
+        if now_s >= some.quiet_until_s or not (waits or some.state is PartyState.TALKING):
+            looks += 1
+            out += [(i, command) for command in some.step(now_s, *heard(now_s))]
+
+    assert out == expected
+    assert (some.ended_at_s, some.why) == (every.ended_at_s, every.why)
+    assert looks < 2400
+
+
 @pytest.mark.parametrize(
     ("number_class", "ring_s", "in_the_end"),
     [
