@@ -9,8 +9,10 @@ worker and taking its slot nobody comes between.
 """
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
@@ -354,10 +356,9 @@ class TelephonyClient:
     async def _scan(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         started = False
         while True:
-            for path in sorted(self._run_dir.glob("worker-*.sock")):
-                if path not in self._workers:
-                    worker = self._workers[path] = _Worker(path)
-                    nursery.start_soon(self._serve, worker)
+            for path in self._new_sockets():
+                worker = self._workers[path] = _Worker(path)
+                nursery.start_soon(self._serve, worker)
             if not started:
                 with trio.move_on_after(FIRST_SCAN_LIMIT_S):
                     for worker in list(self._workers.values()):
@@ -366,6 +367,15 @@ class TelephonyClient:
                 task_status.started()
             self._settle_registrations()  # a worker that will exit soon only says so in its snapshot
             await trio.sleep(RESCAN_S)
+
+    def _new_sockets(self) -> list[Path]:
+        """Of workers that are not known yet. By name: there may be hundreds, and each look makes no path of them."""
+        known = {path.name for path in self._workers}
+        try:
+            names = [name for name in os.listdir(self._run_dir) if name not in known]
+        except OSError:  # not there yet
+            return []
+        return sorted(self._run_dir / name for name in names if fnmatch(name, "worker-*.sock"))
 
     async def _serve(self, worker: _Worker) -> None:
         """Hold the connection to one socket; ends when the socket is gone for good."""

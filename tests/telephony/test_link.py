@@ -194,6 +194,30 @@ async def test_given_a_peer_that_neither_reads_nor_speaks_when_the_queue_is_full
         done.set()
 
 
+async def test_given_a_peer_that_speaks_by_itself_when_time_passes_then_it_is_pinged_only_once_it_falls_silent(
+    tmp_path, autojump_clock
+):
+    said, heard = trio.Event(), trio.Event()
+    while_speaking: list[object] = []
+
+    async def play(stream):
+        decoder = FrameDecoder(WorkerCommand)
+        await stream.send_all(GREETING)
+        decoder.feed(await stream.receive_some(1000))  # its Hello
+        for seq in range(6):
+            await trio.sleep(0.75 * link_module.HEARTBEAT_S)
+            await stream.send_all(encode_frame(Ping(seq)))
+            while_speaking.extend(decoder.feed(await stream.receive_some(1000)))
+        said.set()
+        assert decoder.feed(await stream.receive_some(1000)) == [Ping(1)]
+        heard.set()
+
+    async with a_server(tmp_path / "w", play), a_link(tmp_path / "w"):
+        await said.wait()
+        assert while_speaking == [Pong(seq) for seq in range(6)]
+        await heard.wait()
+
+
 async def test_given_a_link_when_it_is_left_then_queued_commands_still_arrive(tmp_path):
     heard = []
     done = trio.Event()
