@@ -46,7 +46,7 @@ RING_S = 0.5
 SPARE = 1.25
 """Slots and channels per call held: calls overlap a little more while a machine is late."""
 MEDIA_HELD = 550
-"""Of one media server, about. A tick costs 2 ms of a core before the first call is in it, so few servers are better."""
+"""Of one media server, about. A tick takes 2 ms with a handful of calls already, so few servers are better."""
 LATE_P99_MS = 20.0
 """A tick that comes later than the next one was due."""
 FAILED_SHARE = 0.005
