@@ -161,8 +161,8 @@ class AttemptMachine(AttemptEndings):
                 return self._let_go(now_s)
             case MediaFailed():
                 return media_failed(self, now_s)
-            case HandedOver():
-                return self.handed_over(now_s)
+            case HandedOver(presumed):
+                return self.handed_over(presumed, now_s)
             case PassedOn(agent_id):
                 return passed_on(self, agent_id, now_s)
             case ControlEvent():
@@ -360,8 +360,10 @@ class AttemptMachine(AttemptEndings):
         match self.state:
             case AttemptState.PLAYING if error and self.found_person:
                 return self.announce(CallResult.ANSWER, now_s)
-            case AttemptState.PLAYING | AttemptState.ANNOUNCING:
+            case AttemptState.PLAYING:
                 return self.close(self.result, now_s, Do.HANG_UP_CUSTOMER)
+            case AttemptState.ANNOUNCING:
+                return self.announced(now_s)
             case _:
                 return ()
 
@@ -394,7 +396,9 @@ class AttemptMachine(AttemptEndings):
                 return self.transfer_failed(CallResult.DROPPED, now_s)
             case AttemptState.AWAITING_BEEP:
                 return self.after_greeting(now_s)
-            case AttemptState.ANNOUNCING | AttemptState.PLAYING:
+            case AttemptState.ANNOUNCING:
+                return self.announced(now_s)
+            case AttemptState.PLAYING:
                 return self.close(self.result, now_s, Do.HANG_UP_CUSTOMER)
             case AttemptState.WRAP_UP:
                 if not self.adopted and self.demanded:

@@ -293,7 +293,13 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """The customer's side has taken the call to the agent's phone by itself (merge-method transfer)."""
+    """
+    The customer's side has taken the call to the agent's phone (merge-method transfer), or to a queue, by itself.
+
+    ``presumed``: it has accepted the REFER, and then hung up or fallen silent; nobody has said that the call got there.
+    """
+
+    presumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

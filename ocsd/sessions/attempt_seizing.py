@@ -43,9 +43,17 @@ class AttemptSeizing(AttemptSteps):
         self.seized, self.agent_id = False, None
         return (Do.HANG_UP_AGENT, Do.AGENT_BACK_TO_READY, *do)
 
-    def handed_over(self, now_s: float) -> tuple[Do, ...]:
-        """The customer's side has called the agent's phone by itself; for us the conversation ends here."""
+    def handed_over(self, presumed: bool, now_s: float) -> tuple[Do, ...]:
+        """
+        The customer's side has called the agent's phone, or the queue, by itself; for us the call ends here.
+
+        Of a person whom the limit had given up, and who hears the announcement, it has to be said, not ``presumed``:
+        who hangs up on an announcement was not taken along.
+        """
         if self.state is AttemptState.TRANSFERRING:
+            return self.referred_away(now_s)
+        if self.state is AttemptState.ANNOUNCING and self.plan is not None and self.plan.refer and not presumed:
+            self.person_at_s = None if self.marks.pop("abandoned", None) == self.person_at_s else self.person_at_s
             return self.referred_away(now_s)
         if self.state is not AttemptState.TALKING:
             return ()

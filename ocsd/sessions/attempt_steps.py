@@ -74,6 +74,8 @@ class AttemptSteps:
     assured: bool = False
     refer_accepted: bool = False
     """The customer's side is calling a transfer's destination by itself: if it hangs up now, it has got there."""
+    refer_open: bool = False
+    """It was asked to, and has not said yet how that ended."""
     seized: bool = False
     plan_of: PlanOf = no_action
     plan: CallPlan | None = None
@@ -185,7 +187,18 @@ class AttemptSteps:
         self.state = AttemptState.TRANSFERRING
         self.deadline_s = now_s + self.rules.agent_answer_s + SAFETY_MARGIN_S  # the worker keeps the ring limit
         mute = self.plan is not None and self.plan.action is CallAction.MUTE_TRANSFER
+        self.refer_open = self.plan is not None and self.plan.refer
         return (Do.DIAL_DESTINATION,) if mute else (Do.DIAL_DESTINATION, Do.PLAY_RINGBACK)
+
+    def announced(self, now_s: float) -> tuple[Do, ...]:
+        """
+        The announcement is over. Where a REFER may still succeed the result waits for the end of the leg: until then
+        the far end may say that the person has got to the queue after all.
+        """
+        if self.refer_open and self.refer_accepted:
+            self.refer_open, self.deadline_s = False, now_s + SAFETY_MARGIN_S
+            return (Do.HANG_UP_CUSTOMER,)
+        return self.close(self.result, now_s, Do.HANG_UP_CUSTOMER)
 
     def transfer_failed(self, result: CallResult, now_s: float) -> tuple[Do, ...]:
         """Nobody took the call: a person hears the announcement and ends with ``result``, a machine keeps its own."""

@@ -156,7 +156,10 @@ class CampaignGuard:
 
     def changed(self, attempt_id: int, machine: AttemptMachine) -> None:
         """An attempt has changed: a person who has got an agent, or none, counts from now on."""
-        if attempt_id in self._people:
+        if (known := self._people.get(attempt_id)) is not None:
+            if known.found.abandoned and known.written is _Written.NO and person_of(machine, self._clock) is None:
+                del self._people[attempt_id]  # somebody else has taken the call after all
+                self._rebuild()
             return
         settled = machine.bridged or "abandoned" in machine.marks or machine.state is AttemptState.FINISHED
         found = person_of(machine, self._clock) if settled else None

@@ -84,6 +84,22 @@ class Score:
         self.tally.connect(wait_s)
         self.pacer.bridged(wait_s)
 
+    def handed_over(self, attempt_id: int, wait_s: float) -> None:
+        """
+        A person has got to another switch's queue, ``wait_s`` after the end of the greeting.
+
+        One who had been counted as abandoned is so no more. The pacing is not told: to it the wait was too long.
+        """
+        if attempt_id not in self._abandoned:
+            self.bridged(wait_s)
+            return
+        self._abandoned.discard(attempt_id)
+        self.tally.abandoned -= 1
+        if attempt_id in self._people:
+            self._people.discard(attempt_id)
+            self.tally.people -= 1
+        self.tally.connect(wait_s)
+
     def finish(self, attempt_id: int, machine: AttemptMachine) -> None:
         """The attempt is written and gone."""
         if machine.unmasked and attempt_id in self._people and not machine.adopted:

@@ -38,6 +38,7 @@ from ocsd.sessions.call_plan import destination_uri
 from ocsd.sessions.transfer_data import chosen, headers_for, names_of
 from pacing import GroupSnapshot
 from telephony.contract import Referred
+from telephony.sip import SipStatus
 
 if TYPE_CHECKING:
     from ocsd.sessions.attempt_task import AttemptTask
@@ -139,10 +140,12 @@ class TransferOut:
         if event.sip_status < 300:
             task.machine.refer_accepted = True
         if event.final:
+            task.machine.refer_open = False
             taken = 200 <= event.sip_status < 300
             if not taken:
                 log.warning("attempt.not_transferred", sip_status=event.sip_status, reason=event.reason_text)
-            task.post(machine_events.HandedOver() if taken else machine_events.DestinationEnded())
+            presumed = event.sip_status == SipStatus.ACCEPTED
+            task.post(machine_events.HandedOver(presumed) if taken else machine_events.DestinationEnded())
         return True
 
     # --- the pacing -----------------------------------------------------------------------------------------------
@@ -159,7 +162,7 @@ class TransferOut:
         self._since_report = at_s, gone + 1
         if machine.person_at_s is not None or machine.found_person:
             since_s = machine.person_at_s or machine.marks.get("speech_end") or machine.marks["answered"]
-            self._session.score.bridged(max(0.0, machine.marks["transferred"] - since_s))
+            self._session.score.handed_over(attempt_id, max(0.0, machine.marks["transferred"] - since_s))
 
     def ended(self, task: "AttemptTask") -> None:
         """The attempt is over: a transfer that ended it is counted now."""

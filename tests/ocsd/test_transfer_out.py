@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ocsd.model.enums import CallResult, DialMode, RecordStatus
 from ocsd.model.errors import CampaignRequestError, ConfigError
 from ocsd.model.services import CampaignRequest
-from ocsd.sessions.attempt import AttemptState
+from ocsd.sessions.attempt import AttemptState, HandedOver
+from ocsd.sessions.people import person_of
 from ocsd.sessions.transfer_data import UUI_OCTETS, chosen, header_name, headers_for, user_to_user
 from telephony.contract import VerdictKind
 from telephony.fake import CallScript
@@ -102,6 +103,50 @@ async def test_given_a_refused_refer_or_a_busy_or_silent_queue_then_the_person_h
         await daemon.until(lambda: AttemptState.ANNOUNCING in daemon.states())
         (task,) = daemon.session.attempts.values()
         assert task.channel.prompts[-1] == "drop"
+        await task.closed.wait()
+        assert w.result(1) == (RecordStatus.UPDATED, CallResult.DROPPED)
+        assert daemon.session.statistics()["abandoned"] == 1
+
+
+@pytest.mark.parametrize("after_s", [11.0, 13.5])
+async def test_given_a_queue_that_answers_after_the_limit_when_the_far_end_says_so_then_the_record_is_put_right(
+    tmp_path, autojump_clock, after_s
+):
+    """Amid the announcement, and between the hang-up after it and the far end's BYE."""
+    late = person(refer=((202, 0.1), (200, after_s)))
+    async with dialing(tmp_path, [late], "refer") as (w, daemon):
+        await daemon.until(lambda: AttemptState.ANNOUNCING in daemon.states())
+        (task,) = daemon.session.attempts.values()
+        if after_s > 13.0:
+            task.leg.hang_up = says_nothing_of_its_end
+            await daemon.until(lambda: not task.machine.refer_open)
+        assert daemon.session.statistics()["abandoned"] == 1
+        assert not task.closed.is_set()
+        await task.closed.wait()
+        await daemon.until(lambda: not daemon.session.attempts)
+        assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
+        figures = daemon.session.statistics()
+        assert (figures["abandoned"], figures["guard_abandoned"], figures["calls_handed_over"]) == (0, 0, 1)
+        assert daemon.session.score.tally.people == 0
+        assert person_of(task.machine, daemon.session.clock) is None
+
+
+async def says_nothing_of_its_end(*_):
+    await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+async def test_given_a_person_given_up_when_nobody_says_that_the_queue_has_the_call_then_dropped_it_stays(
+    tmp_path, autojump_clock, hangs_up
+):
+    """The end of the leg says nothing of a person who has heard the announcement, whoever ends it."""
+    async with dialing(tmp_path, [person(refer=((202, 0.1), (202, 11.0), (200, 60.0)))], "refer") as (w, daemon):
+        await daemon.until(lambda: AttemptState.ANNOUNCING in daemon.states())
+        (task,) = daemon.session.attempts.values()
+        task.post(HandedOver(presumed=True))
+        if hangs_up:
+            await trio.sleep(0.5)
+            task.leg.far_end_hangs_up()
         await task.closed.wait()
         assert w.result(1) == (RecordStatus.UPDATED, CallResult.DROPPED)
         assert daemon.session.statistics()["abandoned"] == 1
