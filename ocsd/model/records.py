@@ -304,7 +304,8 @@ class OpenAttempt:
     desktop_asks: Mapping[str, object] = field(default_factory=dict)
     """What the desktop has asked for when the record is closed: ``callback_type``, ``callback_due`` (UTC seconds),
     ``treatment``; ``agent_id``: whose it becomes; ``processed``: nobody is asked about it any more; ``rejected``:
-    it goes back to the list, ``always`` or ``unless_answered``."""
+    it goes back to the list, ``always`` or ``unless_answered``. And ``third_party``: whom the agent has brought into
+    the call (``number``, ``agent_id``, ``dn``), None: nobody any more."""
     switch_dbid: int | None = None
     caller_id: str | None = None
     """Both as in `NewAttempt`; None also of an attempt of an earlier version."""

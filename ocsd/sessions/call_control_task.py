@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from ocsd.model.enums import GswError
-from ocsd.model.errors import DesktopRequestError
+from ocsd.model.errors import DesktopRequestError, StoreUnavailable
 from ocsd.protocols.desktop_calls import CallEvent, CallNews
 from ocsd.sessions import attempt_events as machine_events
 from ocsd.sessions.attempt_events import AttemptState, Event
@@ -44,8 +44,8 @@ from ocsd.sessions.call_control_events import (
 from ocsd.sessions.call_monitors import Monitors
 from ocsd.sessions.call_parties import CallParties
 from ocsd.sessions.hold_signalling import HoldSignalling
-from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg, channel_of
-from telephony.api import Channel, Leg
+from ocsd.sessions.second_leg import AdoptedLeg, LegEvents, LegPlan, SecondLeg, channel_of
+from telephony.api import Channel
 
 if TYPE_CHECKING:
     from ocsd.sessions.attempt_task import AttemptTask
@@ -197,22 +197,20 @@ class CallControlTask:
             self._knows_who_it_is = state is not Talk.TALKING
             self._signalled.adopt(held=Who.CUSTOMER in self._audio.music)
 
-    def adopt_third(
-        self, number: int, agent_id: str | None, leg: Leg | None, channel: Channel | None, state: Talk
-    ) -> None:
-        """The same, with a third party; ``agent_id`` None: outside, and nobody remembers the number."""
+    def adopt_third(self, number: int, agent_id: str | None, dn: str, found: AdoptedLeg | None, state: Talk) -> None:
+        """The same, with a third party; ``agent_id`` None: outside, at ``dn``, "" if nobody remembers the number."""
         control, task = self.begin(), self._task
-        if control is None or leg is None or channel is None:
+        if control is None or found is None:
             return
         seat = self.parties.agent(agent_id) if agent_id is not None else None
-        dn = seat.dn if seat is not None else ""
+        dn = seat.dn if seat is not None else dn
         member = agent_id in task.host.session.roster.seats
         trunk = task.context.trunk if seat is None else ""
         self._dialed = Destination(dn, dn, agent_id, member=member, trunk=trunk)
         control.third = Third(number, self._dialed, consult=state is not Talk.CONFERENCE, rang=True)
         control.thirds = number
         self.third = SecondLeg(task.host.telephony, task.host.media, task.post)
-        self.third.leg, self.third.channel = leg, channel
+        self.third.adopt(found, _third_events(number))
         self.parties.adopt(task.host.session, task.context.attempt_id, self._dialed)
         self.adopt_state(state)
 
@@ -224,9 +222,7 @@ class CallControlTask:
     async def take_over(self, nursery: trio.Nursery) -> None:
         """Follow the legs that were adopted, and have whoever was left with a ringing phone hear music."""
         if self.third is not None and self.control is not None and self.control.third is not None:
-            number = self.control.third.number
-            events = LegEvents(ThirdAnswered(number), ThirdEnded(number), ThirdEnded(number))
-            nursery.start_soon(self.third.follow_adopted, events)
+            nursery.start_soon(self.third.follow_adopted, _third_events(self.control.third.number))
         self.monitors.take_over(nursery)
         if self.control is None:
             return
@@ -252,6 +248,7 @@ class CallControlTask:
                 case SendKeys():
                     await self._send_keys(step)
                 case Act.DIAL_THIRD:
+                    await self._note_third(control)  # before its phone can be on the line
                     self._dial(control)
                 case Act.HANG_UP_THIRD:
                     await self._hang_up_third()
@@ -273,7 +270,7 @@ class CallControlTask:
         self.parties.begin(host.session, task.context.attempt_id, destination)
         self.third = leg = SecondLeg(host.telephony, host.media, task.post)
         self._dialed = destination
-        events = LegEvents(ThirdAnswered(number), ThirdEnded(number), ThirdEnded(number))
+        events = _third_events(number)
         beside = channel_of(task.context.leg_id)
         log.info(
             "call_control.third_party_called",
@@ -294,6 +291,18 @@ class CallControlTask:
         plan = self._plan(destination, number, beside)
         turn = partial(host.session.trunk_use.turn, destination.trunk) if destination.trunk else None
         task.nursery.start_soon(leg.ring, plan, events, partial(task.post, ThirdRings(number)), turn)
+
+    async def _note_third(self, control: CallControl | None) -> None:
+        """For a restart: the leg of a nailed-up phone does not say in whose call it is. None: in nobody's any more."""
+        third = control.third if control is not None else None
+        note = None
+        if third is not None:
+            to = third.destination
+            note = {"number": third.number, "agent_id": to.agent_id, "dn": to.dn}
+        try:
+            await self._task.host.store.note_correction(self._task.context.attempt_id, None, {}, {"third_party": note})
+        except StoreUnavailable as error:
+            log.warning("call_control.third_party_not_noted", error=str(error))
 
     def _plan(self, destination: Destination, number: int, beside: str) -> LegPlan:
         task, context, host = self._task, self._task.context, self._task.host
@@ -332,6 +341,7 @@ class CallControlTask:
         if third is not None:
             await third.hang_up()
             self.parties.end(self._task.host.session, self._task.context.attempt_id, self._dialed)
+            await self._note_third(None)
 
     async def _agent_leaves(self) -> None:
         """The agent is released; the customer waits for the third party."""
@@ -376,6 +386,7 @@ class CallControlTask:
             with_record=destination.member,
             result=int(machine.result) if machine.result is not None else None,
         )
+        await self._note_third(None)
         if destination.member and destination.agent_id is not None:
             self.parties.has_call(task, destination.agent_id)
         return PassedOn(destination.agent_id if destination.member else None)
@@ -477,6 +488,10 @@ class CallControlTask:
             self.parties.refused(Refused(news.agent_id, f"the keys were not sent: {error}", news.reference_id))
         else:
             self.parties.tell(self._task.host.session, self._task, news)
+
+
+def _third_events(number: int) -> LegEvents:
+    return LegEvents(ThirdAnswered(number), ThirdEnded(number), ThirdEnded(number))
 
 
 def _no_call() -> DesktopRequestError:

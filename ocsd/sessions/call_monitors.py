@@ -20,8 +20,7 @@ from ocsd.sessions.call_control_events import (
     MonitorCancelled,
     MonitorEnded,
 )
-from ocsd.sessions.second_leg import LegEvents, LegPlan, SecondLeg
-from telephony.api import Channel, Leg
+from ocsd.sessions.second_leg import AdoptedLeg, LegEvents, LegPlan, SecondLeg
 from telephony.contract import Role
 
 if TYPE_CHECKING:
@@ -82,13 +81,13 @@ class Monitors:
         for supervisor_id in list(self.present):
             await self._leave(supervisor_id)
 
-    def adopt(self, supervisor_id: str, leg: Leg, channel: Channel, role: Role) -> None:
+    def adopt(self, supervisor_id: str, found: AdoptedLeg, role: Role) -> None:
         """A supervisor who has been there since an earlier run of the daemon."""
         host, parties = self._task.host, self._task.host.parties
         if parties is None or (seat := parties.agent(supervisor_id)) is None:
             return
-        second = SecondLeg(host.telephony, host.media, self._task.post)
-        second.leg, second.channel = leg, channel
+        second, ended = SecondLeg(host.telephony, host.media, self._task.post), MonitorEnded(supervisor_id)
+        second.adopt(found, LegEvents(MonitorAnswered(supervisor_id), ended, ended))
         destination = Destination(seat.dn, seat.dn, supervisor_id)
         self.present[supervisor_id] = Monitor(second, destination, MODE_OF[role], up=True)
         parties.adopt(host.session, self._task.context.attempt_id, destination)

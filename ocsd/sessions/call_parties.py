@@ -43,6 +43,8 @@ class CallParties:
     def __init__(self, seats: Mapping[str, AgentSeat], standing: StandingLegs) -> None:
         self._everybody = Roster(list(seats.values()))
         self._standing = standing
+        self._adopted: set[str] = set()
+        """Agents who have been in a call since an earlier run of the daemon; what they were before nobody knows."""
         self.tell: Callable[[Session, AttemptTask, CallNews], None] = lambda _session, _task, _news: None
         self.refused: Callable[[Refused], None] = lambda _refused: None
         self.left: Callable[[Session, str], None] = lambda _session, _agent_id: None
@@ -117,6 +119,7 @@ class CallParties:
         """Somebody has been in a call since an earlier run of the daemon, before the desktop is back."""
         if destination.agent_id is not None:
             self._everybody.adopt(destination.agent_id, attempt_id, session.clock.now_s())
+            self._adopted.add(destination.agent_id)
         if destination.trunk:
             session.trunk_board.take_port(destination.trunk, session.group.dbid)
 
@@ -138,6 +141,10 @@ class CallParties:
         seat, now_s = self._everybody.seats[agent_id], session.clock.now_s()
         if seat.attempt_id != attempt_id:
             return
+        if agent_id in self._adopted:
+            self._adopted.discard(agent_id)
+            if seat.wants is None and not had_the_call:  # logged in anew meanwhile, and has not said to be ready
+                seat.wants = AgentState.NOT_READY
         if seat.state is AgentState.TALKING:
             if not had_the_call:
                 self._everybody.free_of_wrap_up(agent_id)

@@ -40,7 +40,7 @@ from ocsd.sessions.attempt import SAFETY_MARGIN_S, Answered, AttemptMachine, Att
 from ocsd.sessions.attempt_context import last_try
 from ocsd.sessions.attempt_events import Cancelled, PendingCallback, Withdrawn
 from ocsd.sessions.attempt_task import AttemptContext, AttemptTask
-from ocsd.sessions.call_recovery import FoundLegs, adopt_call, find_call
+from ocsd.sessions.call_recovery import FoundLegs, adopt_call, find_call, third_noted
 from ocsd.sessions.caller_ids import DAY_S
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.people import person_left
@@ -113,7 +113,8 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             context = session.context_of(attempt, chain, legs)
             context.withdrawn = withdrawn
             remains = remains_of(context, legs, channels)
-            call = find_call(context, attempt.agent_id, talking) if remains.answered else None
+            third = third_noted(attempt.desktop_asks)
+            call = find_call(context, attempt.agent_id, talking, third) if remains.answered else None
             if call is not None:
                 remains = with_agent(remains, call.agent, context)
             verified = context.verified and remains.verdict is not None

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import structlog
 import trio
@@ -54,6 +55,10 @@ class LegPlan:
     wanted_headers: tuple[str, ...] = ()
     beside: str = ""
     """The channel that this leg's is to be bridged to (`telephony.api.Media.open_channel`)."""
+
+
+AdoptedLeg: TypeAlias = StandingLeg | tuple[Leg, Channel]
+"""A leg that an earlier run of the daemon had, in the hands of this one."""
 
 
 def channel_of(leg_id: str) -> str:
@@ -147,11 +152,14 @@ class SecondLeg:
             self.leg, self.channel = self.standing.leg, self.standing.channel
             self._post(event)
 
-    def adopt(self, standing: StandingLeg, events: LegEvents) -> None:
-        """A standing leg that is bridged already, after a restart."""
-        self.standing = standing
-        self.leg, self.channel = standing.leg, standing.channel
-        standing.adopt(self._taken, events.ended, lost=events.lost)
+    def adopt(self, found: AdoptedLeg, events: LegEvents) -> None:
+        """A leg that is bridged already, after a restart; `follow_adopted` goes on with it."""
+        if isinstance(found, StandingLeg):
+            self.standing = found
+            self.leg, self.channel = found.leg, found.channel
+            found.adopt(self._taken, events.ended, lost=events.lost)
+        else:
+            self.leg, self.channel = found
 
     async def follow_adopted(self, events: LegEvents) -> None:
         """Follow a leg that an earlier run of the daemon has dialed; a standing one is followed by its own task."""

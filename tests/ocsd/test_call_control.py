@@ -469,13 +469,13 @@ async def alternated(at, daemon, handle):
 
 async def conference(at, daemon, handle):
     await ask(daemon, ALICE, "RequestSingleStepConference", conn_id(handle), OtherDN=BOB)
-    await heard_of(daemon, BOB, "EventEstablished")
+    await heard_of(daemon, ALICE, "EventPartyAdded")
 
 
 async def supervised(at, daemon, handle):
     supervising(daemon, CAROL)
     await daemon.desktops[CAROL].ask(Request="RequestMonitorNextCall", OtherDN=ALICE, MonitorMode="coach")
-    await heard_of(daemon, CAROL, "EventEstablished")
+    await heard_of(daemon, ALICE, "EventPartyAdded")
 
 
 @pytest.mark.parametrize(
@@ -543,6 +543,68 @@ async def test_given_call_control_when_the_daemon_is_killed_then_the_next_one_go
                 await ask(daemon, ALICE, "RequestReleaseCall", main)
                 await daemon.until(lambda: at.state(1)[0] is RecordStatus.UPDATED)
                 await daemon.until(lambda: not at.media.channels)
+
+
+@pytest.mark.parametrize(
+    ("what", "state"),
+    [
+        (consulted, Talk.CONSULTING),
+        (alternated, Talk.ALTERNATED),
+        (conference, Talk.CONFERENCE),
+        (supervised, Talk.TALKING),
+    ],
+)
+async def test_given_nailed_up_phones_in_a_call_when_the_daemon_is_killed_then_they_are_still_in_it(
+    autojump_clock, tmp_path, what, state
+):
+    async with world(tmp_path, SCRIPTS) as at:
+        agents = tuple(each.model_copy(update={"phone": Phone(nailed_up=True)}) for each in at.config.agents)
+        at.config = at.config.model_copy(update={"agents": agents})
+        async with at.daemon() as daemon, talking(at, daemon) as handle:
+            await trio.sleep(5.0)
+            await what(at, daemon, handle)
+            at.telephony.restart_daemon()
+            at.media.restart_daemon()
+        async with at.daemon() as daemon:
+            with trio.fail_after(120):
+                await trio.sleep(1.0)
+                control = daemon.session.attempts[handle].control.begin()
+                assert control.state is state
+                guest = CAROL if what is supervised else BOB
+                assert daemon.campaigns.seats[guest].state is AgentState.TALKING
+                assert phone_of(at, guest).playing == ("music" if state is Talk.ALTERNATED else "")
+                for agent_id in (ALICE, BOB, CAROL):
+                    await daemon.log_in(agent_id, ready=False)
+                main, second = conn_id(handle), conn_id(handle, 1)
+                match state:
+                    case Talk.CONSULTING | Talk.ALTERNATED:
+                        await ask(daemon, ALICE, "RequestReleaseCall", second)
+                    case Talk.CONFERENCE:
+                        await ask(daemon, ALICE, "RequestDeleteFromConference", main, OtherDN=BOB)
+                    case _:
+                        assert phone_of(at, CAROL).joined.role is Role.WHISPER
+                        await ask(daemon, CAROL, "RequestReleaseCall", main)
+                await heard_of(daemon, guest, "EventReleased")
+                if state is Talk.CONSULTING:
+                    await ask(daemon, ALICE, "RequestRetrieveCall", main)
+                await daemon.until(lambda: hear_each_other(customer(at), phone_of(at, ALICE)))
+                await trio.sleep(5.0)
+                assert daemon.campaigns.seats[guest].state is AgentState.NOT_READY
+                assert not phone_of(at, guest).bridged_to
+                assert sum(f"-{guest}-" in c.leg_id for c in at.telephony.placed) == 1, "nailed up as before"
+
+
+async def test_given_a_consultation_outside_when_the_daemon_is_killed_then_the_number_is_remembered(
+    autojump_clock, tmp_path
+):
+    async with world(tmp_path, SCRIPTS) as at:
+        async with at.daemon() as daemon, talking(at, daemon) as handle:
+            await consulted(at, daemon, handle, OUTSIDE)
+            at.telephony.restart_daemon()
+            at.media.restart_daemon()
+        async with at.daemon() as daemon:
+            await trio.sleep(1.0)
+            assert daemon.session.attempts[handle].control.begin().third.dn == OUTSIDE
 
 
 OTHER_GROUP = """
