@@ -1,7 +1,7 @@
 """Third parties of calls: where an OtherDN leads, whose seat it takes, over which trunk it goes; and who is told."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -122,6 +122,23 @@ class CallParties:
             self._adopted.add(destination.agent_id)
         if destination.trunk:
             session.trunk_board.take_port(destination.trunk, session.group.dbid)
+
+    def adopt_recordless(self, agent_id: str, attempt_id: int, now_s: float) -> None:
+        """Somebody has been in a call whose record is closed; nobody else is to be given to that agent meanwhile."""
+        if agent_id in self._everybody.seats:
+            self._everybody.adopt(agent_id, attempt_id, now_s)
+
+    def left_recordless(self, sessions: Iterable["Session"], agent_id: str, attempt_id: int, now_s: float) -> None:
+        """The agent has left that call, with nothing to write up: not ready, unless asked for meanwhile."""
+        seat = self._everybody.seats.get(agent_id)
+        if seat is None or (seat.state, seat.attempt_id) != (AgentState.TALKING, attempt_id):
+            return
+        if seat.wants is None:
+            seat.wants = AgentState.NOT_READY
+        self._everybody.wrap_up(agent_id, now_s)
+        for session in sessions:
+            session.match_agents()
+            session.wake()
 
     def answered(self, session: "Session", destination: Destination) -> None:
         """Somebody has answered."""

@@ -89,7 +89,8 @@ class FoundLegs:
         self.together = groups({channel_id: peer_found(channel) for channel_id, channel in channels.items()})
         self.listening: dict[str, list[str]] = {}
         """Supervisors' legs, by the channel that they listen to."""
-        self._of_attempt: dict[str, list[str]] = {}
+        self.of_attempt: dict[str, list[str]] = {}
+        """By number and identity of the attempt, without supervisors."""
         self._standing: dict[str, list[str]] = {}
         for leg_id, found in self.up.items():
             if found.channel.role is not Role.MEMBER and found.channel.joined_to:
@@ -99,11 +100,11 @@ class FoundLegs:
             if standing is not None:
                 self._standing.setdefault(standing[0], []).append(leg_id)
             else:
-                self._of_attempt.setdefault(_prefix(leg_id), []).append(leg_id)
+                self.of_attempt.setdefault(_prefix(leg_id), []).append(leg_id)
 
     def of(self, context: AttemptContext, agent_ids: Iterable[str | None]) -> dict[str, FoundLeg]:
         """Legs that may be part of the attempt's conversation: its own, its agents', and whoever hears its customer."""
-        names = list(self._of_attempt.get(_prefix(context.leg_id), ()))
+        names = list(self.of_attempt.get(_prefix(context.leg_id), ()))
         for agent_id in agent_ids:
             names += self._standing.get(agent_id or "", ())
         if (customer := self.up.get(context.leg_id)) is not None:

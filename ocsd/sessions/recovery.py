@@ -45,7 +45,7 @@ from ocsd.sessions.caller_ids import DAY_S
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.people import person_left
 from ocsd.sessions.planner import Planner
-from ocsd.sessions.recordless import conversations_without_record, see_through
+from ocsd.sessions.recordless import RecordlessCall, calls_without_record
 from ocsd.sessions.remains import (
     Remains,
     not_reached,
@@ -140,8 +140,8 @@ async def recover(campaigns: Campaigns, telephony: Telephony, media: Media) -> R
             log.exception("attempt.not_settled", attempt_id=attempt.attempt_id)
         else:
             given_up += 1
-    for pair in conversations_without_record(telephony, media):
-        campaigns.start_soon(see_through, *pair)
+    for legs_found in calls_without_record(telephony, media):
+        campaigns.start_soon(RecordlessCall(campaigns, legs_found, telephony, media).see_through)
     campaigns.standing.adopt_held(telephony.live_legs(), campaigns.hold_of)
     await telephony.hang_up_unclaimed()
     await media.close_unclaimed()

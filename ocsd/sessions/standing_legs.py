@@ -300,7 +300,7 @@ class StandingLegs:
 
     # --- after a restart ------------------------------------------------------------------------------------------
 
-    def adopt_taken(self, leg: LegSnapshot, channel_id: str, kept: Callable[[int], Hold]) -> StandingLeg | None:
+    def adopt_taken(self, leg: LegSnapshot, channel_id: str, kept: Callable[[int], Hold | None]) -> StandingLeg | None:
         """The standing leg of a conversation that outlived the daemon; None: it is gone, or none of ours."""
         return self._adopt(leg, channel_id, kept)
 

@@ -9,6 +9,7 @@ import trio
 from ocsd.config.objects import Phone
 from ocsd.demo.world import CAMPAIGN_GROUP_DBID
 from ocsd.model.enums import CallResult, RecordStatus
+from ocsd.model.services import CampaignRequest
 from ocsd.sessions.attempt_events import Heard
 from ocsd.sessions.call_control import Talk, conn_id
 from ocsd.sessions.roster import AgentState
@@ -605,6 +606,94 @@ async def test_given_a_consultation_outside_when_the_daemon_is_killed_then_the_n
         async with at.daemon() as daemon:
             await trio.sleep(1.0)
             assert daemon.session.attempts[handle].control.begin().third.dn == OUTSIDE
+
+
+@asynccontextmanager
+async def recordless(tmp_path, what, nailed_up=()):
+    """A call whose record ForceUnload has closed, after a restart; everybody has logged in again, not ready."""
+    async with world(tmp_path, SCRIPTS) as at:
+        agents = tuple(
+            each.model_copy(update={"phone": Phone(nailed_up=True)}) if each.login_id in nailed_up else each
+            for each in at.config.agents
+        )
+        at.config = at.config.model_copy(update={"agents": agents})
+        async with at.daemon() as daemon, talking(at, daemon) as handle:
+            await trio.sleep(5.0)
+            await what(at, daemon, handle)
+            await daemon.request(CampaignRequest.FORCE_UNLOAD)
+            await daemon.until(lambda: at.state(1)[0] is RecordStatus.STALE)
+            at.telephony.restart_daemon()
+            at.media.restart_daemon()
+        async with at.daemon() as daemon:
+            with trio.fail_after(300):
+                await trio.sleep(1.0)
+                for agent_id in (ALICE, BOB, CAROL):
+                    await daemon.log_in(agent_id, ready=False)
+                yield at, daemon
+
+
+def hangs_up(at, who):
+    legs = [leg for leg_id, leg in at.telephony.legs.items() if f"-{who}" in leg_id and leg_id in at.telephony.machines]
+    legs[0].far_end_hangs_up()
+
+
+@pytest.mark.parametrize("nailed_up", [(), (ALICE, BOB)])
+@pytest.mark.parametrize("leaves", [ALICE, BOB, "customer"])
+async def test_given_a_conference_without_a_record_when_one_leaves_after_a_restart_then_the_others_talk_on(
+    autojump_clock, tmp_path, leaves, nailed_up
+):
+    async with recordless(tmp_path, conference, nailed_up) as (at, daemon):
+        seats = daemon.campaigns.seats
+        assert [seats[one].state for one in (ALICE, BOB)] == [AgentState.TALKING] * 2, "nobody else is given to them"
+        assert len(at.telephony.machines) == 3
+        hangs_up(at, leaves)
+        await trio.sleep(1.0)
+        if leaves != "customer":
+            stays = BOB if leaves is ALICE else ALICE
+            assert hear_each_other(customer(at), phone_of(at, stays))
+            assert seats[leaves].state is AgentState.NOT_READY
+            assert seats[stays].state is AgentState.TALKING
+            hangs_up(at, stays)
+            await trio.sleep(1.0)
+        await daemon.until(lambda: not any("-customer" in leg_id for leg_id in at.telephony.machines))
+        await trio.sleep(5.0)
+        assert [seats[one].state for one in (ALICE, BOB)] == [AgentState.NOT_READY] * 2
+        assert all("standing-" in leg_id for leg_id in at.telephony.machines)
+        assert not any(channel.bridged_to for channel in at.media.channels.values())
+
+
+async def test_given_a_consultation_without_a_record_when_the_adviser_leaves_then_the_agent_has_the_customer(
+    autojump_clock, tmp_path
+):
+    async with recordless(tmp_path, consulted) as (at, daemon):
+        assert hear_each_other(phone_of(at, ALICE), phone_of(at, BOB))
+        assert customer(at).playing == "music"
+        hangs_up(at, BOB)
+        await daemon.until(lambda: hear_each_other(customer(at), phone_of(at, ALICE)))
+        assert customer(at).playing == ""
+        hangs_up(at, "customer")
+        await daemon.until(lambda: not at.media.channels)
+
+
+async def test_given_a_call_on_hold_without_a_record_when_restarted_then_they_talk_for_nobody_could_retrieve_it(
+    autojump_clock, tmp_path
+):
+    async with recordless(tmp_path, held_call) as (at, daemon):
+        assert hear_each_other(customer(at), phone_of(at, ALICE))
+        assert customer(at).playing == ""
+        hangs_up(at, ALICE)
+        await daemon.until(lambda: not at.media.channels and not at.telephony.machines)
+
+
+async def test_given_a_supervisor_in_a_call_without_a_record_when_it_ends_then_the_supervisor_is_released(
+    autojump_clock, tmp_path
+):
+    async with recordless(tmp_path, supervised) as (at, daemon):
+        assert phone_of(at, CAROL).joined.role is Role.WHISPER
+        assert daemon.campaigns.seats[CAROL].state is AgentState.TALKING
+        hangs_up(at, "customer")
+        await daemon.until(lambda: not at.media.channels and not at.telephony.machines)
+        assert daemon.campaigns.seats[CAROL].state is AgentState.NOT_READY
 
 
 OTHER_GROUP = """
