@@ -8,10 +8,10 @@ from ocsd.config import objects as o
 from ocsd.config import voice_options as opt
 from ocsd.config.addresses import is_host, is_http_url, is_sip_uri
 from ocsd.config.check_treatments import is_prompt_file
+from ocsd.config.dialog_address import MAX_URI_CHARACTERS, dialog_uri
 from ocsd.config.located import Located, Objects, names, reference, repeated, valid
 from ocsd.config.voice_objects import KEYS, Place, VoiceApplication, VoiceStep
 from ocsd.model.enums import GVP_MODES, SEIZING_MODES
-from ocsd.voice.vxml import MAX_URI_CHARACTERS, dialog_uri
 from telephony.media.prompts import MUSIC, SUFFIXES
 
 FIELDS_OF: Final[Mapping[str, frozenset[str]]] = MappingProxyType(

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from ocsd.config.dialog_address import dialog_uri
 from ocsd.sessions import attempt_events as events
 from ocsd.sessions.attempt_events import AttemptState, Event
 from ocsd.sessions.clock import utc_of
 from ocsd.sessions.second_leg import LegEvents, LegPlan, channel_of
 from ocsd.voice import machine as steps
 from ocsd.voice.machine import VoiceMachine
-from ocsd.voice.vxml import dialog_uri, user_data_headers
+from ocsd.voice.vxml import user_data_headers
 from telephony.media.prompts import MUSIC
 
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from ocsd.config.dialog_address import MAX_URI_CHARACTERS, dialog_uri
 from ocsd.config.objects import FormatField
 from ocsd.voice.user_data import correction, user_data_of, wanted_headers
-from ocsd.voice.vxml import MAX_URI_CHARACTERS, dialog_uri, user_data_headers
+from ocsd.voice.vxml import user_data_headers
 
 
 def test_given_a_document_when_its_dialog_is_asked_for_then_reserved_characters_are_escaped():
