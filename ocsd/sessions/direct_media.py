@@ -13,9 +13,10 @@ import structlog
 import trio
 
 from ocsd.protocols.desktop import RequestReleaseCall
+from ocsd.protocols.desktop_pairs import ReferenceId
 from ocsd.sessions.attempt_events import AttemptState, Event
 from ocsd.sessions.call_control import Refused, Talk
-from ocsd.sessions.call_control_events import MonitorAsked, Requested
+from ocsd.sessions.call_control_events import MonitorAsked, MonitorCancelled, Requested
 from ocsd.sessions.direct_path import BOTH, DirectPath, FarEnd, Move, Order, Path, Side, StandBy
 from ocsd.sessions.outcome import PEOPLE
 from telephony.api import Channel, Leg
@@ -33,6 +34,7 @@ RETURN_LIMIT_S: Final = 2.0
 """Whoever needs the audio waits so long for it; a re-INVITE takes a round trip, glare is waited out longer."""
 AGAIN_S: Final = 0.5
 """Pause before a far end that refused to come back is asked again."""
+NOT_BACK: Final = "the audio of this call flows past the media server and could not be brought back"
 
 
 class DirectMedia:
@@ -53,6 +55,8 @@ class DirectMedia:
         self._stays = False
         self._told = ""
         self._left_s: float | None = None
+        self._wishes: dict[str, MonitorAsked] = {}
+        """Supervisors who take part as soon as the audio is back, by login ID."""
 
     @property
     def here(self) -> bool:
@@ -86,7 +90,7 @@ class DirectMedia:
     def _unneeded(self) -> bool:
         """Two people talk, and nobody else is concerned."""
         control = self._task.control
-        if control.monitors.present:
+        if control.monitors.present or self._wishes:
             return False
         call = control.control
         return call is None or (call.state is Talk.TALKING and call.third is None and not call.muted)
@@ -167,15 +171,27 @@ class DirectMedia:
             case Requested(agent_id, request):
                 if await self.take_back():
                     return True
-                parties = self._task.host.parties
-                if parties is not None:
-                    why = "the audio of this call flows past the media server and could not be brought back"
-                    parties.refused(Refused(agent_id, why, getattr(request, "reference_id", None)))
+                self._refuse(agent_id, NOT_BACK, getattr(request, "reference_id", None))
                 return False
-            case MonitorAsked():
-                return await self.take_back()
+            case MonitorAsked(supervisor_id):
+                self._wishes.pop(supervisor_id, None)
+                if await self.take_back():
+                    return True
+                if self.media_lost or self.here:
+                    # The answer was EventMonitoringNextCall, which still holds.
+                    self._refuse(supervisor_id, f"{NOT_BACK}: the next call is the first you can take part in")
+                else:
+                    self._wishes[supervisor_id] = event
+                return False
+            case MonitorCancelled(supervisor_id):
+                self._wishes.pop(supervisor_id, None)
+                return True
             case _:
                 return True
+
+    def _refuse(self, agent_id: str, why: str, reference_id: ReferenceId = None) -> None:
+        if (parties := self._task.host.parties) is not None:
+            parties.refused(Refused(agent_id, why, reference_id))
 
     async def take_back(self) -> bool:
         """Bring the audio home; False when that did not succeed within RETURN_LIMIT_S."""
@@ -219,6 +235,10 @@ class DirectMedia:
                         self._task.nursery.start_soon(self._move, order)
         self._ordered -= 1
         self._changed.set()
+        if self.here and not self._ordered:
+            for wish in self._wishes.values():
+                self._task.post(wish)
+            self.look()  # back too late for whoever wanted it: it may leave again
 
     async def _move(self, order: Move) -> None:
         if order.again:

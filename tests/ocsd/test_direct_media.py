@@ -131,6 +131,65 @@ async def test_given_a_far_end_that_would_not_come_back_when_hold_is_asked_then_
         assert one.playing == "", "who hears the agent directly is not told to wait"
 
 
+async def supervised(daemon, supervisor_id):
+    """The supervisor may and does ask to listen to agent1; returns that desktop."""
+    config = daemon.campaigns.config
+    agents = tuple(
+        each.model_copy(update={"supervises": ("Demo Agents",)}) if each.login_id == supervisor_id else each
+        for each in config.agents
+    )
+    daemon.campaigns.config = config.model_copy(update={"agents": agents})
+    desktop = daemon.desktops[supervisor_id]
+    await desktop.ask(Request="RequestMonitorNextCall", OtherDN=ALICE, ReferenceID=3)
+    assert desktop.last("EventMonitoringNextCall")["ReferenceID"] == 3
+    return desktop
+
+
+async def test_given_a_far_end_that_would_not_come_back_when_a_supervisor_asks_then_the_desktop_is_told(
+    tmp_path, autojump_clock
+):
+    stays = CallScript(ring_s=4.0, talk_s=600.0, verdict_s=1.0, reinvite_statuses=(200, 500))
+    async with conversation(tmp_path, stays) as (_at, daemon, _handle):
+        bob = await supervised(daemon, BOB)
+        await daemon.until(lambda: bob.has("EventError"))
+        assert "the next call is the first" in bob.last("EventError")["ErrorMessage"]
+        assert "ReferenceID" not in bob.last("EventError"), "answered already"
+        assert not task_of(daemon).control.monitors.present
+
+
+async def test_given_a_far_end_that_comes_back_slowly_when_a_supervisor_asks_then_the_wish_is_kept_until_then(
+    tmp_path, autojump_clock
+):
+    slow = CallScript(ring_s=4.0, talk_s=600.0, verdict_s=1.0, reinvite_s=8.0)
+    async with conversation(tmp_path, slow) as (at, daemon, _handle):
+        task = task_of(daemon)
+        await daemon.until(lambda: task.direct.away)
+        bob = await supervised(daemon, BOB)
+        await trio.sleep(4.0)
+        assert not bob.has("EventEstablished"), "two seconds were not enough"
+        await daemon.until(lambda: bob.has("EventEstablished"))
+        assert not bob.has("EventError")
+        assert task.direct.here
+        assert not sides(at)[0][1].standing_by
+        await trio.sleep(30.0)
+        assert task.direct.here, "the supervisor needs the audio"
+
+
+async def test_given_a_supervisor_who_cancels_when_the_audio_is_back_later_then_nobody_is_called(
+    tmp_path, autojump_clock
+):
+    slow = CallScript(ring_s=4.0, talk_s=600.0, verdict_s=1.0, reinvite_s=8.0)
+    async with conversation(tmp_path, slow) as (_at, daemon, _handle):
+        task = task_of(daemon)
+        await daemon.until(lambda: task.direct.away)
+        bob = await supervised(daemon, BOB)
+        await trio.sleep(4.0)
+        await bob.ask(Request="RequestCancelMonitoring", OtherDN=ALICE)
+        await trio.sleep(60.0)
+        assert not bob.has("EventEstablished")
+        assert task.direct.away, "and nobody needs the audio any more"
+
+
 async def test_given_audio_that_is_away_when_the_media_server_goes_for_good_then_the_people_talk_on(
     tmp_path, autojump_clock
 ):
