@@ -380,7 +380,10 @@ class FakeMedia:
         return not {channel_id, other_id} & self.apart
 
     def bridge(self, channel: FakeChannel, other_id: str) -> None:
-        other = self.channels[other_id]
+        other = self.channels.get(other_id)
+        if other is None:  # closed meanwhile, and no command fails
+            self.unbridge(channel)
+            return
         for each in (channel, other):
             self.unbridge(each)
             each.silence()

@@ -1,6 +1,7 @@
 """The shell of one attempt: owns its legs, channels and deadlines, and does what the machine says."""
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -125,8 +126,9 @@ class AttemptTask:
             self._send.send_nowait(event)
         except trio.WouldBlock:
             log.error("attempt.queue_full", attempt_id=self.context.attempt_id, event_type=type(event).__name__)
+            self.control.unheard(event)
         except trio.BrokenResourceError:
-            pass  # the attempt is over
+            self.control.unheard(event)  # the attempt is over
 
     async def run(self) -> None:
         """Dial, and see it through. Cancelling writes the result as interrupted within FINAL_WRITE_LIMIT_S."""
@@ -151,6 +153,9 @@ class AttemptTask:
                     await self._shut_down()
                 if final.cancelled_caught:
                     log.error("attempt.result_unsaved", limit_s=FINAL_WRITE_LIMIT_S)
+                with suppress(trio.WouldBlock):
+                    while True:
+                        self.control.unheard(self._receive.receive_nowait())
                 self._receive.close()
                 self.host.attempt_finished(self)
 
@@ -186,7 +191,9 @@ class AttemptTask:
         if await voice_takes(self, event):
             self.host.attempt_changed(self)
             return
+        self.control.owes(event)
         if not await self.direct.make_room(event):
+            self.control.owes(None)
             return
         passed = await self.control.take(event)
         plan = self.machine.plan
@@ -196,6 +203,7 @@ class AttemptTask:
         for do in to_do:
             await self._do(do)
         await self.control.settle()
+        self.control.owes(None)
         self.direct.look()
         self.host.attempt_changed(self)
 
@@ -316,6 +324,7 @@ class AttemptTask:
             case Do.AGENT_TO_WRAP_UP:
                 self._reserved_agent = None
                 if not self.control.agent_left:
+                    self.control.owes(None)  # this is the answer, where it was asked for
                     host.agent_released(self)
             case Do.AGENT_FREED:
                 self._reserved_agent = None
@@ -416,6 +425,7 @@ class AttemptTask:
         """
         if self.machine.state is not AttemptState.FINISHED:
             if self.machine.state in OUTLIVES_DAEMON and not self._failed:
+                self.control.stopped()
                 return  # the next daemon adopts the legs and closes the record
             await self._force()
         await self.control.end()

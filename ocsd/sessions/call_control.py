@@ -25,7 +25,7 @@ is not registered for OCS"); the T-Library's requests and events.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -119,14 +119,14 @@ class Third:
     Attributes:
         number: how many there have been in this call, this one included; part of the ConnID of its consultation.
         consult: it was called for a consultation, which has a ConnID of its own until both calls become one.
-        rang: its desktop has been told.
+        told: its desktop has been told of it.
         reference_id: of the request that is not answered yet.
     """
 
     number: int
     destination: Destination
     consult: bool
-    rang: bool = False
+    told: bool = False
     reference_id: ReferenceId = None
 
     @property
@@ -382,7 +382,7 @@ class CallControl:
         released = self._agents(CallEvent.RELEASED, second=True)
         changed = self._thirds(CallEvent.PARTY_CHANGED, second=False, previous_conn_id=self.consultation)
         self.state = Talk.CONFERENCE
-        self.third = Third(self.third.number, self.third.destination, consult=False, rang=True)
+        self.third = replace(self.third, consult=False, told=True)
         added = self._agents(CallEvent.PARTY_ADDED, third_dn=self.third.dn, reference_id=request.reference_id)
         return (released, added, *changed)
 
@@ -395,7 +395,8 @@ class CallControl:
             raise DesktopRequestError(
                 GswError.INVALID_ATTRIBUTE_VALUE, f"OtherDN {request.other_dn!r} was not brought into this call"
             )
-        return self._third_leaves(request.reference_id)
+        failed = self.pending("the third party is not called any more")
+        return (*self._third_leaves(request.reference_id), *failed)
 
     def _alternate(self, request: ask.RequestAlternateCall) -> tuple[Step, ...]:
         at_third = self.state is Talk.CONSULTING
@@ -418,7 +419,7 @@ class CallControl:
                 raise DesktopRequestError(
                     GswError.INVALID_ATTRIBUTE_VALUE, f"ConnID {request.conn_id!r} is no call of agent {agent_id!r}"
                 )
-            return self.third_ended()
+            return self.third_ended(request.reference_id)
         if agent_id != self.agent_id or not self.agent_there:
             raise _refused("the call is another agent's")
         self._own_call(request.conn_id)
@@ -432,13 +433,14 @@ class CallControl:
         """Its phone has been dialed: a desktop is told."""
         if self.third is None:
             return ()
-        self.third = Third(self.third.number, self.third.destination, self.third.consult, True, self.third.reference_id)
+        self.third = replace(self.third, told=True)
         return self._thirds(CallEvent.RINGING, second=self.third.consult)
 
     def third_answered(self) -> tuple[Step, ...]:
         """Somebody has answered the third party's phone."""
         if self.third is None:
             return ()
+        self.third = replace(self.third, told=True)
         match self.state:
             case Talk.CONSULT_DIALING:
                 self.state = Talk.CONSULTING
@@ -455,21 +457,23 @@ class CallControl:
             case _:
                 return ()
 
-    def third_ended(self) -> tuple[Step, ...]:
-        """The third party has left, or could not be reached."""
+    def third_ended(self, reference_id: ReferenceId = None) -> tuple[Step, ...]:
+        """The third party has left, or could not be reached; ``reference_id``: its own desktop has asked for it."""
         third = self.third
         if third is None:
             return ()
-        failed = Refused(self.agent_id, f"{third.dn} did not answer", third.reference_id)
-        match self.state:
-            case Talk.ADDING:
-                return *self._third_leaves(None, told=False), failed
-            case Talk.HANDING_OVER if self.agent_there:
-                return *self._third_leaves(None, told=False), failed
-            case Talk.HANDING_OVER:
-                return *self._third_leaves(None, told=False), Act.END
-            case _:
-                return self._third_leaves(None)
+        failed = self.pending(f"{third.dn} did not answer")
+        told = self.state not in (Talk.ADDING, Talk.HANDING_OVER)
+        end = self.state is Talk.HANDING_OVER and not self.agent_there
+        gone = self._third_leaves(None, told=told, thirds_reference_id=reference_id)
+        return (*gone, Act.END) if end else (*gone, *failed)
+
+    def pending(self, why: str) -> tuple[Refused, ...]:
+        """What a request is answered with that waits for the third party, and comes to nothing."""
+        third = self.third
+        if third is None or self.state not in (Talk.ADDING, Talk.HANDING_OVER) or not self.agent_there:
+            return ()
+        return (Refused(self.agent_id, why, third.reference_id),)
 
     def agent_ended(self) -> tuple[Step, ...]:
         """
@@ -491,11 +495,14 @@ class CallControl:
         """The attempt is no conversation any more: whoever is left is told, and released."""
         if self.state is Talk.OVER:
             return ()
+        failed = self.pending("the call is over")
         steps = self._third_leaves(None, told=self.state in WITH_THIRD) if self.third is not None else ()
         self.state, self.muted = Talk.OVER, False
-        return steps
+        return (*steps, *failed)
 
-    def _third_leaves(self, reference_id: ReferenceId, *, told: bool = True) -> tuple[Step, ...]:
+    def _third_leaves(
+        self, reference_id: ReferenceId, *, told: bool = True, thirds_reference_id: ReferenceId = None
+    ) -> tuple[Step, ...]:
         """Back to two; on hold where the customer was left so. ``told``: the agent's desktop hears of it."""
         third = self.third
         assert third is not None
@@ -504,8 +511,8 @@ class CallControl:
             steps.append(self._agents(CallEvent.RELEASED, second=True, reference_id=reference_id))
         elif told:
             steps.append(self._agents(CallEvent.PARTY_DELETED, third_dn=third.dn, reference_id=reference_id))
-        if third.rang:
-            steps += self._thirds(CallEvent.RELEASED, second=third.consult)
+        if third.told:
+            steps += self._thirds(CallEvent.RELEASED, second=third.consult, reference_id=thirds_reference_id)
         steps.append(Act.HANG_UP_THIRD)  # and then that agent is free: told last
         self.state = Talk.HELD if self.state in (Talk.CONSULT_DIALING, Talk.CONSULTING) else Talk.TALKING
         self.third = None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocsd.protocols.desktop_calls import MonitorMode
+from ocsd.protocols.desktop_pairs import ReferenceId
 
 if TYPE_CHECKING:
     from ocsd.sessions.call_control import Request
@@ -58,7 +59,11 @@ class MonitorAsked(ControlEvent):
 
 @dataclass(frozen=True, slots=True)
 class MonitorCancelled(ControlEvent):
+    """The supervisor leaves. ``is_release``: by RequestReleaseCall, which the event of that answers."""
+
     supervisor_id: str
+    reference_id: ReferenceId = None
+    is_release: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import trio
 from ocsd.model.enums import GswError
 from ocsd.model.errors import DesktopRequestError, StoreUnavailable
 from ocsd.protocols.desktop_calls import CallEvent, CallNews
+from ocsd.protocols.desktop_pairs import ReferenceId
 from ocsd.sessions import attempt_events as machine_events
 from ocsd.sessions.attempt_events import AttemptState, Event
 from ocsd.sessions.call_control import (
@@ -54,6 +55,7 @@ log = structlog.get_logger()
 
 MASKED_DIGITS: Final = 4
 """What a log shows of a number's end."""
+STOPPING: Final = "the server is being stopped"
 CONTROLLED: Final = frozenset({AttemptState.TALKING, AttemptState.TRANSFERRED})
 
 
@@ -69,6 +71,7 @@ class CallControlTask:
         self._muted: Channel | None = None
         self._passed: tuple[int, Destination] | None = None
         """Which third party has the call now; its leg is the attempt's second one."""
+        self._owed: Requested | MonitorCancelled | None = None
         self._keys: list[CallNews] = []
         """Keys under way to the customer."""
         self._signalled = HoldSignalling(task)
@@ -133,12 +136,13 @@ class CallControlTask:
     async def _requested(self, control: CallControl | None, agent_id: str, request: object) -> Event | None:
         task = self._task
         try:
-            if control is None:
+            if control is None or task.machine.state not in CONTROLLED:
                 raise _no_call()
             find = partial(self.parties.destination, task.host.session, task)
             steps = control.request(request, agent_id, find)  # type: ignore[arg-type]
         except DesktopRequestError as error:
             reference_id = getattr(request, "reference_id", None)
+            self.owes(None)
             self.parties.refused(Refused(agent_id, error.description, reference_id, error.error))
             return None
         log.info(
@@ -169,10 +173,45 @@ class CallControlTask:
         if self._task.machine.state not in CONTROLLED:
             await self.end()
 
+    def owes(self, event: Event | None) -> None:
+        """What is being carried out, and is not answered yet; None: nothing."""
+        self._owed = event if isinstance(event, Requested | MonitorCancelled) else None
+
+    def unheard(self, event: Event, why: str = "") -> None:
+        """An event that nobody takes any more: whoever asked for something is told."""
+        match event:
+            case Requested(agent_id, request):
+                self._refuse(agent_id, getattr(request, "reference_id", None), why)
+            case MonitorCancelled(supervisor_id, reference_id, is_release=True):
+                self._refuse(supervisor_id, reference_id, why)
+            case _:
+                pass
+
+    def _refuse(self, agent_id: str, reference_id: ReferenceId, why: str) -> None:
+        if self._task.host.parties is not None:
+            error = DesktopRequestError(GswError.INVALID_REQUEST, why) if why else _no_call()
+            self.parties.refused(Refused(agent_id, error.description, reference_id, error.error))
+
+    def answer_pending(self, why: str) -> None:
+        """Nothing that was accepted will be done any more; a third party that is being called is `CallControl`'s."""
+        while self._keys:
+            self._keys_sent(why)
+
+    def stopped(self) -> None:
+        """The daemon stops, and the conversation goes on without it: what was under way is not done any more."""
+        owed = self._owed
+        if owed is not None:
+            self.unheard(owed, STOPPING)
+        self.answer_pending(STOPPING)
+        for refused in self.control.pending(STOPPING) if self.control is not None else ():
+            if not isinstance(owed, Requested) or getattr(owed.request, "reference_id", None) != refused.reference_id:
+                self.parties.refused(refused)
+
     async def end(self) -> None:
         """Release everybody whom call control has brought in."""
         task, control = self._task, self.control
         await self.monitors.end()
+        self.answer_pending("the call is over")
         if self._muted is not None:
             muted, self._muted = self._muted, None
             await muted.mute(False)  # a standing leg's next call is heard
@@ -207,7 +246,7 @@ class CallControlTask:
         member = agent_id in task.host.session.roster.seats
         trunk = task.context.trunk if seat is None else ""
         self._dialed = Destination(dn, dn, agent_id, member=member, trunk=trunk)
-        control.third = Third(number, self._dialed, consult=state is not Talk.CONFERENCE, rang=True)
+        control.third = Third(number, self._dialed, consult=state is not Talk.CONFERENCE, told=True)
         control.thirds = number
         self.third = SecondLeg(task.host.telephony, task.host.media, task.post)
         self.third.adopt(found, _third_events(number))
@@ -242,12 +281,16 @@ class CallControlTask:
         for step in steps:
             match step:
                 case CallNews():
+                    if step.reference_id is not None:
+                        self.owes(None)
                     self.parties.tell(task.host.session, task, step)
                 case Refused():
                     self.parties.refused(step)
                 case SendKeys():
                     await self._send_keys(step)
                 case Act.DIAL_THIRD:
+                    if control.third is not None and not control.third.consult:
+                        self.owes(None)  # answered with the third party's news
                     await self._note_third(control)  # before its phone can be on the line
                     self._dial(control)
                 case Act.HANG_UP_THIRD:
@@ -473,11 +516,14 @@ class CallControlTask:
     async def _send_keys(self, step: SendKeys) -> None:
         channel = self._channel(step.to)
         if channel is None:
+            self._refuse_keys(step.news, "there is no audio")
             return
         if step.to is Who.CUSTOMER:
+            self.owes(None)
             self._keys.append(step.news)
         await channel.send_digits(step.digits)
         if step.to is not Who.CUSTOMER:  # nobody listens to the third party's channel
+            self.owes(None)
             self.parties.tell(self._task.host.session, self._task, step.news)
 
     def _keys_sent(self, error: str) -> None:
@@ -485,9 +531,12 @@ class CallControlTask:
             return
         news = self._keys.pop(0)
         if error:
-            self.parties.refused(Refused(news.agent_id, f"the keys were not sent: {error}", news.reference_id))
+            self._refuse_keys(news, error)
         else:
             self.parties.tell(self._task.host.session, self._task, news)
+
+    def _refuse_keys(self, news: CallNews, why: str) -> None:
+        self.parties.refused(Refused(news.agent_id, f"the keys were not sent: {why}", news.reference_id))
 
 
 def _third_events(number: int) -> LegEvents:

@@ -11,6 +11,7 @@ import trio
 
 from ocsd.model.errors import DesktopRequestError
 from ocsd.protocols.desktop_calls import CallEvent, CallNews, MonitorMode
+from ocsd.protocols.desktop_pairs import ReferenceId
 from ocsd.sessions.attempt_events import AttemptState
 from ocsd.sessions.call_control import Destination, conn_id
 from ocsd.sessions.call_control_events import (
@@ -71,7 +72,11 @@ class Monitors:
                     self._call(supervisor_id, mode)
             case MonitorAnswered(supervisor_id) if supervisor_id in self.present:
                 await self._answered(supervisor_id)
-            case MonitorCancelled(supervisor_id) | MonitorEnded(supervisor_id):
+            case MonitorCancelled(supervisor_id, reference_id) if supervisor_id in self.present:
+                await self._leave(supervisor_id, reference_id)
+            case MonitorCancelled():
+                self._task.control.unheard(event)
+            case MonitorEnded(supervisor_id):
                 await self._leave(supervisor_id)
             case _:
                 pass
@@ -163,14 +168,15 @@ class Monitors:
         if monitor.leg.channel is not None and agents is not None:
             await monitor.leg.channel.join(agents, ROLE_OF[monitor.mode])
 
-    async def _leave(self, supervisor_id: str) -> None:
+    async def _leave(self, supervisor_id: str, reference_id: ReferenceId = None) -> None:
         monitor = self.present.pop(supervisor_id, None)
         if monitor is None:
             return
         await monitor.leg.hang_up()
         parties = self._task.host.parties
         assert parties is not None
-        self._tell(CallEvent.RELEASED, supervisor_id, monitor.mode)
+        self._task.control.owes(None)
+        self._tell(CallEvent.RELEASED, supervisor_id, monitor.mode, reference_id)
         if monitor.heard:
             self._tell_agent(CallEvent.PARTY_DELETED, monitor)
         parties.end(self._task.host.session, self._task.context.attempt_id, monitor.seat)
@@ -178,9 +184,10 @@ class Monitors:
 
     # --- news -------------------------------------------------------------------------------------------------------
 
-    def _tell(self, event: CallEvent, supervisor_id: str, mode: MonitorMode) -> None:
+    def _tell(self, event: CallEvent, supervisor_id: str, mode: MonitorMode, reference_id: ReferenceId = None) -> None:
         context = self._task.context
-        self._news(CallNews(event, supervisor_id, conn_id(context.attempt_id), context.record.contact_info, mode=mode))
+        conn, other = conn_id(context.attempt_id), context.record.contact_info
+        self._news(CallNews(event, supervisor_id, conn, other, mode=mode, reference_id=reference_id))
 
     def _tell_agent(self, event: CallEvent, monitor: Monitor) -> None:
         context, agent_id = self._task.context, self._task.machine.agent_id

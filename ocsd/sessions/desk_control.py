@@ -10,6 +10,7 @@ from ocsd.model.enums import GswError
 from ocsd.model.errors import DesktopRequestError
 from ocsd.protocols import desktop_events as events
 from ocsd.protocols.attached_data import Message
+from ocsd.protocols.desktop import RequestReleaseCall
 from ocsd.protocols.desktop_calls import (
     CallNews,
     CallRequest,
@@ -102,7 +103,9 @@ class DeskControl:
         assert found is not None
         task = found[1]
         # A supervisor who leaves a call leaves nothing behind.
-        task.post(MonitorCancelled(agent_id) if self._monitors(task, agent_id) else Requested(agent_id, request))
+        monitors = self._monitors(task, agent_id)
+        leaves = MonitorCancelled(agent_id, request.reference_id, is_release=True)
+        task.post(leaves if monitors and isinstance(request, RequestReleaseCall) else Requested(agent_id, request))
 
     # --- supervisors ------------------------------------------------------------------------------------------------
 
