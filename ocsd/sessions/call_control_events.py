@@ -7,7 +7,7 @@ from ocsd.protocols.desktop_calls import MonitorMode
 from ocsd.protocols.desktop_pairs import ReferenceId
 
 if TYPE_CHECKING:
-    from ocsd.sessions.call_control import Request
+    from ocsd.sessions.call_talk import Request
 
 
 @dataclass(frozen=True, slots=True)

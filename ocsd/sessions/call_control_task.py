@@ -16,19 +16,8 @@ from ocsd.protocols.desktop_calls import CallEvent, CallNews
 from ocsd.protocols.desktop_pairs import ReferenceId
 from ocsd.sessions import attempt_events as machine_events
 from ocsd.sessions.attempt_events import AttemptState, Event
-from ocsd.sessions.call_control import (
-    AUDIO_OF,
-    Act,
-    Audio,
-    CallControl,
-    Destination,
-    Refused,
-    SendKeys,
-    Step,
-    Talk,
-    Third,
-    Who,
-)
+from ocsd.sessions.call_audio import CallAudio
+from ocsd.sessions.call_control import CallControl
 from ocsd.sessions.call_control_events import (
     ControlEvent,
     KeysSent,
@@ -44,9 +33,8 @@ from ocsd.sessions.call_control_events import (
 )
 from ocsd.sessions.call_monitors import Monitors
 from ocsd.sessions.call_parties import CallParties
-from ocsd.sessions.hold_signalling import HoldSignalling
+from ocsd.sessions.call_talk import Act, Destination, Refused, SendKeys, Step, Talk, Third, Who
 from ocsd.sessions.second_leg import AdoptedLeg, LegEvents, LegPlan, SecondLeg, channel_of
-from telephony.api import Channel
 
 if TYPE_CHECKING:
     from ocsd.sessions.attempt_task import AttemptTask
@@ -67,16 +55,12 @@ class CallControlTask:
         self.third: SecondLeg | None = None
         self.monitors = Monitors(task)
         self._task = task
-        self._audio = AUDIO_OF[Talk.TALKING]
-        self._muted: Channel | None = None
+        self._audio = CallAudio(task)
         self._passed: tuple[int, Destination] | None = None
         """Which third party has the call now; its leg is the attempt's second one."""
         self._owed: Requested | MonitorCancelled | None = None
         self._keys: list[CallNews] = []
         """Keys under way to the customer."""
-        self._signalled = HoldSignalling(task)
-        self._knows_who_it_is = False
-        """The agent has done something with the call: nobody listens any more for what may have answered."""
 
     @property
     def agent_left(self) -> bool:
@@ -115,7 +99,7 @@ class CallControlTask:
                 return await self.take(ended) if talking else ended
             case ControlEvent() if control is None:
                 return None
-            case machine_events.Heard() if self._knows_who_it_is:
+            case machine_events.Heard() if self._audio.knows_who_it_is:
                 return None  # said before the analysis ended
             case ThirdRings(number) | ThirdAnswered(number) | ThirdEnded(number):
                 assert control is not None
@@ -212,9 +196,7 @@ class CallControlTask:
         task, control = self._task, self.control
         await self.monitors.end()
         self.answer_pending("the call is over")
-        if self._muted is not None:
-            muted, self._muted = self._muted, None
-            await muted.mute(False)  # a standing leg's next call is heard
+        await self._audio.unmute()
         if control is not None:
             await self._carry_out(control.over())
         if self._passed is not None and task.machine.state not in CONTROLLED:
@@ -232,9 +214,7 @@ class CallControlTask:
         """The conversation was left so by an earlier run of the daemon."""
         if (control := self.begin()) is not None:
             control.state = state
-            self._audio = AUDIO_OF[state]
-            self._knows_who_it_is = state is not Talk.TALKING
-            self._signalled.adopt(held=Who.CUSTOMER in self._audio.music)
+            self._audio.adopt(state)
 
     def adopt_third(self, number: int, agent_id: str | None, dn: str, found: AdoptedLeg | None, state: Talk) -> None:
         """The same, with a third party; ``agent_id`` None: outside, at ``dn``, "" if nobody remembers the number."""
@@ -256,7 +236,8 @@ class CallControlTask:
     def adopt_muted(self) -> None:
         """The agent was muted."""
         if (control := self.begin()) is not None:
-            control.muted, self._muted = True, self._task.second.channel
+            control.muted = True
+            self._audio.adopt_muted()
 
     async def take_over(self, nursery: trio.Nursery) -> None:
         """Follow the legs that were adopted, and have whoever was left with a ringing phone hear music."""
@@ -266,9 +247,9 @@ class CallControlTask:
         if self.control is None:
             return
         if self.control.state is Talk.HELD:  # the third party that was being called is not called any more
-            await self._each(Who.AGENT, "stop_playing")
+            await self._audio.each(Who.AGENT, "stop_playing")
         for who in self.control.audio.music:  # again, or a media server that is restarted later would not know of it
-            await self._music(who)
+            await self._audio.music(who)
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
@@ -277,7 +258,7 @@ class CallControlTask:
         control, task, then = self.control, self._task, None
         assert control is not None
         if Act.HAND_OVER not in steps:
-            await self._sound(control.audio)
+            await self._audio.sound(control.audio)
         for step in steps:
             match step:
                 case CallNews():
@@ -296,7 +277,7 @@ class CallControlTask:
                 case Act.HANG_UP_THIRD:
                     await self._hang_up_third()
                 case Act.MUTE:
-                    await self._mute(control.muted)
+                    await self._audio.mute(control.muted)
                 case Act.AGENT_LEAVES:
                     await self._agent_leaves()
                 case Act.HAND_OVER:
@@ -404,11 +385,8 @@ class CallControlTask:
         await self.monitors.end()
         if not in_conference and task.channel is not None and left.channel is not None:
             await task.channel.bridge(left.channel)
-            self._signalled.tell(held=False)
-        self._audio = AUDIO_OF[Talk.TALKING]
-        if self._muted is not None:
-            await self._muted.mute(False)
-            self._muted = None
+            self._audio.signalled.tell(held=False)
+        await self._audio.passed_on()
         task.second, self.third = left, None
         left.outlives_media = task.direct.outlives_media
         if left.standing is not None:
@@ -434,87 +412,10 @@ class CallControlTask:
             self.parties.has_call(task, destination.agent_id)
         return PassedOn(destination.agent_id if destination.member else None)
 
-    # --- audio ------------------------------------------------------------------------------------------------------
-
-    def _channel(self, who: Who) -> Channel | None:
-        match who:
-            case Who.CUSTOMER:
-                return self._task.channel
-            case Who.AGENT:
-                return self._task.second.channel
-            case Who.THIRD:
-                return self.third.channel if self.third is not None else None
-
-    async def _sound(self, wanted: Audio) -> None:
-        """Bring everybody's audio from what it is to what is wanted."""
-        before, self._audio = self._audio, wanted
-        if wanted == before:
-            return
-        await self._listen_no_more()
-        leaving = before.talk - wanted.talk
-        together = sorted(wanted.talk, key=lambda who: who.value)
-        if wanted.talk and wanted.talk < before.talk:
-            for who in leaving:  # the others go on as they are
-                await self._each(who, "unbridge")
-        elif wanted.talk and wanted.talk != before.talk:
-            await self._connect(together, before)
-        elif not wanted.talk and before.talk:
-            await self._each(Who.CUSTOMER if Who.CUSTOMER in before.talk else Who.AGENT, "unbridge")
-        for who in (before.music | before.ringback) - wanted.music - wanted.ringback - wanted.talk:
-            await self._each(who, "stop_playing")
-        for who in wanted.music - before.music:
-            await self._music(who)
-        for who in wanted.ringback - before.ringback:
-            if (channel := self._channel(who)) is not None:
-                await channel.play("ringback")
-        if (Who.CUSTOMER in wanted.music) != (Who.CUSTOMER in before.music):
-            self._signalled.tell(held=Who.CUSTOMER in wanted.music)
-
-    async def _listen_no_more(self) -> None:
-        """
-        End the analysis after the connect (cpa-after-connect). What is heard from here on is not the called party's
-        alone, and breaks off where the far end is put on hold, so that a verdict would take the call from people.
-        """
-        if not self._knows_who_it_is:
-            self._knows_who_it_is = True
-            if self._task.channel is not None:
-                await self._task.channel.stop_analysis()
-
-    async def _each(self, who: Who, command: str) -> None:
-        if (channel := self._channel(who)) is not None:
-            await (channel.unbridge() if command == "unbridge" else channel.stop_playing())
-
-    async def _connect(self, together: list[Who], before: Audio) -> None:
-        """Two are bridged; a third joins the two who talk already, or is joined last."""
-        if len(together) > 2 and before.talk:
-            first, joins = next(iter(before.talk)), [who for who in together if who not in before.talk]
-        else:
-            first, joins = together[0], together[2:]
-            one, other = self._channel(together[0]), self._channel(together[1])
-            if one is not None and other is not None:
-                await one.bridge(other)
-        middle = self._channel(first)
-        for who in joins:
-            channel = self._channel(who)
-            if channel is not None and middle is not None:
-                await channel.join(middle)
-
-    async def _music(self, who: Who) -> None:
-        channel = self._channel(who)
-        prompt = str(self._task.host.session.planner.option("hold-music", self._task.context.record.list_dbid))
-        if channel is not None and prompt:
-            await channel.play(prompt, loop=True)
-
-    async def _mute(self, muted: bool) -> None:
-        channel = self._task.second.channel
-        if channel is not None:
-            self._muted = channel if muted else None
-            await channel.mute(muted)
-
     # --- keys -------------------------------------------------------------------------------------------------------
 
     async def _send_keys(self, step: SendKeys) -> None:
-        channel = self._channel(step.to)
+        channel = self._audio.channel(step.to)
         if channel is None:
             self._refuse_keys(step.news, "there is no audio")
             return

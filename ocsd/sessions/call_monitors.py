@@ -13,7 +13,6 @@ from ocsd.model.errors import DesktopRequestError
 from ocsd.protocols.desktop_calls import CallEvent, CallNews, MonitorMode
 from ocsd.protocols.desktop_pairs import ReferenceId
 from ocsd.sessions.attempt_events import AttemptState
-from ocsd.sessions.call_control import Destination, conn_id
 from ocsd.sessions.call_control_events import (
     ControlEvent,
     MonitorAnswered,
@@ -21,6 +20,7 @@ from ocsd.sessions.call_control_events import (
     MonitorCancelled,
     MonitorEnded,
 )
+from ocsd.sessions.call_talk import Destination, conn_id
 from ocsd.sessions.second_leg import AdoptedLeg, LegEvents, LegPlan, SecondLeg
 from telephony.contract import Role
 

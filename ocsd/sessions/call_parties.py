@@ -10,7 +10,7 @@ import structlog
 from ocsd.model.enums import GswError
 from ocsd.model.errors import DesktopRequestError
 from ocsd.protocols.desktop_calls import CallNews
-from ocsd.sessions.call_control import Destination, Refused
+from ocsd.sessions.call_talk import Destination, Refused
 from ocsd.sessions.dial_plan import dial_plan
 from ocsd.sessions.phones import PhonePlan
 from ocsd.sessions.roster import ON_A_CALL, AgentSeat, AgentState, Roster

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ocsd.sessions.attempt_context import AttemptContext
-from ocsd.sessions.call_control import Talk
+from ocsd.sessions.call_talk import Talk
 from ocsd.sessions.second_leg import AdoptedLeg
 from ocsd.sessions.standing_legs import agent_of as standing_agent
 from ocsd.sessions.standing_legs import leg_of

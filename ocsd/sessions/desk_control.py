@@ -27,8 +27,8 @@ from ocsd.protocols.desktop_calls import (
 from ocsd.protocols.desktop_events import DesktopEvent
 from ocsd.sessions.attempt_events import AttemptState
 from ocsd.sessions.attempt_task import AttemptTask
-from ocsd.sessions.call_control import Refused, Request, attempt_of
 from ocsd.sessions.call_control_events import MonitorAsked, MonitorCancelled, Requested
+from ocsd.sessions.call_talk import Refused, Request, attempt_of
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.roster import AgentState
 from ocsd.sessions.session import Session

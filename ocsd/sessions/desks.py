@@ -19,7 +19,7 @@ from ocsd.sessions import attempt as machine
 from ocsd.sessions.announcements import Announcements
 from ocsd.sessions.attempt import AttemptState
 from ocsd.sessions.attempt_task import AttemptTask
-from ocsd.sessions.call_control import conn_id as conn_id
+from ocsd.sessions.call_talk import conn_id as conn_id
 from ocsd.sessions.callbacks import CallbackDelivery
 from ocsd.sessions.campaigns import Campaigns
 from ocsd.sessions.desk_control import DeskControl

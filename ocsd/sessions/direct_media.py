@@ -15,8 +15,8 @@ import trio
 from ocsd.protocols.desktop import RequestReleaseCall
 from ocsd.protocols.desktop_pairs import ReferenceId
 from ocsd.sessions.attempt_events import AttemptState, Event
-from ocsd.sessions.call_control import Refused, Talk
 from ocsd.sessions.call_control_events import MonitorAsked, MonitorCancelled, Requested
+from ocsd.sessions.call_talk import Refused, Talk
 from ocsd.sessions.direct_path import BOTH, DirectPath, FarEnd, Move, Order, Path, Side, StandBy
 from ocsd.sessions.outcome import PEOPLE
 from telephony.api import Channel, Leg

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ocsd.sessions.attempt_events import AttemptState
-from ocsd.sessions.call_control import Talk, conn_id
+from ocsd.sessions.call_talk import Talk, conn_id
 
 if TYPE_CHECKING:
     from ocsd.sessions.attempt_task import AttemptTask

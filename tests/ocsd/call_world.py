@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from ocsd.config.objects import Phone
-from ocsd.sessions.call_control import conn_id
+from ocsd.sessions.call_talk import conn_id
 from telephony.fake import CallScript
 from tests.ocsd.desk_world import TALKER, number, world
 

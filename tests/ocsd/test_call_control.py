@@ -8,7 +8,7 @@ import trio
 from ocsd.demo.world import CAMPAIGN_GROUP_DBID
 from ocsd.model.enums import CallResult, RecordStatus
 from ocsd.sessions.attempt_events import Heard
-from ocsd.sessions.call_control import Talk, conn_id
+from ocsd.sessions.call_talk import Talk, conn_id
 from ocsd.sessions.roster import AgentState
 from telephony.contract import Direction, Role, VerdictKind
 from tests.ocsd.call_world import (

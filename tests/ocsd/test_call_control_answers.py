@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from ocsd.protocols.desktop_calls import CALL_REQUESTS
-from ocsd.sessions.call_control import conn_id
+from ocsd.sessions.call_talk import conn_id
 from tests.ocsd.call_world import (
     ALICE,
     BOB,

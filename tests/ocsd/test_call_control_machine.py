@@ -11,18 +11,9 @@ from ocsd.model.errors import DesktopRequestError
 from ocsd.protocols import desktop_calls as ask
 from ocsd.protocols.desktop import RefusedRequest, RequestReleaseCall, parse
 from ocsd.protocols.desktop_calls import CallEvent, CallNews, MonitorMode, MonitorType, call_news
-from ocsd.sessions.call_control import (
-    AUDIO_OF,
-    Act,
-    CallControl,
-    Destination,
-    Refused,
-    Talk,
-    Who,
-    attempt_of,
-    conn_id,
-)
+from ocsd.sessions.call_control import CallControl
 from ocsd.sessions.call_parties import allowed_number
+from ocsd.sessions.call_talk import AUDIO_OF, Act, Destination, Refused, Talk, Who, attempt_of, conn_id
 
 CUSTOMER, ALICE, BOB = "+12125550123", "sip:1001@host", "sip:1002@host"
 TO_BOB = Destination(BOB, BOB, "bob", member=True)

@@ -8,7 +8,7 @@ import trio
 from ocsd.config.objects import Phone
 from ocsd.model.enums import RecordStatus
 from ocsd.model.services import CampaignRequest
-from ocsd.sessions.call_control import Talk, conn_id
+from ocsd.sessions.call_talk import Talk, conn_id
 from ocsd.sessions.roster import AgentState
 from telephony.contract import Role
 from tests.ocsd.call_world import (

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from ocsd.sessions.attempt import AttemptState
-from ocsd.sessions.call_control import conn_id
+from ocsd.sessions.call_talk import conn_id
 from ocsd.sessions.direct_path import Path
 from telephony.fake import CallScript
 from tests.ocsd.desk_world import TALKER, number
