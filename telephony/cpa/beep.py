@@ -5,6 +5,7 @@ fading away or with harmonics. They are pure, they stand alone, and nothing foll
 somebody's keypad, melodies, sung vowels, and the tones of networks and fax machines, which come again.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -73,6 +74,12 @@ WAIT_PLAN_FRAMES: Final = 60  # for the repeat of a call progress tone of that f
 WAIT_RINGBACK_FRAMES: Final = 320  # the same where nobody spoke: the longest pause of a ringback is 5 s
 WAIT_CNG_FRAMES: Final = 180
 
+IN_CALL_TONES: Final = ((395.0, 455.0, 0.08, 0.65), (1379.0, 1421.0, 0.3, 0.6))
+"""
+Tones that networks and switches put into conversations: (Hz, Hz, seconds, seconds). Call waiting, of 400, 425, 440 or
+450 Hz (ITU-T E.180 Supplement 2), and the warning that a call is recorded, 1400 Hz (47 CFR 64.501, as it was).
+"""
+
 DTMF_ROWS_HZ: Final = (697.0, 770.0, 852.0, 941.0)
 DTMF_COLUMNS_HZ: Final = (1209.0, 1336.0, 1477.0, 1633.0)
 DTMF_RATIO: Final = 0.02
@@ -88,6 +95,15 @@ def is_dtmf(burst: Burst) -> bool:
     ratio = DTMF_LONG_RATIO if burst.duration_s >= DTMF_LONG_S else DTMF_RATIO
     row = any(abs(low - hz) <= ratio * hz for hz in DTMF_ROWS_HZ)
     return row and any(abs(high - hz) <= ratio * hz for hz in DTMF_COLUMNS_HZ)
+
+
+def is_in_call_tone(row: Sequence[Burst]) -> bool:
+    """Whether a row of bursts is one that says nothing to the called party but something about the call."""
+    return all(
+        one.is_one_line
+        and any(low <= one.hz <= high and least <= one.duration_s <= most for low, high, least, most in IN_CALL_TONES)
+        for one in row
+    )
 
 
 def is_pure(burst: Burst) -> bool:

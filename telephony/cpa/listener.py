@@ -26,7 +26,7 @@ from typing import Final
 
 from telephony.contract import AnalysisSettings, VerdictKind
 from telephony.cpa.activity import QUIET_DBFS, Spurt
-from telephony.cpa.beep import SOFT_DB, BeepJudge
+from telephony.cpa.beep import SOFT_DB, BeepJudge, is_in_call_tone
 from telephony.cpa.bursts import FRAME_S, Burst
 from telephony.cpa.earlymedia import Sound
 from telephony.cpa.finding import FINAL_TONES, INFORMATION, NEVER, REVISABLE, Finding, Judgement
@@ -51,9 +51,11 @@ MESSAGE_TALK_FRAMES: Final = 100
 MESSAGE_PROBABILITY: Final = 0.7
 SURE_MESSAGE_PROBABILITY: Final = 0.9
 """
-With an agent on the line a tone ends a message only where it follows one: talk that never paused for long enough to
-hear an agent out, or 2 s of talk within 5 s that are rather a recording's, or surely so. Who says "one moment" and puts
-the agent through, or on hold, has listened first; what sounds then is a ringback, or the tone of a line on hold.
+With an agent on the line a tone ends a message only where it follows one: talk that is likelier a recording's than a
+person's and never paused for long enough to hear an agent out, or 2 s of talk within 5 s that are rather a recording's,
+or surely so. Who says "one moment" and puts the agent through, or on hold, has listened first; what sounds then is a
+ringback, or the tone of a line on hold. A beep amid what a person says without a pause is a call that waits, a phone, a
+lift: a machine that is not noticed costs the agent a moment, a conversation cut off is lost.
 """
 
 HEARS_OUT_FRAMES: Final = 100
@@ -389,9 +391,12 @@ class Listener:
         if any(self.tones.is_plan_tone(burst) for burst in row):
             return False
         likely, end = self.greeting.machine_probability or 0.0, row[0].start
+        if is_in_call_tone(row):
+            return likely >= SURE_MESSAGE_PROBABILITY
         begins = [*(spurt.start for spurt in self._spurts), end][1:]
         pauses = [begin - spurt.end for spurt, begin in zip(self._spurts, begins, strict=True)]
-        if likely >= SURE_MESSAGE_PROBABILITY or (pauses and max(pauses) < HEARS_OUT_FRAMES):
+        unpaused = bool(pauses) and max(pauses) < HEARS_OUT_FRAMES
+        if likely >= SURE_MESSAGE_PROBABILITY or (unpaused and likely >= LIKELIER):
             return True
         talked = sum(max(0, min(one.end, end) - max(one.start, end - MESSAGE_FRAMES)) for one in self._spurts)
         return likely >= MESSAGE_PROBABILITY and talked >= MESSAGE_TALK_FRAMES

@@ -7,6 +7,9 @@ import pytest
 
 from telephony import contract as wire
 from telephony.contract import VerdictKind
+from telephony.cpa.beep import is_in_call_tone
+from telephony.cpa.bursts import Burst
+from telephony.cpa.spectrum import SINGLE_TONE
 from telephony.media.channels import PortPool
 from telephony.media.echo import HANGOVER_FRAMES, EchoGate
 from telephony.media.plane import MediaPlane
@@ -119,6 +122,47 @@ def test_given_an_agent_who_is_put_through_or_on_hold_when_tones_follow_then_the
         [],
         [VerdictKind.RINGBACK],
     )
+
+
+CALL_WAITING = np.concatenate([silence(0.3), tone(0.3, 440.0), silence(1.5)])
+RECORDED_CALL = np.concatenate([silence(0.3), tone(0.4, 1400.0), silence(1.5)])
+SOMETHING_BEEPS = np.concatenate([silence(0.3), tone(0.25, 1760.0), silence(1.5)])
+
+
+@pytest.mark.parametrize(
+    ("said", "sound"),
+    [
+        ("human_name_f", CALL_WAITING),
+        ("human_name_f", RECORDED_CALL),
+        ("human_name_f", SOMETHING_BEEPS),
+        ("human_de", CALL_WAITING),
+        ("human_de", RECORDED_CALL),
+    ],
+)
+def test_given_a_person_who_leaves_no_long_pause_when_something_beeps_then_the_conversation_is_not_cut_off(
+    world, sound, said
+):
+    world.connect()
+    turns = [clip("human_yes"), silence(0.7), clip(said), silence(0.9), clip("human_yes")]
+
+    assert kinds(world.run(frames(silence(0.6), *turns, sound))) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "is_one"),
+    [
+        ([(440.0, 0.3)], True),
+        ([(425.0, 0.2), (425.0, 0.2)], True),
+        ([(1400.0, 0.4)], True),
+        ([(1000.0, 0.3)], False),
+        ([(440.0, 1.0)], False),
+        ([(440.0, 0.2), (1000.0, 0.2)], False),
+    ],
+)
+def test_given_bursts_when_they_are_as_networks_have_them_in_conversations_then_so_they_are_known(row, is_one):
+    bursts = [Burst(SINGLE_TONE, hz, 10, 10 + round(duration_s / 0.02)) for hz, duration_s in row]
+
+    assert is_in_call_tone(bursts) is is_one
 
 
 def test_given_an_agent_on_the_line_when_a_fax_calls_then_fax(world):
