@@ -21,7 +21,7 @@ FIELDS_OF: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         | {"otherwise"},
         "record": frozenset({"result", "fields", "do_not_call", "next"}),
         "queue": frozenset({"prompts", "agent_group", "attach", "wait_s", "otherwise"}),
-        "transfer": frozenset({"destination", "otherwise"}),
+        "transfer": frozenset({"destination", "refer", "otherwise"}),
         "hang_up": frozenset(),
     }
 )

@@ -30,7 +30,7 @@ class VoiceStep(_Object):
         queue       to an agent of ``agent_group`` (empty: the campaign group's own), with ``attach`` as attached data;
                     ``prompts`` are heard meanwhile, again and again; ``otherwise`` after ``wait_s`` without an agent
         transfer    to ``destination``, a SIP URI, or digits dialed over the trunk of the call; ``otherwise`` when
-                    nobody answers
+                    nobody answers. With ``refer`` the called party's side calls it by itself, and takes the call along
         hang_up     ends the call
     """
 
@@ -54,6 +54,7 @@ class VoiceStep(_Object):
     attach: dict[str, str] = {}
     wait_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     destination: str = ""
+    refer: bool = False
 
     @field_validator("result", mode="before")
     @classmethod

@@ -255,9 +255,10 @@ class WantsAgent:
 
 @dataclass(frozen=True, slots=True)
 class CalledOut:
-    """The application leads to another line; ``destination`` is ready to dial."""
+    """The application leads to another line; ``destination`` is ready to dial. ``refer``: by the far end."""
 
     destination: str
+    refer: bool = False
 
 
 ApplicationEvent = KeyPressed | ApplicationDone | ApplicationFailed | WantsAgent | CalledOut

@@ -55,6 +55,8 @@ class AttemptSeizing(AttemptSteps):
         if self.state is AttemptState.ANNOUNCING and self.plan is not None and self.plan.refer and not presumed:
             self.person_at_s = None if self.marks.pop("abandoned", None) == self.person_at_s else self.person_at_s
             return self.referred_away(now_s)
+        if self.state is AttemptState.IN_APPLICATION and self.plan is not None and self.plan.refer and not presumed:
+            return self.referred_away(now_s)  # the application had gone on, and the call has not
         if self.state is not AttemptState.TALKING:
             return ()
         self.marks["transferred"] = now_s

@@ -187,7 +187,7 @@ class AttemptSteps:
         self.state = AttemptState.TRANSFERRING
         self.deadline_s = now_s + self.rules.agent_answer_s + SAFETY_MARGIN_S  # the worker keeps the ring limit
         mute = self.plan is not None and self.plan.action is CallAction.MUTE_TRANSFER
-        self.refer_open = self.plan is not None and self.plan.refer
+        self.refer_open, self.refer_accepted = self.plan is not None and self.plan.refer, False
         return (Do.DIAL_DESTINATION,) if mute else (Do.DIAL_DESTINATION, Do.PLAY_RINGBACK)
 
     def announced(self, now_s: float) -> tuple[Do, ...]:

@@ -92,10 +92,11 @@ class AttemptVoice(AttemptSeizing):
             case WantsAgent(wait_s):
                 self.state, self.deadline_s = AttemptState.WAITING, now_s + wait_s
                 return (Do.SEEK_AGENT,)
-            case CalledOut(destination):
+            case CalledOut(destination, refer):
                 assert self.plan is not None
+                application, answer_s = self.plan.application, self.plan.answer_s
                 self.plan = CallPlan(
-                    CallAction.TRANSFER, destination, application=self.plan.application, answer_s=self.plan.answer_s
+                    CallAction.TRANSFER, destination, application=application, answer_s=answer_s, refer=refer
                 )
                 return self.transfer(now_s)
             case KeyPressed():
@@ -170,6 +171,8 @@ class AttemptVoice(AttemptSeizing):
                 return self.transfer_failed(CallResult.DROPPED if placed else CallResult.TRANSFER_ERROR, now_s)
             case AttemptState.TRANSFERRED:
                 return self.end_of_transfer(now_s, Do.HANG_UP_CUSTOMER)
+            case AttemptState.IN_APPLICATION if self.plan is not None and self.plan.refer:
+                return ()  # a transfer that the application has given up already
             case AttemptState.IN_APPLICATION:
                 return self.application_failed(now_s)
             case AttemptState.IN_DIALOG:

@@ -99,9 +99,10 @@ class VoiceRun:
                     self._note(each)
                 case steps.FindAgent():
                     await self._find_agent(each)
-                case steps.CallOut(destination):
+                case steps.CallOut(destination, refer):
                     await self._listen(False)
-                    await task.handle_now(events.CalledOut(task.host.session.voice.uri(task.context, destination)))
+                    uri = task.host.session.voice.uri(task.context, destination)
+                    await task.handle_now(events.CalledOut(uri, refer))
                 case steps.HangUp():
                     await task.handle_now(events.ApplicationDone())
         task.context.evidence["application"] = {

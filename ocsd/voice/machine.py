@@ -73,7 +73,10 @@ class FindAgent:
 
 @dataclass(frozen=True, slots=True)
 class CallOut:
+    """``refer``: the far end is asked to do it."""
+
     destination: str
+    refer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +198,7 @@ class VoiceMachine:
                 return (FindAgent(step.agent_group, dict(step.attach), step.wait_s, step.prompts),)
             case "transfer":
                 self.phase = Phase.AWAY
-                return (CallOut(step.destination),)
+                return (CallOut(step.destination, step.refer),)
             case _:
                 self.phase = Phase.OVER
                 return (HangUp(),)

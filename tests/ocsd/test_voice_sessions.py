@@ -273,6 +273,54 @@ async def test_given_a_transfer_that_nobody_answers_when_it_is_given_up_then_the
         assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
 
 
+def referring(*answers: tuple[int, float]):
+    """The application's transfer by REFER, and what the called party's side answers to it."""
+    return replace(PERSON, refer=answers), gvp(STEPS.replace('5070", otherwise', '5070", refer = true, otherwise'))
+
+
+async def test_given_a_transfer_by_refer_when_the_far_end_takes_it_then_the_call_is_gone_and_no_second_leg_was_placed(
+    autojump_clock, tmp_path
+):
+    person, edit = referring((202, 0.1), (200, 2.0))
+    async with world(tmp_path, [person], edit=edit) as w, w.daemon() as daemon:
+        await start(daemon)
+        (await in_menu(w, daemon)).press("3")
+        await daemon.until(lambda: w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER))
+        (leg,) = [leg for leg_id, leg in w.telephony.legs.items() if "-customer" in leg_id]
+        assert [refer.target for refer in leg.refers] == ["sip:desk@127.0.0.1:5070"]
+        assert not [c for c in w.telephony.placed if "-customer" not in c.leg_id]
+        await daemon.until(lambda: not w.telephony.machines)
+
+
+@pytest.mark.parametrize("answers", [[(403, 0.1)], [(202, 0.1), (486, 2.0)], [(202, 0.1), (486, 10.5)]])
+async def test_given_a_transfer_by_refer_that_is_refused_or_late_when_it_fails_then_the_application_goes_on(
+    autojump_clock, tmp_path, answers
+):
+    person, edit = referring(*answers)
+    async with world(tmp_path, [person], edit=edit) as w, w.daemon() as daemon:
+        await start(daemon)
+        channel = await in_menu(w, daemon)
+        channel.press("3")
+        await daemon.until(lambda: not daemon.session.attempts)
+        assert channel.prompts[-1] == "bye.wav"
+        assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
+
+
+async def test_given_a_transfer_by_refer_that_succeeds_late_when_the_application_has_gone_on_then_the_call_is_gone(
+    autojump_clock, tmp_path
+):
+    person, edit = referring((202, 0.1), (200, 11.0))
+    async with world(tmp_path, [person], edit=edit) as w, w.daemon() as daemon:
+        await start(daemon)
+        channel = await in_menu(w, daemon)
+        channel.press("3")
+        await daemon.until(lambda: channel.prompts[-1] == "bye.wav")
+        (task,) = daemon.session.attempts.values()
+        await task.closed.wait()
+        assert "transferred" in task.machine.marks
+        assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
+
+
 # --- VoiceXML ---------------------------------------------------------------------------------------------------------
 
 
