@@ -10,7 +10,15 @@ from ocsd.config.addresses import is_host, is_http_url, is_sip_uri
 from ocsd.config.check_treatments import is_prompt_file
 from ocsd.config.dialog_address import MAX_URI_CHARACTERS, dialog_uri
 from ocsd.config.located import Located, Objects, names, reference, repeated, valid
-from ocsd.config.voice_objects import KEYS, Place, VoiceApplication, VoiceStep
+from ocsd.config.voice_objects import (
+    DIGIT_FILES,
+    DIGITS,
+    KEYS,
+    Place,
+    VoiceApplication,
+    VoiceStep,
+    spoken_column,
+)
 from ocsd.model.enums import GVP_MODES, SEIZING_MODES
 from telephony.media.prompts import MUSIC, SUFFIXES
 
@@ -43,7 +51,8 @@ def prompts(configuration: o.Configuration) -> list[tuple[str, str, str]]:
         (f'voice_applications.steps[{index}] (of "{application.name}")', name, application.language)
         for application in configuration.voice_applications
         for index, step in enumerate(application.steps)
-        for name in dict.fromkeys((*step.prompts, *step.no_input, *step.no_match))
+        for prompt in dict.fromkeys((*step.prompts, *step.no_input, *step.no_match))
+        for name in (DIGIT_FILES if spoken_column(prompt) is not None else (prompt,))
     ]
 
 
@@ -84,9 +93,10 @@ def _steps(located: Located, steps: Sequence[VoiceStep], objects: Objects) -> It
                 yield located.problem(f"{key}.{field}", f'no step of this application is called "{target}"')
         for field in ("prompts", "no_input", "no_match"):
             for prompt in getattr(step, field):
-                if prompt != MUSIC and not is_prompt_file(prompt):
+                if prompt != MUSIC and not is_prompt_file(prompt) and not spoken_column(prompt):
                     yield located.problem(
-                        f"{key}.{field}", f"must be names of {' or '.join(SUFFIXES)} files, got {prompt!r}"
+                        f"{key}.{field}",
+                        f"must be names of {' or '.join(SUFFIXES)} files, or {DIGITS}COLUMN, got {prompt!r}",
                     )
         for digit in step.choices:
             if len(digit) != 1 or digit not in KEYS:
@@ -211,6 +221,8 @@ def _groups(objects: Objects, sections: Mapping[str, Located]) -> Iterable[str]:
 def _columns(located: Located, application: VoiceApplication, campaign: o.Campaign, objects: Objects) -> Iterable[str]:
     """User columns that the application names, in every list of the campaign."""
     wanted = {field for step in application.steps for field in step.fields} | {application.language_field} - {""}
+    for step in application.steps:
+        wanted |= {spoken_column(prompt) or "" for prompt in (*step.prompts, *step.no_input, *step.no_match)} - {""}
     lists = {one.name: one.table_access for _, one in valid(objects, "calling_lists", o.CallingList)}
     formats = {one.name: one.format for _, one in valid(objects, "table_accesses", o.TableAccess)}
     columns = {one.name: {field.name for field in one.fields} for _, one in valid(objects, "formats", o.Format)}

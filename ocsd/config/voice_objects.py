@@ -1,6 +1,7 @@
 """Configuration objects of voice applications (Progressive and Power GVP) and of IVR ports."""
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -16,6 +17,30 @@ _LANGUAGE: Final = re.compile(r"([a-z]{2,3}(-[A-Za-z0-9]{2,8})*)?")
 
 class _Object(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+DIGITS: Final = "digits:"
+"""``digits:COLUMN`` among the prompts: the digits of a user column of the record, one by one."""
+DIGIT_FILES: Final = tuple(f"digits/{digit}.wav" for digit in range(10))
+MOST_DIGITS: Final = 32
+
+
+def spoken_column(prompt: str) -> str | None:
+    """The column whose digits a prompt says; None: it is a file."""
+    return prompt.removeprefix(DIGITS) if prompt.startswith(DIGITS) else None
+
+
+def spoken(prompts: Iterable[str], values: Mapping[str, object]) -> tuple[str, ...]:
+    """The files that are played; ``values``: of the record's user columns. What is no digit is left out."""
+    files: list[str] = []
+    for prompt in prompts:
+        if (column := spoken_column(prompt)) is None:
+            files.append(prompt)
+            continue
+        value = values.get(column)
+        text = "" if value is None else str(value)
+        files += [DIGIT_FILES[int(each)] for each in text if each.isascii() and each.isdigit()][:MOST_DIGITS]
+    return tuple(files)
 
 
 class VoiceStep(_Object):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ocsd.config.dialog_address import dialog_uri
+from ocsd.config.voice_objects import spoken
 from ocsd.sessions import attempt_events as events
 from ocsd.sessions.attempt_events import AttemptState, Event
 from ocsd.sessions.clock import utc_of
@@ -90,7 +91,10 @@ class VoiceRun:
         for each in done:
             match each:
                 case steps.Say(prompts):
-                    await self._play(prompts)
+                    if files := spoken(prompts, self._task.context.record.user_fields):
+                        await self._play(files)
+                    else:  # no digit in the column: nothing to wait for
+                        await self._carry_out(self._machine.spoken(self._now_s()))
                 case steps.StopSaying():
                     task.prompt = ""  # nobody waits for its end any more
                     if task.channel is not None:
@@ -140,7 +144,7 @@ class VoiceRun:
         await self._listen(False)
         task.context.attached.update(wish.attach)
         task.host.session.voice.lead_to(task.context.attempt_id, wish.agent_group)
-        await self._play(wish.prompts or (MUSIC,), loop=True)
+        await self._play(spoken(wish.prompts, task.context.record.user_fields) or (MUSIC,), loop=True)
         await task.handle_now(events.WantsAgent(wish.wait_s))
 
 

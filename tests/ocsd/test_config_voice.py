@@ -106,7 +106,11 @@ def step(old: str, new: str) -> str:
         ),
         (
             step("menu.wav", "menu.mp3"),
-            A.format(".steps[1].prompts", f"must be names of {SUFFIX_NAMES} files, got 'menu.mp3'"),
+            A.format(".steps[1].prompts", f"must be names of {SUFFIX_NAMES} files, or digits:COLUMN, got 'menu.mp3'"),
+        ),
+        (
+            step('"menu.wav"', '"digits:age"'),
+            G.format(".options", 'calling list "L" lacks "age", used by "reminder"'),
         ),
         (
             step('"Sales", attach', '"Sale", attach'),

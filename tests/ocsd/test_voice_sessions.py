@@ -24,7 +24,7 @@ from pacing import GroupSnapshot, LegalRoom
 from telephony.contract import PlaceCall, VerdictKind
 from telephony.fake import CallScript
 from tests.ocsd.test_explain_gates import RUNNING, closed, explain, facts, live
-from tests.ocsd.test_session import Daemon, restarted, world
+from tests.ocsd.test_session import LIST, Daemon, restarted, world
 
 PERSON = CallScript(ring_s=1.0, talk_s=120.0, prompt_s=2.0)
 MACHINE = CallScript(ring_s=1.0, talk_s=120.0, prompt_s=2.0, verdict=VerdictKind.MACHINE)
@@ -271,6 +271,18 @@ async def test_given_a_transfer_that_nobody_answers_when_it_is_given_up_then_the
         await daemon.until(lambda: not daemon.session.attempts)
         assert channel.prompts[-1] == "bye.wav"
         assert w.result(1) == (RecordStatus.UPDATED, CallResult.ANSWER)
+
+
+@pytest.mark.parametrize(("name", "said"), [("A-12 07", ["1", "2", "0", "7"]), ("Ada", []), (None, [])])
+async def test_given_digits_of_a_column_when_played_then_each_is_a_file_and_a_column_without_any_is_passed_over(
+    autojump_clock, tmp_path, name, said
+):
+    edit = gvp(STEPS.replace('prompts = ["hello.wav"]', 'prompts = ["digits:customer_name"]'))
+    async with world(tmp_path, [PERSON], edit=edit) as w, w.daemon() as daemon:
+        w.database.update_row(w.database.table_name(LIST), 1, customer_name=name)
+        await start(daemon)
+        channel = await in_menu(w, daemon)
+        assert channel.prompts == [*(f"digits/{digit}.wav" for digit in said), "menu.wav"]
 
 
 def referring(*answers: tuple[int, float]):
