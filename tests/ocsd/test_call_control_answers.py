@@ -125,7 +125,7 @@ async def test_given_a_request_when_the_call_the_agent_or_the_daemon_ends_then_i
                 case _:
                     pass
             if moment != "the daemon stops":
-                await trio.sleep(200.0)
+                await trio.sleep(60.0 if more.get("OtherDN") == DEAD else 8.0)  # virtual
         assert len(answers(desktop.messages, request_, ids[MAIN])) == 1, desktop.messages
 
 
