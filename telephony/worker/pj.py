@@ -380,7 +380,8 @@ class SipStack:
     def _bury(self, leg_id: str) -> None:
         call = self._calls.pop(leg_id, None)
         if call is not None:
-            self.sieve.call_ends(_call_id(leg_id), time.monotonic())  # known already, unless we end it for its answer
+            # Known already, unless we end it for its answer.
+            self.sieve.call_ends(_call_id(leg_id), time.monotonic(), bye_due=True)
             self._graveyard.append(call)
             call.account.legs.discard(leg_id)
 

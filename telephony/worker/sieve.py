@@ -32,6 +32,8 @@ _OVER_UDP: Final = frozenset({"", "udp"})
 _OVER_TCP: Final = _OVER_UDP | {"tcp"}
 _OUTSIDE_CALLS: Final = frozenset({"REGISTER", "OPTIONS"})
 _AFTER_THE_END: Final = frozenset({"ACK", "BYE", "CANCEL"})
+_ASKS_AGAIN: Final = frozenset({401, 407, 422})
+"""Answers that the stack takes for a wish to hear the request once more, with credentials or a longer timer."""
 
 
 class _Ended(NamedTuple):
@@ -39,6 +41,8 @@ class _Ended(NamedTuple):
     answered_cseq: int
     """Of the INVITE that had been answered; 0: none."""
     over_tcp: bool
+    still_up: bool
+    """The stack may still wait for the answer that ends its session: to its BYE, or to an INVITE it has cancelled."""
 
 
 class Sieve:
@@ -75,9 +79,13 @@ class Sieve:
         self._calls[call_id] = over_tcp
         self._ended.pop(call_id, None)
 
-    def call_ends(self, call_id: str, now_s: float) -> None:
+    def call_ends(self, call_id: str, now_s: float, *, bye_due: bool = False) -> None:
+        """``bye_due``: the stack has just been asked to say BYE, which may be challenged."""
         over_tcp = self._calls.pop(call_id, False)
-        self._ended.setdefault(call_id, _Ended(now_s, self._answered.get(call_id, ("", 0))[1], over_tcp))
+        answered_cseq = self._answered.get(call_id, ("", 0))[1]
+        # One that was never answered is over for pjsua once it is cancelled, and for pjsip with the answer to INVITE.
+        still_up = bye_due or not answered_cseq
+        self._ended.setdefault(call_id, _Ended(now_s, answered_cseq, over_tcp, still_up))
         self._routed.discard(call_id)
         self._tagged.discard(call_id)
         self._answered.pop(call_id, None)
@@ -143,14 +151,34 @@ class Sieve:
         flawed = described and flaw_of_description(message.body, self._ip_version) != ""
         if message.status < 200:
             return "description in a provisional response" if flawed else ""
+        if call_id in self._ended and (flaw := self._flaw_of_asking_again(message)):
+            return flaw
         if call_id in self._ended and message.cseq_method == "INVITE":
-            if message.status == 422:
-                return "longer session timer after the end of the call"
             # An answer that crossed our CANCEL is the first and has a description: ACK and BYE are due.
             again = message.cseq_number == self._ended[call_id].answered_cseq
             if again or (message.status < 300 and (flawed or not described)):
                 return "answer after the end of the call"
         return ""
+
+    def _flaw_of_asking_again(self, message: SipMessage) -> str:
+        """
+        Of a final response in a call that has ended. The stack would send the request once more by way of a session
+        that is gone, which ends the process: with honest peers, where two BYEs cross and a proxy asks for digest.
+        """
+        call_id = message.header("call-id")
+        ended = self._ended[call_id]
+        due = "BYE" if ended.answered_cseq else "INVITE"
+        if message.status not in _ASKS_AGAIN:
+            if message.cseq_method != "CANCEL":
+                self._is_over(call_id)
+            return ""
+        if not ended.still_up or message.cseq_method != due or message.status == 422:
+            return "request wanted again after the end of the call"
+        self._is_over(call_id)
+        return ""
+
+    def _is_over(self, call_id: str) -> None:
+        self._ended[call_id] = self._ended[call_id]._replace(still_up=False)
 
     def _flaw_of_next_hop(self, message: SipMessage) -> str:
         """
@@ -193,6 +221,8 @@ class Sieve:
         elif call_id in self._ended:
             if method not in _AFTER_THE_END:
                 return "after the end of the call"
+            if method == "BYE":
+                self._is_over(call_id)
         elif method in ("ACK", "CANCEL"):
             if began_by != "INVITE":
                 return "ACK of a stranger"

@@ -154,6 +154,33 @@ def test_given_a_call_that_has_ended_when_messages_still_come_then_only_those_th
     assert sieve.holds_back(response(200, "cancelled", body=SDP.replace("6000", "0")))
 
 
+@pytest.mark.parametrize("status", [401, 407, 422])
+def test_given_a_call_that_has_ended_when_a_request_of_it_is_wanted_again_then_it_is_not_sent(status):
+    sieve = a_sieve()
+    sieve.call_ends("call", 100.0)
+    for method in ("BYE", "UPDATE", "REFER", "PRACK", "CANCEL", "INFO"):
+        assert sieve.holds_back(response(status, method=method)), method
+    assert sieve.holds_back(response(status).replace("CSeq: 5", "CSeq: 6"))  # of a re-INVITE
+
+    sieve.call_begins("cancelled")
+    sieve.call_ends("cancelled", 101.0)
+    assert sieve.holds_back(response(status, "cancelled", method="CANCEL"))
+    assert sieve.holds_back(response(status, "cancelled")) == (status == 422)  # else it ends the cancelled INVITE
+
+
+@pytest.mark.parametrize("over_by", [response(200, method="BYE"), request("BYE", branch="z9hG4bKb", to=";tag=us")])
+def test_given_a_bye_that_is_due_when_it_is_challenged_then_it_is_sent_once_more_unless_the_call_is_over(over_by):
+    sieve = a_sieve()
+    sieve.call_ends("call", 100.0, bye_due=True)
+    assert not sieve.holds_back(response(407, method="BYE"))
+    assert sieve.holds_back(response(407, method="BYE"))
+
+    sieve = a_sieve()
+    sieve.call_ends("call", 100.0, bye_due=True)
+    assert not sieve.holds_back(over_by)
+    assert sieve.holds_back(response(407, method="BYE"))
+
+
 @pytest.mark.parametrize(
     ("line", "over_tcp", "fine"),
     [
@@ -386,3 +413,55 @@ async def test_given_a_provisional_description_of_no_use_when_the_answer_follows
             await again.hang_up()
             await events_until_end(again)
             assert ProcessIdentity.read(tmp_path / "worker-0.lock") == worker
+
+
+CHALLENGE = Reply(401, ('WWW-Authenticate: Digest realm="far", nonce="n", algorithm=MD5',))
+SILENT = (Reply(0),) * 20
+
+
+@pytest.mark.parametrize("method", ["BYE", "INVITE", "REFER", "CANCEL"])
+async def test_given_a_call_that_is_over_when_a_request_of_it_is_challenged_then_the_worker_lives(tmp_path, method):
+    with telephony_pool(tmp_path, 4), played_peer() as peer, trio.fail_after(HANG_LIMIT_S):
+        async with open_telephony(tmp_path) as telephony, trio.open_nursery() as nursery:
+            await all_connected(telephony, 1)
+            worker = ProcessIdentity.read(tmp_path / "worker-0.lock")
+            if method == "CANCEL":
+                peer.will("INVITE", Reply(180))
+            leg = await telephony.place_call(a_call(peer.uri, username="dialer", password="secret"))
+            await event_of(leg, LegProgress if method == "CANCEL" else LegAnswered)
+            peer.will(method, *SILENT)
+            if method == "INVITE":
+                nursery.start_soon(leg.redirect, "127.0.0.1", 40000)
+                await heard(peer, lambda: len(peer.requests("INVITE")) > 1)
+            elif method == "REFER":
+                nursery.start_soon(leg.refer, "sip:other@127.0.0.1")
+                await heard(peer, lambda: peer.requests("REFER"))
+            else:
+                await leg.hang_up()
+                await heard(peer, lambda: peer.requests(method))
+            if method == "CANCEL":
+                peer.reply(peer.requests("INVITE")[0], Reply(487))
+                await heard(peer, lambda: peer.requests("ACK"))
+            else:
+                peer.request("BYE")
+                await heard(peer, lambda: peer.responses("BYE"))
+            peer.reply(peer.requests(method)[-1], CHALLENGE)
+
+            peer.replies.clear()
+            again = await telephony.place_call(a_call(peer.uri))
+            await event_of(again, LegAnswered)
+            await again.hang_up()
+            await events_until_end(again)
+            assert ProcessIdentity.read(tmp_path / "worker-0.lock") == worker
+            nursery.cancel_scope.cancel()
+
+
+async def test_given_an_answer_without_audio_when_our_bye_is_challenged_then_it_is_sent_with_credentials(tmp_path):
+    with telephony_pool(tmp_path, 4), played_peer() as peer, trio.fail_after(HANG_LIMIT_S):
+        async with open_telephony(tmp_path) as telephony:
+            await all_connected(telephony, 1)
+            peer.will("INVITE", Reply(200, body=SDP.replace("m=audio 6000", "m=audio 0")))
+            peer.will("BYE", CHALLENGE, CHALLENGE)
+            leg = await telephony.place_call(a_call(peer.uri, username="dialer", password="secret"))
+            await events_until_end(leg)
+            await heard(peer, lambda: any(one.header("authorization") for one in peer.requests("BYE")))
