@@ -227,12 +227,12 @@ class SipMessage:
     @property
     def cseq_method(self) -> str:
         """The method a response answers."""
-        return self.header("cseq").rpartition(" ")[2].upper()
+        return "".join(self.header("cseq").split()[-1:]).upper()
 
     @property
     def cseq_number(self) -> int:
         """0 when there is none."""
-        number = self.header("cseq").partition(" ")[0]
+        number = "".join(self.header("cseq").split()[:1])
         return int(number) if number.isascii() and number.isdigit() and len(number) <= 10 else 0
 
     @property

@@ -125,6 +125,9 @@ class Sieve:
         branch = _BRANCH.search(message.header("via"))
         if branch is None:
             return "no branch"
+        if not message.method and cseq.group(2).upper() == "ACK":
+            # The stack finds the transaction of the INVITE by it, which is then over while its session is not.
+            return "answer to ACK"
         if not message.method:
             return self._flaw_of_response(message, branch.group(1))
         if cseq.group(2) != message.method:

@@ -76,6 +76,8 @@ def test_given_a_call_when_answers_come_then_they_pass(status):
         response(200, body=SDP.replace("c=IN IP4 127.0.0.1", f"c=IN IP4 {'h' * 260}")),
         response(200, body=f"{SDP}a=rtcp:6001 IN IP4 {'h' * 260}\r\n"),
         response(183, body=SDP.replace("s=-\r\n", "s=-\rm=audio 0 RTP/AVP 0\r\n")),
+        response(422, method="ACK"),
+        response(200, body=SDP, method="ack"),
         response(183, body="v=0\r\n"),
         response(183, to=";tag="),
         response(183, body=SDP.replace("IP4 127.0.0.1", "IP6 ::1")),
@@ -465,3 +467,22 @@ async def test_given_an_answer_without_audio_when_our_bye_is_challenged_then_it_
             leg = await telephony.place_call(a_call(peer.uri, username="dialer", password="secret"))
             await events_until_end(leg)
             await heard(peer, lambda: any(one.header("authorization") for one in peer.requests("BYE")))
+
+
+async def test_given_an_answer_that_names_ack_when_the_call_is_hung_up_then_the_worker_lives(tmp_path):
+    with telephony_pool(tmp_path, 4), played_peer() as peer, trio.fail_after(HANG_LIMIT_S):
+        async with open_telephony(tmp_path) as telephony:
+            await all_connected(telephony, 1)
+            worker = ProcessIdentity.read(tmp_path / "worker-0.lock")
+            peer.will("INVITE", Reply(180))
+            leg = await telephony.place_call(a_call(peer.uri, session_expires_s=90))
+            await event_of(leg, LegProgress)
+            (invite,) = peer.requests("INVITE")
+            answer = peer.made(invite, Reply(422, ("Min-SE: 200",)))
+            peer.send(answer.replace(f"CSeq: {invite.cseq_number} INVITE", f"CSeq: {invite.cseq_number} ACK"))
+            peer.reply(invite, Reply(180))  # once this has been heard, so has the one before
+            await event_of(leg, LegProgress)
+            peer.will("CANCEL", Reply(200, then=lambda _: peer.reply(invite, Reply(487))))
+            await leg.hang_up()
+            assert (await events_until_end(leg))[-1].ended_by == "local"
+            assert ProcessIdentity.read(tmp_path / "worker-0.lock") == worker

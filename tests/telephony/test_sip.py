@@ -219,3 +219,9 @@ def test_given_a_quoted_text_without_end_when_parsed_then_what_stands_before_it_
     cause, sloppy = parse_reason('Q.850;cause=17, SIP;cause=486;text="Busy, or so; ')
     assert (cause.protocol, cause.cause) == ("Q.850", 17)
     assert (sloppy.protocol, sloppy.cause) == ("SIP", 486)
+
+
+@pytest.mark.parametrize("value", ["5 INVITE", "5\tinvite", "5  \t INVITE"])
+def test_given_any_white_space_in_cseq_when_read_then_number_and_method(value):
+    message = parse_message(f"SIP/2.0 200 OK\r\nCSeq: {value}\r\n\r\n")
+    assert (message.cseq_number, message.cseq_method) == (5, "INVITE")
