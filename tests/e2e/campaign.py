@@ -41,6 +41,9 @@ AGENTS = 6
 RECORDS = 150
 """More than any test gets through."""
 
+BY_VOICE = {"human": CallResult.ANSWER, "machine": CallResult.ANSWERING_MACHINE_DETECTED}
+"""Told from each other by the analysis alone, with the error that it has."""
+
 Truth = dict[str, Any]
 
 
@@ -259,7 +262,11 @@ class Outcome:
         return attempt.call_result if attempt is not None else None
 
     def wrong(self, among: list[Truth]) -> list[tuple[str, str]]:
-        """Results that are not what the number really did. Stale says that nobody knows, and is judged elsewhere."""
+        """
+        Results that are not what the number really did. Stale says that nobody knows, and is judged elsewhere.
+
+        So is who is taken for a machine by the voice, or the other way round (docs/cpa.md).
+        """
         return [
             (str(truth["class"]), report.title_of(result))
             for truth in among
@@ -267,6 +274,7 @@ class Outcome:
             and result not in report.NOT_JUDGED
             and truth["class"] != report.CANCELLED
             and result not in report.expected_results(truth)
+            and not (truth["class"] in BY_VOICE and result in BY_VOICE.values())
         ]
 
     def figures(self) -> dict[str, Any]:
