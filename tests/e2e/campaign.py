@@ -41,7 +41,7 @@ AGENTS = 6
 RECORDS = 150
 """More than any test gets through."""
 
-BY_VOICE = {"human": CallResult.ANSWER, "machine": CallResult.ANSWERING_MACHINE_DETECTED}
+BY_VOICE = {"human": CallResult.ANSWER, "machine": CallResult.ANSWERING_MACHINE}
 """Told from each other by the analysis alone, with the error that it has."""
 
 Truth = dict[str, Any]
