@@ -106,11 +106,8 @@ class SecondLeg:
     ) -> None:
         """Dial, when it is its ``turn``, and follow the leg to its end. `hang_up` cancels it."""
         with trio.CancelScope() as scope:
-            self._scope, self.ended, self._is_over = (
-                scope,
-                None,
-                False,
-            )  # what the end of another leg said is not this one's
+            # What the end of another leg said is not this one's.
+            self._scope, self.ended, self._is_over = scope, None, False
             if turn is not None and not await turn():
                 self._post(events.not_placed)
                 return
