@@ -93,6 +93,11 @@ class Sieve:
             len(self._ended) > MAX_REMEMBERED or next(iter(self._ended.values())).at_s < now_s - ENDED_KEPT_S
         ):
             self._ended.popitem(last=False)
+        while self._invites and not self._is_known(next(iter(self._invites.values()))):
+            self._invites.popitem(last=False)
+
+    def _is_known(self, call_id: str) -> bool:
+        return call_id in self._calls or call_id in self._ended
 
     def invite_sent(self, invite: SipMessage) -> None:
         """Only its own call may be told of its answers: the stack finds the transaction by nothing but the branch."""
@@ -136,7 +141,7 @@ class Sieve:
 
     def _flaw_of_response(self, message: SipMessage, branch: str) -> str:
         call_id = message.header("call-id")
-        known = call_id in self._calls or call_id in self._ended
+        known = self._is_known(call_id)
         if not known and message.cseq_method not in _OUTSIDE_CALLS:
             return "answer of a stranger"
         if message.cseq_method == "INVITE" and self._invites.get(branch.lower(), call_id) != call_id:

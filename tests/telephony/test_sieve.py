@@ -236,11 +236,13 @@ def test_given_many_ended_calls_and_strangers_when_remembered_then_so_long_and_s
     sieve = Sieve()
     for n in range(MAX_REMEMBERED + 10):
         sieve.call_begins(str(n))
+        sieve.invite_sent(parse_message(request("INVITE", str(n), f"z9hG4bK{n}")))
         sieve.call_ends(str(n), 1.0)
         sieve.holds_back(request("OPTIONS", f"stranger {n}"))
-    assert len(sieve._ended) == len(sieve._branches) == MAX_REMEMBERED
+    assert len(sieve._ended) == len(sieve._branches) == len(sieve._invites) == MAX_REMEMBERED
     sieve.call_ends("last", 1.1 + ENDED_KEPT_S)
     assert list(sieve._ended) == ["last"]
+    assert not sieve._invites
 
 
 def test_given_drops_when_told_then_at_once_and_after_that_now_and_then():
