@@ -47,8 +47,11 @@ RING_S = 0.5
 """Mean, about: the simulated people ring long; scaled so that a call is held, not rung."""
 SPARE = 1.25
 """Slots and channels per call held: calls overlap a little more while a machine is late."""
-MEDIA_HELD = 550
-"""Of one media server, about. A tick takes 2 ms with a handful of calls already, so few servers are better."""
+MEDIA_HELD = 1100
+"""
+Of one media server, about. A tick takes 2 ms with a handful of calls already, so few servers are better: with 1,000
+calls on two processors one server and the carrier have one each, and with a third such process somebody waits.
+"""
 PREFERRED = -5
 """Niceness of it all, where the system allows: others may use the machine as well."""
 IN_TIME = PREFERRED + MEDIA_NICENESS
