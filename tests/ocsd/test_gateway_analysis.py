@@ -123,7 +123,8 @@ async def test_given_a_gateway_that_promises_nothing_when_answered_then_we_liste
 async def test_given_a_daemon_that_dies_while_a_gateway_analyses_when_restarted_then_the_gateway_is_still_relied_upon(
     tmp_path, autojump_clock
 ):
-    async with world(tmp_path, [callee()], options=ON) as w:
+    patient = f"{ON}, call_timeguard_timeout = 60000"  # the death of the first one takes 10 s
+    async with world(tmp_path, [callee()], options=patient) as w:
         await restarted(w, lambda daemon: AttemptState.ANALYSING in daemon.states(), ALICE)
         async with w.daemon() as daemon:
             (task,) = daemon.session.attempts.values()
