@@ -460,17 +460,6 @@ async def test_given_a_call_that_is_over_when_a_request_of_it_is_challenged_then
             nursery.cancel_scope.cancel()
 
 
-async def test_given_an_answer_without_audio_when_our_bye_is_challenged_then_it_is_sent_with_credentials(tmp_path):
-    with telephony_pool(tmp_path, 4), played_peer() as peer, trio.fail_after(HANG_LIMIT_S):
-        async with open_telephony(tmp_path) as telephony:
-            await all_connected(telephony, 1)
-            peer.will("INVITE", Reply(200, body=SDP.replace("m=audio 6000", "m=audio 0")))
-            peer.will("BYE", CHALLENGE, CHALLENGE)
-            leg = await telephony.place_call(a_call(peer.uri, username="dialer", password="secret"))
-            await events_until_end(leg)
-            await heard(peer, lambda: any(one.header("authorization") for one in peer.requests("BYE")))
-
-
 async def test_given_an_answer_that_names_ack_when_the_call_is_hung_up_then_the_worker_lives(tmp_path):
     with telephony_pool(tmp_path, 4), played_peer() as peer, trio.fail_after(HANG_LIMIT_S):
         async with open_telephony(tmp_path) as telephony:
