@@ -10,15 +10,13 @@ import pytest
 
 from telephony.simworld.idtone import agent_code
 from tests.e2e.records_world import NAMES, NEVER, Desk, Numbers, World, world
-from tests.e2e.test_direct_media import a_while, direct, left, missing, one_call, times
+from tests.e2e.test_direct_media import MOST_FRAMES, a_while, direct, left, missing, one_call, times
 
 pytestmark = pytest.mark.e2e
 
 LIST = NAMES[NEVER]
 ALICE, BOB = "agent1", "agent2"
 TALKS_ON_S = 120.0
-MOST_FRAMES = 25
-"""In a row, 20 ms each. 2 where nothing else runs, 19 beside two other test runs: only lost audio is asserted."""
 
 numbers = Numbers()
 TRANSFERRED, BLINDLY, CONFERENCED = (numbers.person(TALKS_ON_S) for _ in range(3))
